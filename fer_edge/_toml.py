@@ -1,0 +1,16 @@
+"""TOML reading on every supported Python."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Parse a TOML document."""
+    return tomllib.loads(text)

@@ -1,0 +1,82 @@
+"""FERPlus: FER2013's images with ten votes each (Barsoum et al., ICMI 2016). Needs no torch."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import DataError
+from fer_edge.labels import FERPLUS
+
+Split = Literal["train", "valid", "test"]
+FOLDERS: dict[str, str] = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+CLASSES = len(FERPLUS)
+VOTE_COLUMNS = CLASSES + 2  # the classes, then "unknown" and "NF" (no face)
+
+
+@dataclass(frozen=True)
+class FerPlusSplit:
+    """One split: where its images lie and how people voted."""
+
+    name: str
+    paths: list[Path]
+    votes: npt.NDArray[np.int64]  # (N, 10): the eight classes, unknown, NF
+
+
+def is_ferplus(root: Path) -> bool:
+    """Whether `root` is laid out as FERPlus."""
+    return any((root / folder / "label.csv").is_file() for folder in FOLDERS.values())
+
+
+def read_ferplus(root: Path, split: Split) -> FerPlusSplit:
+    """Read one split's `label.csv`: image name, face box, ten vote counts.
+
+    Raises:
+        DataError: The folder or file is missing, or a line is not as expected.
+    """
+    folder = root / FOLDERS[split]
+    table = folder / "label.csv"
+    if not table.is_file():
+        raise DataError(f"no {table}; expected FERPlus's layout: {', '.join(FOLDERS.values())}, each with label.csv")
+    paths, votes = [], []
+    with table.open(newline="") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            try:
+                counts = [int(value) for value in row[2 : 2 + VOTE_COLUMNS]]
+            except ValueError as error:
+                raise DataError(f"{table}, line {number}: votes are not numbers: {error}") from error
+            if len(row) != 2 + VOTE_COLUMNS or min(counts) < 0 or Path(row[0]).name != row[0]:
+                raise DataError(f"{table}, line {number}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
+            paths.append(folder / row[0])
+            votes.append(counts)
+    if not paths:
+        raise DataError(f"{table} names no image")
+    return FerPlusSplit(split, paths, np.asarray(votes, dtype=np.int64))
+
+
+def majority_labels(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Protocol "majority": the class that more than half of the voters chose, or -1 where the image does not count.
+
+    Votes of 1 count as none; an image counts only if the winner is neither "unknown" nor "NF".
+    """
+    counts = np.where(votes > 1, votes, 0)
+    winner = counts.argmax(axis=1)
+    valid = (2 * counts.max(axis=1) > counts.sum(axis=1)) & (winner < CLASSES)
+    return np.where(valid, winner, -1)
+
+
+def vote_distributions(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Protocol "crossentropy": votes as a distribution over the classes, (N, 8); all zero where none can be made.
+
+    Votes of 1 count as none. An image is left out where "unknown" and "NF" got at least half of the votes.
+    """
+    counts = np.where(votes > 1, votes, 0).astype(np.float32)
+    named = counts[:, :CLASSES]
+    valid = 2 * named.sum(axis=1) > counts.sum(axis=1)
+    total = np.maximum(named.sum(axis=1, keepdims=True), 1)
+    return np.where(valid[:, None], named / total, 0).astype(np.float32)

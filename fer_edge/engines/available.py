@@ -1,0 +1,63 @@
+"""Which engines there are, and what this machine can build and run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+from fer_edge.engines.base import Engine
+from fer_edge.errors import ConfigError, EngineUnavailable
+
+# Modules are imported when asked for, so that no engine needs to be installed for another to work.
+# The PyTorch reference lives with the model: this side of the package never imports torch.
+ENGINE_MODULES: dict[str, str] = {
+    "openvino": "fer_edge.engines.openvino",
+    "onnxruntime": "fer_edge.engines.onnxruntime",
+    "tensorrt-rtx": "fer_edge.engines.tensorrt_rtx",
+}
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What this machine can do with one engine."""
+
+    engine: str
+    version: str | None  # None: not installed
+    can_build: bool
+    can_run: bool
+    reason: str  # why not, and what would help; empty if it can do both
+
+
+def get_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in ENGINE_MODULES:
+        raise ConfigError(f"no engine {name!r}; expected one of: {', '.join(ENGINE_MODULES)}")
+    engine: Engine = import_module(ENGINE_MODULES[name]).ENGINE
+    return engine
+
+
+def engine_status(name: str) -> EngineStatus:
+    """Find out what works here, without raising for what does not."""
+    engine = get_engine(name)
+    try:
+        version = engine.version()
+    except EngineUnavailable as error:
+        return EngineStatus(name, None, can_build=False, can_run=False, reason=str(error))
+    try:
+        engine.check_runnable()
+    except EngineUnavailable as error:
+        return EngineStatus(name, version, can_build=True, can_run=False, reason=str(error))
+    return EngineStatus(name, version, can_build=True, can_run=True, reason="")
+
+
+def platform_tag() -> str:
+    """Operating system and processor as bundles name them, `linux-x86_64`."""
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    return f"{system}-{machine}"

@@ -1,0 +1,167 @@
+"""The seam between fer-edge and engines: what an engine builds, and the runner that executes it.
+
+An engine is one module of this package with an `ENGINE` object; `available.py` knows their names.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import EngineError, InputError
+
+Precision = Literal["fp32", "fp16"]
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+IMAGE_SIZE = 112
+INPUT_NAME = "images"
+OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
+
+
+class Prediction(NamedTuple):
+    """Outputs for a batch. Arrays belong to the caller: a runner does not write into them again."""
+
+    label_logits: Floats  # (N, classes)
+    text_logits: Floats | None  # (N, classes); None where the model has no text head
+    probabilities: Floats  # (N, classes); each row sums to 1
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What an engine is asked to build from a typed ONNX model."""
+
+    precision: Precision = "fp32"
+    targets: tuple[str, ...] = ()  # empty: the engine's default
+    max_batch: int = 32
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """What came of it."""
+
+    targets: tuple[str, ...]
+    engine_version: str
+    file: bytes | None = None  # None: the engine runs the bundle's model.onnx itself, on any machine
+    platform: str | None = None  # "linux-x86_64", where the file is tied to one
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a runner is made from: verified bytes."""
+
+    model: bytes  # the typed ONNX
+    file: bytes | None  # the engine's own file, where it has one
+    max_batch: int
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run."""
+
+    threads: int | None = None  # CPU threads of one inference; None: the engine's default
+
+
+class Runner(ABC):
+    """Executes one engine. Not thread-safe: one runner per thread."""
+
+    def __init__(self, max_batch: int) -> None:
+        self.max_batch = max_batch
+        self._closed = False
+
+    def infer(self, images: Images) -> Prediction:
+        """Run a batch.
+
+        Args:
+            images: uint8 RGB, (N, 112, 112, 3), N from 1 to `max_batch`.
+
+        Raises:
+            InputError: Type, shape or batch size is another.
+            EngineError: The runner is closed or the engine failed.
+        """
+        if self._closed:
+            raise EngineError("the runner is closed; load the bundle again")
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+            raise InputError(f"images are {got}; expected a numpy array of uint8")
+        if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+            raise InputError(f"images have shape {images.shape}; expected (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), RGB")
+        if not 1 <= len(images) <= self.max_batch:
+            raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
+        return self._infer(np.ascontiguousarray(images))
+
+    def close(self) -> None:
+        """Release what the engine holds. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _infer(self, images: Images) -> Prediction:
+        """Run a checked, contiguous batch."""
+
+    def _close(self) -> None:  # noqa: B027  most engines free what they hold when it is collected
+        """Release resources."""
+
+
+class Engine(ABC):
+    """Builds engines from typed ONNX and loads them as runners."""
+
+    name: str
+    extra: str | None  # of `pip install fer-edge[extra]`; None: part of the core
+
+    @abstractmethod
+    def version(self) -> str:
+        """Version of the installed engine.
+
+        Raises:
+            EngineUnavailable: It is not installed; names the extra to install.
+        """
+
+    @abstractmethod
+    def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
+        """Compile a typed ONNX model.
+
+        Raises:
+            EngineUnavailable: The engine is not installed.
+            UnsupportedTarget: A target or precision that this engine cannot build.
+            EngineError: The engine refused the model.
+        """
+
+    @abstractmethod
+    def check_runnable(self) -> None:
+        """Whether this machine can execute the engine.
+
+        Raises:
+            EngineUnavailable: It cannot; says why and what would help.
+        """
+
+    def local_target(self) -> str:
+        """What this machine's device is called as a build target; "cpu" unless the engine says otherwise.
+
+        Raises:
+            EngineUnavailable: There is no device.
+        """
+        return "cpu"
+
+    @abstractmethod
+    def load(self, artifact: Artifact, options: RunOptions) -> Runner:
+        """Make a runner.
+
+        Raises:
+            EngineUnavailable: The engine is not installed or has no device here.
+            EngineError: The engine refused the file.
+        """

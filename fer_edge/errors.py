@@ -1,0 +1,72 @@
+"""Every exception of fer-edge.
+
+    FerEdgeError
+    ├── ConfigError            a model configuration, recipe or option that cannot be right
+    ├── ImageError             an image that cannot be read or used
+    ├── DataError              a data set that is missing, incomplete or laid out otherwise
+    ├── CheckpointError        a checkpoint that cannot be read or does not fit
+    ├── BundleError            a bundle that cannot be read
+    │   ├── BundleDamaged      bytes differ from what the manifest promises
+    │   ├── BundleVersionError a bundle format this version does not know
+    │   └── BundleMismatch     made for another engine version, compute capability or platform
+    ├── EngineError            an engine failed while building, loading or running
+    │   ├── EngineUnavailable  the engine is not installed or has no device here
+    │   └── UnsupportedTarget  the engine cannot build this precision for this target
+    └── InputError             what was handed to `infer` or `recognize` has the wrong type, shape or range
+
+Messages say what was found, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class FerEdgeError(Exception):
+    """Base of every error that fer-edge raises on purpose."""
+
+
+class ConfigError(FerEdgeError):
+    """A model configuration, recipe or option that cannot be right."""
+
+
+class ImageError(FerEdgeError):
+    """An image that cannot be read or used."""
+
+
+class DataError(FerEdgeError):
+    """A data set that is missing, incomplete or laid out otherwise."""
+
+
+class CheckpointError(FerEdgeError):
+    """A checkpoint that cannot be read or does not fit."""
+
+
+class BundleError(FerEdgeError):
+    """A bundle that cannot be read."""
+
+
+class BundleDamaged(BundleError):
+    """Bytes differ from what the manifest promises."""
+
+
+class BundleVersionError(BundleError):
+    """A bundle format that this version does not know."""
+
+
+class BundleMismatch(BundleError):
+    """An engine file made for another engine version, compute capability or platform."""
+
+
+class EngineError(FerEdgeError):
+    """An engine failed while building, loading or running."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine is not installed, or has no device here."""
+
+
+class UnsupportedTarget(EngineError):
+    """The engine cannot build this precision for this target."""
+
+
+class InputError(FerEdgeError):
+    """What was handed to `infer` or `recognize` has the wrong type, shape or range."""

@@ -1,0 +1,170 @@
+"""Checkpoints: one safetensors file that holds weights and all that is needed to rebuild and fold the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+
+from fer_edge._files import write_atomically
+from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.model.config import ModelConfig
+from fer_edge.model.ferformer import FERFormer
+
+FORMAT_VERSION = 1
+METADATA_KEY = "fer_edge"
+MAX_METADATA_BYTES = 1 << 20
+
+Decision = Literal["label", "text", "mean"]
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says about itself."""
+
+    config: ModelConfig
+    labels: tuple[str, ...]
+    words: tuple[str, ...]  # what prompts say for each label
+    templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
+    text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
+    mean: tuple[float, float, float]  # of RGB in [0, 1]
+    std: tuple[float, float, float]
+    decision: Decision = "mean"  # which head's probabilities the deploy graph gives
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != self.config.classes or len(self.words) != self.config.classes:
+            raise CheckpointError(
+                f"{len(self.labels)} labels and {len(self.words)} words for {self.config.classes} classes; "
+                "expected one of each per class"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise CheckpointError(f"mean {self.mean} and std {self.std}; expected three values each, std above 0")
+        if self.decision not in ("label", "text", "mean"):
+            raise CheckpointError(f"decision is {self.decision!r}; expected label, text or mean")
+        if not self.config.text_head and self.decision != "label":
+            raise CheckpointError(f"decision is {self.decision!r} but the model has no text head; expected label")
+
+    def to_json(self) -> str:
+        """The metadata as stored."""
+        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckpointInfo:
+        """Read the stored form.
+
+        Raises:
+            CheckpointError: It is not understood.
+        """
+        try:
+            data = json.loads(text)
+            version = data.pop("format")
+            if version != FORMAT_VERSION:
+                raise CheckpointError(
+                    f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge"
+                )
+            config = ModelConfig.from_dict(data.pop("config"))
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+            return cls(config=config, **values)
+        except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
+            raise CheckpointError(f"checkpoint metadata not understood: {error}") from error
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and what its checkpoint says about it."""
+
+    model: FERFormer
+    info: CheckpointInfo
+
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Write the checkpoint, whole or not at all.
+
+        Args:
+            path: File to write, `.safetensors`.
+            half: Store weights as float16; statistics of batch norms stay float32.
+        """
+        tensors = {}
+        for name, tensor in self.model.state_dict().items():
+            keep = not half or "running" in name or not tensor.is_floating_point()
+            tensors[name] = tensor.detach().cpu().contiguous() if keep else tensor.detach().cpu().half().contiguous()
+        write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: self.info.to_json()}))
+
+    def with_info(self, **changes: Any) -> Checkpoint:
+        """The same model with changed metadata."""
+        return replace(self, info=replace(self.info, **changes))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Rebuild the model of a checkpoint, in eval mode and float32.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, no fer-edge checkpoint, or its tensors do not fit.
+    """
+    info, tensors = _read(path)
+    with torch.device("meta"):
+        model = FERFormer(info.config)
+    model.to_empty(device="cpu")
+    _restore_constants(model)
+    expected = model.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        raise CheckpointError(f"{path}: tensors missing: {_names(missing)}; not known: {_names(extra)}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+    return Checkpoint(model.eval(), info)
+
+
+def read_checkpoint_info(path: Path) -> CheckpointInfo:
+    """The metadata alone, without loading weights."""
+    return _open(path, tensors=False)[0]
+
+
+def _read(path: Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
+    return _open(path, tensors=True)
+
+
+def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = cast("dict[str, str]", file.metadata() or {})
+            if METADATA_KEY not in metadata:
+                raise CheckpointError(
+                    f"{path} holds tensors but no fer-edge metadata; "
+                    "weights made elsewhere come in through `fer-edge import-checkpoint`"
+                )
+            if len(metadata[METADATA_KEY]) > MAX_METADATA_BYTES:
+                raise CheckpointError(f"{path}: metadata larger than {MAX_METADATA_BYTES} bytes")
+            info = CheckpointInfo.from_json(metadata[METADATA_KEY])
+            names = list(file.keys()) if tensors else []
+            return info, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _restore_constants(model: FERFormer) -> None:
+    """Buffers that are not stored come back from code."""
+    for module in model.modules():
+        restore = getattr(module, "restore_constants", None)
+        if restore is not None:
+            restore()
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) or "none"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -1,0 +1,125 @@
+"""Model configuration: frozen, complete, and the only thing that decides a model's shape.
+
+Every switch of the paper's ablations is a field here: patch sets (Tables IV and VI) are `patches`,
+HDSS on or off (Table IV) is `text_head`, the text tower (Table V) is what the text features were made with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from fer_edge._toml import read_toml
+from fer_edge.errors import ConfigError
+
+IMAGE_SIZE = 112
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """The convolutional stem: IR blocks (ArcFace's residual unit), from 112 x 112 down to `StemConfig.map_size`."""
+
+    color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
+    input_width: int = 64  # channels of the input layer
+    input_stride: Literal[1, 2] = 1  # stride of the input layer
+    widths: tuple[int, ...] = (64, 128, 256)  # channels of each stage; each stage halves the map
+    units: tuple[int, ...] = (3, 4, 14)  # IR blocks of each stage
+    pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
+
+    @property
+    def map_size(self) -> int:
+        """Height and width of the stem's output."""
+        return int(IMAGE_SIZE // (self.input_stride * 2 ** len(self.widths)))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shape of a FER-former."""
+
+    classes: int
+    stem: StemConfig = StemConfig()
+    grid: int = 12  # the stem's map is average-pooled to grid x grid
+    patches: tuple[int, ...] = (2, 4, 6, 12)  # side of the patches of each granularity (MGEI); (2,) is Table IV's "off"
+    position_encoding: bool = True  # a depthwise 3x3 convolution added to the pooled map
+    token_norm: bool = False  # the release's batch norm over the token axis
+    dim: int = 256
+    depth: int = 16
+    heads: int = 4
+    mlp_ratio: int = 4
+    final_norm: bool = False  # a layer norm on what the heads read
+    text_head: bool = True  # steering token and text head (HDSS)
+    text_token: Literal["steering", "class"] = "steering"  # which token the text head reads; the release reads "class"
+    text_dim: int = 512  # width of the text features (512: CLIP ViT-B/32)
+    text_scale: float = 100.0  # factor on the cosine; CLIP's and the release's 100
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise ConfigError(f"classes is {self.classes}; expected at least 2")
+        if len(self.stem.widths) != len(self.stem.units) or not self.stem.widths:
+            raise ConfigError(
+                f"stem.widths has {len(self.stem.widths)} stages and stem.units {len(self.stem.units)}; "
+                "expected the same number, at least one"
+            )
+        if not 1 <= self.grid <= self.stem.map_size:
+            raise ConfigError(f"grid is {self.grid}; expected 1 to {self.stem.map_size}, the size of the stem's map")
+        if not self.patches or any(self.grid % patch for patch in self.patches):
+            raise ConfigError(f"patches are {self.patches}; expected sides that divide the grid, {self.grid}")
+        if len(set(self.patches)) != len(self.patches):
+            raise ConfigError(f"patches are {self.patches}; expected each side once")
+        if self.dim % self.heads:
+            raise ConfigError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+
+    @property
+    def patch_tokens(self) -> int:
+        """Number of patch tokens over all granularities."""
+        return sum((self.grid // patch) ** 2 for patch in self.patches)
+
+    @property
+    def special_tokens(self) -> int:
+        """Class token, and the steering token where there is a text head."""
+        return 2 if self.text_head else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as stored in a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Build a configuration from plain data.
+
+        Raises:
+            ConfigError: A field is unknown, missing or out of range.
+        """
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        try:
+            stem = {key: tuple(v) if isinstance(v, list) else v for key, v in dict(values.pop("stem", {})).items()}
+            return cls(stem=StemConfig(**stem), **values)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model configuration not understood: {error}") from error
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in resources.files("fer_edge.presets").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
+    """A shipped preset, with fields changed where asked.
+
+    Args:
+        name: One of `preset_names()`.
+        classes: Number of labels.
+        changes: Fields of `ModelConfig` to set otherwise.
+
+    Raises:
+        ConfigError: There is no such preset or a field is not one of `ModelConfig`.
+    """
+    if name not in preset_names():
+        raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
+    data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
+    return ModelConfig.from_dict({**data, **changes, "classes": classes})

@@ -1,0 +1,56 @@
+"""FER-former (Li et al., IEEE TMM; arXiv 2303.12997): stem, tokens, encoder, two heads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from fer_edge.model.config import ModelConfig
+from fer_edge.model.encoder import Encoder
+from fer_edge.model.heads import TextHead
+from fer_edge.model.stem import Stem
+from fer_edge.model.tokens import MultiGranularityTokens
+
+
+class Output(NamedTuple):
+    """What the model gives for a batch."""
+
+    label_logits: Tensor  # (N, classes)
+    text_logits: Tensor | None  # (N, classes); None without a text head
+
+
+class FERFormer(nn.Module):
+    """The model in its training form. `export.deploy` holds the form that engines run."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(config.stem)
+        self.tokens = MultiGranularityTokens(config)
+        self.encoder = Encoder(config)
+        self.label_head = nn.Linear(config.dim, config.classes)
+        self.text_head = TextHead(config) if config.text_head else None
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.trunc_normal_(self.encoder.class_token, std=0.02)
+        if self.encoder.steering_token is not None:
+            nn.init.trunc_normal_(self.encoder.steering_token, std=0.02)
+
+    def forward(self, images: Tensor) -> Output:
+        """Logits of normalised images (N, 3, 112, 112)."""
+        features = self.stem(images)  # (N, C, map_size, map_size)
+        special = self.encoder(self.tokens(features))  # (N, 1 or 2, dim)
+        label_logits = self.label_head(special[:, 0])
+        if self.text_head is None:
+            return Output(label_logits, None)
+        token = special[:, 1 if self.config.text_token == "steering" else 0]
+        return Output(label_logits, self.text_head(token))

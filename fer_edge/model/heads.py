@@ -1,0 +1,43 @@
+"""The text head: cosine of an image token with the text features of the labels (paper, section III-D)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_edge.model.config import ModelConfig
+
+
+def fold_text_features(text_features: Tensor, weight: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """The constant matrix that stands for text tower, projection, normalisation and scale.
+
+    Args:
+        text_features: T, (classes, text_dim).
+        weight: Projection weight, (dim, text_dim).
+        bias: Projection bias, (dim,).
+        scale: Factor on the cosine.
+
+    Returns:
+        (dim, classes), so that `text_logits = normalised token @ matrix`.
+    """
+    return scale * F.normalize(text_features @ weight.T + bias, dim=-1).T
+
+
+class TextHead(nn.Module):
+    """Scaled cosine similarity of the token's feature and the projected text features."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.scale = config.text_scale
+        # A parameter, so that it can be learned where no language weights are at hand; training freezes it otherwise.
+        self.text_features = nn.Parameter(torch.empty(config.classes, config.text_dim))
+        self.projection = nn.Linear(config.text_dim, config.dim)
+        nn.init.normal_(self.text_features, std=config.text_dim**-0.5)
+
+    def folded(self) -> Tensor:
+        """(dim, classes): see `fold_text_features`."""
+        return fold_text_features(self.text_features, self.projection.weight, self.projection.bias, self.scale)
+
+    def forward(self, token: Tensor) -> Tensor:
+        return F.normalize(token, dim=-1) @ self.folded()  # (N, classes)

@@ -1,0 +1,92 @@
+"""The convolutional stem: IR blocks of ArcFace (Deng et al., CVPR 2019) in face.evoLVe's form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fer_edge.model.config import StemConfig
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class ToGrey(nn.Module):
+    """RGB to luma; an image that has one channel already passes through."""
+
+    luma: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("luma", torch.empty(1, 3, 1, 1), persistent=False)
+        self.restore_constants()
+
+    def restore_constants(self) -> None:
+        """Set what no checkpoint stores."""
+        with torch.no_grad():
+            self.luma.copy_(torch.tensor(LUMA).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1] == 1:
+            return images
+        return (images * self.luma).sum(dim=1, keepdim=True)  # (N, 1, H, W)
+
+
+class IRBlock(nn.Module):
+    """(BN,) conv 3x3, PReLU, conv 3x3 with stride, BN; plus the shortcut."""
+
+    def __init__(self, width_in: int, width: int, stride: int, *, pre_norm: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.norm1 = nn.BatchNorm2d(width_in) if pre_norm else None
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1, bias=False)
+        # Without the norm in front, the first convolution takes one behind it, which folds into it.
+        self.norm2 = None if pre_norm else nn.BatchNorm2d(width)
+        self.act = nn.PReLU(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.norm3 = nn.BatchNorm2d(width)
+        self.shortcut = (
+            None
+            if width_in == width
+            else nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut is not None:
+            identity = self.shortcut(x)
+        else:
+            identity = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]  # max pool 1x1 with stride
+        if self.norm1 is not None:
+            x = self.norm1(x)
+        x = self.conv1(x)
+        if self.norm2 is not None:
+            x = self.norm2(x)
+        residual: Tensor = self.norm3(self.conv2(self.act(x)))
+        return residual + identity  # (N, width, H / stride, W / stride)
+
+
+class Stem(nn.Module):
+    """Images to a feature map of `config.map_size` squared."""
+
+    def __init__(self, config: StemConfig) -> None:
+        super().__init__()
+        self.grey = ToGrey() if config.color == "grey" else None
+        channels = 1 if config.color == "grey" else 3
+        self.input = nn.Sequential(
+            nn.Conv2d(channels, config.input_width, 3, config.input_stride, padding=1, bias=False),
+            nn.BatchNorm2d(config.input_width),
+            nn.PReLU(config.input_width),
+        )
+        blocks = []
+        width_in = config.input_width
+        for width, units in zip(config.widths, config.units, strict=True):
+            for unit in range(units):
+                blocks.append(IRBlock(width_in, width, 2 if unit == 0 else 1, pre_norm=config.pre_norm))
+                width_in = width
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.grey is not None:
+            images = self.grey(images)
+        x = self.input(images)  # (N, input_width, 112 / input_stride, 112 / input_stride)
+        features: Tensor = self.blocks(x)
+        return features  # (N, widths[-1], map_size, map_size)

@@ -1,0 +1,218 @@
+"""A training run: AdamW, one cycle, averaged weights, validation and a resume point after every epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fer_edge._files import atomic_path
+from fer_edge.data.augment import resize
+from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
+from fer_edge.model.config import IMAGE_SIZE
+from fer_edge.model.ferformer import FERFormer, Output
+from fer_edge.training.config import TrainingConfig
+from fer_edge.training.losses import joint_loss
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images in memory: uint8 (N, C, H, W), C 1 or 3; distributions (N, classes) and true classes (N,)."""
+
+    images: Tensor
+    targets: Tensor
+    valid_images: Tensor
+    valid_labels: Tensor
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch came to; accuracies in percent, of the averaged weights."""
+
+    epoch: int
+    loss: float
+    label_accuracy: float
+    text_accuracy: float | None
+    mean_accuracy: float
+    seconds: float
+
+
+class Listener(Protocol):
+    """What follows a run, a progress display for one."""
+
+    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
+        """A batch has been learned from."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """An epoch is over, its resume point written."""
+
+
+class Trainer:
+    """Runs epochs until the configured number; may be stopped at any time and made again on the same folder."""
+
+    def __init__(
+        self, model: FERFormer, info: CheckpointInfo, config: TrainingConfig, data: TrainingData, folder: Path
+    ) -> None:
+        self.info = info
+        self.config = config
+        self.data = data
+        self.folder = folder
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+        self.steps = len(data.images) // config.batch
+        if self.steps == 0:
+            raise FerEdgeError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=config.epochs * self.steps + 1, pct_start=config.warmup
+        )
+        self.next_epoch = 0
+        self.results: list[EpochResult] = []
+        channels = data.images.shape[1]  # of grey images the first of the three equal statistics counts
+        self.mean = torch.tensor(info.mean[:channels]).view(1, -1, 1, 1)
+        self.std = torch.tensor(info.std[:channels]).view(1, -1, 1, 1)
+
+    @property
+    def resume_file(self) -> Path:
+        """Where the state after the last whole epoch lies."""
+        return self.folder / "last.pt"
+
+    def resume(self) -> bool:
+        """Go on from the folder's resume point, if it has one.
+
+        Raises:
+            CheckpointError: The resume point is damaged or was made with another configuration.
+        """
+        if not self.resume_file.is_file():
+            return False
+        try:
+            state = torch.load(self.resume_file, weights_only=True, map_location="cpu")
+        except Exception as error:  # torch raises half a dozen unrelated types for damaged files
+            raise CheckpointError(f"{self.resume_file} cannot be resumed from: {error}") from error
+        made_with = {"training": self.config.to_dict(), "model": self.info.config.to_dict()}
+        if json.loads(state["configuration"]) != json.loads(json.dumps(made_with)):
+            raise CheckpointError(
+                f"{self.resume_file} belongs to a run with other settings; use the same ones or another folder"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.next_epoch = state["next_epoch"]
+        self.results = [EpochResult(**result) for result in state["results"]]
+        return True
+
+    def run(self, listener: Listener) -> Checkpoint:
+        """Train to the end; the averaged weights of the best epoch are in `best.safetensors`."""
+        while self.next_epoch < self.config.epochs:
+            started = time.perf_counter()
+            loss = self._train_epoch(listener)
+            result = self._validate(loss, started)
+            self.results.append(result)
+            self.next_epoch += 1
+            if result.mean_accuracy >= max(earlier.mean_accuracy for earlier in self.results):
+                self.checkpoint(result).save(self.folder / "best.safetensors")
+            self._save_resume_point()
+            listener.epoch(result)
+        return self.checkpoint(self.results[-1])
+
+    def checkpoint(self, result: EpochResult) -> Checkpoint:
+        """The averaged model with what the run knows about it."""
+        averaged = self.average.module
+        assert isinstance(averaged, FERFormer)
+        checkpoint = Checkpoint(averaged, self.info)
+        metrics = {
+            "epoch": result.epoch + 1,
+            "validation_accuracy": result.mean_accuracy,
+            "validation_images": len(self.data.valid_labels),
+        }
+        provenance = {**self.info.provenance, "training": self.config.to_dict(), "torch": torch.__version__}
+        return checkpoint.with_info(metrics=metrics, provenance=provenance)
+
+    def _train_epoch(self, listener: Listener) -> float:
+        self.learner.train()
+        total = 0.0
+        for done, (images, targets) in enumerate(self._batches(), start=1):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.amp):
+                output = Output(*self.learner(images))
+            loss = joint_loss(output, targets)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item()
+            listener.batch(self.next_epoch, done, self.steps, total / done)
+        return total / self.steps
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented batches of this epoch; seed and epoch decide them, so that a resumed run sees the same."""
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.next_epoch)
+        order = torch.randperm(len(self.data.images), generator=generator)
+        for start in range(0, self.steps * self.config.batch, self.config.batch):
+            picked = order[start : start + self.config.batch]
+            images = self.config.augmentation(self.data.images[picked].float() / 255, IMAGE_SIZE, generator)
+            yield self._normalise(images), self.data.targets[picked]
+
+    def _validate(self, loss: float, started: float) -> EpochResult:
+        output = self._predict(self.data.valid_images)
+        labels = self.data.valid_labels
+
+        def accuracy(scores: Tensor) -> float:
+            return round(100 * (scores.argmax(dim=1) == labels).double().mean().item(), 3)
+
+        mean = output.label_logits.softmax(dim=1)
+        if output.text_logits is not None:
+            mean = mean + output.text_logits.softmax(dim=1)
+        return EpochResult(
+            epoch=self.next_epoch,
+            loss=round(loss, 5),
+            label_accuracy=accuracy(output.label_logits),
+            text_accuracy=None if output.text_logits is None else accuracy(output.text_logits),
+            mean_accuracy=accuracy(mean),
+            seconds=round(time.perf_counter() - started, 1),
+        )
+
+    @torch.inference_mode()
+    def _predict(self, images: Tensor) -> Output:
+        self.average.eval()
+        parts = [
+            Output(*self.average(self._normalise(resize(part.float() / 255, IMAGE_SIZE))))
+            for part in images.split(self.config.batch)
+        ]
+        text = [part.text_logits for part in parts if part.text_logits is not None]
+        return Output(torch.cat([part.label_logits for part in parts]), torch.cat(text) if text else None)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def _save_resume_point(self) -> None:
+        state = {
+            "configuration": json.dumps({"training": self.config.to_dict(), "model": self.info.config.to_dict()}),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "next_epoch": self.next_epoch,
+            "results": [vars(result) for result in self.results],
+        }
+        with atomic_path(self.resume_file) as temporary:
+            torch.save(state, temporary)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only, not for biases, norms, slopes and tokens."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    decayed = [p for name, p in named if p.ndim > 1 and "token" not in name.rsplit(".", 1)[-1]]
+    kept = [p for name, p in named if p.ndim <= 1 or "token" in name.rsplit(".", 1)[-1]]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

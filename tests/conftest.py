@@ -1,0 +1,30 @@
+"""Fixtures that more than one room of the tests uses."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference material beside the checkout; a user's clone has none, CI insists on it."""
+    if not SHARED.is_dir():
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            pytest.fail(f"{SHARED} is missing, and this run must not skip what needs it")
+        pytest.skip(f"needs {SHARED.name}/ beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FERPlus's train and validation split, unpacked once a run."""
+    root = tmp_path_factory.mktemp("ferplus")
+    with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
+        archive.extractall(root, filter="data")
+    return root
