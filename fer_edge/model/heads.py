@@ -39,5 +39,10 @@ class TextHead(nn.Module):
         """(dim, classes): see `fold_text_features`."""
         return fold_text_features(self.text_features, self.projection.weight, self.projection.bias, self.scale)
 
+    def double_folded(self) -> Tensor:
+        """The same in float64, detached: what the deploy graph rounds once."""
+        parts = (self.text_features, self.projection.weight, self.projection.bias)
+        return fold_text_features(*(part.detach().double() for part in parts), self.scale)
+
     def forward(self, token: Tensor) -> Tensor:
         return F.normalize(token, dim=-1) @ self.folded()  # (N, classes)

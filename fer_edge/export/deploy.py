@@ -1,0 +1,374 @@
+"""The deploy graph as a PyTorch module: what `torch.onnx` writes down and engines run.
+
+Exact in effect against the training form. Beyond `fold.py`: the average pool is a plain 2 x 2 one, tokens are
+projected by convolutions, constant tokens and biases are one added matrix, the attention scale sits in the query
+weights, and the last block computes only the rows that the heads read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_edge.export.fold import FoldedBlock, FoldedConv, fold_stem, norm_scale_shift
+from fer_edge.model.checkpoint import Checkpoint
+from fer_edge.model.config import ModelConfig
+from fer_edge.model.encoder import EncoderBlock
+from fer_edge.model.tokens import MultiGranularityTokens
+
+LOGIT_NORM_FLOOR = 1e-12
+LARGEST_CONV_PATCH = 2
+LAYER_NORM_EPS = 1e-5
+
+
+class DeployOutput(NamedTuple):
+    """Named as in the graph."""
+
+    label_logits: Tensor  # (N, classes)
+    text_logits: Tensor | None  # (N, classes)
+    probabilities: Tensor  # (N, classes)
+
+
+class _Block(nn.Module):
+    """An IR block of convolutions only."""
+
+    def __init__(self, folded: FoldedBlock) -> None:
+        super().__init__()
+        self.norm = None if folded.norm is None else _Affine(*folded.norm)
+        self.conv1 = _conv(folded.conv1)
+        self.act = _prelu(folded.slope)
+        self.conv2 = _conv(folded.conv2)
+        self.shortcut = None if folded.shortcut is None else _conv(folded.shortcut)
+        self.stride = folded.conv2.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut is not None:
+            identity = self.shortcut(x)
+        else:
+            identity = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        if self.norm is not None:
+            x = self.norm(x)
+        residual: Tensor = self.conv2(self.act(self.conv1(x)))
+        return residual + identity  # (N, C, H / stride, W / stride)
+
+
+class _Affine(nn.Module):
+    """Per-channel scale and shift of a map."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale[:, None, None].float())
+        self.register_buffer("shift", shift[:, None, None].float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+class _Stem(nn.Module):
+    """Raw pixels to the stem's map."""
+
+    pixel_mean: Tensor
+    offset: Tensor | None
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        folded = fold_stem(checkpoint.model.stem, checkpoint.info.mean, checkpoint.info.std)
+        self.register_buffer("pixel_mean", folded.pixel_mean.float())
+        self.input = _conv(folded.input)
+        self.act = _prelu(folded.input_slope)
+        offset = folded.input_offset
+        self.register_buffer("offset", None if offset is None else offset[:, None, None].float())
+        self.blocks = nn.Sequential(*(_Block(block) for block in folded.blocks))
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Subtracted, not folded: the first convolution pads with zeros, which must stay the mean colour.
+        x = images.to(self.pixel_mean.dtype) - self.pixel_mean  # (N, 112, 112, 3)
+        x = self.act(self.input(x.permute(0, 3, 1, 2)))  # (N, C, 112 / stride, 112 / stride)
+        if self.offset is not None:
+            x = x + self.offset
+        features: Tensor = self.blocks(x)
+        return features  # (N, C, map, map)
+
+
+class _Tokens(nn.Module):
+    """The stem's map to the encoder's input, class and steering token included."""
+
+    constants: Tensor
+    scale: Tensor | None
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        model, config = checkpoint.model, checkpoint.info.config
+        self.grid, self.map_size = config.grid, config.stem.map_size
+        self.special = config.special_tokens
+        self.position = _position(model.tokens)
+        self.projections = nn.ModuleList(_PatchProjection(model.tokens, patch) for patch in config.patches)
+        scale, shift = _token_norm(model.tokens)
+        bias = torch.cat(
+            [
+                model.tokens.projections[str(patch)].bias.detach().double().expand((config.grid // patch) ** 2, -1)
+                for patch in config.patches
+            ]
+        )
+        special = [model.encoder.class_token, model.encoder.steering_token]
+        first = [token.detach().double()[0] for token in special if token is not None]
+        self.register_buffer("constants", torch.cat([*first, bias * scale[:, None] + shift[:, None]]).float())
+        self.register_buffer("scale", None if model.tokens.norm is None else scale[:, None].float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self._pool(features)  # (N, C, grid, grid)
+        if self.position is not None:
+            x = self.position(x)
+        tokens = torch.cat([projection(x) for projection in self.projections], dim=1)  # (N, patch_tokens, dim)
+        if self.scale is not None:
+            tokens = tokens * self.scale
+        # Room for class and steering token in front; the constants fill it.
+        return F.pad(tokens, (0, 0, self.special, 0)) + self.constants  # (N, tokens, dim)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """The adaptive average pool, with an operator that every engine has a fast kernel for."""
+        if self.grid == self.map_size:
+            return x
+        starts, size = pool_windows(self.map_size, self.grid)
+        pooled = F.avg_pool2d(x, size, stride=1)
+        return _select(_select(pooled, starts, 2), starts, 3)
+
+
+class _PatchProjection(nn.Module):
+    """Patches of one size to tokens: a convolution for small patches, a linear for large ones.
+
+    A convolution needs no rearranging, but few engines have a fast kernel for one of 12 x 12.
+    """
+
+    def __init__(self, tokens: MultiGranularityTokens, patch: int) -> None:
+        super().__init__()
+        linear = tokens.projections[str(patch)]
+        self.patch, self.rows = patch, tokens.grid // patch
+        self.conv = _patch_conv(linear, patch) if patch <= LARGEST_CONV_PATCH else None
+        self.linear = None if self.conv is not None else _linear(linear.weight.detach().double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv is not None:
+            return self.conv(x).flatten(2).transpose(1, 2)  # (N, rows * rows, dim)
+        assert self.linear is not None
+        rows, patch, channels = self.rows, self.patch, x.shape[1]
+        x = x.permute(0, 2, 3, 1)  # (N, grid, grid, C): as most CPU engines hold it anyway
+        if rows > 1:
+            x = x.reshape(-1, rows, patch, rows, patch, channels).transpose(2, 3)
+        return self.linear(x.reshape(-1, rows * rows, patch * patch * channels))  # (N, rows * rows, dim)
+
+
+class _Attention(nn.Module):
+    """Self-attention on a standardised input, for the first `rows` tokens only, or for all.
+
+    Query, key and value are linears of their own, so that heads are split by transposes alone: engines take those
+    into their attention kernel, but copy for a joint linear's split.
+    """
+
+    def __init__(self, block: EncoderBlock, rows: int | None) -> None:
+        super().__init__()
+        self.rows = rows
+        self.heads = block.attention.heads
+        weight, bias = _fold_layer_norm(block.norm1, block.attention.qkv)
+        dim = weight.shape[1]
+        scale = (dim // self.heads) ** -0.5
+        self.query = _linear(weight[:dim] * scale, bias[:dim] * scale)
+        self.key = _linear(weight[dim : 2 * dim], bias[dim : 2 * dim])
+        self.value = _linear(weight[2 * dim :], bias[2 * dim :])
+        self.proj = block.attention.proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = x.shape[2]
+        rows = x.shape[1] if self.rows is None else self.rows
+        q = self._split(self.query(x if self.rows is None else x[:, :rows])).transpose(1, 2)
+        k = self._split(self.key(x)).permute(0, 2, 3, 1)  # (N, heads, dim / heads, tokens)
+        v = self._split(self.value(x)).transpose(1, 2)  # (N, heads, tokens, dim / heads)
+        # Softmax in float32: float16 sums of exponents lose the small ones.
+        weights = (q @ k).float().softmax(dim=-1).to(v.dtype)  # (N, heads, rows, tokens)
+        out: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(-1, rows, dim))
+        return out  # (N, rows, dim)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(-1, x.shape[1], self.heads, x.shape[2] // self.heads)  # (N, tokens, heads, dim / heads)
+
+
+class _EncoderBlock(nn.Module):
+    """A pre-norm block whose norms only standardise; `rows` as in `_Attention`."""
+
+    def __init__(self, block: EncoderBlock, rows: int | None = None) -> None:
+        super().__init__()
+        self.rows = rows
+        self.attention = _Attention(block, rows)
+        self.fc1 = _linear(*_fold_layer_norm(block.norm2, block.mlp.fc1))
+        self.fc2 = block.mlp.fc2
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.attention(_standardise(x))
+        x = (x if self.rows is None else x[:, : self.rows]) + mixed
+        out: Tensor = x + self.fc2(F.gelu(self.fc1(_standardise(x))))
+        return out  # (N, rows or tokens, dim)
+
+
+class DeployModel(nn.Module):
+    """uint8 images in; logits and probabilities out. Built from a checkpoint, never trained."""
+
+    text_matrix: Tensor | None
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        model, config = checkpoint.model, checkpoint.info.config
+        self.decision = checkpoint.info.decision
+        self.stem = _Stem(checkpoint)
+        self.tokens = _Tokens(checkpoint)
+        *first, last = model.encoder.blocks
+        self.rows = _rows_read(config)
+        self.blocks = nn.Sequential(*(_EncoderBlock(block) for block in first), _EncoderBlock(last, self.rows))
+        self.norm = model.encoder.norm
+        self.label_head = model.label_head
+        matrix = None if model.text_head is None else model.text_head.double_folded()
+        self.register_buffer("text_matrix", None if matrix is None else matrix.float())
+        self.eval()
+
+    def forward(self, images: Tensor) -> DeployOutput:
+        """Run on uint8 RGB (N, 112, 112, 3)."""
+        x = self.blocks(self.tokens(self.stem(images))).float()  # (N, rows, dim); heads are float32 at any precision
+        if self.norm is not None:
+            x = self.norm(x)
+        label_logits = self.label_head(x[:, 0])
+        if self.text_matrix is None:
+            return DeployOutput(label_logits, None, label_logits.softmax(dim=-1))
+        token = x[:, self.rows - 1]
+        length = token.norm(dim=-1, keepdim=True).clamp(min=LOGIT_NORM_FLOOR)
+        text_logits = (token @ self.text_matrix) / length
+        return DeployOutput(label_logits, text_logits, self._decide(label_logits, text_logits))
+
+    def _decide(self, label_logits: Tensor, text_logits: Tensor) -> Tensor:
+        if self.decision == "label":
+            return label_logits.softmax(dim=-1)
+        if self.decision == "text":
+            return text_logits.softmax(dim=-1)
+        return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) * 0.5
+
+    def half_inside(self) -> DeployModel:
+        """Weights and activations in float16, except layer norms, softmax and heads, which stay float32."""
+        self.half()
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.float()
+        self.label_head.float()
+        self.stem.pixel_mean = self.stem.pixel_mean.half()
+        if self.text_matrix is not None:
+            self.text_matrix = self.text_matrix.float()
+        return self
+
+
+def pool_windows(size: int, grid: int) -> tuple[list[int], int]:
+    """Starts and common size of an adaptive average pool's windows.
+
+    Raises:
+        ConfigError: The windows are of several sizes, which no plain pool gives.
+    """
+    starts = [index * size // grid for index in range(grid)]
+    ends = [-(-(index + 1) * size // grid) for index in range(grid)]
+    sizes = {end - start for start, end in zip(starts, ends, strict=True)}
+    if len(sizes) != 1:
+        from fer_edge.errors import ConfigError
+
+        raise ConfigError(f"a {size} x {size} map cannot be pooled to {grid} x {grid} by windows of one size")
+    return starts, sizes.pop()
+
+
+def _rows_read(config: ModelConfig) -> int:
+    """How many of the first tokens the heads read."""
+    return 2 if config.text_head and config.text_token == "steering" else 1
+
+
+def _select(x: Tensor, starts: list[int], axis: int) -> Tensor:
+    """Pick rows or columns; runs of consecutive ones as slices, which engines do without copying index by index."""
+    runs: list[list[int]] = []
+    for start in starts:
+        if runs and runs[-1][-1] == start - 1:
+            runs[-1].append(start)
+        else:
+            runs.append([start])
+    return torch.cat([x.narrow(axis, run[0], len(run)) for run in runs], dim=axis)
+
+
+def _standardise(x: Tensor) -> Tensor:
+    """A layer norm whose scale and shift sit in the linear behind it.
+
+    In float32: float16 variances overflow at activations of a few hundred.
+    """
+    return F.layer_norm(x.float(), x.shape[-1:], eps=LAYER_NORM_EPS).to(x.dtype)
+
+
+def _fold_layer_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias, float64, of the linear on a standardised input."""
+    assert norm.eps == LAYER_NORM_EPS
+    weight = linear.weight.detach().double()
+    bias = weight @ norm.bias.detach().double()
+    if linear.bias is not None:
+        bias = bias + linear.bias.detach().double()
+    return weight * norm.weight.detach().double(), bias
+
+
+def _token_norm(tokens: MultiGranularityTokens) -> tuple[Tensor, Tensor]:
+    """Scale and shift of each patch token, float64 (patch_tokens,)."""
+    if tokens.norm is not None:
+        return norm_scale_shift(tokens.norm)
+    count = sum((tokens.grid // patch) ** 2 for patch in tokens.patches)
+    return torch.ones(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+
+
+def _position(tokens: MultiGranularityTokens) -> nn.Conv2d | None:
+    """The position encoding with the map it is added to: one more on the centre tap."""
+    if tokens.position is None:
+        return None
+    weight = tokens.position.weight.detach().double().clone()
+    weight[:, 0, 1, 1] += 1
+    assert tokens.position.bias is not None
+    conv = nn.Conv2d(weight.shape[0], weight.shape[0], 3, padding=1, groups=weight.shape[0])
+    _set(conv, weight, tokens.position.bias.detach())
+    return conv
+
+
+def _patch_conv(linear: nn.Linear, patch: int) -> nn.Conv2d:
+    """The projection of one patch size as a convolution; the linear reads (row, column, channel)."""
+    dim, width = linear.weight.shape[0], linear.weight.shape[1] // patch**2
+    weight = linear.weight.detach().double().view(dim, patch, patch, width).permute(0, 3, 1, 2)
+    conv = nn.Conv2d(width, dim, patch, stride=patch, bias=False)
+    _set(conv, weight, None)
+    return conv
+
+
+def _conv(folded: FoldedConv) -> nn.Conv2d:
+    out_channels, in_channels, size, _ = folded.weight.shape
+    conv = nn.Conv2d(in_channels, out_channels, size, folded.stride, padding=size // 2, bias=folded.bias is not None)
+    _set(conv, folded.weight, folded.bias)
+    return conv
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    _set(linear, weight, bias)
+    return linear
+
+
+def _prelu(slope: Tensor) -> nn.PReLU:
+    act = nn.PReLU(len(slope))
+    _set(act, slope, None)
+    return act
+
+
+def _set(module: nn.Conv2d | nn.Linear | nn.PReLU, weight: Tensor, bias: Tensor | None) -> None:
+    with torch.no_grad():
+        module.weight.copy_(weight)
+        if bias is not None:
+            assert module.bias is not None
+            module.bias.copy_(bias)
