@@ -1,0 +1,77 @@
+"""A checkpoint to a bundle: export once, compile for each engine, write one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+
+import fer_edge
+from fer_edge._files import sha256
+from fer_edge.bundle import MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import BuildRequest, Precision
+from fer_edge.errors import ConfigError
+from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
+from fer_edge.model.checkpoint import load_checkpoint
+
+
+def build_bundle(
+    checkpoint_path: Path,
+    out: Path,
+    *,
+    engines: Sequence[str] = ("openvino",),
+    precision: Precision = "fp32",
+    targets: Sequence[str] = (),
+    max_batch: int = 32,
+) -> Manifest:
+    """Build engines from a checkpoint and write them as a bundle.
+
+    Args:
+        checkpoint_path: A fer-edge checkpoint.
+        out: The `.fer` file to write.
+        engines: Engines by name; the first is the one a runtime takes by default.
+        precision: Of the typed ONNX.
+        targets: GPU targets; engines for CPUs take none.
+        max_batch: Largest batch an engine must take.
+
+    Raises:
+        FerEdgeError: A part cannot be built; nothing is written then.
+    """
+    if max_batch < 1:
+        raise ConfigError(f"max_batch is {max_batch}; expected at least 1")
+    checkpoint = load_checkpoint(checkpoint_path)
+    model = onnx_from_checkpoint(checkpoint, precision)
+    members, entries = {MODEL: model}, []
+    for name in engines:
+        engine = get_engine(name)
+        gpu = tuple(targets) if name.startswith("tensorrt") else ()
+        built = engine.build(model, BuildRequest(precision, gpu, max_batch))
+        file = None
+        if built.file is not None:
+            file = f"engines/{name}-{'-'.join(built.targets)}.engine"
+            members[file] = built.file
+        entries.append(EngineEntry(name, built.targets, built.engine_version, file, built.platform))
+    info = checkpoint.info
+    manifest = Manifest(
+        name=out.stem,
+        labels=info.labels,
+        decision=info.decision,
+        precision=precision,
+        max_batch=max_batch,
+        engines=tuple(entries),
+        words=info.words,
+        templates=info.templates,
+        text_source=info.text_source,
+        operators=operator_types(model),
+        checkpoint={
+            "sha256": sha256(checkpoint_path.read_bytes()),
+            "metrics": info.metrics,
+            "provenance": info.provenance,
+        },
+        created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
+    )
+    write_bundle(out, manifest, members)
+    return manifest

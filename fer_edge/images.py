@@ -1,0 +1,119 @@
+"""Image files and frames to what a runner takes."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer_edge.engines.base import IMAGE_SIZE, Images
+from fer_edge.errors import ImageError, InputError
+
+MAX_FILE_BYTES = 256 << 20
+MAX_PIXELS = 100_000_000
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+
+
+def read_image(path: Path | str) -> Images:
+    """Decode an image file to RGB, turned as its EXIF orientation says.
+
+    Returns:
+        uint8 (H, W, 3). Grey becomes three equal channels, 16-bit is scaled to 8, transparency is laid on black.
+
+    Raises:
+        ImageError: The file is missing, empty, too large, damaged or no image.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    if size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); expected an image file")
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"{path} has {size} bytes; images may have {MAX_FILE_BYTES}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ImageError(f"{path} is {width} x {height} pixels; images may have {MAX_PIXELS} pixels")
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that can be decoded; expected JPEG, PNG, WebP, TIFF or BMP") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path} is damaged or cannot be decoded: {error}") from error
+
+
+def find_images(path: Path) -> list[Path]:
+    """A file as it is, or every image below a folder, sorted.
+
+    Raises:
+        ImageError: There is nothing there, or the folder holds no image.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImageError(f"no file or folder at {path}")
+    found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    if not found:
+        raise ImageError(f"no images below {path}; looked for {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def check_frame(frame: npt.NDArray[np.uint8]) -> None:
+    """Refuse what is not an RGB frame.
+
+    Raises:
+        InputError: It is not uint8 of (H, W, 3).
+    """
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise InputError(f"the frame is {got}; expected a uint8 array of shape (height, width, 3), RGB")
+    if 0 in frame.shape:
+        raise InputError(f"the frame is empty: shape {frame.shape}")
+
+
+def crop_and_resize(frame: npt.NDArray[np.uint8], box: Box | None = None, size: int = IMAGE_SIZE) -> Images:
+    """Cut a face box out of a frame and resample it, bilinear with antialiasing.
+
+    Args:
+        frame: uint8 RGB (H, W, 3).
+        box: x, y, width, height in pixels; what lies outside of the frame is cut off. None: the whole frame.
+        size: Side of the result.
+
+    Returns:
+        uint8 (size, size, 3).
+
+    Raises:
+        InputError: The frame is no RGB frame, or the box is empty or outside of it.
+    """
+    check_frame(frame)
+    height, width = frame.shape[:2]
+    x, y, w, h = box if box is not None else (0, 0, width, height)
+    left, top = max(0, int(np.floor(x))), max(0, int(np.floor(y)))
+    right, bottom = min(width, int(np.ceil(x + w))), min(height, int(np.ceil(y + h)))
+    if not (w > 0 and h > 0 and left < right and top < bottom):
+        raise InputError(f"box {(x, y, w, h)} is empty or outside of the frame of {width} x {height} pixels")
+    crop = frame[top:bottom, left:right]
+    if crop.shape[:2] == (size, size):
+        return crop.copy()
+    resized = Image.fromarray(np.ascontiguousarray(crop)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def _to_rgb(image: Image.Image) -> Images:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        wide = np.asarray(image).astype(np.int64)
+        grey = np.clip((wide + 128) // 257, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    return np.asarray(image.convert("RGB"))

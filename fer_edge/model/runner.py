@@ -1,0 +1,53 @@
+"""The PyTorch reference: the training form of the model behind the runner seam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fer_edge.engines.base import Images, Prediction, Runner
+from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+
+MAX_BATCH = 256
+
+
+class PyTorchRunner(Runner):
+    """Runs a checkpoint eagerly; what every engine is compared with."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(MAX_BATCH)
+        self.model = checkpoint.model.eval()
+        self.info = checkpoint.info
+        self._mean = torch.tensor(checkpoint.info.mean)
+        self._std = torch.tensor(checkpoint.info.std)
+
+    @torch.inference_mode()
+    def _infer(self, images: Images) -> Prediction:
+        x = (torch.from_numpy(images.copy()).float() / 255 - self._mean) / self._std
+        output = self.model(x.permute(0, 3, 1, 2))
+        text = output.text_logits
+        return Prediction(
+            output.label_logits.numpy(),
+            None if text is None else text.numpy(),
+            self._decide(output.label_logits, text).numpy(),
+        )
+
+    def _decide(self, label_logits: Tensor, text_logits: Tensor | None) -> Tensor:
+        if text_logits is None or self.info.decision == "label":
+            return label_logits.softmax(dim=-1)
+        if self.info.decision == "text":
+            return text_logits.softmax(dim=-1)
+        return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) / 2
+
+
+def load_reference(path: Path, threads: int | None = None) -> PyTorchRunner:
+    """The reference runner of a checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return PyTorchRunner(load_checkpoint(path))

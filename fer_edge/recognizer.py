@@ -1,0 +1,117 @@
+"""What an app holds: frames in, expressions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.bundle import Bundle
+from fer_edge.engines.base import IMAGE_SIZE, Images, Prediction, Runner, RunOptions
+from fer_edge.errors import BundleError
+from fer_edge.images import Box, crop_and_resize
+
+SHIPPED_BUNDLE = "edge.fer"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What a face shows."""
+
+    label: str
+    score: float  # probability of the label
+    scores: dict[str, float]  # probability of every label, in the model's order
+
+
+def shipped_bundle() -> Path:
+    """The bundle that comes with the package.
+
+    Raises:
+        BundleError: The installation lacks it.
+    """
+    path = Path(str(resources.files("fer_edge.weights").joinpath(SHIPPED_BUNDLE)))
+    if not path.is_file():
+        raise BundleError(f"the shipped bundle is missing at {path}; reinstall fer-edge, or name a bundle")
+    return path
+
+
+class Recognizer:
+    """Recognises expressions in frames. Not thread-safe: one recognizer per thread.
+
+    >>> with Recognizer.open() as recognizer:
+    ...     expression = recognizer.recognize(frame, box=(x, y, width, height))
+    """
+
+    def __init__(self, runner: Runner, labels: Sequence[str]) -> None:
+        self.runner = runner
+        self.labels = tuple(labels)
+        self._input = np.zeros((runner.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+    @classmethod
+    def open(cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None) -> Recognizer:
+        """Load a bundle and run it once, so that the first frame is as fast as the next.
+
+        Args:
+            path: The bundle; the shipped one if not given.
+            engine: One of the bundle's engines; its first if not given.
+            threads: CPU threads of one inference.
+
+        Raises:
+            BundleError: The bundle cannot be read or does not fit this machine.
+            EngineError: The engine is not installed, has no device here or failed.
+        """
+        bundle = Bundle.open(shipped_bundle() if path is None else path)
+        recognizer = cls(bundle.runner(engine, RunOptions(threads=threads)), bundle.manifest.labels)
+        recognizer.runner.infer(recognizer._input[:1])
+        return recognizer
+
+    def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None) -> Expression:
+        """The expression of one face.
+
+        Args:
+            frame: uint8 RGB (H, W, 3).
+            box: The face: x, y, width, height in pixels. None: the frame is a face crop.
+
+        Raises:
+            InputError: The frame or box cannot be used.
+        """
+        return self.recognize_faces(frame, [box])[0]
+
+    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> list[Expression]:
+        """The expressions of several faces of one frame, as few batches as the engine allows."""
+        found: list[Expression] = []
+        for start in range(0, len(boxes), self.runner.max_batch):
+            images = self.preprocess(frame, boxes[start : start + self.runner.max_batch])
+            found += self.postprocess(self.runner.infer(images))
+        return found
+
+    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> Images:
+        """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`."""
+        for index, box in enumerate(boxes):
+            self._input[index] = crop_and_resize(frame, box)
+        return self._input[: len(boxes)]
+
+    def postprocess(self, prediction: Prediction) -> list[Expression]:
+        """Expressions of a prediction."""
+        expressions = []
+        for row in prediction.probabilities.tolist():
+            best = max(range(len(row)), key=row.__getitem__)
+            expressions.append(Expression(self.labels[best], row[best], dict(zip(self.labels, row, strict=True))))
+        return expressions
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.runner.close()
+
+    def __enter__(self) -> Recognizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
