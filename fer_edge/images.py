@@ -46,7 +46,9 @@ def read_image(path: Path | str) -> Images:
                     raise ImageError(f"{path} is {width} x {height} pixels; images may have {MAX_PIXELS} pixels")
                 return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image that can be decoded; expected JPEG, PNG, WebP, TIFF or BMP") from error
+        raise ImageError(
+            f"{path} is not an image that can be decoded; expected JPEG, PNG, WebP, TIFF or BMP"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} is damaged or cannot be decoded: {error}") from error
 

@@ -78,9 +78,7 @@ class OpenVINOEngine(Engine):
             raise EngineUnavailable("OpenVINO finds no CPU device; reinstall the openvino package")
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return OpenVINORunner(
-            lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch
-        )
+        return OpenVINORunner(lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch)
 
     def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
         openvino = _openvino()

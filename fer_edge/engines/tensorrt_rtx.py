@@ -40,7 +40,9 @@ class TensorRTRTXEngine(Engine):
         return BuiltEngine(targets, self.version(), _engine_from_onnx(model, targets, request.max_batch))
 
     def check_runnable(self) -> None:
-        raise EngineUnavailable(f"this version of fer-edge builds TensorRT-RTX engines but does not run them{_device()}")
+        raise EngineUnavailable(
+            f"this version of fer-edge builds TensorRT-RTX engines but does not run them{_device()}"
+        )
 
     def local_target(self) -> str:
         return _compute_capability()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from fer_edge.data.ferplus import majority_labels, read_ferplus, vote_distributions
 from fer_edge.data.images import load_grey
 from fer_edge.labels import FERPLUS
-from fer_edge.model.checkpoint import CheckpointInfo
-from fer_edge.model.config import ModelConfig
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
+from fer_edge.model.config import ModelConfig, preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.text import load_text_features, refold
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.loop import TrainingData
+from fer_edge.training.loop import Trainer, TrainingData
 
 # Mean and standard deviation of FERPlus's training pixels, in [0, 1].
 GREY_MEAN = 0.5077
@@ -56,3 +59,31 @@ def ferplus_info(config: ModelConfig, templates: tuple[str, ...], text_source: s
         decision="mean" if config.text_head else "label",
         provenance={"data": "FERPlus train split (FER2013 images, FER+ votes)"},
     )
+
+
+def ferplus_trainer(
+    root: Path, folder: Path, preset_name: str, config: TrainingConfig, text_features: Path | None = None
+) -> Trainer:
+    """A run on FERPlus in `folder`, from scratch; call `resume` to go on where it stopped.
+
+    Args:
+        root: FERPlus's folder.
+        folder: Where checkpoints and the resume point go.
+        preset_name: Of the model.
+        config: How to train.
+        text_features: Fixed features of the labels; learned ones if not given.
+
+    Raises:
+        FerEdgeError: Data, preset or features cannot be used.
+    """
+    model_config = preset(preset_name, classes=len(FERPLUS))
+    torch.manual_seed(config.seed)
+    model = FERFormer(model_config)
+    info = ferplus_info(model_config, (), "learned")
+    if text_features is not None:
+        features = load_text_features(text_features)
+        unset = Checkpoint(model, replace(info, text_source="unset"))
+        info = refold(unset, features).info
+        assert model.text_head is not None
+        model.text_head.text_features.requires_grad_(False)
+    return Trainer(model, info, config, ferplus_training_data(root, config), folder)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from fer_edge._files import atomic_path
 from fer_edge.data.augment import resize
@@ -67,7 +67,7 @@ class Trainer:
         self.folder = folder
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.average = AveragedModel(self.model, multi_avg_fn=_ema(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
         self.steps = len(data.images) // config.batch
         if self.steps == 0:
@@ -208,6 +208,21 @@ class Trainer:
         }
         with atomic_path(self.resume_file) as temporary:
             torch.save(state, temporary)
+
+
+def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential average that forgets the random start: its decay rises from 0.1 to `decay`."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + float(number)) / (10 + float(number)))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    return update
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""`fer-edge build-engine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fer_edge.cli.options import Json
+
+DEFAULTS: dict[str, Any] = {"engines": ["openvino"], "precision": "fp32", "targets": [], "max_batch": 32}
+
+
+def build_engine(
+    checkpoint: Annotated[Path | None, typer.Argument(help="A fer-edge checkpoint (.safetensors).")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write.")] = Path("out.fer"),
+    engine: Annotated[list[str] | None, typer.Option(help="Engine to build; may be repeated.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
+    max_batch: Annotated[int | None, typer.Option(min=1, help="Largest batch the engines take.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file that says the same; flags win.")] = None,
+    json: Json = False,
+) -> None:
+    """Build a bundle of engines from a checkpoint.
+
+    Example: fer-edge build-engine edge.safetensors --engine openvino --precision fp32 -o edge.fer
+    """
+    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.errors import ConfigError, EngineUnavailable
+
+    try:
+        from fer_edge.export.build import build_bundle
+    except ImportError as error:
+        raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+    flags = {"engines": engine, "precision": precision, "targets": target, "max_batch": max_batch}
+    settings = {**DEFAULTS, **_recipe(recipe), **{name: value for name, value in flags.items() if value}}
+    named = settings.pop("checkpoint", None)
+    source = checkpoint or (recipe.parent / named if recipe is not None and named is not None else None)
+    if source is None:
+        raise ConfigError("no checkpoint: name one as the argument or in the recipe")
+    with err_console().status(f"building {', '.join(settings['engines'])} from {source}"):
+        manifest = build_bundle(source, out, **settings)
+    if json:
+        print_json({"bundle": out, "manifest": manifest})
+        return
+    engines = ", ".join(f"{entry.engine} ({', '.join(entry.targets)})" for entry in manifest.engines)
+    console().print(f"{out}: {manifest.precision}, {engines}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _recipe(path: Path | None) -> dict[str, Any]:
+    """A recipe's settings, checked by name and type."""
+    from fer_edge._toml import read_toml
+    from fer_edge.errors import ConfigError
+
+    if path is None:
+        return {}
+    try:
+        found = read_toml(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error}") from error
+    types = {"checkpoint": str, "engines": list, "precision": str, "targets": list, "max_batch": int}
+    for name, value in found.items():
+        if name not in types:
+            raise ConfigError(f"recipe {path}: {name} is not known; expected some of: {', '.join(types)}")
+        if not isinstance(value, types[name]):
+            raise ConfigError(f"recipe {path}: {name} is {value!r}; expected a {types[name].__name__}")
+    return found

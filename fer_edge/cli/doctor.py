@@ -1,0 +1,44 @@
+"""`fer-edge doctor`."""
+
+from __future__ import annotations
+
+from fer_edge.cli.options import Json
+
+
+def doctor(json: Json = False) -> None:
+    """Show what this machine can build and run, and why not.
+
+    Example: fer-edge doctor
+    """
+    from dataclasses import asdict
+    from importlib.util import find_spec
+
+    from fer_edge.bench.latency import environment
+    from fer_edge.cli.output import console, print_json, print_table
+    from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
+
+    statuses = [engine_status(name) for name in ENGINE_MODULES]
+    exporting = [name for name in ("torch", "safetensors", "onnx", "onnxscript") if find_spec(name) is None]
+    note = f'missing: {", ".join(exporting)}; run: pip install "fer-edge[export]"' if exporting else ""
+    if json:
+        print_json(
+            {
+                "platform": platform_tag(),
+                "environment": environment(),
+                "engines": [asdict(status) for status in statuses],
+                "pytorch": {"can_run": not exporting, "reason": note},
+            }
+        )
+        return
+    rows = [
+        (s.engine, s.version or "-", _word(s.can_build and not exporting), _word(s.can_run), s.reason) for s in statuses
+    ]
+    rows.append(("pytorch", environment().get("torch", "-"), "-", _word(not exporting), note))
+    print_table(platform_tag(), ("engine", "version", "builds", "runs", "why not"), rows)
+    if exporting:
+        console().print(f"building bundles needs the export extra: {note}", soft_wrap=True)
+    console().print(", ".join(f"{name} {value}" for name, value in environment().items()), soft_wrap=True)
+
+
+def _word(value: bool) -> str:
+    return "yes" if value else "no"

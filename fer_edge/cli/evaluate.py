@@ -1,0 +1,52 @@
+"""`fer-edge evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import EngineName, Json, Limit, Split, Threads
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A bundle (.fer) or a checkpoint (.safetensors).")],
+    data: Annotated[Path, typer.Argument(help="FERPlus's layout, or one folder per label.")],
+    split: Split = "valid",
+    engine: EngineName = None,
+    threads: Threads = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """Measure accuracy on labelled images.
+
+    Example: fer-edge evaluate edge.fer ferplus/ --split valid
+    """
+    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.data.ferplus import FOLDERS
+    from fer_edge.evaluation import accuracy
+    from fer_edge.evaluation.dataset import image_set
+    from fer_edge.evaluation.runners import open_model
+
+    if split not in FOLDERS:
+        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
+    opened = open_model(model, engine, threads)
+    images = image_set(data, opened.labels, opened.words, split).limited(limit)  # type: ignore[arg-type]
+    with opened.runner, progress("evaluating", len(images)) as advance:
+        report = accuracy.evaluate(opened.runner, images, opened.labels, advance)
+    if json:
+        print_json({"model": model, "engine": opened.engine, "precision": opened.precision, **vars(report)})
+        return
+    text = "-" if report.text_head_accuracy is None else f"{report.text_head_accuracy:.2f} %"
+    console().print(
+        f"{opened.name} on {opened.engine} {opened.precision}: {report.accuracy:.2f} % of {report.images} images "
+        f"(mean of classes {report.mean_class_accuracy:.2f} %, label head {report.label_head_accuracy:.2f} %, "
+        f"text head {text})",
+        soft_wrap=True,
+    )
+    rows = [
+        (name, "-" if recall is None else f"{recall:.1f}", *row)
+        for (name, recall), row in zip(report.recall.items(), report.confusion, strict=True)
+    ]
+    print_table("rows: true label; columns: predicted", ("label", "recall %", *opened.labels), rows)

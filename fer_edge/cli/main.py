@@ -1,0 +1,91 @@
+"""The `fer-edge` command. Each command is a module of its own, imported only when it is called or asked for help."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+import fer_edge
+from fer_edge.errors import FerEdgeError
+
+# Command -> one line of help; the module and function are named as the command.
+COMMANDS: dict[str, str] = {
+    "build-engine": "Build a bundle of engines from a checkpoint.",
+    "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
+    "bench": "Measure a bundle's latency on this machine.",
+    "predict": "Recognise expressions in images.",
+    "evaluate": "Measure accuracy on labelled images.",
+    "inspect": "Show what a bundle or checkpoint says about itself.",
+    "doctor": "Show what this machine can build and run, and why not.",
+    "import-checkpoint": "Turn the authors' checkpoint into a fer-edge checkpoint.",
+    "text-features": "Make text features of the labels with a CLIP text tower.",
+    "train": "Train a model on FERPlus.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name and help line alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if ctx.resilient_parsing or _only_listing():
+            return click.Command(cmd_name, help=COMMANDS[cmd_name])
+        name = cmd_name.replace("-", "_")
+        function = getattr(importlib.import_module(f"fer_edge.cli.{name}"), name)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(cmd_name)(function)
+        return typer.main.get_command(app)
+
+
+def _only_listing() -> bool:
+    """Whether the group's own help is asked for: then no command's module is needed."""
+    return sys.argv[1:2] in ([], ["--help"])
+
+
+app = typer.Typer(
+    cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"fer-edge {fer_edge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Facial expression recognition with FER-former, from a checkpoint to an engine on the device."""
+
+
+def main() -> None:
+    """Run the command; user errors print one line and exit with 1, wrong usage with 2."""
+    try:
+        app()
+    except FerEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone; closing stdout again at exit would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def run_for_tests(arguments: list[str]) -> Any:
+    """Run in this process, as the tests do."""
+    return app(arguments, standalone_mode=False)

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="One of the bundle's engines; default: its first.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
+Split = Annotated[str, typer.Option("--split", help="Split of FERPlus: train, valid or test.")]
+
+
+def shipped(path: Path | None) -> Path:
+    """The given bundle, or the one that comes with the package."""
+    from fer_edge.recognizer import shipped_bundle
+
+    return shipped_bundle() if path is None else path

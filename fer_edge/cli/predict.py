@@ -1,0 +1,64 @@
+"""`fer-edge predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import EngineName, Json, Threads
+
+
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """X,Y,WIDTH,HEIGHT as numbers.
+
+    Raises:
+        BadParameter: It is something else.
+    """
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no box; expected X,Y,WIDTH,HEIGHT in pixels") from None
+    return x, y, width, height
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    model: Annotated[Path | None, typer.Option("--model", help="A bundle; default: the shipped one.")] = None,
+    box: Annotated[str | None, typer.Option(help="The face: X,Y,WIDTH,HEIGHT; default: the whole image.")] = None,
+    engine: EngineName = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Recognise expressions in images.
+
+    Each image is taken as a face crop unless --box says where the face is.
+
+    Example: fer-edge predict photo.jpg --box 165,70,120,120
+    """
+    from fer_edge.cli.options import shipped
+    from fer_edge.cli.output import err_console, print_json, print_table
+    from fer_edge.errors import FerEdgeError
+    from fer_edge.images import find_images, read_image
+    from fer_edge.recognizer import Recognizer
+
+    face = parse_box(box)
+    rows, failed = [], 0
+    with Recognizer.open(shipped(model), engine, threads) as recognizer:
+        for path in [found for given in images for found in find_images(given)]:
+            try:
+                expression = recognizer.recognize(read_image(path), face)
+            except FerEdgeError as error:
+                err_console().print(f"error: {error}", markup=False, soft_wrap=True)
+                failed += 1
+                continue
+            if json:
+                print_json({"image": path, "label": expression.label, "scores": expression.scores}, indent=None)
+            rows.append((path, expression.label, f"{expression.score:.3f}"))
+    if rows and not json:
+        print_table("", ("image", "expression", "score"), rows)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,44 @@
+"""`fer-edge text-features`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import Json
+
+
+def text_features(
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write (.safetensors).")],
+    labels: Annotated[str, typer.Option(help="Label set: rafdb, ferplus or sfew.")] = "ferplus",
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {}, or word, phrase, active, passive; may be repeated.")
+    ] = None,
+    text_model: Annotated[str, typer.Option(help="open_clip's model name.")] = "ViT-B-32",
+    text_weights: Annotated[str, typer.Option(help="open_clip's tag, or a local file.")] = "openai",
+    json: Json = False,
+) -> None:
+    """Make text features of the labels with a CLIP text tower.
+
+    Example: fer-edge text-features -o text.safetensors --labels ferplus --template active
+    """
+    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.errors import EngineUnavailable
+    from fer_edge.labels import TEMPLATES, label_set
+
+    try:
+        from fer_edge.model.text import TextFeatures, open_text_tower, save_text_features, text_features_from_tower
+    except ImportError as error:
+        raise EngineUnavailable(f'text features need PyTorch ({error}); run: pip install "fer-edge[train]"') from error
+    words = label_set(labels).words
+    templates = tuple(text for name in template or ["phrase"] for text in TEMPLATES.get(name, (name,)))
+    with err_console().status(f"running {text_model}"):
+        matrix = text_features_from_tower(open_text_tower(text_model, text_weights), words, templates)
+    source = f"open_clip:{text_model}:{Path(text_weights).name}"
+    save_text_features(out, TextFeatures(matrix, words, templates, source))
+    if json:
+        print_json({"file": out, "shape": list(matrix.shape), "words": words, "templates": templates, "source": source})
+        return
+    console().print(f"{out}: {matrix.shape[0]} labels, {matrix.shape[1]} wide, from {source}")
