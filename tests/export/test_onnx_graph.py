@@ -1,0 +1,138 @@
+"""The deploy graph: exact against PyTorch, clean, the same every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, Images, Prediction, RunOptions
+from fer_edge.errors import ConfigError
+from fer_edge.evaluation.parity import relative_error
+from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
+from fer_edge.model.checkpoint import Checkpoint
+from fer_edge.model.config import StemConfig
+from fer_edge.model.runner import PyTorchRunner
+from tests.tiny_model import tiny_checkpoint
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper-like": {},
+    "release-like": {"position_encoding": False, "token_norm": True, "text_token": "class"},
+    "edge-like": {
+        "stem": StemConfig(color="grey", input_width=8, input_stride=2, widths=(8, 12), units=(2, 2), pre_norm=False),
+        "grid": 14,
+        "patches": (2, 7, 14),
+        "position_encoding": False,
+        "final_norm": True,
+    },
+    "no-text": {"text_head": False},
+    "one-patch": {"patches": (2,)},
+    "one-block": {"depth": 1},
+}
+
+
+def random_images(count: int) -> Images:
+    return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
+
+
+def run(engine: str, model: bytes, images: Images) -> Prediction:
+    with get_engine(engine).load(Artifact(model, None, 32), RunOptions(threads=1)) as runner:
+        return runner.infer(images)
+
+
+def worst(found: Prediction, expected: Prediction) -> float:
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a is not None and b is not None]
+    return max(relative_error(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fp32_graph_agrees_with_the_training_form(variant: str) -> None:
+    checkpoint = tiny_checkpoint(**VARIANTS[variant])
+    model = onnx_from_checkpoint(checkpoint)
+    for count in (1, 7):
+        images = random_images(count)
+        expected = PyTorchRunner(checkpoint).infer(images)
+        for engine in ("openvino", "onnxruntime"):
+            found = run(engine, model, images)
+            assert (found.text_logits is None) == (expected.text_logits is None)
+            assert worst(found, expected) < 1e-4, (engine, count)
+
+
+@pytest.mark.parametrize("decision", ["label", "text", "mean"])
+def test_decision_is_computed_in_the_graph(decision: str) -> None:
+    checkpoint = tiny_checkpoint(decision=decision)
+    images = random_images(2)
+    found = run("onnxruntime", onnx_from_checkpoint(checkpoint), images)
+    assert found.text_logits is not None
+
+    def softmax(x: Any) -> Any:
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    label, text = softmax(found.label_logits), softmax(found.text_logits)
+    expected = {"label": label, "text": text, "mean": (label + text) / 2}[decision]
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_border_is_exact_where_a_norm_stands_before_a_padded_convolution() -> None:
+    """Folding the norm's shift into a bias would be wrong along the border only; a constant image shows it."""
+    checkpoint = tiny_checkpoint(depth=1)
+    images = np.full((1, 112, 112, 3), 255, np.uint8)
+    assert (
+        worst(run("onnxruntime", onnx_from_checkpoint(checkpoint), images), PyTorchRunner(checkpoint).infer(images))
+        < 1e-4
+    )
+
+
+def test_a_norm_with_a_vanishing_scale_stays_an_operator() -> None:
+    checkpoint = tiny_checkpoint()
+    norm = checkpoint.model.stem.blocks[1].norm1
+    norm.weight.data[0] = 0.0  # type: ignore[union-attr,operator,index]
+    images = random_images(1)
+    assert (
+        worst(run("onnxruntime", onnx_from_checkpoint(checkpoint), images), PyTorchRunner(checkpoint).infer(images))
+        < 1e-4
+    )
+
+
+def test_graph_is_clean() -> None:
+    model = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint()))
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["LayerNormalization"] == 4
+    assert not {"MaxPool", "ReduceMean", "BatchNormalization", "Identity", "Shape", "Expand"} & set(kinds)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [opset.domain for opset in model.opset_import] == [""]
+    assert b"/" not in model.producer_name.encode() and not any(node.doc_string for node in model.graph.node)
+    assert [value.name for value in model.graph.input] == ["images"]
+    assert [value.name for value in model.graph.output] == ["label_logits", "text_logits", "probabilities"]
+
+
+def test_equal_checkpoints_give_equal_bytes() -> None:
+    assert onnx_from_checkpoint(tiny_checkpoint()) == onnx_from_checkpoint(tiny_checkpoint())
+
+
+def test_fp16_graph_is_half_but_for_norms_softmax_and_heads() -> None:
+    checkpoint = tiny_checkpoint()
+    model = onnx_from_checkpoint(checkpoint, "fp16")
+    types = operator_types(model)
+    assert set(types["Conv"]) == {"float16"}
+    assert set(types["LayerNormalization"]) == set(types["Softmax"]) == {"float"}
+    images = random_images(2)
+    assert worst(run("onnxruntime", model, images), PyTorchRunner(checkpoint).infer(images)) < 2e-2
+
+
+def test_export_leaves_the_checkpoint_alone() -> None:
+    checkpoint: Checkpoint = tiny_checkpoint()
+    before = PyTorchRunner(checkpoint).infer(random_images(1))
+    onnx_from_checkpoint(checkpoint, "fp16")
+    after = PyTorchRunner(checkpoint).infer(random_images(1))
+    assert np.array_equal(before.label_logits, after.label_logits)
+
+
+def test_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision is 'int4'; expected fp32 or fp16"):
+        onnx_from_checkpoint(tiny_checkpoint(), "int4")  # type: ignore[arg-type]

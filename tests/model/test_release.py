@@ -1,0 +1,125 @@
+"""The authors' checkpoints: golden outputs, a full report, nothing unsafe."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.labels import RAFDB
+from fer_edge.model.checkpoint import Checkpoint
+from fer_edge.model.config import preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.release import ImportReport, load_ir50, load_release, read_foreign_weights
+from fer_edge.model.text import TextFeatures
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Any:
+    folder = shared / "reference" / "golden"
+    spec = importlib.util.spec_from_file_location("golden_weights", folder / "weights.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.outputs = dict(np.load(folder / "release.npz"))  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture(scope="module")
+def tensors(golden: Any) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in golden.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def imported(golden: Any, tensors: dict[str, torch.Tensor]) -> tuple[Checkpoint, ImportReport]:
+    features = TextFeatures(torch.from_numpy(golden.text_features()), RAFDB.words, ("a face image of {}",), "golden")
+    return load_release(tensors, features)
+
+
+def relative(found: torch.Tensor, expected: npt.NDArray[np.float32]) -> float:
+    return float(np.abs(found.numpy() - expected).max() / np.abs(expected).max())
+
+
+def test_golden_outputs_of_the_release_agree(golden: Any, imported: tuple[Checkpoint, ImportReport]) -> None:
+    model = imported[0].model
+    images = torch.from_numpy(golden.images())
+    with torch.inference_mode():
+        output = model(images)
+        stem = model.stem(images).mean(dim=(2, 3))
+        token = torch.nn.functional.normalize(model.encoder(model.tokens(model.stem(images)))[:, 0], dim=-1)
+    assert relative(output.label_logits, golden.outputs["label_logits"]) < 1e-4
+    assert output.text_logits is not None
+    assert relative(output.text_logits, golden.outputs["text_logits"]) < 1e-4
+    assert relative(stem, golden.outputs["stem_mean"]) < 1e-4
+    assert relative(token, golden.outputs["image_features"]) < 1e-4
+
+
+def test_report_accounts_for_every_tensor(
+    tensors: dict[str, torch.Tensor], imported: tuple[Checkpoint, ImportReport]
+) -> None:
+    checkpoint, report = imported
+    assert set(report.used) | set(report.ignored) == set(tensors)
+    assert not set(report.used) & set(report.ignored)
+    assert report.ignored["model.model.input_layer.0.weight"] == "the same tensor under another name"
+    for name in ("backbone.output_layer.3.weight", "token2.1.weight", "vit.pos_embed", "fc1.weight"):
+        assert report.ignored[name] == "not part of this model"
+    assert checkpoint.info.labels == RAFDB.labels
+
+
+def test_missing_and_misshapen_tensors_are_named(tensors: dict[str, torch.Tensor]) -> None:
+    features = TextFeatures(torch.zeros(7, 512), RAFDB.words, (), "none")
+    short = {name: value for name, value in tensors.items() if name != "vit.head.0.bias"}
+    with pytest.raises(CheckpointError, match=r"1 tensors are missing, among them: label_head\.bias"):
+        load_release(short, features)
+    with pytest.raises(CheckpointError, match=r"another shape than the model's, among them: vit\.head\.0\.bias"):
+        load_release({**tensors, "vit.head.0.bias": torch.zeros(3)}, features)
+
+
+def test_differing_copies_of_the_stem_are_refused(tensors: dict[str, torch.Tensor]) -> None:
+    name = "model.model.input_layer.0.weight"
+    with pytest.raises(CheckpointError, match="should be one tensor but differ"):
+        load_release({**tensors, name: tensors[name] + 1}, TextFeatures(torch.zeros(7, 512), RAFDB.words, (), ""))
+
+
+def test_ir50_weights_fill_the_stem(tensors: dict[str, torch.Tensor]) -> None:
+    stem = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    model = FERFormer(preset("paper", classes=8))
+    report = load_ir50(model, stem)
+    assert torch.equal(model.stem.input[0].weight, stem["input_layer.0.weight"])
+    assert torch.equal(model.state_dict()["stem.blocks.20.conv2.weight"], stem["body.20.res_layer.3.weight"])
+    assert all(ours.startswith("stem.") for ours in report.used.values())
+    with pytest.raises(ConfigError, match="fit the presets paper and release"):
+        load_ir50(FERFormer(preset("edge", classes=8)), stem)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("executed",))
+
+
+def test_pickles_that_run_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bomb.pth"
+    torch.save({"x": Bomb()}, path)
+    with pytest.raises(CheckpointError, match="not safe to load"):
+        read_foreign_weights(path)
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError):
+        read_foreign_weights(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_wrapped_state_dicts_are_unwrapped(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"module.a": torch.ones(1)}}, tmp_path / "w.pth")
+    assert list(read_foreign_weights(tmp_path / "w.pth")) == ["a"]
+    with pytest.raises(CheckpointError, match="no file at"):
+        read_foreign_weights(tmp_path / "none.pth")
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(CheckpointError):
+        read_foreign_weights(tmp_path / "cut.pth")
