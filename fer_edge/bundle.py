@@ -27,7 +27,16 @@ MODEL = "model.onnx"
 MAX_BUNDLE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
+MAX_BATCH = 1024
 CHUNK = 1 << 20
+INPUT: dict[str, Any] = {
+    "name": "images",
+    "dtype": "uint8",
+    "layout": "NHWC",
+    "height": 112,
+    "width": 112,
+    "color": "RGB",
+}
 
 
 @dataclass(frozen=True)
@@ -54,16 +63,7 @@ class Manifest:
     words: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     text_source: str = "none"
-    input: dict[str, Any] = field(
-        default_factory=lambda: {
-            "name": "images",
-            "dtype": "uint8",
-            "layout": "NHWC",
-            "height": 112,
-            "width": 112,
-            "color": "RGB",
-        }
-    )
+    input: dict[str, Any] = field(default_factory=lambda: dict(INPUT))
     operators: dict[str, dict[str, int]] = field(default_factory=dict)  # operator type -> element type -> nodes
     checkpoint: dict[str, Any] = field(default_factory=dict)  # SHA-256, metrics, provenance
     created_with: dict[str, str] = field(default_factory=dict)  # tool -> version
@@ -244,9 +244,36 @@ def _manifest_from_json(data: bytes, path: Path) -> Manifest:
             )
         engines = tuple(EngineEntry(**{**entry, "targets": tuple(entry["targets"])}) for entry in values.pop("engines"))
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Manifest(**{**values, **lists, "engines": engines})
+        manifest = Manifest(**{**values, **lists, "engines": engines})
+        _check_types(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleDamaged(f"{path}: {MANIFEST} is not understood: {error!r}") from error
+    if manifest.input != INPUT:
+        raise BundleVersionError(f"{path} wants input {manifest.input}; this version gives {INPUT}: update fer-edge")
+    return manifest
+
+
+def _check_types(manifest: Manifest) -> None:
+    """A manifest is anyone's JSON: every field has its type, or it is no manifest.
+
+    Raises:
+        TypeError: A field has another.
+    """
+    texts = [manifest.name, manifest.decision, manifest.precision, manifest.text_source]
+    for names in (manifest.labels, manifest.words, manifest.templates, *(entry.targets for entry in manifest.engines)):
+        if not isinstance(names, tuple):
+            raise TypeError(f"{names!r} is no list")
+        texts += names
+    for entry in manifest.engines:
+        texts += [entry.engine, entry.engine_version, entry.file or "", entry.platform or ""]
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise TypeError(f"{wrong[0]!r} is no text")
+    if type(manifest.max_batch) is not int or not 1 <= manifest.max_batch <= MAX_BATCH:
+        raise TypeError(f"max_batch is {manifest.max_batch!r}; expected 1 to {MAX_BATCH}")
+    described = [manifest.operators, manifest.checkpoint, manifest.created_with, manifest.files]
+    if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
+        raise TypeError("files, operators, checkpoint and created_with are objects")
 
 
 def _check_name(name: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -99,10 +100,13 @@ def crop_and_resize(frame: npt.NDArray[np.uint8], box: Box | None = None, size: 
     check_frame(frame)
     height, width = frame.shape[:2]
     x, y, w, h = box if box is not None else (0, 0, width, height)
-    left, top = max(0, int(np.floor(x))), max(0, int(np.floor(y)))
-    right, bottom = min(width, int(np.ceil(x + w))), min(height, int(np.ceil(y + h)))
-    if not (w > 0 and h > 0 and left < right and top < bottom):
-        raise InputError(f"box {(x, y, w, h)} is empty or outside of the frame of {width} x {height} pixels")
+    outside = f"box {(x, y, w, h)} is empty, not finite or outside of the frame of {width} x {height} pixels"
+    if not (all(math.isfinite(value) for value in (x, y, w, h)) and w > 0 and h > 0):
+        raise InputError(outside)
+    left, top = max(0, math.floor(x)), max(0, math.floor(y))
+    right, bottom = min(width, math.ceil(x + w)), min(height, math.ceil(y + h))
+    if left >= right or top >= bottom:
+        raise InputError(outside)
     crop = frame[top:bottom, left:right]
     if crop.shape[:2] == (size, size):
         return crop.copy()

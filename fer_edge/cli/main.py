@@ -7,7 +7,6 @@ import os
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -32,24 +31,21 @@ COMMANDS: dict[str, str] = {
 class LazyGroup(TyperGroup):
     """Knows its commands by name and help line alone."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        if ctx.resilient_parsing or _only_listing():
-            return click.Command(cmd_name, help=COMMANDS[cmd_name])
         name = cmd_name.replace("-", "_")
-        function = getattr(importlib.import_module(f"fer_edge.cli.{name}"), name)
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(function)
-        return typer.main.get_command(app)
+        command = typer.Typer(add_completion=False, rich_markup_mode=None)
+        command.command(cmd_name)(getattr(importlib.import_module(f"fer_edge.cli.{name}"), name))
+        return typer.main.get_command(command)
 
-
-def _only_listing() -> bool:
-    """Whether the group's own help is asked for: then no command's module is needed."""
-    return sys.argv[1:2] in ([], ["--help"])
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(

@@ -7,12 +7,13 @@ weights, and the last block computes only the rows that the heads read.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_edge.errors import ConfigError
 from fer_edge.export.fold import FoldedBlock, FoldedConv, fold_stem, norm_scale_shift
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.config import ModelConfig
@@ -112,7 +113,7 @@ class _Tokens(nn.Module):
         scale, shift = _token_norm(model.tokens)
         bias = torch.cat(
             [
-                model.tokens.projections[str(patch)].bias.detach().double().expand((config.grid // patch) ** 2, -1)
+                _projection(model.tokens, patch).bias.detach().double().expand((config.grid // patch) ** 2, -1)
                 for patch in config.patches
             ]
         )
@@ -148,7 +149,7 @@ class _PatchProjection(nn.Module):
 
     def __init__(self, tokens: MultiGranularityTokens, patch: int) -> None:
         super().__init__()
-        linear = tokens.projections[str(patch)]
+        linear = _projection(tokens, patch)
         self.patch, self.rows = patch, tokens.grid // patch
         self.conv = _patch_conv(linear, patch) if patch <= LARGEST_CONV_PATCH else None
         self.linear = None if self.conv is not None else _linear(linear.weight.detach().double())
@@ -226,7 +227,7 @@ class DeployModel(nn.Module):
         self.decision = checkpoint.info.decision
         self.stem = _Stem(checkpoint)
         self.tokens = _Tokens(checkpoint)
-        *first, last = model.encoder.blocks
+        *first, last = cast("list[EncoderBlock]", list(model.encoder.blocks))
         self.rows = _rows_read(config)
         self.blocks = nn.Sequential(*(_EncoderBlock(block) for block in first), _EncoderBlock(last, self.rows))
         self.norm = model.encoder.norm
@@ -278,10 +279,12 @@ def pool_windows(size: int, grid: int) -> tuple[list[int], int]:
     ends = [-(-(index + 1) * size // grid) for index in range(grid)]
     sizes = {end - start for start, end in zip(starts, ends, strict=True)}
     if len(sizes) != 1:
-        from fer_edge.errors import ConfigError
-
         raise ConfigError(f"a {size} x {size} map cannot be pooled to {grid} x {grid} by windows of one size")
     return starts, sizes.pop()
+
+
+def _projection(tokens: MultiGranularityTokens, patch: int) -> nn.Linear:
+    return cast(nn.Linear, tokens.projections[str(patch)])
 
 
 def _rows_read(config: ModelConfig) -> int:
@@ -370,5 +373,4 @@ def _set(module: nn.Conv2d | nn.Linear | nn.PReLU, weight: Tensor, bias: Tensor 
     with torch.no_grad():
         module.weight.copy_(weight)
         if bias is not None:
-            assert module.bias is not None
-            module.bias.copy_(bias)
+            cast(Tensor, module.bias).copy_(bias)

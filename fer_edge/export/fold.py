@@ -11,6 +11,7 @@ from block to block; the difference goes into the bias of the block's last convo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,13 +76,13 @@ def fold_stem(stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> Fo
     """
     pixel_mean = 255 * torch.tensor(mean, dtype=torch.float64)
     pixel_std = 255 * torch.tensor(std, dtype=torch.float64)
-    first = fold_norm_after(stem.input[0], stem.input[1])
+    first = _fold_pair(stem.input)
     weight = first.weight
     if stem.grey is not None:
         weight = weight * torch.tensor(LUMA, dtype=torch.float64)[None, :, None, None]
     weight = weight / pixel_std[None, :, None, None]
 
-    blocks = list(stem.blocks)
+    blocks = cast("list[IRBlock]", list(stem.blocks))
     offsets = [_stream_offset(block) for block in blocks]
     width_out = blocks[-1].conv2.out_channels
     following = [*offsets[1:], torch.zeros(width_out, dtype=torch.float64)]
@@ -89,7 +90,7 @@ def fold_stem(stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> Fo
     return FoldedStem(
         pixel_mean=pixel_mean,
         input=FoldedConv(weight, first.bias, first.stride),
-        input_slope=stem.input[2].weight.detach().double(),
+        input_slope=cast(nn.PReLU, stem.input[2]).weight.detach().double(),
         input_offset=offsets[0] if bool(offsets[0].any()) else None,
         blocks=folded,
     )
@@ -125,8 +126,9 @@ def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBl
     if block.shortcut is None:
         bias2 = bias2 - offset
     else:
-        folded = fold_norm_after(block.shortcut[0], block.shortcut[1])
+        folded = _fold_pair(block.shortcut)
         # The shortcut's bias joins the block's: the two are added anyway.
+        assert folded.bias is not None
         bias2 = bias2 + folded.bias - folded.weight[:, :, 0, 0] @ offset
         shortcut = FoldedConv(folded.weight, None, folded.stride)
     return FoldedBlock(
@@ -136,6 +138,11 @@ def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBl
         conv2=FoldedConv(conv2.weight, bias2, conv2.stride),
         shortcut=shortcut,
     )
+
+
+def _fold_pair(layers: nn.Sequential) -> FoldedConv:
+    """The convolution and batch norm that a sequence begins with."""
+    return fold_norm_after(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
 
 
 def _stride(conv: nn.Conv2d) -> int:

@@ -70,7 +70,9 @@ class CheckpointInfo:
                     f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge"
                 )
             config = ModelConfig.from_dict(data.pop("config"))
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+            }
             return cls(config=config, **values)
         except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise CheckpointError(f"checkpoint metadata not understood: {error}") from error

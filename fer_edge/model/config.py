@@ -91,9 +91,13 @@ class ModelConfig:
         Raises:
             ConfigError: A field is unknown, missing or out of range.
         """
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         try:
-            stem = {key: tuple(v) if isinstance(v, list) else v for key, v in dict(values.pop("stem", {})).items()}
+            stem: dict[str, Any] = {
+                key: tuple(v) if isinstance(v, list) else v for key, v in dict(values.pop("stem", {})).items()
+            }
             return cls(stem=StemConfig(**stem), **values)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"model configuration not understood: {error}") from error

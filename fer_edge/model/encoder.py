@@ -52,7 +52,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.norm2(x))
 
 
 class Encoder(nn.Module):
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim) if config.final_norm else None
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
-        special = [token for token in (self.class_token, self.steering_token) if token is not None]
+        special: list[Tensor] = [token for token in (self.class_token, self.steering_token) if token is not None]
         first = torch.cat(special, dim=1).expand(len(patch_tokens), -1, -1)
         x = torch.cat([first, patch_tokens], dim=1)  # (N, special + patch_tokens, dim)
         x = self.blocks(x)[:, : self.special]

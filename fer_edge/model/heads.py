@@ -41,8 +41,8 @@ class TextHead(nn.Module):
 
     def double_folded(self) -> Tensor:
         """The same in float64, detached: what the deploy graph rounds once."""
-        parts = (self.text_features, self.projection.weight, self.projection.bias)
-        return fold_text_features(*(part.detach().double() for part in parts), self.scale)
+        weight, bias = self.projection.weight.detach().double(), self.projection.bias.detach().double()
+        return fold_text_features(self.text_features.detach().double(), weight, bias, self.scale)
 
     def forward(self, token: Tensor) -> Tensor:
         return F.normalize(token, dim=-1) @ self.folded()  # (N, classes)

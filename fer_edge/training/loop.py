@@ -65,7 +65,7 @@ class Trainer:
         self.config = config
         self.data = data
         self.folder = folder
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.learner: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
@@ -146,7 +146,7 @@ class Trainer:
                 output = Output(*self.learner(images))
             loss = joint_loss(output, targets)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
             self.optimizer.step()
             self.schedule.step()

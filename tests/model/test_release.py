@@ -92,7 +92,7 @@ def test_ir50_weights_fill_the_stem(tensors: dict[str, torch.Tensor]) -> None:
     stem = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
     model = FERFormer(preset("paper", classes=8))
     report = load_ir50(model, stem)
-    assert torch.equal(model.stem.input[0].weight, stem["input_layer.0.weight"])
+    assert torch.equal(model.state_dict()["stem.input.0.weight"], stem["input_layer.0.weight"])
     assert torch.equal(model.state_dict()["stem.blocks.20.conv2.weight"], stem["body.20.res_layer.3.weight"])
     assert all(ours.startswith("stem.") for ours in report.used.values())
     with pytest.raises(ConfigError, match="fit the presets paper and release"):

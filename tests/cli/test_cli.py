@@ -1,0 +1,133 @@
+"""The command as its users meet it: exit codes, messages, JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_edge.cli.main import COMMANDS
+from fer_edge.cli.predict import parse_box
+from tests.tiny import tiny_bundle
+from tests.tiny_model import tiny_checkpoint
+
+
+def fer_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "from fer_edge.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    rng = np.random.default_rng(0)
+    for label in ("neutral", "happiness"):
+        (folder / label).mkdir(parents=True)
+        for index in range(4):
+            pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_listed_help_and_an_example(command: str) -> None:
+    name = command.replace("-", "_")
+    documented = getattr(importlib.import_module(f"fer_edge.cli.{name}"), name).__doc__
+    assert documented.splitlines()[0] == COMMANDS[command]
+    assert f"Example: fer-edge {command}" in documented
+
+
+def test_help_needs_only_the_core() -> None:
+    blocked = ["torch", "onnx", "onnxruntime", "tensorrt_rtx", "safetensors", "open_clip", "openvino", "numpy"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked[:-1]})); sys.argv = ['fer-edge', '--help'];"
+        "from fer_edge.cli.main import main; main()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert all(command in found.stdout for command in COMMANDS)
+
+
+def test_exit_codes_and_no_traceback(tmp_path: Path) -> None:
+    assert fer_edge("--version").stdout.startswith("fer-edge 0.")
+    cases: list[tuple[list[object], int, str]] = [
+        (["nonsense"], 2, "No such command"),
+        (["predict"], 2, "Missing argument"),
+        (["predict", "x.png", "--box", "1,2"], 2, "expected X,Y,WIDTH,HEIGHT"),
+        (["predict", tmp_path / "none.png"], 1, "error: no file or folder at"),
+        (["inspect", tmp_path / "none.fer"], 1, "error: no bundle at"),
+        (["evaluate", tmp_path / "x.txt", tmp_path], 1, "is neither a bundle (.fer) nor a checkpoint"),
+        (["build-engine"], 1, "no checkpoint: name one"),
+    ]
+    for arguments, code, message in cases:
+        found = fer_edge(*arguments)
+        assert found.returncode == code, found.stderr
+        assert message in found.stderr
+        assert "Traceback" not in found.stderr + found.stdout
+
+
+def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> None:
+    checkpoint, bundle = tmp_path / "tiny.safetensors", tmp_path / "tiny.fer"
+    tiny_checkpoint().save(checkpoint)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('checkpoint = "tiny.safetensors"\nengines = ["onnxruntime"]\nmax_batch = 8\n')
+    built = fer_edge("build-engine", "--recipe", recipe, "-o", bundle, "--json")
+    assert json.loads(built.stdout)["manifest"]["max_batch"] == 8, built.stderr
+    compared = fer_edge("parity", bundle, "--reference", checkpoint, "--images", faces, "--json")
+    assert compared.returncode == 0, compared.stderr
+    stages = {stage["name"]: stage["passed"] for stage in json.loads(compared.stdout)["stages"]}
+    assert list(stages) == ["names", "types", "shapes", "values", "top-1 agreement", "accuracy"]
+    timed = json.loads(fer_edge("bench", bundle, "--queries", 20, "--seconds", 1, "--json").stdout)
+    assert timed["queries"] == 20
+    assert [entry["batch"] for entry in timed["sweep"]] == [1, 2, 4, 8]
+    for model in (bundle, checkpoint):
+        scored = json.loads(fer_edge("evaluate", model, faces, "--json").stdout)
+        assert scored["images"] == 8
+        assert json.loads(fer_edge("inspect", model, "--json").stdout)["labels"][0] == "neutral"
+    other = tmp_path / "other.safetensors"
+    tiny_checkpoint(seed=1).save(other)
+    failed = fer_edge("parity", bundle, "--reference", other, "--images", faces)
+    assert failed.returncode == 1
+    assert "parity FAILS" in failed.stdout
+
+
+def test_recipes_with_unknown_or_mistyped_settings_are_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("precison = 'fp16'\n")
+    assert (
+        "precison is not known; expected some of: checkpoint, engines"
+        in fer_edge("build-engine", "--recipe", recipe).stderr
+    )
+    recipe.write_text("max_batch = 'eight'\n")
+    assert "max_batch is 'eight'; expected a int" in fer_edge("build-engine", "--recipe", recipe).stderr
+
+
+def test_predict_goes_on_after_a_bad_image(tmp_path: Path, faces: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"bad")
+    found = fer_edge("predict", faces, bad, "--model", tiny_bundle(tmp_path / "t.fer"), "--json")
+    assert found.returncode == 1
+    assert "bad.png is not an image" in found.stderr
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(lines) == 8
+    assert set(lines[0]) == {"image", "label", "scores"}
+
+
+def test_doctor_tells_what_runs() -> None:
+    found = json.loads(fer_edge("doctor", "--json").stdout)
+    states = {entry["engine"]: entry for entry in found["engines"]}
+    assert states["openvino"]["can_run"]
+    assert not states["tensorrt-rtx"]["can_run"] and states["tensorrt-rtx"]["reason"]
+
+
+def test_parse_box() -> None:
+    assert parse_box(None) is None
+    assert parse_box("1,2.5,3,4") == (1, 2.5, 3, 4)

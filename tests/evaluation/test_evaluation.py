@@ -1,0 +1,125 @@
+"""Accuracy and parity, with hand-made answers and planted differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fer_edge.engines.base import Images, Prediction, Runner
+from fer_edge.errors import ConfigError, DataError, ImageError
+from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
+from fer_edge.evaluation.dataset import ImageSet, image_set
+from fer_edge.evaluation.parity import compare
+from fer_edge.evaluation.runners import open_model
+from tests.tiny import LABELS, tiny_bundle
+
+
+class Planted(Runner):
+    """Answers by the mean brightness of an image, with a difference of our choice."""
+
+    def __init__(self, *, shift: float = 0.0, classes: int = 3, text: bool = True, kind: str = "float32") -> None:
+        super().__init__(32)
+        self.shift, self.classes, self.text, self.kind = shift, classes, text, kind
+
+    def _infer(self, images: Images) -> Prediction:
+        level = images.mean(axis=(1, 2, 3))[:, None] / 255 * self.classes - 0.5
+        logits = (-np.abs(level - np.arange(self.classes)) + self.shift * np.eye(self.classes)[0]).astype(self.kind)
+        exp = np.exp(logits)
+        return Prediction(logits, logits.copy() if self.text else None, exp / exp.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index, label in enumerate(LABELS):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        for copy in range(3):
+            level = int((index + 0.5 + 0.1 * copy) * 255 / 3)
+            Image.new("RGB", (20, 20), (level, level, level)).save(tmp_path / "faces" / label / f"{copy}.png")
+    return tmp_path / "faces"
+
+
+def test_accuracy_by_hand(folder: Path) -> None:
+    images = image_set(folder, LABELS)
+    report = evaluate(Planted(), images, LABELS)
+    assert (report.images, report.accuracy, report.mean_class_accuracy) == (9, 100, 100)
+    wrong = evaluate(Planted(shift=5), images, LABELS)
+    assert wrong.accuracy == pytest.approx(33.333)
+    assert wrong.recall == {"neutral": 100, "happiness": 0, "surprise": 0}
+    assert wrong.confusion == [[3, 0, 0], [3, 0, 0], [3, 0, 0]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1))
+def test_confusion_counts_pairs(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = np.array(pairs).T
+    matrix = confusion_matrix(true, predicted, 5)
+    assert matrix.sum() == len(pairs)
+    assert all(matrix[a, b] == pairs.count((a, b)) for a, b in pairs)
+
+
+def test_folders_must_be_labels_or_none(folder: Path, tmp_path: Path) -> None:
+    flat = image_set(folder / "neutral", LABELS)
+    assert flat.labels is None and len(flat) == 3
+    with pytest.raises(DataError, match="these images have no labels"):
+        evaluate(Planted(), flat, LABELS)
+    (folder / "bored").mkdir()
+    with pytest.raises(DataError, match="folders that are no labels: bored; expected some of: neutral, happiness"):
+        image_set(folder, LABELS)
+    with pytest.raises(ImageError, match="no file or folder"):
+        image_set(tmp_path / "none", LABELS)
+
+
+def test_words_name_folders_too(tmp_path: Path) -> None:
+    (tmp_path / "Happy").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "Happy" / "a.png")
+    found = image_set(tmp_path, LABELS, ("neutral", "happy", "surprise")).labels
+    assert found is not None and found.tolist() == [1]
+
+
+def test_parity_holds_for_twins(folder: Path) -> None:
+    report = compare(Planted(), Planted(), image_set(folder, LABELS))
+    assert report
+    assert [stage.name for stage in report.stages][-3:] == ["values", "top-1 agreement", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stage"),
+    [
+        (Planted(text=False), "names"),
+        (Planted(kind="float64"), "types"),
+        (Planted(classes=4), "shapes"),
+        (Planted(shift=0.001), "values"),
+        (Planted(shift=5), "top-1 agreement"),
+        (Planted(shift=5), "accuracy"),
+    ],
+)
+def test_parity_fails_at_the_planted_stage(candidate: Runner, stage: str, folder: Path) -> None:
+    report = compare(candidate, Planted(), image_set(folder, LABELS))
+    assert not report
+    assert stage in {found.name for found in report.stages if not found.passed}
+
+
+def test_parity_needs_images() -> None:
+    with pytest.raises(DataError, match="no images to compare on"):
+        compare(Planted(), Planted(), ImageSet((), None))
+
+
+def test_models_are_opened_by_their_suffix(tmp_path: Path) -> None:
+    opened = open_model(tiny_bundle(tmp_path / "a.fer"), "onnxruntime")
+    assert (opened.engine, opened.labels) == ("onnxruntime", LABELS)
+    with pytest.raises(ConfigError, match="is a checkpoint, which only pytorch runs"):
+        open_model(tmp_path / "a.safetensors", "openvino")
+
+
+@pytest.mark.data
+def test_shipped_model_on_the_validation_split(ferplus: Path) -> None:
+    from fer_edge.recognizer import shipped_bundle
+
+    opened = open_model(shipped_bundle())
+    images = image_set(ferplus, opened.labels)
+    assert len(images) == 3191
+    assert evaluate(opened.runner, images, opened.labels).accuracy >= 80

@@ -1,0 +1,73 @@
+"""fp32 deploy graphs of all presets against PyTorch on real validation images, and real TensorRT-RTX engines."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, BuildRequest, Precision, RunOptions
+from fer_edge.evaluation.dataset import image_set
+from fer_edge.evaluation.parity import compare
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.labels import FERPLUS, RAFDB
+from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.model.config import preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.release import load_release
+from fer_edge.model.runner import PyTorchRunner
+from fer_edge.model.text import TextFeatures
+from tests.tiny_model import checkpoint_of, settle
+
+WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
+IMAGES = 256
+
+
+def paper_checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    return checkpoint_of(settle(FERFormer(preset("paper", classes=len(FERPLUS)))))
+
+
+def release_checkpoint(shared: Path) -> Checkpoint:
+    spec = spec_from_file_location("golden_weights", shared / "reference" / "golden" / "weights.py")
+    assert spec is not None and spec.loader is not None
+    golden: Any = module_from_spec(spec)
+    spec.loader.exec_module(golden)
+    features = TextFeatures(torch.from_numpy(golden.text_features()), RAFDB.words, (), "golden")
+    return load_release({name: torch.from_numpy(value) for name, value in golden.state_dict().items()}, features)[0]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["edge", "paper", "release"])
+def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> None:
+    if name == "edge":
+        checkpoint = load_checkpoint(WEIGHTS)
+    else:
+        checkpoint = paper_checkpoint() if name == "paper" else release_checkpoint(shared)
+    images = image_set(ferplus, FERPLUS.labels).limited(IMAGES)
+    model = onnx_from_checkpoint(checkpoint)
+    reference = PyTorchRunner(checkpoint)
+    for engine in ("openvino", "onnxruntime"):
+        with get_engine(engine).load(Artifact(model, None, 32), RunOptions()) as runner:
+            # Random and golden weights decide by chance, so accuracy may jump by an image or two at a tie.
+            report = compare(runner, reference, images, tolerance=1e-4, max_accuracy_drop=0.4)
+        assert report, (engine, report.stages)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["edge", "paper"])
+def test_tensorrt_rtx_builds_the_presets_for_three_gpus(name: str, precision: Precision) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
+    checkpoint = load_checkpoint(WEIGHTS) if name == "edge" else paper_checkpoint()
+    targets = ("sm86", "sm89", "sm120")
+    model = onnx_from_checkpoint(checkpoint, precision)
+    built = get_engine("tensorrt-rtx").build(model, BuildRequest(precision, targets))
+    assert built.file is not None
+    assert len(built.file) > len(model) / 2
+    assert built.targets == targets

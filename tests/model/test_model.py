@@ -1,0 +1,223 @@
+"""Configurations, checkpoints and the text side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.labels import FERPLUS, LABEL_SETS, TEMPLATES, fill_template, prompts_for
+from fer_edge.model.checkpoint import load_checkpoint, read_checkpoint_info
+from fer_edge.model.config import ModelConfig, preset, preset_names
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.heads import fold_text_features
+from fer_edge.model.text import (
+    TextFeatures,
+    load_text_features,
+    open_text_tower,
+    refold,
+    save_text_features,
+    text_features_from_tower,
+)
+from tests.tiny_model import tiny_checkpoint, tiny_config
+
+
+def test_presets() -> None:
+    assert preset_names() == ["edge", "paper", "release"]
+    paper = preset("paper", classes=7)
+    assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
+    assert preset("release", classes=7).text_token == "class"
+    with pytest.raises(ConfigError, match="no preset 'huge'; expected one of: edge, paper, release"):
+        preset("huge", classes=7)
+
+
+def test_edge_is_small() -> None:
+    model = FERFormer(preset("edge", classes=8)).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 3_000_000
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.zeros(1, 3, 112, 112))
+    assert counter.get_total_flops() <= 0.25e9
+
+
+ABLATIONS: dict[str, tuple[dict[str, Any], int]] = {
+    "Table IV, neither": ({"patches": (2,), "text_head": False}, 36),
+    "Table IV, MGEI": ({"text_head": False}, 50),
+    "Table IV, HDSS": ({"patches": (2,)}, 36),
+    "Table VI, 3*3": ({"patches": (3,)}, 16),
+    "Table VI, 4*4": ({"patches": (4,)}, 9),
+    "Table VI, 6*6": ({"patches": (6,)}, 4),
+    "Table VI, (2,4,6)": ({"patches": (2, 4, 6)}, 49),
+    "Table VI, (2,4,6,12)": ({"patches": (2, 4, 6, 12)}, 50),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_is_a_configuration(name: str) -> None:
+    changes, tokens = ABLATIONS[name]
+    model = FERFormer(tiny_config(**changes)).eval()
+    assert model.config.patch_tokens == tokens
+    with torch.inference_mode():
+        output = model(torch.zeros(2, 3, 112, 112))
+    assert output.label_logits.shape == (2, 8)
+    assert (output.text_logits is None) == (not model.config.text_head)
+    assert ModelConfig.from_dict(model.config.to_dict()) == model.config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patches": (5,)}, "expected sides that divide the grid, 12"),
+        ({"patches": (2, 2)}, "expected each side once"),
+        ({"grid": 15}, "expected 1 to 14"),
+        ({"heads": 3}, "dim 16 is not a multiple of heads 3"),
+        ({"classes": 1}, "expected at least 2"),
+    ],
+)
+def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny_config(**changes)
+    with pytest.raises(ConfigError, match="model configuration not understood"):
+        ModelConfig.from_dict({"classes": 3, "colour": "red"})
+
+
+def test_patches_are_cut_in_reading_order() -> None:
+    tokens = FERFormer(tiny_config(position_encoding=False)).tokens
+    x = torch.arange(2 * 12 * 12).view(1, 2, 12, 12).float()
+    for patch in (2, 4, 6, 12):
+        cut = tokens._cut(x, patch)
+        for index in range((12 // patch) ** 2):
+            row, column = divmod(index, 12 // patch)
+            piece = x[0, :, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+            assert torch.equal(cut[0, index], piece.permute(1, 2, 0).flatten())
+
+
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint()
+    checkpoint.save(tmp_path / "a.safetensors")
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.info == checkpoint.info == read_checkpoint_info(tmp_path / "a.safetensors")
+    state = checkpoint.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.model.state_dict().items())
+    checkpoint.save(tmp_path / "h.safetensors", half=True)
+    half = load_checkpoint(tmp_path / "h.safetensors").model.state_dict()
+    torch.testing.assert_close(half["label_head.weight"], state["label_head.weight"], rtol=1e-3, atol=1e-4)
+    assert torch.equal(half["stem.input.1.running_var"], state["stem.input.1.running_var"])
+
+
+def test_grey_checkpoints_keep_their_luma(tmp_path: Path) -> None:
+    from fer_edge.model.config import StemConfig
+
+    stem = StemConfig(color="grey", input_width=8, input_stride=2, widths=(8, 12), units=(1, 1))
+    checkpoint = tiny_checkpoint(stem=stem)
+    checkpoint.save(tmp_path / "g.safetensors")
+    images = torch.randn(1, 3, 112, 112)
+    with torch.inference_mode():
+        expected = checkpoint.model(images).label_logits
+        assert torch.equal(load_checkpoint(tmp_path / "g.safetensors").model(images).label_logits, expected)
+
+
+def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="no fer-edge metadata"):
+        load_checkpoint(path)
+    checkpoint = tiny_checkpoint()
+    checkpoint.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        load_checkpoint(path)
+    checkpoint.model.label_head.bias.data[0] = float("nan")
+    checkpoint.save(path)
+    with pytest.raises(CheckpointError, match=r"label_head\.bias holds values that are not finite"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="2 labels and 8 words for 8 classes"):
+        checkpoint.with_info(labels=("a", "b"))
+    with pytest.raises(CheckpointError, match="no text head; expected label"):
+        tiny_checkpoint(text_head=False, decision="mean")
+
+
+def test_prompts_of_table_v() -> None:
+    assert list(TEMPLATES) == ["none", "word", "phrase", "active", "passive"]
+    assert fill_template(TEMPLATES["passive"][0], "angry") == "an angry expression is shown in the image"
+    assert fill_template(TEMPLATES["passive"][0], "sad") == "a sad expression is shown in the image"
+    assert prompts_for(("happy",), TEMPLATES["active"]) == [["this is a face image of happy"]]
+    with pytest.raises(ConfigError, match="has no {} for the expression's word"):
+        fill_template("a face", "sad")
+
+
+def test_label_sets_are_in_their_official_order() -> None:
+    orders = {
+        "rafdb": "surprise fear disgust happiness sadness anger neutral",
+        "ferplus": "neutral happiness surprise sadness anger disgust fear contempt",
+        "sfew": "anger disgust fear happiness neutral sadness surprise",
+    }
+    assert {name: " ".join(labels.labels) for name, labels in LABEL_SETS.items()} == orders
+
+
+def test_folding_against_one_label_at_a_time() -> None:
+    torch.manual_seed(0)
+    features, weight, bias = torch.randn(5, 7), torch.randn(3, 7), torch.randn(3)
+    folded = fold_text_features(features, weight, bias, 20.0)
+    token = torch.randn(3)
+    for index in range(5):
+        expected = 20 * F.cosine_similarity(token, weight @ features[index] + bias, dim=0)
+        torch.testing.assert_close(token / token.norm() @ folded[:, index], expected)
+
+
+def slow_features(tower: Any, words: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
+    rows = []
+    for word in words:
+        total = sum(F.normalize(tower([fill_template(text, word)])[0], dim=0) for text in templates)
+        rows.append(F.normalize(total, dim=0))  # type: ignore[arg-type]
+    return torch.stack(rows)
+
+
+@pytest.mark.slow
+def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
+    config = tmp_path / "fer-tiny.json"
+    config.write_text(
+        '{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},'
+        ' "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}'
+    )
+    open_clip.add_model_config(config)
+    torch.manual_seed(0)
+    tower = open_text_tower("fer-tiny", "untrained")
+    templates = TEMPLATES["phrase"] + TEMPLATES["passive"]
+    found = text_features_from_tower(tower, FERPLUS.words, templates)
+    with torch.inference_mode():
+        torch.testing.assert_close(found, slow_features(tower, FERPLUS.words, templates), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="open_clip knows no model 'ViT-Z'"):
+        open_text_tower("ViT-Z", "openai")
+    with pytest.raises(ConfigError, match=r"weights 'none\.pt' of fer-tiny cannot be had"):
+        open_text_tower("fer-tiny", "none.pt")
+
+
+def test_features_travel_in_files_and_refold(tmp_path: Path) -> None:
+    features = TextFeatures(F.normalize(torch.randn(8, 10), dim=1), FERPLUS.words, TEMPLATES["active"], "test")
+    save_text_features(tmp_path / "t.safetensors", features)
+    loaded = load_text_features(tmp_path / "t.safetensors")
+    assert torch.equal(loaded.matrix, features.matrix)
+    refolded = refold(tiny_checkpoint(), loaded)
+    assert refolded.info.templates == TEMPLATES["active"]
+    assert torch.equal(refolded.model.state_dict()["text_head.text_features"], features.matrix)
+    with pytest.raises(ConfigError, match="learned its text features"):
+        refold(tiny_checkpoint().with_info(text_source="learned"), loaded)
+    with pytest.raises(ConfigError, match="the model has no text head"):
+        refold(tiny_checkpoint(text_head=False), loaded)
+    with pytest.raises(ConfigError, match=r"text features of shape \(8, 4\); the model takes \(8, 10\)"):
+        refold(tiny_checkpoint(), TextFeatures(torch.zeros(8, 4), FERPLUS.words, (), ""))
+    with pytest.raises(CheckpointError, match="no text features at"):
+        load_text_features(tmp_path / "none")
+    tiny_checkpoint().save(tmp_path / "c.safetensors")
+    with pytest.raises(CheckpointError, match="holds no text features"):
+        load_text_features(tmp_path / "c.safetensors")

@@ -1,0 +1,51 @@
+"""Imports point one way: see docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fer_edge"
+RUNTIME = {"__init__", "_files", "_toml", "bundle", "engines", "errors", "images", "labels", "recognizer"}
+FORBIDDEN = {
+    "runtime": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "training"},
+    "data": {"bench", "cli", "evaluation", "export", "model", "training"},
+    "model": {"bench", "cli", "data", "evaluation", "export", "training"},
+    "training": {"bench", "cli", "evaluation", "export"},
+    "export": {"bench", "cli", "data", "evaluation", "training"},
+    "evaluation": {"bench", "cli", "export", "training"},
+    "bench": {"cli", "data", "export", "model", "training"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module named in an import, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "runtime" if first in RUNTIME else first
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    names = imports(path)
+    used = {name.split(".")[1] for name in names if name.startswith("fer_edge.")}
+    assert not used & FORBIDDEN.get(room(path), set())
+    if room(path) == "runtime":
+        assert not {name.split(".")[0] for name in names} & {"torch", "onnx", "safetensors", "typer", "rich"}
+
+
+def test_files_stay_short() -> None:
+    long = [str(path) for path in MODULES if len(path.read_text().splitlines()) > 420]
+    assert not long

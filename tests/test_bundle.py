@@ -1,0 +1,176 @@
+"""Bundles: written whole, read only when every byte is as promised."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge.bundle import Bundle, EngineEntry, write_bundle
+from fer_edge.engines.available import get_engine, platform_tag
+from fer_edge.errors import (
+    BundleDamaged,
+    BundleError,
+    BundleMismatch,
+    BundleVersionError,
+    EngineUnavailable,
+    FerEdgeError,
+)
+from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Write the bundle again with its members changed, checksums of the zip format right."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in change(members):
+            archive.writestr(name, data)
+
+
+def change_manifest(path: Path, **values: Any) -> None:
+    def change(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        name, data = members[0]
+        return [(name, json.dumps({**json.loads(data), **values}).encode()), *members[1:]]
+
+    rewrite(path, change)
+
+
+def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    first, second = tiny_bundle(tmp_path / "a.fer"), tiny_bundle(tmp_path / "b.fer")
+    assert first.read_bytes() == second.read_bytes()
+    opened = Bundle.open(first)
+    assert opened.manifest.labels == tiny_manifest().labels
+    assert opened.read("model.onnx") == tiny_onnx()
+    with opened.runner("onnxruntime") as runner:
+        assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
+
+
+def test_a_missing_engine_of_a_bundle_is_named(tmp_path: Path) -> None:
+    opened = Bundle.open(tiny_bundle(tmp_path / "a.fer"))
+    with pytest.raises(BundleError, match="has no engine tensorrt-rtx; it has: openvino, onnxruntime"):
+        opened.runner("tensorrt-rtx")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_bundles_are_damaged(tmp_path: Path, share: float) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(BundleDamaged, match="is not a bundle, or is truncated"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("member", ["manifest.json", "model.onnx", "engines/x.engine"])
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_a_flipped_byte_in_any_member_is_found(tmp_path: Path, member: str, place: int) -> None:
+    path = tmp_path / "a.fer"
+    entry = EngineEntry("openvino", ("cpu",), "1", "engines/x.engine", None)
+    members = {"model.onnx": tiny_onnx(), "engines/x.engine": b"engine bytes, fixed"}
+    write_bundle(path, tiny_manifest(engines=(entry,)), members)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(member)
+    start = bytes(data).index(content)
+    data[start + place % len(content)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleDamaged, match=member.replace(".", r"\.")):
+        Bundle.open(path)
+
+
+def test_a_forged_member_with_right_zip_checksum_is_found(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    rewrite(path, lambda members: [(n, d if n == "manifest.json" else d[:-1] + b"\x7f") for n, d in members])
+    with pytest.raises(BundleDamaged, match=r"model\.onnx differs from the SHA-256"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\b", "C:evil", "a//b"])
+def test_names_that_escape_are_refused(tmp_path: Path, name: str) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    rewrite(path, lambda members: [*members, (name, b"x")])
+    with pytest.raises(BundleError, match="not acceptable: expected a plain relative path"):
+        Bundle.open(path)
+    with pytest.raises(BundleError, match="not acceptable"):
+        write_bundle(path, tiny_manifest(), {"model.onnx": b"", name: b""})
+
+
+def test_unlisted_and_missing_members_are_found(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    rewrite(path, lambda members: [*members, ("extra", b"x")])
+    with pytest.raises(BundleDamaged, match=r"members not in the manifest: \['extra'\]"):
+        Bundle.open(path)
+    path = tiny_bundle(tmp_path / "b.fer")
+    rewrite(path, lambda members: members[:1])
+    with pytest.raises(BundleDamaged, match=r"missing: \['model\.onnx'\]"):
+        Bundle.open(path)
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    change_manifest(path, format=99)
+    with pytest.raises(BundleVersionError, match="has bundle format 99; this version reads 1"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"files": []},
+        {"files": {"model.onnx": 3}},
+        {"engines": 5},
+        {"engines": [{"engine": 1}]},
+        {"labels": "abc"},
+        {"labels": [1, 2]},
+        {"max_batch": "8"},
+        {"max_batch": 10**9},
+        {"surprise": 1},
+        {"precision": None},
+    ],
+)
+def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str, Any]) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    change_manifest(path, **values)
+    with pytest.raises(BundleDamaged):
+        Bundle.open(path)
+
+
+def test_an_input_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    change_manifest(path, input={"layout": "NCHW"})
+    with pytest.raises(BundleVersionError, match="input"):
+        Bundle.open(path)
+
+
+def rtx_bundle(path: Path, **changes: Any) -> Bundle:
+    values = {"targets": ("sm89",), "engine_version": "0", "file": "engines/x", "platform": None}
+    entry = EngineEntry("tensorrt-rtx", **{**values, **changes})
+    write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"x"})
+    return Bundle.open(path)
+
+
+def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rtx = get_engine("tensorrt-rtx")
+    monkeypatch.setattr(rtx, "version", lambda: "1.7")
+    monkeypatch.setattr(rtx, "local_target", lambda: "sm86")
+    with pytest.raises(BundleMismatch, match=f"was built for plan9-mips; this machine is {platform_tag()}"):
+        rtx_bundle(tmp_path / "a.fer", platform="plan9-mips").runner()
+    with pytest.raises(BundleMismatch, match=r"built with tensorrt-rtx 0; installed is 1\.7"):
+        rtx_bundle(tmp_path / "b.fer").runner()
+    with pytest.raises(BundleMismatch, match="was built for sm89; this device is sm86; rebuild it with"):
+        rtx_bundle(tmp_path / "c.fer", engine_version="1.7").runner()
+    with pytest.raises(EngineUnavailable):
+        rtx_bundle(tmp_path / "d.fer", engine_version="1.7", targets=("sm86",)).runner()
+
+
+def test_nothing_is_half_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FerEdgeError, match=r"cannot write .*; nothing was changed"):
+        tiny_bundle(tmp_path / "file" / "a.fer")
+    with pytest.raises(BundleError, match=r"a bundle needs model\.onnx"):
+        write_bundle(tmp_path / "a.fer", tiny_manifest(), {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,70 @@
+"""What an app holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge import Bundle, Recognizer
+from fer_edge.errors import BundleError, InputError
+from fer_edge.recognizer import shipped_bundle
+from tests.tiny import LABELS, tiny_bundle
+
+FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+
+
+def test_faces_of_a_frame_in_batches(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer", max_batch=2)
+    boxes = [(float(10 * i), 5.0, 60.0, 80.0) for i in range(5)]
+    with Recognizer.open(path, "onnxruntime", threads=1) as recognizer:
+        found = recognizer.recognize_faces(FRAME, boxes)
+        single = [recognizer.recognize(FRAME, box) for box in boxes]
+        assert recognizer.recognize_faces(FRAME, []) == []
+    assert [expression.label for expression in found] == [expression.label for expression in single]
+    for expression in found:
+        assert list(expression.scores) == list(LABELS)
+        assert expression.score == max(expression.scores.values()) == expression.scores[expression.label]
+        assert sum(expression.scores.values()) == pytest.approx(1)
+
+
+def test_wrong_frames_are_named(tmp_path: Path) -> None:
+    frame = np.zeros((4, 4, 3), np.float32)
+    expected = r"the frame is float32 \(4, 4, 3\); expected a uint8 array"
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer")) as recognizer, pytest.raises(InputError, match=expected):
+        recognizer.recognize(frame)  # type: ignore[arg-type]
+
+
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle at"):
+        Recognizer.open(tmp_path / "none.fer")
+
+
+def test_shipped_bundle_recognises_a_smile() -> None:
+    if importlib.util.find_spec("skimage") is None:
+        pytest.skip("needs scikit-image's photograph")
+    import skimage.data
+
+    with Recognizer.open() as recognizer:
+        expression = recognizer.recognize(skimage.data.astronaut(), (165, 70, 120, 120))
+    assert expression.label == "happiness"
+    assert expression.score > 0.9
+
+
+def test_shipped_bundle_names_its_checkpoint() -> None:
+    manifest = Bundle.open(shipped_bundle()).manifest
+    assert manifest.checkpoint["metrics"]["validation_accuracy"] >= 80
+    assert [entry.engine for entry in manifest.engines] == ["openvino", "onnxruntime"]
+
+
+def test_importing_the_package_pulls_in_no_heavy_library() -> None:
+    code = (
+        "import sys, fer_edge; "
+        "print(sorted({'torch', 'onnx', 'openvino', 'onnxruntime', 'typer', 'rich'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
