@@ -77,9 +77,10 @@ class Trainer:
         )
         self.next_epoch = 0
         self.results: list[EpochResult] = []
-        channels = data.images.shape[1]  # of grey images the first of the three equal statistics counts
-        self.mean = torch.tensor(info.mean[:channels]).view(1, -1, 1, 1)
-        self.std = torch.tensor(info.std[:channels]).view(1, -1, 1, 1)
+        # A grey stem is spared the three equal channels of grey images; of their equal statistics one is enough.
+        self.channels = data.images.shape[1] if info.config.stem.color == "grey" else 3
+        self.mean = torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1)
+        self.std = torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1)
 
     @property
     def resume_file(self) -> Path:
@@ -194,6 +195,7 @@ class Trainer:
         return Output(torch.cat([part.label_logits for part in parts]), torch.cat(text) if text else None)
 
     def _normalise(self, images: Tensor) -> Tensor:
+        images = images.expand(-1, self.channels, -1, -1)
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def _save_resume_point(self) -> None:

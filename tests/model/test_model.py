@@ -150,7 +150,7 @@ def test_prompts_of_table_v() -> None:
     assert fill_template(TEMPLATES["passive"][0], "angry") == "an angry expression is shown in the image"
     assert fill_template(TEMPLATES["passive"][0], "sad") == "a sad expression is shown in the image"
     assert prompts_for(("happy",), TEMPLATES["active"]) == [["this is a face image of happy"]]
-    with pytest.raises(ConfigError, match="has no {} for the expression's word"):
+    with pytest.raises(ConfigError, match=r"has no \{\} for the expression's word"):
         fill_template("a face", "sad")
 
 
@@ -186,7 +186,8 @@ def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
     config = tmp_path / "fer-tiny.json"
     config.write_text(
-        '{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},'
+        '{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16,'
+        ' "head_width": 16},'
         ' "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}'
     )
     open_clip.add_model_config(config)
