@@ -15,12 +15,12 @@ from rich.table import Table
 
 def console() -> Console:
     """For results."""
-    return Console()
+    return Console(markup=False, highlight=False)
 
 
 def err_console() -> Console:
     """For progress and errors."""
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False, highlight=False)
 
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:

@@ -52,7 +52,7 @@ def predict(
             try:
                 expression = recognizer.recognize(read_image(path), face)
             except FerEdgeError as error:
-                err_console().print(f"error: {error}", markup=False, soft_wrap=True)
+                err_console().print(f"error: {error}", soft_wrap=True)
                 failed += 1
                 continue
             if json:
