@@ -12,7 +12,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,16 +187,12 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     for name in members:
         _check_name(name, path)
     files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(members.items())}
-    described = Manifest(**{**_fields(manifest), "files": files})
+    described = replace(manifest, files=files)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in [(MANIFEST, described.to_json().encode()), *sorted(members.items())]:
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
-
-
-def _fields(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

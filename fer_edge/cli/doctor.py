@@ -17,6 +17,7 @@ def doctor(json: Json = False) -> None:
     from fer_edge.cli.output import console, print_json, print_table
     from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
 
+    machine = environment()
     statuses = [engine_status(name) for name in ENGINE_MODULES]
     exporting = [name for name in ("torch", "safetensors", "onnx", "onnxscript") if find_spec(name) is None]
     note = f'missing: {", ".join(exporting)}; run: pip install "fer-edge[export]"' if exporting else ""
@@ -24,7 +25,7 @@ def doctor(json: Json = False) -> None:
         print_json(
             {
                 "platform": platform_tag(),
-                "environment": environment(),
+                "environment": machine,
                 "engines": [asdict(status) for status in statuses],
                 "pytorch": {"can_run": not exporting, "reason": note},
             }
@@ -33,11 +34,11 @@ def doctor(json: Json = False) -> None:
     rows = [
         (s.engine, s.version or "-", _word(s.can_build and not exporting), _word(s.can_run), s.reason) for s in statuses
     ]
-    rows.append(("pytorch", environment().get("torch", "-"), "-", _word(not exporting), note))
+    rows.append(("pytorch", machine.get("torch", "-"), "-", _word(not exporting), note))
     print_table(platform_tag(), ("engine", "version", "builds", "runs", "why not"), rows)
     if exporting:
         console().print(f"building bundles needs the export extra: {note}", soft_wrap=True)
-    console().print(", ".join(f"{name} {value}" for name, value in environment().items()), soft_wrap=True)
+    console().print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
 
 
 def _word(value: bool) -> str:

@@ -38,10 +38,7 @@ def import_checkpoint(
     if text_features is not None:
         features = text.load_text_features(text_features)
     else:
-        tower = text.open_text_tower(text_model, text_weights)
-        matrix = text.text_features_from_tower(tower, RAFDB.words, TEMPLATES["phrase"])
-        name = f"open_clip:{text_model}:{Path(text_weights).name}"
-        features = text.TextFeatures(matrix, RAFDB.words, TEMPLATES["phrase"], name)
+        features = text.text_features_from_open_clip(text_model, text_weights, RAFDB.words, TEMPLATES["phrase"])
     checkpoint, report = release.load_release(tensors, features)
     checkpoint.save(out)
     if json:

@@ -80,8 +80,3 @@ def main() -> None:
         # Whoever read our output has gone; closing stdout again at exit would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-
-
-def run_for_tests(arguments: list[str]) -> Any:
-    """Run in this process, as the tests do."""
-    return app(arguments, standalone_mode=False)

@@ -13,10 +13,3 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
 Split = Annotated[str, typer.Option("--split", help="Split of FERPlus: train, valid or test.")]
-
-
-def shipped(path: Path | None) -> Path:
-    """The given bundle, or the one that comes with the package."""
-    from fer_edge.recognizer import shipped_bundle
-
-    return shipped_bundle() if path is None else path

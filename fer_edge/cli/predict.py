@@ -39,7 +39,6 @@ def predict(
 
     Example: fer-edge predict photo.jpg --box 165,70,120,120
     """
-    from fer_edge.cli.options import shipped
     from fer_edge.cli.output import err_console, print_json, print_table
     from fer_edge.errors import FerEdgeError
     from fer_edge.images import find_images, read_image
@@ -47,7 +46,7 @@ def predict(
 
     face = parse_box(box)
     rows, failed = [], 0
-    with Recognizer.open(shipped(model), engine, threads) as recognizer:
+    with Recognizer.open(model, engine, threads) as recognizer:
         for path in [found for given in images for found in find_images(given)]:
             try:
                 expression = recognizer.recognize(read_image(path), face)

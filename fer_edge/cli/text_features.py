@@ -29,16 +29,16 @@ def text_features(
     from fer_edge.labels import TEMPLATES, label_set
 
     try:
-        from fer_edge.model.text import TextFeatures, open_text_tower, save_text_features, text_features_from_tower
+        from fer_edge.model.text import save_text_features, text_features_from_open_clip
     except ImportError as error:
         raise EngineUnavailable(f'text features need PyTorch ({error}); run: pip install "fer-edge[train]"') from error
     words = label_set(labels).words
     templates = tuple(text for name in template or ["phrase"] for text in TEMPLATES.get(name, (name,)))
     with err_console().status(f"running {text_model}"):
-        matrix = text_features_from_tower(open_text_tower(text_model, text_weights), words, templates)
-    source = f"open_clip:{text_model}:{Path(text_weights).name}"
-    save_text_features(out, TextFeatures(matrix, words, templates, source))
+        features = text_features_from_open_clip(text_model, text_weights, words, templates)
+    save_text_features(out, features)
+    shape, source = list(features.matrix.shape), features.source
     if json:
-        print_json({"file": out, "shape": list(matrix.shape), "words": words, "templates": templates, "source": source})
+        print_json({"file": out, "shape": shape, "words": words, "templates": templates, "source": source})
         return
-    console().print(f"{out}: {matrix.shape[0]} labels, {matrix.shape[1]} wide, from {source}")
+    console().print(f"{out}: {shape[0]} labels, {shape[1]} wide, from {source}")

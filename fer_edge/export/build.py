@@ -10,7 +10,7 @@ import torch
 
 import fer_edge
 from fer_edge._files import sha256
-from fer_edge.bundle import MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle import MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest, Precision
 from fer_edge.errors import ConfigError
@@ -40,8 +40,8 @@ def build_bundle(
     Raises:
         FerEdgeError: A part cannot be built; nothing is written then.
     """
-    if max_batch < 1:
-        raise ConfigError(f"max_batch is {max_batch}; expected at least 1")
+    if not 1 <= max_batch <= MAX_BATCH:
+        raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
     checkpoint = load_checkpoint(checkpoint_path)
     model = onnx_from_checkpoint(checkpoint, precision)
     members, entries = {MODEL: model}, []

@@ -1,8 +1,8 @@
 """The deploy graph as a PyTorch module: what `torch.onnx` writes down and engines run.
 
-Exact in effect against the training form. Beyond `fold.py`: the average pool is a plain 2 x 2 one, tokens are
-projected by convolutions, constant tokens and biases are one added matrix, the attention scale sits in the query
-weights, and the last block computes only the rows that the heads read.
+Exact in effect against the training form. Beyond `fold.py`: the adaptive pool is a plain one of stride 1, small
+patches are projected by convolutions, constant tokens and biases are one added matrix, layer norms only standardise,
+the attention scale sits in the query weights, and the last block computes only the rows that the heads read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fer_edge.export.fold import FoldedBlock, FoldedConv, fold_stem, norm_scale_
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.encoder import EncoderBlock
+from fer_edge.model.heads import decide
 from fer_edge.model.tokens import MultiGranularityTokens
 
 LOGIT_NORM_FLOOR = 1e-12
@@ -106,7 +107,8 @@ class _Tokens(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         model, config = checkpoint.model, checkpoint.info.config
-        self.grid, self.map_size = config.grid, config.stem.map_size
+        # Settled here, so that a grid that cannot be pooled is our error and not one from inside the exporter.
+        self.windows = None if config.grid == config.stem.map_size else pool_windows(config.stem.map_size, config.grid)
         self.special = config.special_tokens
         self.position = _position(model.tokens)
         self.projections = nn.ModuleList(_PatchProjection(model.tokens, patch) for patch in config.patches)
@@ -134,9 +136,9 @@ class _Tokens(nn.Module):
 
     def _pool(self, x: Tensor) -> Tensor:
         """The adaptive average pool, with an operator that every engine has a fast kernel for."""
-        if self.grid == self.map_size:
+        if self.windows is None:
             return x
-        starts, size = pool_windows(self.map_size, self.grid)
+        starts, size = self.windows
         pooled = F.avg_pool2d(x, size, stride=1)
         return _select(_select(pooled, starts, 2), starts, 3)
 
@@ -243,18 +245,11 @@ class DeployModel(nn.Module):
             x = self.norm(x)
         label_logits = self.label_head(x[:, 0])
         if self.text_matrix is None:
-            return DeployOutput(label_logits, None, label_logits.softmax(dim=-1))
+            return DeployOutput(label_logits, None, decide(label_logits, None, self.decision))
         token = x[:, self.rows - 1]
         length = token.norm(dim=-1, keepdim=True).clamp(min=LOGIT_NORM_FLOOR)
         text_logits = (token @ self.text_matrix) / length
-        return DeployOutput(label_logits, text_logits, self._decide(label_logits, text_logits))
-
-    def _decide(self, label_logits: Tensor, text_logits: Tensor) -> Tensor:
-        if self.decision == "label":
-            return label_logits.softmax(dim=-1)
-        if self.decision == "text":
-            return text_logits.softmax(dim=-1)
-        return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) * 0.5
+        return DeployOutput(label_logits, text_logits, decide(label_logits, text_logits, self.decision))
 
     def half_inside(self) -> DeployModel:
         """Weights and activations in float16, except layer norms, softmax and heads, which stay float32."""

@@ -13,7 +13,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from fer_edge._files import write_atomically
 from fer_edge.errors import CheckpointError, ConfigError
-from fer_edge.model.config import ModelConfig
+from fer_edge.model.config import ModelConfig, with_tuples
 from fer_edge.model.ferformer import FERFormer
 
 FORMAT_VERSION = 1
@@ -70,10 +70,7 @@ class CheckpointInfo:
                     f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge"
                 )
             config = ModelConfig.from_dict(data.pop("config"))
-            values: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-            }
-            return cls(config=config, **values)
+            return cls(config=config, **with_tuples(data))
         except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise CheckpointError(f"checkpoint metadata not understood: {error}") from error
 
@@ -109,7 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: The file is missing, damaged, no fer-edge checkpoint, or its tensors do not fit.
     """
-    info, tensors = _read(path)
+    info, tensors = _open(path, tensors=True)
     with torch.device("meta"):
         model = FERFormer(info.config)
     model.to_empty(device="cpu")
@@ -133,10 +130,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
     """The metadata alone, without loading weights."""
     return _open(path, tensors=False)[0]
-
-
-def _read(path: Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
-    return _open(path, tensors=True)
 
 
 def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:

@@ -91,16 +91,16 @@ class ModelConfig:
         Raises:
             ConfigError: A field is unknown, missing or out of range.
         """
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
+        values = with_tuples(data)
         try:
-            stem: dict[str, Any] = {
-                key: tuple(v) if isinstance(v, list) else v for key, v in dict(values.pop("stem", {})).items()
-            }
-            return cls(stem=StemConfig(**stem), **values)
-        except (TypeError, ValueError) as error:
+            return cls(stem=StemConfig(**with_tuples(values.pop("stem", {}))), **values)
+        except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"model configuration not understood: {error}") from error
+
+
+def with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """Plain data with its lists as the tuples that frozen dataclasses hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
 def preset_names() -> list[str]:

@@ -24,6 +24,15 @@ def fold_text_features(text_features: Tensor, weight: Tensor, bias: Tensor, scal
     return scale * F.normalize(text_features @ weight.T + bias, dim=-1).T
 
 
+def decide(label_logits: Tensor, text_logits: Tensor | None, decision: str) -> Tensor:
+    """Probabilities (N, classes) of the head that decides: label, text, or the mean of both."""
+    if text_logits is None or decision == "label":
+        return label_logits.softmax(dim=-1)
+    if decision == "text":
+        return text_logits.softmax(dim=-1)
+    return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) * 0.5
+
+
 class TextHead(nn.Module):
     """Scaled cosine similarity of the token's feature and the projected text features."""
 

@@ -26,7 +26,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 STEM_ALIAS, STEM = "model.model.", "backbone."  # the release registers its stem twice
 TOKEN_PATCHES = {"token1": 2, "token2": 3, "token3": 4, "token4": 6, "token5": 12}
 
-# Release name -> ours, tried in order on the whole name. The text head's projection is fc2; fc1 is never called.
+# Release name -> ours. The text head's projection is fc2; fc1 is never called.
 BLOCK_PARTS = {
     "res_layer.0": "norm1",
     "res_layer.1": "conv1",

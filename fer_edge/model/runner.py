@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.model.heads import decide
 
 MAX_BATCH = 256
 
@@ -31,15 +31,8 @@ class PyTorchRunner(Runner):
         return Prediction(
             output.label_logits.numpy(),
             None if text is None else text.numpy(),
-            self._decide(output.label_logits, text).numpy(),
+            decide(output.label_logits, text, self.info.decision).numpy(),
         )
-
-    def _decide(self, label_logits: Tensor, text_logits: Tensor | None) -> Tensor:
-        if text_logits is None or self.info.decision == "label":
-            return label_logits.softmax(dim=-1)
-        if self.info.decision == "text":
-            return text_logits.softmax(dim=-1)
-        return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) / 2
 
 
 def load_reference(path: Path, threads: int | None = None) -> PyTorchRunner:

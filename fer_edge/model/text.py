@@ -82,6 +82,14 @@ def open_text_tower(name: str, weights: str) -> TextTower:
     return lambda prompts: model.encode_text(tokenizer(prompts))
 
 
+def text_features_from_open_clip(
+    name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...]
+) -> TextFeatures:
+    """Features of the labels from an open_clip text tower, and where they came from; see `open_text_tower`."""
+    matrix = text_features_from_tower(open_text_tower(name, weights), words, templates)
+    return TextFeatures(matrix, words, templates, f"open_clip:{name}:{Path(weights).name}")
+
+
 def save_text_features(path: Path, features: TextFeatures) -> None:
     """Write features for machines without a text tower, `.safetensors`."""
     described = {"words": features.words, "templates": features.templates, "source": features.source}

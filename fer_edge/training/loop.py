@@ -19,6 +19,7 @@ from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
+from fer_edge.model.heads import decide
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.losses import joint_loss
 
@@ -172,9 +173,7 @@ class Trainer:
         def accuracy(scores: Tensor) -> float:
             return round(100 * (scores.argmax(dim=1) == labels).double().mean().item(), 3)
 
-        mean = output.label_logits.softmax(dim=1)
-        if output.text_logits is not None:
-            mean = mean + output.text_logits.softmax(dim=1)
+        mean = decide(output.label_logits, output.text_logits, "mean")
         return EpochResult(
             epoch=self.next_epoch,
             loss=round(loss, 5),
