@@ -21,6 +21,11 @@ def train(
     seed: Annotated[int, typer.Option()] = 0,
     amp: Annotated[bool, typer.Option("--amp", help="bfloat16 where it is safe.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile; needs a C++ compiler.")] = False,
+    mixup: Annotated[float, typer.Option(min=0, help="Alpha of mixup; 0 for none.")] = 0.0,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be given several times.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     text_features: Annotated[
         Path | None, typer.Option(help="Text features of the labels, kept fixed; default: learned.")
     ] = None,
@@ -53,9 +58,11 @@ def train(
         seed=seed,
         amp=amp,
         compile=compile,
+        mixup=mixup,
+        accelerator=accelerator,
     )
     with err_console().status("reading images"):
-        trainer = ferplus_trainer(data, out, preset, config, text_features)
+        trainer = ferplus_trainer(data, out, preset, config, text_features, teacher or ())
     if trainer.resume():
         err_console().print(f"going on after epoch {trainer.next_epoch}")
     with _Display(trainer.steps) as display:

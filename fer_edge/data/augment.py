@@ -24,14 +24,14 @@ class Augmentation:
 
     def __call__(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Resample images (N, C, H, W) in [0, 1] to (N, C, size, size), changed at random."""
-        count = len(images)
+        count, device = len(images), images.device
 
         def uniform(*shape: int) -> Tensor:
-            return torch.rand(count, *shape, generator=generator) * 2 - 1  # [-1, 1)
+            return torch.rand(count, *shape, generator=generator, device=device) * 2 - 1  # [-1, 1)
 
         angle = uniform() * math.radians(self.rotation)
         zoom = 1 + uniform() * self.scale
-        mirror = torch.where(torch.rand(count, generator=generator) < self.flip, -1.0, 1.0)
+        mirror = torch.where(torch.rand(count, generator=generator, device=device) < self.flip, -1.0, 1.0)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         shift = uniform(2) * 2 * self.shift
         theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], dim=1).view(-1, 2, 3)
@@ -45,18 +45,33 @@ class Augmentation:
     def _erase(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Set one rectangle of 2 to 20 % of the area to a random grey (Zhong et al., AAAI 2020)."""
         count, _, height, width = images.shape
-        area = torch.empty(count).uniform_(0.02, 0.2, generator=generator) * height * width
-        ratio = torch.empty(count).uniform_(math.log(0.3), math.log(3.3), generator=generator).exp()
+        device = images.device
+        area = torch.empty(count, device=device).uniform_(0.02, 0.2, generator=generator) * height * width
+        ratio = torch.empty(count, device=device).uniform_(math.log(0.3), math.log(3.3), generator=generator).exp()
         tall = (area * ratio).sqrt().clamp(max=height - 1)
         wide = (area / ratio).sqrt().clamp(max=width - 1)
-        top = torch.rand(count, generator=generator) * (height - tall)
-        left = torch.rand(count, generator=generator) * (width - wide)
-        y, x = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+        top = torch.rand(count, generator=generator, device=device) * (height - tall)
+        left = torch.rand(count, generator=generator, device=device) * (width - wide)
+        y, x = torch.arange(height, device=device)[None, :, None], torch.arange(width, device=device)[None, None, :]
         top, tall, left, wide = (value[:, None, None] for value in (top, tall, left, wide))
         inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)  # (N, H, W)
-        hit = torch.rand(count, generator=generator) < self.erasing
-        grey = torch.rand(count, generator=generator)[:, None, None, None]
+        hit = torch.rand(count, generator=generator, device=device) < self.erasing
+        grey = torch.rand(count, generator=generator, device=device)[:, None, None, None]
         return torch.where((inside & hit[:, None, None])[:, None], grey, images)
+
+
+def mix(images: Tensor, targets: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Blend each image and target with another one's of the batch (mixup; Zhang et al., ICLR 2018).
+
+    Args:
+        images: (N, C, H, W).
+        targets: (N, classes) distributions.
+        share: (N,) of the image itself, 0 to 1.
+        generator: Picks the partners.
+    """
+    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    rows, maps = share.view(-1, 1), share.view(-1, 1, 1, 1)
+    return images * maps + images[partner] * (1 - maps), targets * rows + targets[partner] * (1 - rows)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

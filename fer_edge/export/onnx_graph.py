@@ -38,6 +38,7 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
         deploy.half_inside()
     model = _export(deploy)
     _clean(model, checkpoint)
+    _own_slopes(model.graph)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -101,6 +102,25 @@ def _clean(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     }.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
+
+
+def _own_slopes(graph: onnx.GraphProto) -> None:
+    """Give every PReLU a slope tensor of its own.
+
+    The exporter lets equal tensors share one, as slopes that were never trained are; OpenVINO fuses a PReLU into the
+    convolution before it only if nothing else reads its slope.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    seen: set[str] = set()
+    for node in graph.node:
+        if node.op_type != "PRelu" or node.input[1] not in tensors:
+            continue
+        slope = node.input[1]
+        if slope in seen:
+            copied = graph.initializer.add()
+            copied.CopyFrom(tensors[slope])
+            copied.name = node.input[1] = f"{slope}_of_{node.output[0]}"
+        seen.add(slope)
 
 
 @contextmanager

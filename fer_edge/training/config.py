@@ -22,6 +22,9 @@ class TrainingConfig:
     clip: float = 1.0  # largest gradient norm
     targets: Literal["majority", "crossentropy"] = "crossentropy"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    mixup: float = 0.0  # alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0: none
+    distillation: float = 0.7  # share of the teachers in the target, where there are teachers
+    accelerator: str = "cpu"  # Fabric's word: cpu, cuda, auto
     amp: bool = False  # bfloat16 autocast: faster where the CPU has AVX-512 BF16 or AMX
     compile: bool = False  # torch.compile: faster, needs a C++ compiler
     seed: int = 0
@@ -31,6 +34,8 @@ class TrainingConfig:
             raise ConfigError(f"epochs {self.epochs}, batch {self.batch}; expected at least 1 and 2")
         if not 0 < self.warmup < 1 or not 0 <= self.ema < 1 or self.learning_rate <= 0:
             raise ConfigError("expected 0 < warmup < 1, 0 <= ema < 1 and learning_rate > 0")
+        if self.mixup < 0 or not 0 <= self.distillation <= 1:
+            raise ConfigError("expected mixup >= 0 and 0 <= distillation <= 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as stored beside the run."""

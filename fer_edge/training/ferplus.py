@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from fer_edge.data.ferplus import majority_labels, read_ferplus, vote_distributions
 from fer_edge.data.images import load_grey
 from fer_edge.labels import FERPLUS
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.text import load_text_features, refold
@@ -62,7 +63,12 @@ def ferplus_info(config: ModelConfig, templates: tuple[str, ...], text_source: s
 
 
 def ferplus_trainer(
-    root: Path, folder: Path, preset_name: str, config: TrainingConfig, text_features: Path | None = None
+    root: Path,
+    folder: Path,
+    preset_name: str,
+    config: TrainingConfig,
+    text_features: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> Trainer:
     """A run on FERPlus in `folder`, from scratch; call `resume` to go on where it stopped.
 
@@ -72,6 +78,7 @@ def ferplus_trainer(
         preset_name: Of the model.
         config: How to train.
         text_features: Fixed features of the labels; learned ones if not given.
+        teachers: Checkpoints whose predictions are part of the targets.
 
     Raises:
         FerEdgeError: Data, preset or features cannot be used.
@@ -86,4 +93,6 @@ def ferplus_trainer(
         info = refold(unset, features).info
         assert model.text_head is not None
         model.text_head.text_features.requires_grad_(False)
-    return Trainer(model, info, config, ferplus_training_data(root, config), folder)
+    return Trainer(
+        model, info, config, ferplus_training_data(root, config), folder, [load_checkpoint(path) for path in teachers]
+    )

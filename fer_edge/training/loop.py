@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_edge._files import atomic_path
-from fer_edge.data.augment import resize
+from fer_edge.data.augment import mix, resize
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.config import IMAGE_SIZE
@@ -22,6 +25,8 @@ from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.heads import decide
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.losses import joint_loss
+
+REPORT_EVERY = 10  # batches
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,28 @@ class Trainer:
     """Runs epochs until the configured number; may be stopped at any time and made again on the same folder."""
 
     def __init__(
-        self, model: FERFormer, info: CheckpointInfo, config: TrainingConfig, data: TrainingData, folder: Path
+        self,
+        model: FERFormer,
+        info: CheckpointInfo,
+        config: TrainingConfig,
+        data: TrainingData,
+        folder: Path,
+        teachers: Sequence[Checkpoint] = (),
     ) -> None:
         self.info = info
         self.config = config
-        self.data = data
         self.folder = folder
-        self.model = model.to(memory_format=torch.channels_last)
-        self.learner: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        self.fabric = Fabric(
+            accelerator=config.accelerator, devices=1, precision="bf16-mixed" if config.amp else "32-true"
+        )
+        self.data = TrainingData(*(self.fabric.to_device(part) for part in vars(data).values()))
+        self.model = self.fabric.to_device(model.to(memory_format=torch.channels_last))
+        self.teachers = [self._teacher(teacher) for teacher in teachers]
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+        learner = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
+        # The optimizer stays our own name for it: Fabric's wrapper is for stepping only.
+        self.learner, self.stepper = self.fabric.setup(learner, self.optimizer)
         self.steps = len(data.images) // config.batch
         if self.steps == 0:
             raise FerEdgeError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")
@@ -80,8 +97,8 @@ class Trainer:
         self.results: list[EpochResult] = []
         # A grey stem is spared the three equal channels of grey images; of their equal statistics one is enough.
         self.channels = data.images.shape[1] if info.config.stem.color == "grey" else 3
-        self.mean = torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1)
-        self.std = torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1)
+        self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
+        self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
 
     @property
     def resume_file(self) -> Path:
@@ -129,8 +146,8 @@ class Trainer:
 
     def checkpoint(self, result: EpochResult) -> Checkpoint:
         """The averaged model with what the run knows about it."""
-        averaged = self.average.module
-        assert isinstance(averaged, FERFormer)
+        assert isinstance(self.average.module, FERFormer)
+        averaged = copy.deepcopy(self.average.module).cpu()
         checkpoint = Checkpoint(averaged, self.info)
         metrics = {
             "epoch": result.epoch + 1,
@@ -142,29 +159,54 @@ class Trainer:
 
     def _train_epoch(self, listener: Listener) -> float:
         self.learner.train()
-        total = 0.0
+        total = torch.zeros((), device=self.fabric.device)
+        every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY  # reading the loss waits for the device
         for done, (images, targets) in enumerate(self._batches(), start=1):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.amp):
-                output = Output(*self.learner(images))
-            loss = joint_loss(output, targets)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self.optimizer.step()
+            loss = joint_loss(Output(*self.learner(images)), targets)
+            self.stepper.zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+            self.fabric.clip_gradients(self.learner, self.stepper, max_norm=self.config.clip, error_if_nonfinite=False)
+            self.stepper.step()
             self.schedule.step()
             self.average.update_parameters(self.model)
-            total += loss.item()
-            listener.batch(self.next_epoch, done, self.steps, total / done)
-        return total / self.steps
+            total += loss.detach()
+            if done % every == 0 or done == self.steps:
+                listener.batch(self.next_epoch, done, self.steps, total.item() / done)
+        return total.item() / self.steps
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented batches of this epoch; seed and epoch decide them, so that a resumed run sees the same."""
-        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.next_epoch)
-        order = torch.randperm(len(self.data.images), generator=generator)
+        seed = self.config.seed * 100_003 + self.next_epoch
+        device = self.fabric.device
+        generator = torch.Generator(device).manual_seed(seed)
+        shares = np.random.default_rng(seed)
+        order = torch.randperm(len(self.data.images), generator=generator, device=device)
         for start in range(0, self.steps * self.config.batch, self.config.batch):
             picked = order[start : start + self.config.batch]
             images = self.config.augmentation(self.data.images[picked].float() / 255, IMAGE_SIZE, generator)
-            yield self._normalise(images), self.data.targets[picked]
+            targets = self.data.targets[picked]
+            if self.config.mixup:
+                share = shares.beta(self.config.mixup, self.config.mixup, len(picked)).astype(np.float32)
+                images, targets = mix(images, targets, torch.from_numpy(share).to(device), generator)
+            images = self._normalise(images)
+            yield images, self._taught(images, targets)
+
+    @torch.no_grad()
+    def _taught(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Targets blended with what the teachers, together, see in the very images that the model is given."""
+        if not self.teachers:
+            return targets
+        with self.fabric.autocast():
+            outputs = [Output(*teacher(images)) for teacher in self.teachers]
+        seen = [decide(label.float(), None if text is None else text.float(), "mean") for label, text in outputs]
+        return torch.lerp(targets, torch.stack(seen).mean(dim=0), self.config.distillation)
+
+    def _teacher(self, teacher: Checkpoint) -> FERFormer:
+        mine, theirs = self.info, teacher.info
+        if (theirs.labels, theirs.mean, theirs.std) != (mine.labels, mine.mean, mine.std):
+            raise CheckpointError("a teacher has other labels or another normalisation than the model to train")
+        model = teacher.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        return cast(FERFormer, self.fabric.to_device(model))
 
     def _validate(self, loss: float, started: float) -> EpochResult:
         output = self._predict(self.data.valid_images)
