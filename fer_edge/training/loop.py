@@ -201,12 +201,13 @@ class Trainer:
         seen = [decide(label.float(), None if text is None else text.float(), "mean") for label, text in outputs]
         return torch.lerp(targets, torch.stack(seen).mean(dim=0), self.config.distillation)
 
-    def _teacher(self, teacher: Checkpoint) -> FERFormer:
+    def _teacher(self, teacher: Checkpoint) -> nn.Module:
         mine, theirs = self.info, teacher.info
         if (theirs.labels, theirs.mean, theirs.std) != (mine.labels, mine.mean, mine.std):
             raise CheckpointError("a teacher has other labels or another normalisation than the model to train")
         model = teacher.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        return cast(FERFormer, self.fabric.to_device(model))
+        on_device = self.fabric.to_device(model)
+        return cast(nn.Module, torch.compile(on_device)) if self.config.compile else on_device
 
     def _validate(self, loss: float, started: float) -> EpochResult:
         output = self._predict(self.data.valid_images)
