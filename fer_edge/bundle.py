@@ -14,11 +14,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fer_edge._files import atomic_path, sha256
 from fer_edge.engines.available import get_engine, platform_tag
-from fer_edge.engines.base import Artifact, Runner, RunOptions
+from fer_edge.engines.base import Artifact, Precision, Runner, RunOptions
 from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError
 
 FORMAT_VERSION = 1
@@ -244,6 +244,11 @@ def _manifest_from_json(data: bytes, path: Path) -> Manifest:
         _check_types(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleDamaged(f"{path}: {MANIFEST} is not understood: {error!r}") from error
+    if manifest.precision not in get_args(Precision):
+        raise BundleVersionError(
+            f"{path} has precision {manifest.precision!r}; "
+            f"this version knows {', '.join(get_args(Precision))}: update fer-edge"
+        )
     if manifest.input != INPUT:
         raise BundleVersionError(f"{path} wants input {manifest.input}; this version gives {INPUT}: update fer-edge")
     return manifest

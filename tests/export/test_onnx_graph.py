@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Images, Prediction, RunOptions
@@ -109,6 +110,17 @@ def test_graph_is_clean() -> None:
     assert b"/" not in model.producer_name.encode() and not any(node.doc_string for node in model.graph.node)
     assert [value.name for value in model.graph.input] == ["images"]
     assert [value.name for value in model.graph.output] == ["label_logits", "text_logits", "probabilities"]
+
+
+def test_equal_slopes_are_not_shared() -> None:
+    checkpoint = tiny_checkpoint()
+    for module in checkpoint.model.modules():
+        if isinstance(module, torch.nn.PReLU):
+            module.weight.data.fill_(0.25)
+    nodes = [
+        node for node in onnx.load_from_string(onnx_from_checkpoint(checkpoint)).graph.node if node.op_type == "PRelu"
+    ]
+    assert len({node.input[1] for node in nodes}) == len(nodes) > 1
 
 
 def test_equal_checkpoints_give_equal_bytes() -> None:
