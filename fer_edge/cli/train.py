@@ -13,7 +13,7 @@ from fer_edge.cli.options import Json, Threads
 def train(
     data: Annotated[Path, typer.Argument(help="Folder in FERPlus's layout.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; an interrupted run goes on.")],
-    preset: Annotated[str, typer.Option(help="Model preset: edge, paper or release.")] = "edge",
+    preset: Annotated[str, typer.Option(help="Model preset: edge, paper, release or teacher.")] = "edge",
     epochs: Annotated[int, typer.Option(min=1)] = 12,
     batch: Annotated[int, typer.Option(min=2)] = 128,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 2e-3,

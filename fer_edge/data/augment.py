@@ -24,14 +24,14 @@ class Augmentation:
 
     def __call__(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Resample images (N, C, H, W) in [0, 1] to (N, C, size, size), changed at random."""
-        count, device = len(images), images.device
+        count = len(images)
 
         def uniform(*shape: int) -> Tensor:
-            return torch.rand(count, *shape, generator=generator, device=device) * 2 - 1  # [-1, 1)
+            return _rand(generator, count, *shape) * 2 - 1  # [-1, 1)
 
         angle = uniform() * math.radians(self.rotation)
         zoom = 1 + uniform() * self.scale
-        mirror = torch.where(torch.rand(count, generator=generator, device=device) < self.flip, -1.0, 1.0)
+        mirror = torch.where(_rand(generator, count) < self.flip, -1.0, 1.0)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         shift = uniform(2) * 2 * self.shift
         theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], dim=1).view(-1, 2, 3)
@@ -50,13 +50,13 @@ class Augmentation:
         ratio = torch.empty(count, device=device).uniform_(math.log(0.3), math.log(3.3), generator=generator).exp()
         tall = (area * ratio).sqrt().clamp(max=height - 1)
         wide = (area / ratio).sqrt().clamp(max=width - 1)
-        top = torch.rand(count, generator=generator, device=device) * (height - tall)
-        left = torch.rand(count, generator=generator, device=device) * (width - wide)
+        top = _rand(generator, count) * (height - tall)
+        left = _rand(generator, count) * (width - wide)
         y, x = torch.arange(height, device=device)[None, :, None], torch.arange(width, device=device)[None, None, :]
         top, tall, left, wide = (value[:, None, None] for value in (top, tall, left, wide))
         inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)  # (N, H, W)
-        hit = torch.rand(count, generator=generator, device=device) < self.erasing
-        grey = torch.rand(count, generator=generator, device=device)[:, None, None, None]
+        hit = _rand(generator, count) < self.erasing
+        grey = _rand(generator, count)[:, None, None, None]
         return torch.where((inside & hit[:, None, None])[:, None], grey, images)
 
 
@@ -72,6 +72,11 @@ def mix(images: Tensor, targets: Tensor, share: Tensor, generator: torch.Generat
     partner = torch.randperm(len(images), generator=generator, device=images.device)
     rows, maps = share.view(-1, 1), share.view(-1, 1, 1, 1)
     return images * maps + images[partner] * (1 - maps), targets * rows + targets[partner] * (1 - rows)
+
+
+def _rand(generator: torch.Generator, *shape: int) -> Tensor:
+    """Uniform in [0, 1), on the generator's device."""
+    return torch.rand(*shape, generator=generator, device=generator.device)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

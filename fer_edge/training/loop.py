@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -84,9 +83,8 @@ class Trainer:
         self.teachers = [self._teacher(teacher) for teacher in teachers]
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-        learner = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
         # The optimizer stays our own name for it: Fabric's wrapper is for stepping only.
-        self.learner, self.stepper = self.fabric.setup(learner, self.optimizer)
+        self.learner, self.stepper = self.fabric.setup(self._compiled(self.model), self.optimizer)
         self.steps = len(data.images) // config.batch
         if self.steps == 0:
             raise FerEdgeError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")
@@ -147,8 +145,7 @@ class Trainer:
     def checkpoint(self, result: EpochResult) -> Checkpoint:
         """The averaged model with what the run knows about it."""
         assert isinstance(self.average.module, FERFormer)
-        averaged = copy.deepcopy(self.average.module).cpu()
-        checkpoint = Checkpoint(averaged, self.info)
+        checkpoint = Checkpoint(self.average.module, self.info)
         metrics = {
             "epoch": result.epoch + 1,
             "validation_accuracy": result.mean_accuracy,
@@ -206,8 +203,10 @@ class Trainer:
         if (theirs.labels, theirs.mean, theirs.std) != (mine.labels, mine.mean, mine.std):
             raise CheckpointError("a teacher has other labels or another normalisation than the model to train")
         model = teacher.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        on_device = self.fabric.to_device(model)
-        return cast(nn.Module, torch.compile(on_device)) if self.config.compile else on_device
+        return self._compiled(self.fabric.to_device(model))
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
+        return cast(nn.Module, torch.compile(model)) if self.config.compile else model
 
     def _validate(self, loss: float, started: float) -> EpochResult:
         output = self._predict(self.data.valid_images)
