@@ -139,6 +139,13 @@ def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str,
         Bundle.open(path)
 
 
+def test_a_precision_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    change_manifest(path, precision="int4")
+    with pytest.raises(BundleVersionError, match="has precision 'int4'; this version knows fp32, fp16"):
+        Bundle.open(path)
+
+
 def test_an_input_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, input={"layout": "NCHW"})

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fer_edge._files import atomic_path
 from fer_edge.data.augment import mix, resize
-from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.errors import CheckpointError, ConfigError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
@@ -75,9 +75,7 @@ class Trainer:
         self.info = info
         self.config = config
         self.folder = folder
-        self.fabric = Fabric(
-            accelerator=config.accelerator, devices=1, precision="bf16-mixed" if config.amp else "32-true"
-        )
+        self.fabric = _fabric(config)
         self.data = TrainingData(*(self.fabric.to_device(part) for part in vars(data).values()))
         self.model = self.fabric.to_device(model.to(memory_format=torch.channels_last))
         self.teachers = [self._teacher(teacher) for teacher in teachers]
@@ -251,6 +249,19 @@ class Trainer:
         }
         with atomic_path(self.resume_file) as temporary:
             torch.save(state, temporary)
+
+
+def _fabric(config: TrainingConfig) -> Fabric:
+    """One device to train on.
+
+    Raises:
+        ConfigError: Fabric does not know the accelerator, or this machine has none of it.
+    """
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.amp else "32-true"
+    try:
+        return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"accelerator {config.accelerator!r} cannot be used: {error} Try: auto") from error
 
 
 def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
