@@ -28,7 +28,7 @@ from tests.tiny_model import tiny_checkpoint, tiny_config
 
 
 def test_presets() -> None:
-    assert preset_names() == ["edge", "paper", "release"]
+    assert preset_names() == ["edge", "paper", "release", "teacher"]
     paper = preset("paper", classes=7)
     assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
     assert preset("release", classes=7).text_token == "class"
