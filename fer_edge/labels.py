@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fer_edge.errors import ConfigError
@@ -76,3 +77,8 @@ def fill_template(template: str, word: str) -> str:
 def prompts_for(words: tuple[str, ...], templates: tuple[str, ...]) -> list[list[str]]:
     """Prompts of each word, one per template, in the order of the words."""
     return [[fill_template(template, word) for template in templates] for word in words]
+
+
+def templates_named(names: Sequence[str]) -> tuple[str, ...]:
+    """Prompt templates: those of a name in `TEMPLATES`, or the given text itself."""
+    return tuple(text for name in names for text in TEMPLATES.get(name, (name,)))

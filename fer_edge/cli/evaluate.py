@@ -17,13 +17,16 @@ def evaluate(
     engine: EngineName = None,
     threads: Threads = None,
     limit: Limit = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure accuracy on labelled images.
 
     Example: fer-edge evaluate edge.fer ferplus/ --split valid
     """
-    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.cli.output import console, err_console, print_json, print_table, progress
     from fer_edge.data.ferplus import FOLDERS
     from fer_edge.evaluation import accuracy
     from fer_edge.evaluation.dataset import image_set
@@ -34,7 +37,9 @@ def evaluate(
     opened = open_model(model, engine, threads)
     images = image_set(data, opened.labels, opened.words, split).limited(limit)  # type: ignore[arg-type]
     with opened.runner, progress("evaluating", len(images)) as advance:
-        report = accuracy.evaluate(opened.runner, images, opened.labels, advance)
+        report = accuracy.evaluate(opened.runner, images, opened.labels, advance, skip_damaged=skip_damaged)
+    for reason in report.skipped:
+        err_console().print(f"skipped: {reason}", soft_wrap=True)
     if json:
         print_json({"model": model, "engine": opened.engine, "precision": opened.precision, **vars(report)})
         return
@@ -45,8 +50,19 @@ def evaluate(
         f"text head {text})",
         soft_wrap=True,
     )
+    if report.heads_agree is not None:
+        console().print(
+            f"heads agree on {report.heads_agree:.1f} % of images: {_or_dash(report.accuracy_agreeing)} right there, "
+            f"{_or_dash(report.accuracy_disagreeing)} elsewhere",
+            soft_wrap=True,
+        )
+    console().print(f"calibration error {report.calibration_error:.3f}; {len(report.skipped)} images skipped")
     rows = [
         (name, "-" if recall is None else f"{recall:.1f}", *row)
         for (name, recall), row in zip(report.recall.items(), report.confusion, strict=True)
     ]
     print_table("rows: true label; columns: predicted", ("label", "recall %", *opened.labels), rows)
+
+
+def _or_dash(percent: float | None) -> str:
+    return "-" if percent is None else f"{percent:.1f} %"

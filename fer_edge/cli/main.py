@@ -22,8 +22,10 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Measure accuracy on labelled images.",
     "inspect": "Show what a bundle or checkpoint says about itself.",
     "doctor": "Show what this machine can build and run, and why not.",
-    "import-checkpoint": "Turn the authors' checkpoint into a fer-edge checkpoint.",
+    "import-checkpoint": "Turn weights made elsewhere into a fer-edge checkpoint.",
     "text-features": "Make text features of the labels with a CLIP text tower.",
+    "refold": "Give a checkpoint the text features of other prompts.",
+    "fit-temperature": "Fit a checkpoint's temperature, so that its probabilities mean what they say.",
     "train": "Train a model on FERPlus.",
 }
 

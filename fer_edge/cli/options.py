@@ -13,3 +13,9 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
 Split = Annotated[str, typer.Option("--split", help="Split of FERPlus: train, valid or test.")]
+Template = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="Prompt with {}, or word, phrase, active, passive; may be repeated."),
+]
+TextModel = Annotated[str, typer.Option("--text-model", help="open_clip's model name.")]
+TextWeights = Annotated[str, typer.Option("--text-weights", help="open_clip's tag, or a local file.")]

@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Json
+from fer_edge.cli.options import Json, Template, TextModel, TextWeights
 
 
 def text_features(
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write (.safetensors).")],
     labels: Annotated[str, typer.Option(help="Label set: rafdb, ferplus or sfew.")] = "ferplus",
-    template: Annotated[
-        list[str] | None, typer.Option(help="Prompt with {}, or word, phrase, active, passive; may be repeated.")
-    ] = None,
-    text_model: Annotated[str, typer.Option(help="open_clip's model name.")] = "ViT-B-32",
-    text_weights: Annotated[str, typer.Option(help="open_clip's tag, or a local file.")] = "openai",
+    template: Template = None,
+    text_model: TextModel = "ViT-B-32",
+    text_weights: TextWeights = "openai",
     json: Json = False,
 ) -> None:
     """Make text features of the labels with a CLIP text tower.
@@ -26,14 +24,14 @@ def text_features(
     """
     from fer_edge.cli.output import console, err_console, print_json
     from fer_edge.errors import EngineUnavailable
-    from fer_edge.labels import TEMPLATES, label_set
+    from fer_edge.labels import label_set, templates_named
 
     try:
         from fer_edge.model.text import save_text_features, text_features_from_open_clip
     except ImportError as error:
         raise EngineUnavailable(f'text features need PyTorch ({error}); run: pip install "fer-edge[train]"') from error
     words = label_set(labels).words
-    templates = tuple(text for name in template or ["phrase"] for text in TEMPLATES.get(name, (name,)))
+    templates = templates_named(template or ["phrase"])
     with err_console().status(f"running {text_model}"):
         features = text_features_from_open_clip(text_model, text_weights, words, templates)
     save_text_features(out, features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.data.ferplus import Split, is_ferplus, majority_labels, read_ferplus
-from fer_edge.engines.base import IMAGE_SIZE, Images
+from fer_edge.engines.base import Images
 from fer_edge.errors import DataError, ImageError
 from fer_edge.images import SUFFIXES, crop_and_resize, find_images, read_image
 from fer_edge.labels import FERPLUS
@@ -28,18 +28,30 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def batches(self, size: int) -> Iterator[tuple[Images, Labels | None]]:
+    def batches(
+        self, size: int, skip: Callable[[ImageError], None] | None = None
+    ) -> Iterator[tuple[Images, Labels | None]]:
         """Decoded batches, (n, 112, 112, 3), and their labels.
+
+        Args:
+            size: Images in a batch.
+            skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
 
         Raises:
             ImageError: An image cannot be read; the message names it.
         """
         for start in range(0, len(self.paths), size):
-            paths = self.paths[start : start + size]
-            images = np.empty((len(paths), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-            for index, path in enumerate(paths):
-                images[index] = crop_and_resize(read_image(path))
-            yield images, None if self.labels is None else self.labels[start : start + size]
+            found, kept = [], []
+            for index in range(start, min(start + size, len(self.paths))):
+                try:
+                    found.append(crop_and_resize(read_image(self.paths[index])))
+                    kept.append(index)
+                except ImageError as error:
+                    if skip is None:
+                        raise
+                    skip(error)
+            if kept:
+                yield np.stack(found), None if self.labels is None else self.labels[kept]
 
     def limited(self, count: int | None) -> ImageSet:
         """The first `count` images."""

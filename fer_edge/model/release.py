@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
-from fer_edge.labels import RAFDB, TEMPLATES
+from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.config import preset
 from fer_edge.model.ferformer import FERFormer
@@ -22,6 +22,7 @@ from fer_edge.model.text import TextFeatures, refold
 
 RELEASE_MEAN = (0.57514471, 0.44907006, 0.40058434)
 RELEASE_STD = (0.20640279, 0.18882187, 0.18030375)
+IR50_MEAN = IR50_STD = (0.5, 0.5, 0.5)  # face.evoLVe's, in training and evaluation
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 STEM_ALIAS, STEM = "model.model.", "backbone."  # the release registers its stem twice
 TOKEN_PATCHES = {"token1": 2, "token2": 3, "token3": 4, "token4": 6, "token5": 12}
@@ -148,6 +149,40 @@ def load_ir50(model: FERFormer, tensors: Mapping[str, Tensor]) -> ImportReport:
         raise ConfigError("IR-50 weights fit the presets paper and release; this model's stem is another")
     rest = tuple(name for name in model.state_dict() if not name.startswith("stem."))
     return _assign(model, tensors, {name: stem_name(name) for name in tensors}, optional=rest)
+
+
+def checkpoint_from_ir50(
+    tensors: Mapping[str, Tensor], preset_name: str, labels: LabelSet, features: TextFeatures | None = None
+) -> tuple[Checkpoint, ImportReport]:
+    """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh (seed 0).
+
+    Args:
+        tensors: Of IR_50's state dict.
+        preset_name: `paper` or `release`.
+        labels: What the model will tell apart.
+        features: Of the labels; random ones, to be learned, if not given.
+
+    Raises:
+        CheckpointError: A stem tensor is missing or misshapen.
+        ConfigError: The preset has no IR-50 stem, or the features do not fit.
+    """
+    config = preset(preset_name, classes=len(labels))
+    torch.manual_seed(0)
+    model = FERFormer(config).eval()
+    report = load_ir50(model, tensors)
+    info = CheckpointInfo(
+        config=config,
+        labels=labels.labels,
+        words=labels.words,
+        templates=(),
+        text_source="learned" if features is None else "unset",
+        mean=IR50_MEAN,
+        std=IR50_STD,
+        decision="mean" if config.text_head else "label",
+        provenance={"imported": "face.evoLVe IR_50 stem; everything else untrained"},
+    )
+    checkpoint = Checkpoint(model, info)
+    return checkpoint if features is None else refold(checkpoint, features), report
 
 
 def _assign(

@@ -119,20 +119,26 @@ def load_text_features(path: Path) -> TextFeatures:
 
 
 def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
-    """A checkpoint whose text head compares with other prompts' features.
+    """A checkpoint whose text head compares with other prompts' features; rows are matched by word, not by position.
 
     Raises:
-        ConfigError: The model has no text head, learned its own features, or the shape is another.
+        ConfigError: The model has no text head, learned its own features, or words or width are others.
     """
-    head = checkpoint.model.text_head
+    head, words = checkpoint.model.text_head, checkpoint.info.words
     if head is None:
         raise ConfigError("the model has no text head to give text features to")
     if checkpoint.info.text_source == "learned":
         raise ConfigError("the model learned its text features; others in their place would mean nothing to it")
+    if sorted(features.words) != sorted(words):
+        raise ConfigError(
+            f"text features of the words {', '.join(features.words)}; the model's are {', '.join(words)}: make them "
+            "for the same label set"
+        )
     if features.matrix.shape != head.text_features.shape:
         raise ConfigError(
             f"text features of shape {tuple(features.matrix.shape)}; the model takes {tuple(head.text_features.shape)}"
         )
+    rows = [features.words.index(word) for word in words]
     with torch.no_grad():
-        head.text_features.copy_(features.matrix)
-    return checkpoint.with_info(words=features.words, templates=features.templates, text_source=features.source)
+        head.text_features.copy_(features.matrix[rows])
+    return checkpoint.with_info(templates=features.templates, text_source=features.source)

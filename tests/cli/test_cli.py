@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fer_edge.cli.main import COMMANDS
 from fer_edge.cli.predict import parse_box
+from fer_edge.labels import FERPLUS
+from fer_edge.model.text import TextFeatures, save_text_features
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -97,6 +100,24 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     failed = fer_edge("parity", bundle, "--reference", other, "--images", faces)
     assert failed.returncode == 1
     assert "parity FAILS" in failed.stdout
+
+
+def test_refold_and_fit_temperature(tmp_path: Path, faces: Path) -> None:
+    checkpoint, out = tmp_path / "tiny.safetensors", tmp_path / "out.safetensors"
+    tiny_checkpoint().save(checkpoint)
+    fitted = fer_edge("fit-temperature", checkpoint, faces, "-o", out, "--json")
+    assert fitted.returncode == 0, fitted.stderr
+    found = json.loads(fitted.stdout)
+    assert found["likelihood_after"] <= found["likelihood_before"]
+    metrics = json.loads(fer_edge("inspect", out, "--json").stdout)["metrics"]
+    assert metrics["temperature"]["temperature"] == found["temperature"]
+    features = tmp_path / "text.safetensors"
+    save_text_features(features, TextFeatures(torch.ones(8, 10), FERPLUS.words, ("a {} face",), "made up"))
+    refolded = fer_edge("refold", checkpoint, "--text-features", features, "-o", out)
+    assert refolded.returncode == 0, refolded.stderr
+    assert "text features from made up, prompts a {} face" in refolded.stdout
+    both = fer_edge("refold", checkpoint, "--text-features", features, "--template", "word", "-o", out)
+    assert both.returncode == 2 and "leave out --template" in both.stderr
 
 
 def test_recipes_with_unknown_or_mistyped_settings_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import ConfigError, DataError, ImageError
-from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
+from fer_edge.evaluation.accuracy import confusion_matrix, evaluate, expected_calibration_error
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import compare
 from fer_edge.evaluation.runners import open_model
@@ -51,6 +51,31 @@ def test_accuracy_by_hand(folder: Path) -> None:
     assert wrong.accuracy == pytest.approx(33.333)
     assert wrong.recall == {"neutral": 100, "happiness": 0, "surprise": 0}
     assert wrong.confusion == [[3, 0, 0], [3, 0, 0], [3, 0, 0]]
+
+
+def test_damaged_images_stop_or_are_skipped_with_their_labels(folder: Path) -> None:
+    (folder / "happiness" / "1.png").write_bytes(b"no image")
+    images = image_set(folder, LABELS)
+    with pytest.raises(ImageError, match=r"1\.png is not an image"):
+        evaluate(Planted(), images, LABELS)
+    report = evaluate(Planted(), images, LABELS, skip_damaged=True)
+    assert (report.images, report.accuracy, len(report.skipped)) == (8, 100, 1)
+    assert "1.png is not an image" in report.skipped[0]
+    assert report.heads_agree == 100 and report.accuracy_disagreeing is None
+
+
+def test_nothing_left_after_skipping_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "neutral").mkdir()
+    (tmp_path / "neutral" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image could be read; the first: .*a\.png is empty"):
+        evaluate(Planted(), image_set(tmp_path, LABELS), LABELS, skip_damaged=True)
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]], np.float32)
+    true = np.array([0, 1, 1, 1])
+    # 0.9 twice, right once: 2 / 4 * 0.4; 0.6, right: 1 / 4 * 0.4; 1.0, right: 0.
+    assert expected_calibration_error(probabilities, true) == pytest.approx(0.3, abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1))

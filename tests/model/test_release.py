@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from fer_edge.errors import CheckpointError, ConfigError
-from fer_edge.labels import RAFDB
-from fer_edge.model.checkpoint import Checkpoint
+from fer_edge.labels import FERPLUS, RAFDB
+from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.config import preset
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.model.release import ImportReport, load_ir50, load_release, read_foreign_weights
+from fer_edge.model.release import ImportReport, checkpoint_from_ir50, load_ir50, load_release, read_foreign_weights
 from fer_edge.model.text import TextFeatures
 
 
@@ -97,6 +97,15 @@ def test_ir50_weights_fill_the_stem(tensors: dict[str, torch.Tensor]) -> None:
     assert all(ours.startswith("stem.") for ours in report.used.values())
     with pytest.raises(ConfigError, match="fit the presets paper and release"):
         load_ir50(FERFormer(preset("edge", classes=8)), stem)
+
+
+def test_ir50_becomes_a_checkpoint_to_train_from(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    stem = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    checkpoint, report = checkpoint_from_ir50(stem, "paper", FERPLUS)
+    checkpoint.save(tmp_path / "start.safetensors")
+    info = load_checkpoint(tmp_path / "start.safetensors").info
+    assert (info.labels, info.text_source, info.mean) == (FERPLUS.labels, "learned", (0.5, 0.5, 0.5))
+    assert report.missing and not any(name.startswith("stem.") for name in report.missing)
 
 
 class Bomb:

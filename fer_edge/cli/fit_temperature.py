@@ -1,0 +1,60 @@
+"""`fer-edge fit-temperature`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import Json, Limit, Split, Threads
+
+
+def fit_temperature(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
+    data: Annotated[Path, typer.Argument(help="Images it was not trained on: FERPlus, or one folder per label.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
+    split: Split = "valid",
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
+    threads: Threads = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """Fit a checkpoint's temperature, so that its probabilities mean what they say.
+
+    Both heads' logits are divided by one number, which goes into the weights; which label is most likely stays, but
+    for rare ties of two heads.
+
+    Example: fer-edge fit-temperature best.safetensors ferplus/ -o edge.safetensors
+    """
+    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.data.ferplus import FOLDERS
+    from fer_edge.errors import EngineUnavailable
+    from fer_edge.evaluation.accuracy import run_all
+    from fer_edge.evaluation.dataset import image_set
+
+    try:
+        from fer_edge.evaluation import temperature
+        from fer_edge.model.checkpoint import load_checkpoint
+        from fer_edge.model.runner import load_reference
+    except ImportError as error:
+        raise EngineUnavailable(f'fitting needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+    if split not in FOLDERS:
+        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
+    loaded = load_checkpoint(checkpoint)
+    info = loaded.info
+    images = image_set(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
+    with load_reference(checkpoint, threads) as runner, progress("running", len(images)) as advance:
+        outputs = run_all(runner, images, advance)
+    fit = temperature.fit_temperature(outputs, info.decision)
+    temperature.with_temperature(loaded, fit).save(out, half=half)
+    if json:
+        print_json({"checkpoint": out, **vars(fit)})
+        return
+    rows = [
+        ("negative log-likelihood", f"{fit.likelihood_before:.4f}", f"{fit.likelihood_after:.4f}"),
+        ("calibration error", f"{fit.error_before:.4f}", f"{fit.error_after:.4f}"),
+    ]
+    title = f"temperature {fit.temperature:.3f}, fitted on {fit.images} images"
+    print_table(title, ("", "before", "after"), rows)
+    console().print(f"wrote {out}")

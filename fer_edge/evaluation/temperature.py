@@ -1,0 +1,70 @@
+"""Temperature scaling (Guo et al., ICML 2017): probabilities that are right as often as they say.
+
+One factor divides the logits of both heads. It changes no decision of a single head, and it is folded into the weights:
+into the label head's linear and the scale of the text head's cosine. Graph and engines know nothing of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from fer_edge.engines.base import Floats
+from fer_edge.evaluation.accuracy import Outputs, expected_calibration_error
+from fer_edge.model.checkpoint import Checkpoint, Decision
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.heads import decide
+
+CANDIDATES = np.geomspace(0.2, 5, 645)  # half a percent apart; a grid, since two averaged heads need not be convex
+SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class TemperatureFit:
+    """The temperature of least negative log-likelihood, and what it changes."""
+
+    temperature: float  # logits are divided by it
+    images: int
+    likelihood_before: float  # mean negative log-likelihood of the true label, nats
+    likelihood_after: float
+    error_before: float  # expected calibration error, 0 to 1
+    error_after: float
+
+
+def scaled_probabilities(outputs: Outputs, decision: Decision, temperature: float) -> Floats:
+    """What the model would give with its logits divided by a temperature, (N, classes)."""
+    label = torch.from_numpy(outputs.label_logits) / temperature
+    text = None if outputs.text_logits is None else torch.from_numpy(outputs.text_logits) / temperature
+    probabilities: Floats = decide(label, text, decision).numpy()
+    return probabilities
+
+
+def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
+    """The temperature under which the true labels are likeliest."""
+
+    def likelihood(temperature: float) -> float:
+        probabilities = scaled_probabilities(outputs, decision, temperature)
+        of_true = probabilities[np.arange(len(outputs.true)), outputs.true]
+        return float(-np.log(np.maximum(of_true, SMALLEST)).mean())
+
+    def error(temperature: float) -> float:
+        return expected_calibration_error(scaled_probabilities(outputs, decision, temperature), outputs.true)
+
+    best = min((float(candidate) for candidate in CANDIDATES), key=likelihood)
+    return TemperatureFit(best, len(outputs.true), likelihood(1.0), likelihood(best), error(1.0), error(best))
+
+
+def with_temperature(checkpoint: Checkpoint, fit: TemperatureFit) -> Checkpoint:
+    """A checkpoint with the temperature folded in, and the fit among its metrics."""
+    config = checkpoint.info.config
+    if config.text_head:
+        config = replace(config, text_scale=config.text_scale / fit.temperature)
+    model = FERFormer(config).eval()
+    model.load_state_dict(checkpoint.model.state_dict())
+    with torch.no_grad():
+        for parameter in model.label_head.parameters():
+            parameter.div_(fit.temperature)
+    metrics = {**checkpoint.info.metrics, "temperature": vars(fit)}
+    return Checkpoint(model, replace(checkpoint.info, config=config, metrics=metrics))
