@@ -3,7 +3,7 @@
 `deploy` is the deploy graph as it stands; `engine` is what users run: the same graph with the engine's own rewriting of
 wide convolutions, behind the runner's checks.
 
-Both start from the same uint8 pixels: the deploy graph normalises inside, the plain one is given what NumPy normalised.
+All start from the same uint8 pixels: ours normalise inside, the plain export is given what NumPy normalised.
 The plain network without that is timed too. `--slopes trained` gives every PReLU a slope of its own, as training does;
 `--slopes initial` leaves all at 0.25, which the exporter then stores once, and OpenVINO no longer fuses.
 """
@@ -38,8 +38,9 @@ from fer_edge.model.stem import IRBlock
 from tests.tiny_model import settle
 
 WARMUP = 5
+THREADS = 2
 Pixels = npt.NDArray[np.uint8]
-SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
+SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
 
 
 def as_published(model: FERFormer) -> FERFormer:
@@ -76,7 +77,7 @@ def contenders(checkpoint: Checkpoint) -> dict[str, Callable[[Pixels], Any]]:
     plain = network(plain_onnx(checkpoint.model))
     graph = onnx_from_checkpoint(checkpoint)
     deploy = network(graph)
-    engine = get_engine("openvino").load(Artifact(graph, None, 1), RunOptions(threads=2))
+    engine = get_engine("openvino").load(Artifact(graph, None, 1), RunOptions(threads=THREADS))
     mean = np.asarray(checkpoint.info.mean, np.float32)
     scale = 1 / np.asarray(checkpoint.info.std, np.float32)
     fixed = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)

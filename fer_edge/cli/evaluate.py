@@ -27,13 +27,10 @@ def evaluate(
     Example: fer-edge evaluate edge.fer ferplus/ --split valid
     """
     from fer_edge.cli.output import console, err_console, print_json, print_table, progress
-    from fer_edge.data.ferplus import FOLDERS
     from fer_edge.evaluation import accuracy
     from fer_edge.evaluation.dataset import image_set
     from fer_edge.evaluation.runners import open_model
 
-    if split not in FOLDERS:
-        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
     opened = open_model(model, engine, threads)
     images = image_set(data, opened.labels, opened.words, split).limited(limit)  # type: ignore[arg-type]
     with opened.runner, progress("evaluating", len(images)) as advance:
@@ -43,11 +40,10 @@ def evaluate(
     if json:
         print_json({"model": model, "engine": opened.engine, "precision": opened.precision, **vars(report)})
         return
-    text = "-" if report.text_head_accuracy is None else f"{report.text_head_accuracy:.2f} %"
     console().print(
         f"{opened.name} on {opened.engine} {opened.precision}: {report.accuracy:.2f} % of {report.images} images "
         f"(mean of classes {report.mean_class_accuracy:.2f} %, label head {report.label_head_accuracy:.2f} %, "
-        f"text head {text})",
+        f"text head {_or_dash(report.text_head_accuracy, 2)})",
         soft_wrap=True,
     )
     if report.heads_agree is not None:
@@ -64,5 +60,5 @@ def evaluate(
     print_table("rows: true label; columns: predicted", ("label", "recall %", *opened.labels), rows)
 
 
-def _or_dash(percent: float | None) -> str:
-    return "-" if percent is None else f"{percent:.1f} %"
+def _or_dash(percent: float | None, digits: int = 1) -> str:
+    return "-" if percent is None else f"{percent:.{digits}f} %"

@@ -22,32 +22,29 @@ def fit_temperature(
 ) -> None:
     """Fit a checkpoint's temperature, so that its probabilities mean what they say.
 
-    Both heads' logits are divided by one number, which goes into the weights; which label is most likely stays, but
-    for rare ties of two heads.
+    Both heads' logits are divided by one number, which goes into the weights. No head decides otherwise for it; the
+    mean of two heads that disagree may.
 
     Example: fer-edge fit-temperature best.safetensors ferplus/ -o edge.safetensors
     """
     from fer_edge.cli.output import console, print_json, print_table, progress
-    from fer_edge.data.ferplus import FOLDERS
     from fer_edge.errors import EngineUnavailable
     from fer_edge.evaluation.accuracy import run_all
     from fer_edge.evaluation.dataset import image_set
 
     try:
         from fer_edge.evaluation import temperature
-        from fer_edge.model.checkpoint import load_checkpoint
+        from fer_edge.model.checkpoint import Checkpoint
         from fer_edge.model.runner import load_reference
     except ImportError as error:
         raise EngineUnavailable(f'fitting needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
-    if split not in FOLDERS:
-        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
-    loaded = load_checkpoint(checkpoint)
-    info = loaded.info
+    runner = load_reference(checkpoint, threads)
+    info = runner.info
     images = image_set(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
-    with load_reference(checkpoint, threads) as runner, progress("running", len(images)) as advance:
+    with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)
     fit = temperature.fit_temperature(outputs, info.decision)
-    temperature.with_temperature(loaded, fit).save(out, half=half)
+    temperature.with_temperature(Checkpoint(runner.model, info), fit).save(out, half=half)
     if json:
         print_json({"checkpoint": out, **vars(fit)})
         return

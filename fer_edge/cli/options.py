@@ -12,7 +12,17 @@ EngineName = Annotated[str | None, typer.Option("--engine", help="One of the bun
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
-Split = Annotated[str, typer.Option("--split", help="Split of FERPlus: train, valid or test.")]
+
+
+def _known_split(split: str) -> str:
+    from fer_edge.data.ferplus import FOLDERS
+
+    if split not in FOLDERS:
+        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
+    return split
+
+
+Split = Annotated[str, typer.Option("--split", callback=_known_split, help="Split of FERPlus: train, valid or test.")]
 Template = Annotated[
     list[str] | None,
     typer.Option("--template", help="Prompt with {}, or word, phrase, active, passive; may be repeated."),

@@ -28,7 +28,7 @@ class OpenVINORunner(Runner):
     """One frame runs on a model compiled for exactly one; other batch sizes on one compiled when first needed.
 
     A fixed batch spares the plugin its shape inference and memory planning on every call: a sixth of the time of
-    a small model, and lets wide convolutions be rewritten (`winograd.py`): a sixth of the time of `paper`.
+    a small model, and lets wide convolutions be rewritten (`winograd.py`): an eleventh of `paper`'s.
     """
 
     def __init__(self, compile_model: Callable[[bool], Any], max_batch: int) -> None:

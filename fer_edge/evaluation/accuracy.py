@@ -74,6 +74,7 @@ def evaluate(
     """
     outputs = run_all(runner, images, progress, skip_damaged=skip_damaged)
     true, decided = outputs.true, outputs.probabilities.argmax(axis=1)
+    right = decided == true
     by_label = outputs.label_logits.argmax(axis=1)
     by_text = None if outputs.text_logits is None else outputs.text_logits.argmax(axis=1)
     agree = None if by_text is None else by_label == by_text
@@ -85,13 +86,13 @@ def evaluate(
     seen = [value for value in recall.values() if value is not None]
     return AccuracyReport(
         images=len(true),
-        accuracy=_percent(decided == true) or 0.0,
+        accuracy=_percent(right),
         mean_class_accuracy=round(sum(seen) / len(seen), 3),
-        label_head_accuracy=_percent(by_label == true) or 0.0,
+        label_head_accuracy=_percent(by_label == true),
         text_head_accuracy=None if by_text is None else _percent(by_text == true),
         heads_agree=None if agree is None else _percent(agree),
-        accuracy_agreeing=None if agree is None else _percent((decided == true)[agree]),
-        accuracy_disagreeing=None if agree is None else _percent((decided == true)[~agree]),
+        accuracy_agreeing=None if agree is None or not agree.any() else _percent(right[agree]),
+        accuracy_disagreeing=None if agree is None or agree.all() else _percent(right[~agree]),
         calibration_error=round(expected_calibration_error(outputs.probabilities, true), 4),
         recall=recall,
         confusion=matrix.tolist(),
@@ -137,5 +138,5 @@ def run_all(
     )
 
 
-def _percent(right: npt.NDArray[np.bool_]) -> float | None:
-    return round(100 * float(right.mean()), 3) if len(right) else None
+def _percent(right: npt.NDArray[np.bool_]) -> float:
+    return round(100 * float(right.mean()), 3)

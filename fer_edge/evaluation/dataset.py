@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.data.ferplus import Split, is_ferplus, majority_labels, read_ferplus
-from fer_edge.engines.base import Images
+from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
 from fer_edge.images import SUFFIXES, crop_and_resize, find_images, read_image
 from fer_edge.labels import FERPLUS
@@ -41,17 +41,19 @@ class ImageSet:
             ImageError: An image cannot be read; the message names it.
         """
         for start in range(0, len(self.paths), size):
-            found, kept = [], []
-            for index in range(start, min(start + size, len(self.paths))):
+            paths = self.paths[start : start + size]
+            images = np.empty((len(paths), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+            kept: list[int] = []
+            for index, path in enumerate(paths, start):
                 try:
-                    found.append(crop_and_resize(read_image(self.paths[index])))
+                    images[len(kept)] = crop_and_resize(read_image(path))
                     kept.append(index)
                 except ImageError as error:
                     if skip is None:
                         raise
                     skip(error)
             if kept:
-                yield np.stack(found), None if self.labels is None else self.labels[kept]
+                yield images[: len(kept)], None if self.labels is None else self.labels[kept]
 
     def limited(self, count: int | None) -> ImageSet:
         """The first `count` images."""

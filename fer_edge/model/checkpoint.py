@@ -75,6 +75,11 @@ class CheckpointInfo:
             raise CheckpointError(f"checkpoint metadata not understood: {error}") from error
 
 
+def first_decision(config: ModelConfig) -> Decision:
+    """What decides until someone chooses: both heads, where there are two."""
+    return "mean" if config.text_head else "label"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A model and what its checkpoint says about it."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision
 from fer_edge.model.config import preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.text import TextFeatures, refold
@@ -178,7 +178,7 @@ def checkpoint_from_ir50(
         text_source="learned" if features is None else "unset",
         mean=IR50_MEAN,
         std=IR50_STD,
-        decision="mean" if config.text_head else "label",
+        decision=first_decision(config),
         provenance={"imported": "face.evoLVe IR_50 stem; everything else untrained"},
     )
     checkpoint = Checkpoint(model, info)

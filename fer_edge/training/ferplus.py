@@ -11,7 +11,7 @@ import torch
 from fer_edge.data.ferplus import majority_labels, read_ferplus, vote_distributions
 from fer_edge.data.images import load_grey
 from fer_edge.labels import FERPLUS
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision, load_checkpoint
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.text import load_text_features, refold
@@ -57,7 +57,7 @@ def ferplus_info(config: ModelConfig, templates: tuple[str, ...], text_source: s
         text_source=text_source,
         mean=(GREY_MEAN,) * 3,
         std=(GREY_STD,) * 3,
-        decision="mean" if config.text_head else "label",
+        decision=first_decision(config),
         provenance={"data": "FERPlus train split (FER2013 images, FER+ votes)"},
     )
 
