@@ -37,6 +37,7 @@ def refold(
     if text_features is not None and template:
         raise typer.BadParameter("--text-features has its own templates; leave out --template, or the file")
     loaded = load_checkpoint(checkpoint)
+    text.refoldable_head(loaded)
     if text_features is not None:
         features = text.load_text_features(text_features)
     else:

@@ -18,6 +18,7 @@ from fer_edge._files import write_atomically
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
 from fer_edge.labels import prompts_for
 from fer_edge.model.checkpoint import Checkpoint
+from fer_edge.model.heads import TextHead
 
 METADATA_KEY = "fer_edge_text"
 UNTRAINED = "untrained"
@@ -118,17 +119,27 @@ def load_text_features(path: Path) -> TextFeatures:
     return TextFeatures(matrix, words, templates, source)
 
 
+def refoldable_head(checkpoint: Checkpoint) -> TextHead:
+    """The text head, if it takes features of a text tower; asked before a tower is run for nothing.
+
+    Raises:
+        ConfigError: The model has no text head, or learned its own features.
+    """
+    head = checkpoint.model.text_head
+    if head is None:
+        raise ConfigError("the model has no text head to give text features to")
+    if checkpoint.info.text_source == "learned":
+        raise ConfigError("the model learned its text features; others in their place would mean nothing to it")
+    return head
+
+
 def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
     """A checkpoint whose text head compares with other prompts' features; rows are matched by word, not by position.
 
     Raises:
         ConfigError: The model has no text head, learned its own features, or words or width are others.
     """
-    head, words = checkpoint.model.text_head, checkpoint.info.words
-    if head is None:
-        raise ConfigError("the model has no text head to give text features to")
-    if checkpoint.info.text_source == "learned":
-        raise ConfigError("the model learned its text features; others in their place would mean nothing to it")
+    head, words = refoldable_head(checkpoint), checkpoint.info.words
     if sorted(features.words) != sorted(words):
         raise ConfigError(
             f"text features of the words {', '.join(features.words)}; the model's are {', '.join(words)}: make them "

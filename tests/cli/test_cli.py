@@ -116,6 +116,12 @@ def test_refold_and_fit_temperature(tmp_path: Path, faces: Path) -> None:
     refolded = fer_edge("refold", checkpoint, "--text-features", features, "-o", out)
     assert refolded.returncode == 0, refolded.stderr
     assert "text features from made up, prompts a {} face" in refolded.stdout
+    tiny_checkpoint().with_info(text_source="learned").save(checkpoint)
+    refused = fer_edge("refold", checkpoint, "--template", "word", "-o", out)
+    # Before the text tower: nothing else is said.
+    assert refused.stderr == (
+        "error: the model learned its text features; others in their place would mean nothing to it\n"
+    )
     both = fer_edge("refold", checkpoint, "--text-features", features, "--template", "word", "-o", out)
     assert both.returncode == 2 and "leave out --template" in both.stderr
 
