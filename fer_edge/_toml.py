@@ -11,6 +11,9 @@ else:
     import tomli as tomllib
 
 
+TOMLDecodeError = tomllib.TOMLDecodeError
+
+
 def read_toml(text: str) -> dict[str, Any]:
     """Parse a TOML document."""
     return tomllib.loads(text)

@@ -40,6 +40,14 @@ SFEW = LabelSet(
 )
 LABEL_SETS: dict[str, LabelSet] = {labels.name: labels for labels in (RAFDB, FERPLUS, SFEW)}
 
+# Every known name of an expression -> its label: "Happy" and "happiness" are one.
+_SYNONYMS = {
+    word.lower(): label
+    for labels in LABEL_SETS.values()
+    for names in (labels.labels, labels.words)
+    for word, label in zip(names, labels.labels, strict=True)
+}
+
 # Table V of the paper. Case 1, "without text", is a model without a text head.
 # {} is the word; {a} is the article the word needs.
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -60,6 +68,24 @@ def label_set(name: str) -> LabelSet:
     if name not in LABEL_SETS:
         raise ConfigError(f"no label set {name!r}; expected one of: {', '.join(LABEL_SETS)}")
     return LABEL_SETS[name]
+
+
+def canonical(name: str) -> str:
+    """The label that an expression's name stands for; names we do not know come back in lower case."""
+    return _SYNONYMS.get(name.lower(), name.lower())
+
+
+def match_labels(names: Sequence[str], labels: Sequence[str], words: Sequence[str] = ()) -> list[int]:
+    """For each name, the index of the label that means the same, or -1.
+
+    Args:
+        names: Of folders, lists or another model's labels.
+        labels: To look them up in.
+        words: Other names of the same labels.
+    """
+    known = {canonical(word): index for index, word in enumerate(words)}
+    known |= {canonical(label): index for index, label in enumerate(labels)}
+    return [known.get(canonical(name), -1) for name in names]
 
 
 def fill_template(template: str, word: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import EngineName, Json, Limit, Split, Threads
+from fer_edge.cli.options import EngineName, Json, Limit, SkipDamaged, Split, Threads
 
 
 def evaluate(
@@ -17,9 +17,7 @@ def evaluate(
     engine: EngineName = None,
     threads: Threads = None,
     limit: Limit = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
-    ] = False,
+    skip_damaged: SkipDamaged = False,
     json: Json = False,
 ) -> None:
     """Measure accuracy on labelled images.

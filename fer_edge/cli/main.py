@@ -26,7 +26,7 @@ COMMANDS: dict[str, str] = {
     "text-features": "Make text features of the labels with a CLIP text tower.",
     "refold": "Give a checkpoint the text features of other prompts.",
     "fit-temperature": "Fit a checkpoint's temperature, so that its probabilities mean what they say.",
-    "train": "Train a model on FERPlus.",
+    "train": "Train a model on labelled faces.",
 }
 
 

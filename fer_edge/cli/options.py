@@ -11,18 +11,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 EngineName = Annotated[str | None, typer.Option("--engine", help="One of the bundle's engines; default: its first.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
+]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
 
 
 def _known_split(split: str) -> str:
-    from fer_edge.data.ferplus import FOLDERS
+    from fer_edge.data.splits import SPLITS
 
-    if split not in FOLDERS:
-        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(FOLDERS)}")
+    if split not in SPLITS:
+        raise typer.BadParameter(f"split is {split!r}; expected one of: {', '.join(SPLITS)}")
     return split
 
 
-Split = Annotated[str, typer.Option("--split", callback=_known_split, help="Split of FERPlus: train, valid or test.")]
+Split = Annotated[
+    str, typer.Option("--split", callback=_known_split, help="Split of the data set: train, valid or test.")
+]
 Template = Annotated[
     list[str] | None,
     typer.Option("--template", help="Prompt with {}, or word, phrase, active, passive; may be repeated."),

@@ -3,103 +3,135 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, Threads
+from fer_edge.cli.options import Json, SkipDamaged, Threads
+
+if TYPE_CHECKING:
+    from fer_edge.training.loop import Trainer
+
+START = "Where it starts"
+DEVICES = "Devices"
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder in FERPlus's layout.")],
+    data: Annotated[Path, typer.Argument(help="Data set: FERPlus, RAF-DB, SFEW, class folders or a list file.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; an interrupted run goes on.")],
-    preset: Annotated[str, typer.Option(help="Model preset: edge, paper, release or teacher.")] = "edge",
-    epochs: Annotated[int, typer.Option(min=1)] = 12,
-    batch: Annotated[int, typer.Option(min=2)] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 2e-3,
-    targets: Annotated[str, typer.Option(help="majority (one-hot) or crossentropy (votes).")] = "crossentropy",
-    seed: Annotated[int, typer.Option()] = 0,
+    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .toml file of yours.")] = "edge-ferplus",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting of the recipe.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Model preset: edge, paper, release or teacher.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the data set, if it cannot be told.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Validation images that lie elsewhere.")] = None,
+    valid_split: Annotated[str | None, typer.Option(help="Split to validate on: valid or test.")] = None,
+    skip_damaged: SkipDamaged = False,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Images a step, over all processes.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest one of the schedule.")] = None,
+    targets: Annotated[str | None, typer.Option(help="majority, probability, crossentropy or multi_target.")] = None,
+    mixup: Annotated[float | None, typer.Option(min=0, help="Alpha of mixup; 0 for none.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    stem: Annotated[Path | None, typer.Option(help="face.evoLVe IR_50 weights to start from.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be repeated.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Text features: learned, features, frozen or fine-tuned.")] = None,
+    text_features: Annotated[Path | None, typer.Option(help="Text features of the labels, kept fixed.")] = None,
+    text_model: Annotated[str | None, typer.Option(help="open_clip's name of the text tower.")] = None,
+    text_weights: Annotated[str | None, typer.Option(help="open_clip's tag, or a local file.")] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {}, or word, phrase, active, passive.")
+    ] = None,
+    accelerator: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on each node.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1)] = None,
     amp: Annotated[bool, typer.Option("--amp", help="bfloat16 where it is safe.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile; needs a C++ compiler.")] = False,
-    mixup: Annotated[float, typer.Option(min=0, help="Alpha of mixup; 0 for none.")] = 0.0,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be given several times.")
-    ] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
-    text_features: Annotated[
-        Path | None, typer.Option(help="Text features of the labels, kept fixed; default: learned.")
-    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="One step, to see that all fits; writes nothing.")] = False,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train a model on FERPlus.
+    """Train a model on labelled faces.
 
-    Example: fer-edge train ferplus/ -o runs/edge --epochs 12
+    Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
     """
-    from fer_edge.cli.output import console, err_console, print_json
-    from fer_edge.errors import ConfigError, EngineUnavailable
+    from fer_edge.cli.output import err_console
+    from fer_edge.errors import EngineUnavailable
 
     try:
         import torch
 
-        from fer_edge.training.config import TrainingConfig
-        from fer_edge.training.ferplus import ferplus_trainer
+        from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
+        from fer_edge.training.run import prepare_run
+        from fer_edge.training.start import Sources
     except ImportError as error:
         raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
-    if targets not in ("majority", "crossentropy"):
-        raise ConfigError(f"targets are {targets!r}; expected majority or crossentropy")
+    if text_features is not None and text is None:
+        text = "features"
+    options = {
+        "preset": preset, "layout": layout, "valid_split": valid_split, "epochs": epochs, "batch": batch,
+        "learning_rate": learning_rate, "targets": targets, "mixup": mixup, "seed": seed, "text": text,
+        "text_model": text_model, "text_weights": text_weights, "templates": template, "accelerator": accelerator,
+        "devices": devices, "nodes": nodes, "amp": amp or None, "compile": compile or None,
+    }  # fmt: skip
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = Recipe.from_dict(changed(changed(read_recipe(recipe), given), parse_settings(settings or ())))
     if threads is not None:
         torch.set_num_threads(threads)
-    config = TrainingConfig(
-        epochs=epochs,
-        batch=batch,
-        learning_rate=learning_rate,
-        targets=targets,  # type: ignore[arg-type]
-        seed=seed,
-        amp=amp,
-        compile=compile,
-        mixup=mixup,
-        accelerator=accelerator,
-    )
+    sources = Sources(data, valid, init, stem, text_features, tuple(teacher or ()))
+    skipped: list[str] = []
+    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
     with err_console().status("reading images"):
-        trainer = ferplus_trainer(data, out, preset, config, text_features, teacher or ())
-    if trainer.resume():
-        err_console().print(f"going on after epoch {trainer.next_epoch}")
-    with _Display(trainer.steps) as display:
-        checkpoint = trainer.run(display)
-    best = max(trainer.results, key=lambda result: result.mean_accuracy)
-    if json:
-        print_json({"checkpoint": out / "best.safetensors", "best": best, "epochs": trainer.results})
+        trainer = prepare_run(chosen, sources, out, skip)
+    if trainer.fabric.is_global_zero:
+        for reason in skipped:
+            err_console().print(f"skipped: {reason}", soft_wrap=True)
+        err_console().print(f"{len(trainer.data.images)} images to learn from, {len(skipped)} skipped")
+    if dry_run:
+        _dry_run(trainer, json)
+    else:
+        _run(trainer, out, skipped, json)
+
+
+def _dry_run(trainer: Trainer, json: bool) -> None:
+    from fer_edge.cli.output import console, print_json
+
+    loss, steps = trainer.dry_run(), trainer.batches.steps
+    if not trainer.fabric.is_global_zero:
         return
-    source = checkpoint.info.text_source
-    console().print(f"{out / 'best.safetensors'}: {best.mean_accuracy:.2f} % on validation, text features {source}")
-
-
-class _Display:
-    """A bar for the epoch and a line for each one done, on stderr."""
-
-    def __init__(self, steps: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        from fer_edge.cli.output import err_console
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=err_console())
-        self.task = self.progress.add_task("epoch 1", total=steps)
-
-    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
-        self.progress.update(self.task, description=f"epoch {epoch + 1}  loss {loss:.3f}", completed=done)
-
-    def epoch(self, result: Any) -> None:
-        text = "" if result.text_accuracy is None else f", text {result.text_accuracy:.2f} %"
-        self.progress.console.print(
-            f"epoch {result.epoch + 1}: loss {result.loss:.3f}, validation {result.mean_accuracy:.2f} % "
-            f"(label {result.label_accuracy:.2f} %{text}), {result.seconds:.0f} s"
+    if json:
+        print_json({"dry_run": True, "loss": loss, "steps": steps, "epochs": trainer.config.epochs})
+    else:
+        console().print(
+            f"all fits: loss {loss:.3f}; {trainer.config.epochs} epochs of {steps} steps. Nothing was written"
         )
 
-    def __enter__(self) -> _Display:
-        self.progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+def _run(trainer: Trainer, out: Path, skipped: list[str], json: bool) -> None:
+    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.cli.training_display import TrainingDisplay
+    from fer_edge.training.listeners import Several, TensorBoard
+
+    resumed = trainer.resume()
+    if not trainer.fabric.is_global_zero:
+        trainer.run(Several(()))
+        return
+    if resumed:
+        err_console().print(f"going on in epoch {trainer.next_epoch + 1}, step {trainer.next_step + 1}")
+    board = TensorBoard(out / "tensorboard")
+    with TrainingDisplay(trainer.batches.steps, trainer.results) as display:
+        best = trainer.run(Several((display, board)))
+    board.close()
+    file = out / "best.safetensors"
+    if json:
+        print_json({"checkpoint": file, "best": best, "epochs": trainer.results, "skipped": skipped})
+        return
+    source = trainer.info.text_source
+    console().print(
+        f"{file}: {best.accuracy:.2f} % on validation after epoch {best.epoch + 1}, text features {source}",
+        soft_wrap=True,
+    )

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
+
+
+class Changes(NamedTuple):
+    """What happens to each image of a batch, drawn before it is done, so that processes can share a batch."""
+
+    theta: Tensor  # (N, 2, 3), of `affine_grid`
+    gain: Tensor  # (N,)
+    offset: Tensor  # (N,)
+    grey: Tensor  # (N,) bool
+    erased: Tensor  # (N, 4): top, left, height, width in shares of the side; no height: nothing is erased
+    filling: Tensor  # (N,)
+
+    def part(self, which: slice) -> Changes:
+        """Those of some images."""
+        return Changes(*(value[which] for value in self))
 
 
 @dataclass(frozen=True)
@@ -18,13 +36,13 @@ class Augmentation:
     rotation: float = 15.0  # degrees, either way
     scale: float = 0.15  # relative, either way
     shift: float = 0.08  # of the side, either way
-    brightness: float = 0.2  # of the range
+    brightness: float = 0.2  # of the range, either way
     contrast: float = 0.3  # relative, either way
-    erasing: float = 0.4  # probability of one erased rectangle
+    grey: float = 0.0  # probability of losing the colours
+    erasing: float = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
 
-    def __call__(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """Resample images (N, C, H, W) in [0, 1] to (N, C, size, size), changed at random."""
-        count = len(images)
+    def draw(self, count: int, generator: torch.Generator) -> Changes:
+        """Changes for `count` images."""
 
         def uniform(*shape: int) -> Tensor:
             return _rand(generator, count, *shape) * 2 - 1  # [-1, 1)
@@ -35,43 +53,47 @@ class Augmentation:
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         shift = uniform(2) * 2 * self.shift
         theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], dim=1).view(-1, 2, 3)
-        grid = F.affine_grid(theta, [count, images.shape[1], size, size], align_corners=False)
-        out = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        gain = (1 + uniform() * self.contrast).view(-1, 1, 1, 1)
-        offset = (uniform() * self.brightness).view(-1, 1, 1, 1)
-        out = ((out - 0.5) * gain + 0.5 + offset).clamp_(0, 1)
-        return self._erase(out, generator)
-
-    def _erase(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Set one rectangle of 2 to 20 % of the area to a random grey (Zhong et al., AAAI 2020)."""
-        count, _, height, width = images.shape
-        device = images.device
-        area = torch.empty(count, device=device).uniform_(0.02, 0.2, generator=generator) * height * width
-        ratio = torch.empty(count, device=device).uniform_(math.log(0.3), math.log(3.3), generator=generator).exp()
-        tall = (area * ratio).sqrt().clamp(max=height - 1)
-        wide = (area / ratio).sqrt().clamp(max=width - 1)
-        top = _rand(generator, count) * (height - tall)
-        left = _rand(generator, count) * (width - wide)
-        y, x = torch.arange(height, device=device)[None, :, None], torch.arange(width, device=device)[None, None, :]
-        top, tall, left, wide = (value[:, None, None] for value in (top, tall, left, wide))
-        inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)  # (N, H, W)
+        gain, offset = 1 + uniform() * self.contrast, uniform() * self.brightness
+        grey = _rand(generator, count) < self.grey
+        area = 0.02 + 0.18 * _rand(generator, count)  # 2 to 20 %
+        ratio = (uniform() * math.log(3.3)).exp()
+        tall, wide = (area * ratio).sqrt().clamp(max=0.99), (area / ratio).sqrt().clamp(max=0.99)
+        top, left = _rand(generator, count) * (1 - tall), _rand(generator, count) * (1 - wide)
         hit = _rand(generator, count) < self.erasing
-        grey = _rand(generator, count)[:, None, None, None]
-        return torch.where((inside & hit[:, None, None])[:, None], grey, images)
+        erased = torch.stack([top, left, tall * hit, wide], dim=1)
+        return Changes(theta, gain, offset, grey, erased, _rand(generator, count))
+
+    def __call__(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """Resample images (N, C, H, W) in [0, 1] to (N, C, size, size), changed at random."""
+        return apply(images, size, self.draw(len(images), generator))
 
 
-def mix(images: Tensor, targets: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each image and target with another one's of the batch (mixup; Zhang et al., ICLR 2018).
+def apply(images: Tensor, size: int, changes: Changes) -> Tensor:
+    """Images (N, C, H, W) in [0, 1], resampled once to (N, C, size, size), then changed in light and erased."""
+    grid = F.affine_grid(changes.theta, [*images.shape[:2], size, size], align_corners=False)
+    out = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if images.shape[1] == 3 and bool(changes.grey.any()):
+        luma = out.new_tensor(LUMA).view(1, 3, 1, 1)
+        out = torch.where(changes.grey.view(-1, 1, 1, 1), (out * luma).sum(dim=1, keepdim=True), out)
+    out = ((out - 0.5) * changes.gain.view(-1, 1, 1, 1) + 0.5 + changes.offset.view(-1, 1, 1, 1)).clamp_(0, 1)
+    place = (torch.arange(size, device=images.device) + 0.5) / size
+    top, left, tall, wide = (value.view(-1, 1, 1) for value in changes.erased.unbind(dim=1))
+    y, x = place[None, :, None], place[None, None, :]
+    inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)  # (N, size, size)
+    return torch.where(inside[:, None], changes.filling.view(-1, 1, 1, 1), out)
+
+
+def mix(images: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Blend each image and target with its neighbour's (mixup; Zhang et al., ICLR 2018); batches come shuffled.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W), N even.
         targets: (N, classes) distributions.
         share: (N,) of the image itself, 0 to 1.
-        generator: Picks the partners.
     """
-    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    neighbour = torch.arange(len(images), device=images.device) ^ 1
     rows, maps = share.view(-1, 1), share.view(-1, 1, 1, 1)
-    return images * maps + images[partner] * (1 - maps), targets * rows + targets[partner] * (1 - rows)
+    return images * maps + images[neighbour] * (1 - maps), targets * rows + targets[neighbour] * (1 - rows)
 
 
 def _rand(generator: torch.Generator, *shape: int) -> Tensor:

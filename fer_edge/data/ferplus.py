@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.data.splits import Indices, LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
 from fer_edge.labels import FERPLUS
 
-Split = Literal["train", "valid", "test"]
 FOLDERS: dict[str, str] = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 CLASSES = len(FERPLUS)
 VOTE_COLUMNS = CLASSES + 2  # the classes, then "unknown" and "NF" (no face)
-
-
-@dataclass(frozen=True)
-class FerPlusSplit:
-    """One split: where its images lie and how people voted."""
-
-    name: str
-    paths: list[Path]
-    votes: npt.NDArray[np.int64]  # (N, 10): the eight classes, unknown, NF
+SHARE_OF_SEVERAL = 0.3  # of the votes, from which a class is one of an image's several labels
 
 
 def is_ferplus(root: Path) -> bool:
@@ -33,8 +23,8 @@ def is_ferplus(root: Path) -> bool:
     return any((root / folder / "label.csv").is_file() for folder in FOLDERS.values())
 
 
-def read_ferplus(root: Path, split: Split) -> FerPlusSplit:
-    """Read one split's `label.csv`: image name, face box, ten vote counts.
+def read_ferplus(root: Path, split: Split) -> LabelledSplit:
+    """Read one split's `label.csv`: image name, face box, ten vote counts. Labels are the majority's.
 
     Raises:
         DataError: The folder or file is missing, or a line is not as expected.
@@ -56,10 +46,11 @@ def read_ferplus(root: Path, split: Split) -> FerPlusSplit:
             votes.append(counts)
     if not paths:
         raise DataError(f"{table} names no image")
-    return FerPlusSplit(split, paths, np.asarray(votes, dtype=np.int64))
+    counted = np.asarray(votes, dtype=np.int64)
+    return LabelledSplit(f"FERPlus {split}", FERPLUS, tuple(paths), majority_labels(counted), counted)
 
 
-def majority_labels(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def majority_labels(votes: Indices) -> Indices:
     """Protocol "majority": the class that more than half of the voters chose, or -1 where the image does not count.
 
     Votes of 1 count as none; an image counts only if the winner is neither "unknown" nor "NF".
@@ -70,8 +61,8 @@ def majority_labels(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.where(valid, winner, -1)
 
 
-def vote_distributions(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Protocol "crossentropy": votes as a distribution over the classes, (N, 8); all zero where none can be made.
+def vote_distributions(votes: Indices) -> npt.NDArray[np.float32]:
+    """Protocols "crossentropy" and "probability": votes as a distribution, (N, 8); all zero where none can be made.
 
     Votes of 1 count as none. An image is left out where "unknown" and "NF" got at least half of the votes.
     """
@@ -80,3 +71,18 @@ def vote_distributions(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     valid = 2 * named.sum(axis=1) > counts.sum(axis=1)
     total = np.maximum(named.sum(axis=1, keepdims=True), 1)
     return np.where(valid[:, None], named / total, 0).astype(np.float32)
+
+
+def several_labels(votes: Indices) -> npt.NDArray[np.float32]:
+    """Protocol "multi_target": 1 for each class that 30 % of the voters chose, (N, 8); zeros where none can be made.
+
+    Votes of 1 count as none. An image is left out where those classes together got no more than half of the votes.
+    """
+    counts = np.where(votes > 1, votes, 0)
+    total = counts.sum(axis=1, keepdims=True)
+    chosen = (counts[:, :CLASSES] >= SHARE_OF_SEVERAL * total) & (counts[:, :CLASSES] > 0)
+    valid = 2 * (counts[:, :CLASSES] * chosen).sum(axis=1, keepdims=True) > total
+    return (chosen & valid).astype(np.float32)
+
+
+LAYOUT = Layout("ferplus", "FER2013Train, FER2013Valid, each with label.csv", is_ferplus, read_ferplus)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.data.ferplus import Split, is_ferplus, majority_labels, read_ferplus
+from fer_edge.data.layouts import AUTO, find_layout, read_split
+from fer_edge.data.splits import Box, LabelledSplit, Split
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
 from fer_edge.images import SUFFIXES, crop_and_resize, find_images, read_image
-from fer_edge.labels import FERPLUS
+from fer_edge.labels import match_labels
 
 Labels = npt.NDArray[np.int64]
 
@@ -24,6 +25,7 @@ class ImageSet:
 
     paths: tuple[Path, ...]
     labels: Labels | None
+    boxes: tuple[Box | None, ...] | None = None  # where the face is; None: the image is the face
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,7 +48,7 @@ class ImageSet:
             kept: list[int] = []
             for index, path in enumerate(paths, start):
                 try:
-                    images[len(kept)] = crop_and_resize(read_image(path))
+                    images[len(kept)] = crop_and_resize(read_image(path), self.boxes[index] if self.boxes else None)
                     kept.append(index)
                 except ImageError as error:
                     if skip is None:
@@ -57,36 +59,38 @@ class ImageSet:
 
     def limited(self, count: int | None) -> ImageSet:
         """The first `count` images."""
-        return ImageSet(self.paths[:count], None if self.labels is None else self.labels[:count])
+        labels = None if self.labels is None else self.labels[:count]
+        return ImageSet(self.paths[:count], labels, None if self.boxes is None else self.boxes[:count])
 
 
-def image_set(root: Path, labels: Sequence[str], words: Sequence[str] = (), split: Split = "valid") -> ImageSet:
-    """Images below a folder: FERPlus's layout, one folder per label, or without labels.
+def image_set(
+    root: Path, labels: Sequence[str], words: Sequence[str] = (), split: Split = "valid", layout: str = AUTO
+) -> ImageSet:
+    """Images of a data set, of one folder per label, or of a folder without labels.
 
     Args:
-        root: The folder.
-        labels: The model's labels; targets are indices into them.
+        root: The data set, see `fer_edge.data.layouts`, or a folder of images.
+        labels: The model's labels; targets are indices into them, matched by name.
         words: Other names of the same labels, which folders may bear.
-        split: Of FERPlus.
+        split: Of a data set that has several.
+        layout: Of the data set; "auto": as found.
 
     Raises:
-        DataError: Some folders are named as labels and others are not, or the model lacks a label of FERPlus.
+        DataError: Some folders are named as labels and others are not, or the model has none of the set's labels.
         ImageError: There are no images.
     """
-    if is_ferplus(root):
-        return _ferplus(root, labels, split)
+    if layout != AUTO or find_layout(root) is not None:
+        return _of_split(read_split(root, split, layout), labels, words)
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    names = {name.lower(): index for index, name in enumerate(labels)}
-    names |= {word.lower(): index for index, word in enumerate(words) if word.lower() not in names}
-    known = [folder for folder in folders if folder.name.lower() in names]
-    if not known:
+    indices = match_labels([folder.name for folder in folders], labels, words)
+    if not any(index >= 0 for index in indices):
         return ImageSet(tuple(find_images(root)), None)
-    if len(known) != len(folders):
-        unknown = ", ".join(folder.name for folder in folders if folder not in known)
+    if min(indices) < 0:
+        unknown = ", ".join(folder.name for folder, index in zip(folders, indices, strict=True) if index < 0)
         raise DataError(f"{root} has folders that are no labels: {unknown}; expected some of: {', '.join(labels)}")
     found = [
-        (path, names[folder.name.lower()])
-        for folder in known
+        (path, index)
+        for folder, index in zip(folders, indices, strict=True)
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in SUFFIXES
     ]
@@ -95,14 +99,12 @@ def image_set(root: Path, labels: Sequence[str], words: Sequence[str] = (), spli
     return ImageSet(tuple(path for path, _ in found), np.array([label for _, label in found], np.int64))
 
 
-def _ferplus(root: Path, labels: Sequence[str], split: Split) -> ImageSet:
-    """Protocol "majority"; a label that the model does not have drops its images."""
-    data = read_ferplus(root, split)
-    if not set(labels) & set(FERPLUS.labels):
-        raise DataError(
-            f"the model's labels, {', '.join(labels)}, share none with FERPlus: {', '.join(FERPLUS.labels)}"
-        )
-    index = np.array([labels.index(name) if name in labels else -1 for name in FERPLUS.labels] + [-1], np.int64)
-    targets = index[majority_labels(data.votes)]
-    counted = np.flatnonzero(targets >= 0)
-    return ImageSet(tuple(data.paths[i] for i in counted), targets[counted])
+def _of_split(data: LabelledSplit, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
+    """What the protocol counts; a label that the model does not have drops its images."""
+    index = np.array([*match_labels(data.label_set.labels, labels, words), -1], np.int64)
+    if index.max() < 0:
+        theirs = ", ".join(data.label_set.labels)
+        raise DataError(f"the model's labels, {', '.join(labels)}, share none with {data.source}: {theirs}")
+    targets = index[data.labels]
+    counted = data.take(np.flatnonzero(targets >= 0))
+    return ImageSet(counted.paths, targets[targets >= 0], counted.boxes)

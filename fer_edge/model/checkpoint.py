@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
-from fer_edge._files import write_atomically
+from fer_edge._files import sha256, write_atomically
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.model.config import ModelConfig, with_tuples
 from fer_edge.model.ferformer import FERFormer
@@ -94,11 +94,18 @@ class Checkpoint:
             path: File to write, `.safetensors`.
             half: Store weights as float16; statistics of batch norms stay float32.
         """
+        write_atomically(path, self._to_bytes(half=half))
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of weights and metadata."""
+        return sha256(self._to_bytes(half=False))
+
+    def _to_bytes(self, *, half: bool) -> bytes:
         tensors = {}
         for name, tensor in self.model.state_dict().items():
             keep = not half or "running" in name or not tensor.is_floating_point()
             tensors[name] = tensor.detach().cpu().contiguous() if keep else tensor.detach().cpu().half().contiguous()
-        write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: self.info.to_json()}))
+        return safetensors_bytes(tensors, metadata={METADATA_KEY: self.info.to_json()})
 
     def with_info(self, **changes: Any) -> Checkpoint:
         """The same model with changed metadata."""

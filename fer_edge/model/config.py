@@ -118,7 +118,7 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
     Args:
         name: One of `preset_names()`.
         classes: Number of labels.
-        changes: Fields of `ModelConfig` to set otherwise.
+        changes: Fields of `ModelConfig` to set otherwise; of `stem`, those given.
 
     Raises:
         ConfigError: There is no such preset or a field is not one of `ModelConfig`.
@@ -126,4 +126,5 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
     if name not in preset_names():
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
     data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
-    return ModelConfig.from_dict({**data, **changes, "classes": classes})
+    stem = {**data.get("stem", {}), **changes.pop("stem", {})}
+    return ModelConfig.from_dict({**data, **changes, "stem": stem, "classes": classes})

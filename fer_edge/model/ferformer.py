@@ -45,12 +45,17 @@ class FERFormer(nn.Module):
         if self.encoder.steering_token is not None:
             nn.init.trunc_normal_(self.encoder.steering_token, std=0.02)
 
-    def forward(self, images: Tensor) -> Output:
-        """Logits of normalised images (N, 3, 112, 112)."""
+    def forward(self, images: Tensor, text_features: Tensor | None = None) -> Output:
+        """Logits of normalised images (N, 3, 112, 112).
+
+        Args:
+            images: The batch.
+            text_features: (classes, text_dim) of a text tower in training, in place of the head's own.
+        """
         features = self.stem(images)  # (N, C, map_size, map_size)
         special = self.encoder(self.tokens(features))  # (N, 1 or 2, dim)
         label_logits = self.label_head(special[:, 0])
         if self.text_head is None:
             return Output(label_logits, None)
         token = special[:, 1 if self.config.text_token == "steering" else 0]
-        return Output(label_logits, self.text_head(token))
+        return Output(label_logits, self.text_head(token, text_features))

@@ -44,14 +44,15 @@ class TextHead(nn.Module):
         self.projection = nn.Linear(config.text_dim, config.dim)
         nn.init.normal_(self.text_features, std=config.text_dim**-0.5)
 
-    def folded(self) -> Tensor:
-        """(dim, classes): see `fold_text_features`."""
-        return fold_text_features(self.text_features, self.projection.weight, self.projection.bias, self.scale)
+    def folded(self, text_features: Tensor | None = None) -> Tensor:
+        """(dim, classes), of the head's own features or of those given: see `fold_text_features`."""
+        features = self.text_features if text_features is None else text_features
+        return fold_text_features(features, self.projection.weight, self.projection.bias, self.scale)
 
     def double_folded(self) -> Tensor:
         """The same in float64, detached: what the deploy graph rounds once."""
         weight, bias = self.projection.weight.detach().double(), self.projection.bias.detach().double()
         return fold_text_features(self.text_features.detach().double(), weight, bias, self.scale)
 
-    def forward(self, token: Tensor) -> Tensor:
-        return F.normalize(token, dim=-1) @ self.folded()  # (N, classes)
+    def forward(self, token: Tensor, text_features: Tensor | None = None) -> Tensor:
+        return F.normalize(token, dim=-1) @ self.folded(text_features)  # (N, classes)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision
-from fer_edge.model.config import preset
+from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.text import TextFeatures, refold
 
@@ -152,7 +152,11 @@ def load_ir50(model: FERFormer, tensors: Mapping[str, Tensor]) -> ImportReport:
 
 
 def checkpoint_from_ir50(
-    tensors: Mapping[str, Tensor], preset_name: str, labels: LabelSet, features: TextFeatures | None = None
+    tensors: Mapping[str, Tensor],
+    preset_name: str,
+    labels: LabelSet,
+    features: TextFeatures | None = None,
+    config: ModelConfig | None = None,
 ) -> tuple[Checkpoint, ImportReport]:
     """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh (seed 0).
 
@@ -161,12 +165,13 @@ def checkpoint_from_ir50(
         preset_name: `paper` or `release`.
         labels: What the model will tell apart.
         features: Of the labels; random ones, to be learned, if not given.
+        config: Instead of the preset as it is.
 
     Raises:
         CheckpointError: A stem tensor is missing or misshapen.
         ConfigError: The preset has no IR-50 stem, or the features do not fit.
     """
-    config = preset(preset_name, classes=len(labels))
+    config = config or preset(preset_name, classes=len(labels))
     torch.manual_seed(0)
     model = FERFormer(config).eval()
     report = load_ir50(model, tensors)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_edge._files import write_atomically
@@ -45,16 +45,46 @@ def text_features_from_tower(tower: TextTower, words: tuple[str, ...], templates
     Raises:
         ConfigError: There is no template, or one without a place for the word.
     """
-    if not templates or not words:
-        raise ConfigError("text features need at least one word and one prompt template")
-    prompts = [prompt for of_word in prompts_for(words, templates) for prompt in of_word]
     with torch.inference_mode():
-        features = F.normalize(tower(prompts).float(), dim=-1)
-    averaged = features.view(len(words), len(templates), -1).mean(dim=1)
-    return F.normalize(averaged, dim=-1).clone()
+        return PromptFeatures(tower, words, templates)().clone()
 
 
-def open_text_tower(name: str, weights: str) -> TextTower:
+class PromptFeatures(nn.Module):
+    """Text features as a function of a text tower, so that the tower can be trained (the paper's way)."""
+
+    def __init__(self, tower: TextTower, words: tuple[str, ...], templates: tuple[str, ...]) -> None:
+        super().__init__()
+        if not templates or not words:
+            raise ConfigError("text features need at least one word and one prompt template")
+        self.tower = tower  # a submodule, if it is a module
+        self.prompts = [prompt for of_word in prompts_for(words, templates) for prompt in of_word]
+        self.words, self.templates = words, templates
+
+    def forward(self) -> Tensor:
+        features = F.normalize(self.tower(self.prompts).float(), dim=-1)
+        averaged = features.view(len(self.words), len(self.templates), -1).mean(dim=1)
+        return F.normalize(averaged, dim=-1)  # (classes, dim)
+
+
+class ClipTextTower(nn.Module):
+    """The text side of an open_clip model; its vision side is dropped."""
+
+    def __init__(self, clip: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
+        super().__init__()
+        clip.visual = None
+        for buffer in clip.buffers():
+            if buffer.is_floating_point():  # the attention mask is minus infinity, of which no average can be taken
+                buffer.clamp_(min=torch.finfo(buffer.dtype).min)
+        self.clip = clip
+        self.tokenizer = tokenizer
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        tokens = self.tokenizer(prompts).to(next(self.clip.parameters()).device)  # (prompts, context)
+        features: Tensor = self.clip.encode_text(tokens)
+        return features  # (prompts, dim)
+
+
+def open_text_tower(name: str, weights: str) -> ClipTextTower:
     """An open_clip text tower.
 
     Args:
@@ -79,8 +109,7 @@ def open_text_tower(name: str, weights: str) -> TextTower:
             f"weights {weights!r} of {name} cannot be had: {error}. Give a local file, "
             "or text features made on another machine with: fer-edge text-features"
         ) from error
-    tokenizer = open_clip.get_tokenizer(name)
-    return lambda prompts: model.encode_text(tokenizer(prompts))
+    return ClipTextTower(model, open_clip.get_tokenizer(name))
 
 
 def text_features_from_open_clip(

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fer_edge.data.augment import Augmentation
+from fer_edge.data.targets import Targets
 from fer_edge.errors import ConfigError
+from fer_edge.model.config import with_tuples
+
+# How the text features come about. learned: as parameters, with no language in them; features: from a file, fixed;
+# frozen: from a CLIP text tower, fixed; fine-tuned: the tower is trained along (the paper's way).
+TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
+
+_LEAST: dict[str, float] = {
+    "epochs": 1, "batch": 2, "devices": 1, "nodes": 1, "step_epochs": 1, "early_stop": 0, "limit_train": 0, "mixup": 0,
+    "clip": 0, "weight_decay": 0, "momentum": 0, "stem_rate": 0, "encoder_rate": 0, "text_rate": 0, "save_minutes": 0,
+}  # fmt: skip
+_SHARES = ("distillation", "label_smoothing", "step_factor")
 
 
 @dataclass(frozen=True)
@@ -14,29 +27,81 @@ class TrainingConfig:
     """One run; equal configurations give equal results on one machine."""
 
     epochs: int = 12
-    batch: int = 128
-    learning_rate: float = 2e-3  # peak of the one-cycle schedule (AdamW)
+    batch: int = 128  # images a step, over all processes
+    limit_train: int = 0  # learn from that many images only, chosen by the seed; 0: all
+    targets: Targets = "crossentropy"
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9  # of sgd
     weight_decay: float = 0.05
-    warmup: float = 0.15  # share of the run in which the rate rises
-    ema: float = 0.998  # decay of the averaged weights, which are what is validated and saved
-    clip: float = 1.0  # largest gradient norm
-    targets: Literal["majority", "crossentropy"] = "crossentropy"
+    learning_rate: float = 2e-3  # the highest one
+    stem_rate: float = 1.0  # factors on it: the stem,
+    encoder_rate: float = 1.0  # tokens, encoder and label head,
+    text_rate: float = 1.0  # text head and text tower
+    schedule: Literal["one-cycle", "cosine", "step"] = "one-cycle"
+    warmup: float = 0.15  # share of the run in which the rate rises; not for step
+    step_epochs: int = 30  # step: the rate falls after that many epochs, again and again,
+    step_factor: float = 0.1  # by this factor
+    clip: float = 1.0  # largest gradient norm; 0: any
+    ema: float = 0.998  # decay of the averaged weights, which are what is validated and saved; 0: the last ones
+    early_stop: int = 0  # stop after that many epochs without a better one; 0: never
     augmentation: Augmentation = field(default_factory=Augmentation)
     mixup: float = 0.0  # alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0: none
     distillation: float = 0.7  # share of the teachers in the target, where there are teachers
+    text: TextSide = "learned"
+    text_model: str = "ViT-B-32"  # open_clip's name of the text tower
+    text_weights: str = "openai"  # open_clip's tag, or a local file
+    templates: tuple[str, ...] = ("phrase",)  # prompts: see `labels.TEMPLATES`
     accelerator: str = "cpu"  # Fabric's word: cpu, cuda, auto
+    devices: int = 1  # processes on each node
+    nodes: int = 1
     amp: bool = False  # bfloat16 autocast: faster where the CPU has AVX-512 BF16 or AMX
     compile: bool = False  # torch.compile: faster, needs a C++ compiler
+    save_minutes: float = 5.0  # a resume point inside an epoch, that often
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2:
-            raise ConfigError(f"epochs {self.epochs}, batch {self.batch}; expected at least 1 and 2")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least:g}")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(get_args(hint))}")
         if not 0 < self.warmup < 1 or not 0 <= self.ema < 1 or self.learning_rate <= 0:
             raise ConfigError("expected 0 < warmup < 1, 0 <= ema < 1 and learning_rate > 0")
-        if self.mixup < 0 or not 0 <= self.distillation <= 1:
-            raise ConfigError("expected mixup >= 0 and 0 <= distillation <= 1")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.batch % self.processes:
+            raise ConfigError(f"a batch of {self.batch} cannot be shared by {self.processes} processes alike")
+        if self.mixup and (self.batch // self.processes) % 2:
+            raise ConfigError(f"mixup blends pairs: batch {self.batch} over {self.processes} processes is odd")
+        if self.targets == "multi_target" and (self.mixup or self.label_smoothing or self.class_weights != "none"):
+            raise ConfigError("targets multi_target go with neither mixup, label_smoothing nor class_weights")
+
+    @property
+    def processes(self) -> int:
+        """How many share a batch."""
+        return self.devices * self.nodes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as stored beside the run."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainingConfig:
+        """Build a configuration from plain data.
+
+        Raises:
+            ConfigError: A field is unknown, of another type or out of range.
+        """
+        values = with_tuples(dict(data))
+        try:
+            augmentation = Augmentation(**values.pop("augmentation", {}))
+            return cls(augmentation=augmentation, **values)
+        except TypeError as error:
+            raise ConfigError(f"training settings not understood: {error}") from error

@@ -1,41 +1,36 @@
-"""A training run: AdamW, one cycle, averaged weights, validation and a resume point after every epoch."""
+"""A training run: epochs, averaged weights, validation, and a resume point every few minutes."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_edge._files import atomic_path
-from fer_edge.data.augment import mix, resize
-from fer_edge.errors import CheckpointError, ConfigError, FerEdgeError
+from fer_edge.data.augment import resize
+from fer_edge.data.targets import class_weights
+from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.heads import decide
+from fer_edge.training.batches import Batches, TrainingData
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.losses import joint_loss
+from fer_edge.training.learner import Learner
+from fer_edge.training.losses import JointLoss
+from fer_edge.training.optimize import ema, make_optimizer, make_schedule
+from fer_edge.training.sync_norm import with_synced_norms
 
 REPORT_EVERY = 10  # batches
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Images in memory: uint8 (N, C, H, W), C 1 or 3; distributions (N, classes) and true classes (N,)."""
-
-    images: Tensor
-    targets: Tensor
-    valid_images: Tensor
-    valid_labels: Tensor
+RESUME_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,8 @@ class EpochResult:
     loss: float
     label_accuracy: float
     text_accuracy: float | None
-    mean_accuracy: float
+    accuracy: float  # of both heads' mean; the label head's, where it is alone
+    mean_class_accuracy: float  # the same, over the classes that occur
     seconds: float
 
 
@@ -61,35 +57,43 @@ class Listener(Protocol):
 
 
 class Trainer:
-    """Runs epochs until the configured number; may be stopped at any time and made again on the same folder."""
+    """Runs epochs until the configured number; may be stopped at any time and made again on the same folder.
+
+    Several processes, started by `torchrun` or by Fabric, each make one and call the same methods; the first writes.
+    """
 
     def __init__(
         self,
-        model: FERFormer,
+        learner: Learner,
         info: CheckpointInfo,
         config: TrainingConfig,
         data: TrainingData,
         folder: Path,
         teachers: Sequence[Checkpoint] = (),
+        fabric: Fabric | None = None,
     ) -> None:
-        self.info = info
-        self.config = config
-        self.folder = folder
-        self.fabric = _fabric(config)
+        self.info, self.config, self.folder = info, config, folder
+        self.fabric = fabric or make_fabric(config)
         self.data = TrainingData(*(self.fabric.to_device(part) for part in vars(data).values()))
-        self.model = self.fabric.to_device(model.to(memory_format=torch.channels_last))
-        self.teachers = [self._teacher(teacher) for teacher in teachers]
-        self.average = AveragedModel(self.model, multi_avg_fn=_ema(config.ema), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-        # The optimizer stays our own name for it: Fabric's wrapper is for stepping only.
-        self.learner, self.stepper = self.fabric.setup(self._compiled(self.model), self.optimizer)
-        self.steps = len(data.images) // config.batch
-        if self.steps == 0:
-            raise FerEdgeError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=config.epochs * self.steps + 1, pct_start=config.warmup
+        self.batches = Batches(self.data, config, self.fabric.global_rank)
+        weights = class_weights(data.targets.numpy()) if config.class_weights == "balanced" else None
+        self.loss = JointLoss(
+            config.targets == "multi_target",
+            None if weights is None else self.fabric.to_device(torch.from_numpy(weights)),
+            config.label_smoothing,
         )
-        self.next_epoch = 0
+        if config.processes > 1:
+            with_synced_norms(learner, self.fabric.device.type)
+        self.learner = cast(Learner, self.fabric.to_device(learner.to(memory_format=torch.channels_last)))
+        self.teachers = [self._teacher(teacher) for teacher in teachers]
+        self.teacher_prints = [teacher.fingerprint() for teacher in teachers]
+        self.average = AveragedModel(self.learner, multi_avg_fn=ema(config.ema), use_buffers=True)
+        self.optimizer = make_optimizer(self.learner, config)
+        self.schedule = make_schedule(self.optimizer, config, self.batches.steps)
+        # The optimizer stays our own name for it: Fabric's wrapper is for stepping only.
+        self.stepped, self.stepper = self.fabric.setup(self._compiled(self.learner), self.optimizer)
+        self.next_epoch = self.next_step = 0
+        self.loss_sum = 0.0  # of the steps done in the epoch under way
         self.results: list[EpochResult] = []
         # A grey stem is spared the three equal channels of grey images; of their equal statistics one is enough.
         self.channels = data.images.shape[1] if info.config.stem.color == "grey" else 3
@@ -98,93 +102,118 @@ class Trainer:
 
     @property
     def resume_file(self) -> Path:
-        """Where the state after the last whole epoch lies."""
+        """Where the latest state lies."""
         return self.folder / "last.pt"
+
+    @property
+    def best(self) -> EpochResult:
+        """The best epoch so far, the later of equals."""
+        return max(self.results, key=lambda result: (result.accuracy, result.epoch))
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over, or enough have brought nothing better."""
+        if self.next_epoch >= self.config.epochs:
+            return True
+        patience = self.config.early_stop
+        return bool(patience and self.results and self.next_epoch - 1 - self.best.epoch >= patience)
 
     def resume(self) -> bool:
         """Go on from the folder's resume point, if it has one.
 
         Raises:
-            CheckpointError: The resume point is damaged or was made with another configuration.
+            CheckpointError: The resume point is damaged or was made with other settings.
         """
         if not self.resume_file.is_file():
             return False
         try:
             state = torch.load(self.resume_file, weights_only=True, map_location="cpu")
+            made_with = json.loads(state["configuration"])
         except Exception as error:  # torch raises half a dozen unrelated types for damaged files
             raise CheckpointError(f"{self.resume_file} cannot be resumed from: {error}") from error
-        made_with = {"training": self.config.to_dict(), "model": self.info.config.to_dict()}
-        if json.loads(state["configuration"]) != json.loads(json.dumps(made_with)):
+        if made_with != json.loads(self._configuration()):
             raise CheckpointError(
                 f"{self.resume_file} belongs to a run with other settings; use the same ones or another folder"
             )
-        self.model.load_state_dict(state["model"])
+        self.learner.load_state_dict(state["learner"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.next_epoch = state["next_epoch"]
+        self.next_epoch, self.next_step, self.loss_sum = state["next_epoch"], state["next_step"], state["loss_sum"]
         self.results = [EpochResult(**result) for result in state["results"]]
         return True
 
-    def run(self, listener: Listener) -> Checkpoint:
+    def run(self, listener: Listener) -> EpochResult:
         """Train to the end; the averaged weights of the best epoch are in `best.safetensors`."""
-        while self.next_epoch < self.config.epochs:
+        while not self.done:
             started = time.perf_counter()
             loss = self._train_epoch(listener)
-            result = self._validate(loss, started)
-            self.results.append(result)
-            self.next_epoch += 1
-            if result.mean_accuracy >= max(earlier.mean_accuracy for earlier in self.results):
-                self.checkpoint(result).save(self.folder / "best.safetensors")
-            self._save_resume_point()
-            listener.epoch(result)
-        return self.checkpoint(self.results[-1])
+            self.results.append(self._validate(loss, started))
+            self.next_epoch, self.next_step, self.loss_sum = self.next_epoch + 1, 0, 0.0
+            if self.fabric.is_global_zero:
+                if self.best is self.results[-1]:
+                    self.checkpoint().save(self.folder / "best.safetensors")
+                self._save_resume_point()
+                listener.epoch(self.results[-1])
+        return self.best
 
-    def checkpoint(self, result: EpochResult) -> Checkpoint:
-        """The averaged model with what the run knows about it."""
-        assert isinstance(self.average.module, FERFormer)
-        checkpoint = Checkpoint(self.average.module, self.info)
+    def dry_run(self) -> float:
+        """One step and one batch of validation, to see that all fits; writes nothing. Returns the loss."""
+        self.stepped.train()
+        images, targets = next(self.batches.epoch(0))
+        loss = self._step(images, targets)
+        self._predict(self._averaged(), self.data.valid_images[: self.config.batch])
+        return loss.item()
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged model as it is, with what the run knows about the latest epoch."""
+        result = self.results[-1]
         metrics = {
             "epoch": result.epoch + 1,
-            "validation_accuracy": result.mean_accuracy,
+            "validation_accuracy": result.accuracy,
+            "validation_mean_class_accuracy": result.mean_class_accuracy,
             "validation_images": len(self.data.valid_labels),
         }
         provenance = {**self.info.provenance, "training": self.config.to_dict(), "torch": torch.__version__}
-        return checkpoint.with_info(metrics=metrics, provenance=provenance)
+        if self.teacher_prints:
+            provenance["teachers"] = self.teacher_prints
+        return Checkpoint(self._averaged(), self.info).with_info(metrics=metrics, provenance=provenance)
+
+    def _averaged(self) -> FERFormer:
+        return cast(Learner, self.average.module).settled()
 
     def _train_epoch(self, listener: Listener) -> float:
-        self.learner.train()
-        total = torch.zeros((), device=self.fabric.device)
+        self.stepped.train()
+        total = torch.tensor(self.loss_sum, dtype=torch.float64, device=self.fabric.device)
         every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY  # reading the loss waits for the device
-        for done, (images, targets) in enumerate(self._batches(), start=1):
-            loss = joint_loss(Output(*self.learner(images)), targets)
-            self.stepper.zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
-            self.fabric.clip_gradients(self.learner, self.stepper, max_norm=self.config.clip, error_if_nonfinite=False)
-            self.stepper.step()
-            self.schedule.step()
-            self.average.update_parameters(self.model)
-            total += loss.detach()
-            if done % every == 0 or done == self.steps:
-                listener.batch(self.next_epoch, done, self.steps, total.item() / done)
-        return total.item() / self.steps
+        saved = time.monotonic()
+        steps = self.batches.steps
+        for step, (images, targets) in enumerate(self.batches.epoch(self.next_epoch, self.next_step), self.next_step):
+            total += self._step(images, targets)
+            done = step + 1
+            if not self.fabric.is_global_zero:
+                continue
+            if done % every == 0 or done == steps:
+                listener.batch(self.next_epoch, done, steps, total.item() / done)
+            if time.monotonic() - saved >= 60 * self.config.save_minutes and done < steps:
+                self.next_step, self.loss_sum = done, total.item()
+                self._save_resume_point()
+                saved = time.monotonic()
+        mean = cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean"))
+        return mean.item()
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented batches of this epoch; seed and epoch decide them, so that a resumed run sees the same."""
-        seed = self.config.seed * 100_003 + self.next_epoch
-        device = self.fabric.device
-        generator = torch.Generator(device).manual_seed(seed)
-        shares = np.random.default_rng(seed)
-        order = torch.randperm(len(self.data.images), generator=generator, device=device)
-        for start in range(0, self.steps * self.config.batch, self.config.batch):
-            picked = order[start : start + self.config.batch]
-            images = self.config.augmentation(self.data.images[picked].float() / 255, IMAGE_SIZE, generator)
-            targets = self.data.targets[picked]
-            if self.config.mixup:
-                share = shares.beta(self.config.mixup, self.config.mixup, len(picked)).astype(np.float32)
-                images, targets = mix(images, targets, torch.from_numpy(share).to(device), generator)
-            images = self._normalise(images)
-            yield images, self._taught(images, targets)
+    def _step(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Learn from one batch: images (n, C, 112, 112) in [0, 1], targets (n, classes). Returns the loss."""
+        images = self._normalise(images)
+        loss = self.loss(Output(*self.stepped(images)), self._taught(images, targets))
+        self.stepper.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if self.config.clip:
+            self.fabric.clip_gradients(self.stepped, self.stepper, max_norm=self.config.clip, error_if_nonfinite=False)
+        self.stepper.step()
+        self.schedule.step()
+        self.average.update_parameters(self.learner)
+        return loss.detach()
 
     @torch.no_grad()
     def _taught(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -200,34 +229,47 @@ class Trainer:
         mine, theirs = self.info, teacher.info
         if (theirs.labels, theirs.mean, theirs.std) != (mine.labels, mine.mean, mine.std):
             raise CheckpointError("a teacher has other labels or another normalisation than the model to train")
+        if self.config.targets == "multi_target":
+            raise ConfigError("teachers give distributions, which targets multi_target are not; use crossentropy")
         model = teacher.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         return self._compiled(self.fabric.to_device(model))
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(model)) if self.config.compile else model
 
+    @torch.no_grad()
     def _validate(self, loss: float, started: float) -> EpochResult:
-        output = self._predict(self.data.valid_images)
-        labels = self.data.valid_labels
-
-        def accuracy(scores: Tensor) -> float:
-            return round(100 * (scores.argmax(dim=1) == labels).double().mean().item(), 3)
-
-        mean = decide(output.label_logits, output.text_logits, "mean")
+        """Every process counts its share of the validation images; the counts are summed."""
+        mine = slice(self.fabric.global_rank, None, self.config.processes)
+        labels = self.data.valid_labels[mine]
+        output = self._predict(self._averaged(), self.data.valid_images[mine])
+        decided = decide(output.label_logits, output.text_logits, "mean")
+        classes = self.info.config.classes
+        scores = (output.label_logits, output.text_logits, decided)
+        right = [None if one is None else self._counts(labels[one.argmax(dim=1) == labels], classes) for one in scores]
+        present = self._counts(labels, classes)
+        of_label, of_text, of_both = (None if one is None else _percent(one.sum(), present.sum()) for one in right)
+        assert of_label is not None and of_both is not None and right[2] is not None
+        recalls = (right[2] / present)[present > 0]
         return EpochResult(
             epoch=self.next_epoch,
             loss=round(loss, 5),
-            label_accuracy=accuracy(output.label_logits),
-            text_accuracy=None if output.text_logits is None else accuracy(output.text_logits),
-            mean_accuracy=accuracy(mean),
+            label_accuracy=of_label,
+            text_accuracy=of_text,
+            accuracy=of_both,
+            mean_class_accuracy=round(100 * recalls.mean().item(), 3),
             seconds=round(time.perf_counter() - started, 1),
         )
 
-    @torch.inference_mode()
-    def _predict(self, images: Tensor) -> Output:
-        self.average.eval()
+    def _counts(self, labels: Tensor, classes: int) -> Tensor:
+        """How often each class occurs, over all processes, (classes,)."""
+        counts = torch.bincount(labels, minlength=classes).double()
+        return cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
+
+    @torch.no_grad()
+    def _predict(self, model: FERFormer, images: Tensor) -> Output:
         parts = [
-            Output(*self.average(self._normalise(resize(part.float() / 255, IMAGE_SIZE))))
+            Output(*model(self._normalise(resize(part.float() / 255, IMAGE_SIZE))))
             for part in images.split(self.config.batch)
         ]
         text = [part.text_logits for part in parts if part.text_logits is not None]
@@ -237,51 +279,56 @@ class Trainer:
         images = images.expand(-1, self.channels, -1, -1)
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
+    def _configuration(self) -> str:
+        """What two runs must share for one to go on from the other's resume point."""
+        return json.dumps(
+            {
+                "format": RESUME_FORMAT,
+                "training": self.config.to_dict(),
+                "model": self.info.config.to_dict(),
+                "labels": self.info.labels,
+                "images": [len(self.data.images), len(self.data.valid_images)],
+                "start": self.info.provenance,
+                "teachers": self.teacher_prints,
+            }
+        )
+
     def _save_resume_point(self) -> None:
-        state = {
-            "configuration": json.dumps({"training": self.config.to_dict(), "model": self.info.config.to_dict()}),
-            "model": self.model.state_dict(),
+        state: dict[str, Any] = {
+            "configuration": self._configuration(),
+            "learner": self.learner.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "next_epoch": self.next_epoch,
+            "next_step": self.next_step,
+            "loss_sum": self.loss_sum,
             "results": [vars(result) for result in self.results],
         }
         with atomic_path(self.resume_file) as temporary:
             torch.save(state, temporary)
 
 
-def _fabric(config: TrainingConfig) -> Fabric:
-    """One device to train on.
+def make_fabric(config: TrainingConfig) -> Fabric:
+    """The devices to train on, launched.
 
     Raises:
-        ConfigError: Fabric does not know the accelerator, or this machine has none of it.
+        ConfigError: Fabric does not know the accelerator, or this machine has not enough of it.
     """
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.amp else "32-true"
     try:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy="ddp" if config.processes > 1 else "auto",
+            precision=precision,
+        )
+        fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"accelerator {config.accelerator!r} cannot be used: {error} Try: auto") from error
+    return fabric
 
 
-def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential average that forgets the random start: its decay rises from 0.1 to `decay`."""
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + float(number)) / (10 + float(number)))
-        for mean, value in zip(averaged, current, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, weight)
-            else:
-                mean.copy_(value)
-
-    return update
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only, not for biases, norms, slopes and tokens."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    decayed = [p for name, p in named if p.ndim > 1 and "token" not in name.rsplit(".", 1)[-1]]
-    kept = [p for name, p in named if p.ndim <= 1 or "token" in name.rsplit(".", 1)[-1]]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+def _percent(part: Tensor, whole: Tensor) -> float:
+    return round(100 * (part / whole).item(), 3)

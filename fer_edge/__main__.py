@@ -1,0 +1,5 @@
+"""`python -m fer_edge`, which is how `torchrun` starts it: `torchrun --nproc-per-node 2 -m fer_edge train ...`."""
+
+from fer_edge.cli.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""A run as it goes, on stderr: a table of epochs above a bar; without a terminal, a line for each epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fer_edge.cli.output import err_console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fer_edge.training.loop import EpochResult
+
+SHOWN = 15  # epochs; earlier ones scroll away
+
+
+class TrainingDisplay:
+    """Follows a run; a context manager."""
+
+    def __init__(self, steps: int, earlier: Sequence[EpochResult] = ()) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = err_console()
+        self._progress = Progress(*columns, console=self._console)
+        self._task = self._progress.add_task("first batch", total=steps)
+        self._results = list(earlier)
+        self._live = Live(self._view(), console=self._console, refresh_per_second=4)
+
+    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
+        self._progress.update(self._task, description=f"epoch {epoch + 1}  loss {loss:.3f}", completed=done)
+
+    def epoch(self, result: EpochResult) -> None:
+        self._results.append(result)
+        if self._console.is_terminal:
+            self._live.update(self._view())
+            return
+        text = "" if result.text_accuracy is None else f", text {result.text_accuracy:.2f} %"
+        self._console.print(
+            f"epoch {result.epoch + 1}: loss {result.loss:.3f}, validation {result.accuracy:.2f} % "
+            f"(mean of classes {result.mean_class_accuracy:.2f} %, label {result.label_accuracy:.2f} %{text}), "
+            f"{result.seconds:.0f} s",
+            soft_wrap=True,
+        )
+
+    def _view(self) -> Group:
+        table = Table("epoch", "loss", "validation %", "classes %", "label %", "text %", "s")
+        best = max((result.accuracy for result in self._results), default=None)
+        for result in self._results[-SHOWN:]:
+            text = "-" if result.text_accuracy is None else f"{result.text_accuracy:.2f}"
+            cells = (str(result.epoch + 1), f"{result.loss:.3f}", f"{result.accuracy:.2f}")
+            more = (f"{result.mean_class_accuracy:.2f}", f"{result.label_accuracy:.2f}", text, f"{result.seconds:.0f}")
+            table.add_row(*cells, *more, style="bold" if result.accuracy == best else None)
+        return Group(table, self._progress) if self._results else Group(self._progress)
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()

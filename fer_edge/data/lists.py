@@ -1,0 +1,59 @@
+"""The FER-former authors' list files: `path label-name class-index`, one image a line. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.data.folders import SPLIT_FOLDERS, label_set_of
+from fer_edge.data.splits import LabelledSplit, Layout, Split
+from fer_edge.errors import DataError
+from fer_edge.labels import match_labels
+
+
+def list_file(root: Path, split: Split) -> Path | None:
+    """The list itself, or the split's list in a folder: train.txt, valid.txt, ..."""
+    if root.is_file():
+        return root
+    return next((root / f"{name}.txt" for name in SPLIT_FOLDERS[split] if (root / f"{name}.txt").is_file()), None)
+
+
+def is_list(root: Path) -> bool:
+    """Whether `root` is a list file or a folder that has one for training."""
+    return (root.is_file() and root.suffix == ".txt") or list_file(root, "train") is not None
+
+
+def read_list(root: Path, split: Split) -> LabelledSplit:
+    """Read a list file. Names decide the label; the index must only go with one name throughout.
+
+    Paths are relative to the list's folder, or absolute.
+
+    Raises:
+        DataError: The list is missing, a line is not as expected, or an index goes with two names.
+    """
+    table = list_file(root, split)
+    if table is None:
+        raise DataError(f"no list for the split {split} in {root}; expected {SPLIT_FOLDERS[split][0]}.txt")
+    paths: list[Path] = []
+    names: list[str] = []
+    of_index: dict[str, str] = {}
+    for number, line in enumerate(table.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        parts = line.rsplit(maxsplit=2)
+        if len(parts) != 3 or not parts[2].isdecimal():
+            raise DataError(f"{table}, line {number}: expected `path label-name class-index`")
+        path, name, index = parts
+        if of_index.setdefault(index, name) != name:
+            raise DataError(f"{table}, line {number}: index {index} is {name} here and {of_index[index]} before")
+        paths.append(table.parent / path)
+        names.append(name)
+    if not paths:
+        raise DataError(f"{table} names no image")
+    label_set = label_set_of(sorted(set(names)))
+    labels = np.array(match_labels(names, label_set.labels), np.int64)
+    return LabelledSplit(f"{table.name}", label_set, tuple(paths), labels)
+
+
+LAYOUT = Layout("list", "a text file with lines `path label-name class-index`", is_list, read_list)

@@ -1,0 +1,82 @@
+"""RAF-DB, single labels, official layout (Li et al., CVPR 2017). Needs no torch."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fer_edge.data.splits import Box, LabelledSplit, Layout, Split
+from fer_edge.errors import DataError
+from fer_edge.labels import RAFDB
+
+LIST = Path("EmoLabel") / "list_patition_label.txt"  # the data set's own spelling
+
+
+def basic_folder(root: Path) -> Path:
+    """The folder `basic`, which may be given itself."""
+    return root if (root / LIST).is_file() else root / "basic"
+
+
+def is_rafdb(root: Path) -> bool:
+    """Whether `root` is laid out as RAF-DB."""
+    return (basic_folder(root) / LIST).is_file()
+
+
+def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] = "aligned") -> LabelledSplit:
+    """Read one split from the official list: `train_00001.jpg 5`, classes counted from 1.
+
+    Args:
+        root: RAF-DB's folder, or its `basic`.
+        split: train or test; RAF-DB has no validation split.
+        images: The aligned crops of 100 x 100, or the original photographs, cropped by their boxes where they lie in
+            `Annotation/boundingbox`.
+
+    Raises:
+        DataError: There is no such split, the list is missing, or a line is not as expected.
+    """
+    if split == "valid":
+        raise DataError("RAF-DB has the splits train and test, not valid; papers report on test: ask for that")
+    folder = basic_folder(root)
+    table = folder / LIST
+    if not table.is_file():
+        raise DataError(f"no {table}; expected RAF-DB's layout: basic/{LIST} and basic/Image/{images}")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for number, line in enumerate(table.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, index = line.strip().partition(" ")
+        if Path(name).name != name or index not in {str(i + 1) for i in range(len(RAFDB))}:
+            raise DataError(f"{table}, line {number}: expected an image name and a class from 1 to {len(RAFDB)}")
+        if name.startswith(f"{split}_"):
+            file = f"{Path(name).stem}_aligned{Path(name).suffix}" if images == "aligned" else name
+            paths.append(folder / "Image" / images / file)
+            labels.append(int(index) - 1)
+    if not paths:
+        raise DataError(f"{table} names no image of the split {split}")
+    boxes = tuple(_box(folder, path) for path in paths) if images == "original" else None
+    return LabelledSplit(f"RAF-DB {split} ({images})", RAFDB, tuple(paths), np.array(labels, np.int64), boxes=boxes)
+
+
+def _box(folder: Path, image: Path) -> Box | None:
+    """The annotated face: left, top, right, bottom in a file of its own."""
+    file = folder / "Annotation" / "boundingbox" / f"{image.stem}_boundingbox.txt"
+    if not file.is_file():
+        return None
+    try:
+        left, top, right, bottom = (float(value) for value in file.read_text().split())
+    except ValueError as error:
+        raise DataError(f"{file}: expected four numbers: {error}") from error
+    return left, top, right - left, bottom - top
+
+
+LAYOUT = Layout("rafdb", f"basic/{LIST} and basic/Image/aligned", is_rafdb, read_rafdb)
+ORIGINAL = Layout(
+    "rafdb-original",
+    f"basic/{LIST} and basic/Image/original",
+    lambda root: False,  # only by name: both layouts lie in the same folder
+    partial(read_rafdb, images="original"),
+)

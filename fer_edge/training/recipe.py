@@ -1,0 +1,108 @@
+"""Recipes: a model, a data set's layout and how to train, in one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fer_edge._toml import TOMLDecodeError, read_toml
+from fer_edge.data.layouts import AUTO
+from fer_edge.data.splits import SPLITS, Split
+from fer_edge.errors import ConfigError
+from fer_edge.model.config import ModelConfig, preset
+from fer_edge.training.config import TrainingConfig
+
+TOP = ("preset", "layout", "valid_split")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, on what, and how."""
+
+    preset: str = "edge"
+    layout: str = AUTO
+    valid_split: Split = "valid"
+    model: Mapping[str, Any] = field(default_factory=dict)  # fields of the preset to set otherwise
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.valid_split not in SPLITS:
+            raise ConfigError(f"valid_split is {self.valid_split!r}; expected one of: {', '.join(SPLITS)}")
+
+    def model_config(self, classes: int, **changes: Any) -> ModelConfig:
+        """The model for a number of labels."""
+        return preset(self.preset, classes=classes, **{**self.model, **changes})
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Build a recipe from a parsed file.
+
+        Raises:
+            ConfigError: A setting is unknown or out of range.
+        """
+        unknown = sorted(data.keys() - {*TOP, "model", "training"})
+        if unknown:
+            raise ConfigError(
+                f"recipe settings not known: {', '.join(unknown)}; expected {', '.join(TOP)}, model, training"
+            )
+        top = {name: data[name] for name in TOP if name in data}
+        return cls(**top, model=data.get("model", {}), training=TrainingConfig.from_dict(data.get("training", {})))
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    entries = resources.files("fer_edge.recipes").iterdir()
+    return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """A shipped recipe by name, or a file of yours, as plain data.
+
+    Raises:
+        ConfigError: There is none, or it is no TOML.
+    """
+    if name in recipe_names():
+        return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
+    path = Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        raise ConfigError(f"no recipe {name!r}; expected a .toml file or one of: {', '.join(recipe_names())}")
+    try:
+        return read_toml(path.read_text())
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+
+
+def changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's data with settings changed: `epochs`, `augmentation.flip`, `model.patches`, `preset`, ..."""
+    result = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
+    for name, value in settings.items():
+        *parents, last = name.split(".")
+        if name not in TOP and parents[:1] not in (["model"], ["training"]):
+            parents = ["training", *parents]
+        table = result
+        for parent in parents:
+            table[parent] = dict(table.get(parent, {}))
+            table = table[parent]
+        table[last] = value
+    return result
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings given as `KEY=VALUE`; the value is TOML, or else a text as it stands.
+
+    Raises:
+        ConfigError: There is no equals sign.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"setting {text!r}; expected KEY=VALUE, such as label_smoothing=0.1 or model.depth=4")
+        try:
+            settings[name.strip()] = read_toml(f"value = {value}")["value"]
+        except TOMLDecodeError:
+            settings[name.strip()] = value.strip()
+    return settings

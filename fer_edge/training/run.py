@@ -1,0 +1,92 @@
+"""From a recipe and files to a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fer_edge.data.images import Pixels, decode
+from fer_edge.data.layouts import AUTO, read_split
+from fer_edge.data.splits import LabelledSplit
+from fer_edge.data.targets import target_rows
+from fer_edge.errors import DataError, ImageError
+from fer_edge.labels import match_labels
+from fer_edge.model.checkpoint import load_checkpoint
+from fer_edge.training.batches import TrainingData
+from fer_edge.training.config import TrainingConfig
+from fer_edge.training.loop import Trainer, make_fabric
+from fer_edge.training.recipe import Recipe
+from fer_edge.training.start import Sources, Statistics, starting_point
+
+Skip = Callable[[ImageError], None]
+
+
+def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | None = None) -> Trainer:
+    """A trainer in `folder`, before its first step; call its `resume` to go on where it stopped.
+
+    Args:
+        recipe: Model, data layout and training.
+        sources: Files.
+        folder: Where checkpoints and the resume point go.
+        skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
+
+    Raises:
+        FerEdgeError: Data, model, features or devices cannot be used.
+    """
+    fabric = make_fabric(recipe.training)
+    train = read_split(sources.data, "train", recipe.layout)
+    # Validation images that lie elsewhere may be laid out otherwise.
+    layout = recipe.layout if sources.valid is None else AUTO
+    valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
+    teachers = [load_checkpoint(path) for path in sources.teachers]
+    data = load(train, valid, recipe.training, skip)
+    learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
+    from_data = {"data": train.source, "validation": valid.source, "images": len(data.images)}
+    info = replace(info, provenance={**info.provenance, **from_data})
+    return Trainer(learner, info, recipe.training, data, folder, teachers, fabric)
+
+
+def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, skip: Skip | None = None) -> TrainingData:
+    """Decode the images that have a target, and the validation images that the protocol counts.
+
+    Raises:
+        DataError: None is left.
+        ImageError: An image cannot be read and is not to be skipped.
+    """
+    targets = target_rows(train, config.targets)
+    used = np.flatnonzero(targets.sum(axis=1) > 0)
+    if config.limit_train and config.limit_train < len(used):
+        chosen = np.random.default_rng(config.seed).permutation(len(used))[: config.limit_train]
+        used = used[np.sort(chosen)]
+    index = np.array([*match_labels(valid.label_set.labels, train.label_set.labels), -1], np.int64)
+    valid_labels = index[valid.labels]
+    counted = np.flatnonzero(valid_labels >= 0)
+    if not len(used) or not len(counted):
+        raise DataError(
+            f"{train.source} has {len(used)} images to learn from and {valid.source} {len(counted)} to validate on"
+        )
+    images, kept = decode(train.take(used), skip)
+    valid_images, valid_kept = decode(valid.take(counted), skip)
+    return TrainingData(
+        torch.from_numpy(images),
+        torch.from_numpy(targets[used[kept]]),
+        torch.from_numpy(valid_images),
+        torch.from_numpy(valid_labels[counted[valid_kept]]),
+    )
+
+
+def statistics(images: Pixels) -> Statistics:
+    """Mean and standard deviation of RGB in [0, 1], to four digits; three equal ones for grey images (N, 1, H, W)."""
+    histograms = [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
+    levels = np.arange(256) / 255
+    means = [float(np.average(levels, weights=counts)) for counts in histograms]
+    stds = [
+        float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+        for mean, counts in zip(means, histograms, strict=True)
+    ]
+    mean, std = ([round(value, 4) for value in values] * (3 // len(values)) for values in (means, stds))
+    return (mean[0], mean[1], mean[2]), (max(std[0], 1e-3), max(std[1], 1e-3), max(std[2], 1e-3))

@@ -1,0 +1,112 @@
+"""Official layouts, read by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_edge.data.images import decode
+from fer_edge.data.layouts import find_layout, read_split
+from fer_edge.errors import ConfigError, DataError, ImageError
+from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, match_labels
+from tests.faces import face, make_ferplus, make_rafdb, make_sfew
+
+
+def layout_of(root: Path) -> str | None:
+    layout = find_layout(root)
+    return None if layout is None else layout.name
+
+
+def test_labels_are_matched_by_meaning() -> None:
+    assert canonical("Happy") == "happiness" and canonical("anger") == "anger" and canonical("Bored") == "bored"
+    assert match_labels(("Angry", "joy", "sadness"), RAFDB.labels) == [5, -1, 4]
+    assert match_labels(SFEW.labels, FERPLUS.labels) == [4, 5, 6, 1, 0, 3, 2]
+    assert match_labels(("joy",), ("x", "y"), ("joy", "grief")) == [0]
+
+
+def test_rafdb(tmp_path: Path) -> None:
+    root = make_rafdb(tmp_path)
+    assert layout_of(root) == layout_of(root / "basic") == "rafdb"
+    train = read_split(root, "train")
+    assert (len(train), train.label_set, train.labels[:7].tolist()) == (14, RAFDB, list(range(7)))
+    assert train.paths[0].name == "train_00001_aligned.jpg" and train.boxes is None
+    images, kept = decode(train)
+    assert images.shape == (14, 3, 100, 100) and kept.tolist() == list(range(14))
+    original = read_split(root, "test", "rafdb-original")
+    assert original.paths[0].name == "test_00001.jpg" and original.boxes == ((10, 20, 120, 120),) * 7
+    assert decode(original)[0].shape == (7, 3, 112, 112)
+    with pytest.raises(DataError, match="RAF-DB has the splits train and test, not valid"):
+        read_split(root, "valid")
+    (root / "basic/EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 8\n")
+    with pytest.raises(DataError, match="line 1: expected an image name and a class from 1 to 7"):
+        read_split(root, "train")
+    (root / "basic/EmoLabel/list_patition_label.txt").write_text("../train_1.jpg 1\n")
+    with pytest.raises(DataError, match="line 1: expected an image name"):
+        read_split(root, "train")
+
+
+def test_sfew_and_class_folders(tmp_path: Path) -> None:
+    root = make_sfew(tmp_path / "sfew")
+    assert layout_of(root) == "sfew"
+    valid = read_split(root, "valid")
+    assert valid.label_set is SFEW and valid.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    with pytest.raises(DataError, match="has no folder test or testing"):
+        read_split(root, "test")
+    (root / "Val" / "Bored").mkdir()
+    with pytest.raises(DataError, match="folders that are no labels: Bored"):
+        read_split(root, "valid")
+    own = tmp_path / "own"
+    for name in ("winking", "blinking"):
+        face(own / "train" / name / "a.png", 0, 0)
+    assert layout_of(own) == "folders"
+    assert read_split(own, "train").label_set.labels == ("blinking", "winking")
+
+
+def test_the_authors_lists(tmp_path: Path) -> None:
+    make_rafdb(tmp_path)
+    aligned = "basic/Image/aligned"
+    text = f"{aligned}/train_00004_aligned.jpg happy 3\n\n{aligned}/train_00001_aligned.jpg surprise 0\n"
+    others = "".join(f"{aligned}/train_0000{n}_aligned.jpg {w} {n - 1}\n" for n, w in enumerate(RAFDB.words, 1))
+    listed = tmp_path / "list.txt"
+    listed.write_text(text + others)
+    assert layout_of(listed) == "list"
+    split = read_split(listed, "train")
+    assert split.label_set is RAFDB and split.labels[:2].tolist() == [3, 0]
+    assert split.paths[0] == tmp_path / aligned / "train_00004_aligned.jpg"
+    listed.write_text("a.jpg happy 3\nb.jpg sad 3\n")
+    with pytest.raises(DataError, match="line 2: index 3 is sad here and happy before"):
+        read_split(listed, "train")
+    listed.write_text("a.jpg happy\n")
+    with pytest.raises(DataError, match="line 1: expected `path label-name class-index`"):
+        read_split(listed, "train")
+
+
+def test_unknown_layouts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no data set that fer-edge knows"):
+        read_split(tmp_path, "train")
+    with pytest.raises(ConfigError, match="no layout 'imagenet'; expected auto or one of: ferplus, rafdb"):
+        read_split(tmp_path, "train", "imagenet")
+
+
+def test_damaged_images_stop_or_are_counted(tmp_path: Path) -> None:
+    split = read_split(make_ferplus(tmp_path), "train")
+    split.paths[3].write_bytes(b"not an image")
+    split.paths[5].unlink()
+    with pytest.raises(ImageError, match=r"3\.png is not an image"):
+        decode(split)
+    told: list[ImageError] = []
+    images, kept = decode(split, told.append)
+    assert images.shape == (46, 1, 48, 48) and 3 not in kept and 5 not in kept
+    assert [str(error) for error in told][1].startswith(f"cannot read {split.paths[5]}")
+
+
+def test_images_of_several_sizes_and_colours_become_one_array(tmp_path: Path) -> None:
+    split = read_split(make_ferplus(tmp_path), "train").take(np.arange(3))
+    Image.new("RGB", (300, 200), (10, 200, 30)).save(split.paths[1])
+    images, _ = decode(split)
+    assert images.shape == (3, 3, 112, 112)
+    assert images[1, :, 50, 50].tolist() == [10, 200, 30]
+    assert (images[0, 0] == images[0, 2]).all()
