@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "refold": "Give a checkpoint the text features of other prompts.",
     "fit-temperature": "Fit a checkpoint's temperature, so that its probabilities mean what they say.",
     "train": "Train a model on labelled faces.",
+    "ablate": "Repeat the paper's ablations, Tables IV, V and VI, on a recipe.",
 }
 
 

@@ -34,3 +34,12 @@ Template = Annotated[
 ]
 TextModel = Annotated[str, typer.Option("--text-model", help="open_clip's model name.")]
 TextWeights = Annotated[str, typer.Option("--text-weights", help="open_clip's tag, or a local file.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe, or a .toml file of yours.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting of the recipe.")
+]
+Valid = Annotated[Path | None, typer.Option("--valid", help="Validation images that lie elsewhere.")]
+StemWeights = Annotated[Path | None, typer.Option("--stem", help="face.evoLVe IR_50 weights to start from.")]
+TextFeaturesFile = Annotated[
+    Path | None, typer.Option("--text-features", help="Text features of the labels, kept fixed.")
+]

@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, SkipDamaged, Threads
+from fer_edge.cli.options import (
+    Json,
+    RecipeName,
+    Settings,
+    SkipDamaged,
+    StemWeights,
+    TextFeaturesFile,
+    Threads,
+    Valid,
+)
 
 if TYPE_CHECKING:
     from fer_edge.training.loop import Trainer
-
-START = "Where it starts"
-DEVICES = "Devices"
 
 
 def train(
     data: Annotated[Path, typer.Argument(help="Data set: FERPlus, RAF-DB, SFEW, class folders or a list file.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; an interrupted run goes on.")],
-    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .toml file of yours.")] = "edge-ferplus",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting of the recipe.")
-    ] = None,
+    recipe: RecipeName = "edge-ferplus",
+    settings: Settings = None,
     preset: Annotated[str | None, typer.Option(help="Model preset: edge, paper, release or teacher.")] = None,
     layout: Annotated[str | None, typer.Option(help="Layout of the data set, if it cannot be told.")] = None,
-    valid: Annotated[Path | None, typer.Option(help="Validation images that lie elsewhere.")] = None,
+    valid: Valid = None,
     valid_split: Annotated[str | None, typer.Option(help="Split to validate on: valid or test.")] = None,
     skip_damaged: SkipDamaged = False,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
@@ -35,12 +39,12 @@ def train(
     mixup: Annotated[float | None, typer.Option(min=0, help="Alpha of mixup; 0 for none.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
-    stem: Annotated[Path | None, typer.Option(help="face.evoLVe IR_50 weights to start from.")] = None,
+    stem: StemWeights = None,
     teacher: Annotated[
         list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be repeated.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="Text features: learned, features, frozen or fine-tuned.")] = None,
-    text_features: Annotated[Path | None, typer.Option(help="Text features of the labels, kept fixed.")] = None,
+    text_features: TextFeaturesFile = None,
     text_model: Annotated[str | None, typer.Option(help="open_clip's name of the text tower.")] = None,
     text_weights: Annotated[str | None, typer.Option(help="open_clip's tag, or a local file.")] = None,
     template: Annotated[
@@ -112,20 +116,12 @@ def _dry_run(trainer: Trainer, json: bool) -> None:
 
 
 def _run(trainer: Trainer, out: Path, skipped: list[str], json: bool) -> None:
-    from fer_edge.cli.output import console, err_console, print_json
-    from fer_edge.cli.training_display import TrainingDisplay
-    from fer_edge.training.listeners import Several, TensorBoard
+    from fer_edge.cli.output import console, print_json
+    from fer_edge.cli.training_display import run_and_show
 
-    resumed = trainer.resume()
+    best = run_and_show(trainer, out)
     if not trainer.fabric.is_global_zero:
-        trainer.run(Several(()))
         return
-    if resumed:
-        err_console().print(f"going on in epoch {trainer.next_epoch + 1}, step {trainer.next_step + 1}")
-    board = TensorBoard(out / "tensorboard")
-    with TrainingDisplay(trainer.batches.steps, trainer.results) as display:
-        best = trainer.run(Several((display, board)))
-    board.close()
     file = out / "best.safetensors"
     if json:
         print_json({"checkpoint": file, "best": best, "epochs": trainer.results, "skipped": skipped})

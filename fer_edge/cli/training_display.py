@@ -13,10 +13,27 @@ from fer_edge.cli.output import err_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from fer_edge.training.loop import EpochResult
+    from fer_edge.training.loop import EpochResult, Trainer
 
 SHOWN = 15  # epochs; earlier ones scroll away
+
+
+def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:
+    """Train to the end, from the folder's resume point if there is one; shown and logged by the first process."""
+    from fer_edge.training.listeners import Several, TensorBoard
+
+    resumed = trainer.resume()
+    if not trainer.fabric.is_global_zero or trainer.done:
+        return trainer.run(Several(()))
+    if resumed:
+        err_console().print(f"going on in epoch {trainer.next_epoch + 1}, step {trainer.next_step + 1}")
+    board = TensorBoard(folder / "tensorboard")
+    with TrainingDisplay(trainer.batches.steps, trainer.results) as display:
+        best = trainer.run(Several((display, board)))
+    board.close()
+    return best
 
 
 class TrainingDisplay:

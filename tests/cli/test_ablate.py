@@ -1,0 +1,34 @@
+"""`fer-edge ablate` on made-up faces."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_train import TINY, run
+from tests.faces import make_ferplus
+
+SETTINGS = [*TINY[TINY.index("--set") :], "--set", "epochs=1", "--set", "batch=8", "--threads", "1", "--json"]
+
+
+@pytest.mark.slow
+def test_a_table_is_trained_once_and_kept_as_csv(tmp_path: Path) -> None:
+    faces, out = make_ferplus(tmp_path / "ferplus"), tmp_path / "ablations"
+    command = ["fer_edge", "ablate", str(faces), "-o", str(out), "--table", "IV", *SETTINGS]
+    first = run(command)
+    assert first.returncode == 0, first.stderr
+    rows = json.loads(first.stdout)["runs"]
+    assert [row["variant"] for row in rows] == ["neither", "MGEI", "HDSS", "MGEI and HDSS"]
+    assert rows[3]["paper"] == [91.3, 90.96] and rows[3]["validation_images"] == 12
+    with (out / "table.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in table] == [row["accuracy"] for row in rows]
+    assert table[0]["paper_ferplus"] == "90.07"
+    again = run(command)
+    assert json.loads(again.stdout)["runs"] == rows
+    assert "epoch 1:" in first.stderr and "epoch 1:" not in again.stderr
+    wrong = run([*command, "--table", "V"])
+    assert wrong.returncode == 1 and "--set text=frozen" in wrong.stderr and "Traceback" not in wrong.stderr
