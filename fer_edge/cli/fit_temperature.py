@@ -51,6 +51,7 @@ def fit_temperature(
     rows = [
         ("negative log-likelihood", f"{fit.likelihood_before:.4f}", f"{fit.likelihood_after:.4f}"),
         ("calibration error", f"{fit.error_before:.4f}", f"{fit.error_after:.4f}"),
+        ("the same, each half with the other's temperature", "", f"{fit.error_crossed:.4f}"),
     ]
     title = f"temperature {fit.temperature:.3f}, fitted on {fit.images} images"
     print_table(title, ("", "before", "after"), rows)

@@ -21,8 +21,8 @@ def import_checkpoint(
     stem: Annotated[
         bool, typer.Option("--stem", help="The file is face.evoLVe's IR_50: a stem; the rest is fresh, to be trained.")
     ] = False,
-    preset: Annotated[str, typer.Option(help="With --stem: paper or release.")] = "paper",
-    labels: Annotated[str, typer.Option(help="With --stem: rafdb, ferplus or sfew.")] = "rafdb",
+    preset: Annotated[str | None, typer.Option(help="With --stem: paper (default) or release.")] = None,
+    labels: Annotated[str | None, typer.Option(help="With --stem: rafdb (default), ferplus or sfew.")] = None,
     json: Json = False,
 ) -> None:
     """Turn weights made elsewhere into a fer-edge checkpoint.
@@ -36,6 +36,8 @@ def import_checkpoint(
     from fer_edge.errors import EngineUnavailable
     from fer_edge.labels import RAFDB, TEMPLATES, label_set
 
+    if not stem and (preset or labels):
+        raise typer.BadParameter("--preset and --labels go with --stem; the authors' checkpoints decide both")
     try:
         from fer_edge.model import release, text
     except ImportError as error:
@@ -43,7 +45,9 @@ def import_checkpoint(
     tensors = release.read_foreign_weights(source)
     features = None if text_features is None else text.load_text_features(text_features)
     if stem:
-        checkpoint, report = release.checkpoint_from_ir50(tensors, preset, label_set(labels), features)
+        checkpoint, report = release.checkpoint_from_ir50(
+            tensors, preset or "paper", label_set(labels or "rafdb"), features
+        )
     else:
         if features is None:
             features = text.text_features_from_open_clip(text_model, text_weights, RAFDB.words, TEMPLATES["phrase"])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import Floats, Runner
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.dataset import ImageSet, Labels
 
 
@@ -119,8 +119,13 @@ def run_all(
         raise DataError("these images have no labels; expected FERPlus's layout or one folder per label")
     skipped: list[str] = []
     predictions, true = [], []
-    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
-    for batch, labels in images.batches(min(32, runner.max_batch), skip):
+
+    def skip(error: ImageError) -> None:
+        skipped.append(str(error))
+        if progress is not None:
+            progress(1)
+
+    for batch, labels in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
         predictions.append(runner.infer(batch))
         assert labels is not None
         true.append(labels)

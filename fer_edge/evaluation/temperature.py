@@ -13,6 +13,7 @@ import torch
 
 from fer_edge.engines.base import Floats
 from fer_edge.evaluation.accuracy import Outputs, expected_calibration_error
+from fer_edge.evaluation.dataset import Labels
 from fer_edge.model.checkpoint import Checkpoint, Decision
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import decide
@@ -31,6 +32,7 @@ class TemperatureFit:
     likelihood_after: float
     error_before: float  # expected calibration error, 0 to 1
     error_after: float
+    error_crossed: float  # after, where each half of the images has the temperature that the other half chose
 
 
 def scaled_probabilities(outputs: Outputs, decision: Decision, temperature: float) -> Floats:
@@ -43,17 +45,36 @@ def scaled_probabilities(outputs: Outputs, decision: Decision, temperature: floa
 
 def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
     """The temperature under which the true labels are likeliest."""
+    everything = np.arange(len(outputs.true))
+    temperature = _likeliest(outputs, decision, everything)
+    before, after = (scaled_probabilities(outputs, decision, value) for value in (1.0, temperature))
+    crossed = after.copy()
+    for mine, other in ((everything[::2], everything[1::2]), (everything[1::2], everything[::2])):
+        if len(mine) and len(other):
+            crossed[mine] = scaled_probabilities(outputs, decision, _likeliest(outputs, decision, other))[mine]
+    return TemperatureFit(
+        temperature,
+        len(outputs.true),
+        _negative_log_likelihood(before, outputs.true),
+        _negative_log_likelihood(after, outputs.true),
+        *(expected_calibration_error(probabilities, outputs.true) for probabilities in (before, after, crossed)),
+    )
 
-    def likelihood(temperature: float) -> float:
-        probabilities = scaled_probabilities(outputs, decision, temperature)
-        of_true = probabilities[np.arange(len(outputs.true)), outputs.true]
-        return float(-np.log(np.maximum(of_true, SMALLEST)).mean())
 
-    def error(temperature: float) -> float:
-        return expected_calibration_error(scaled_probabilities(outputs, decision, temperature), outputs.true)
+def _likeliest(outputs: Outputs, decision: Decision, images: Labels) -> float:
+    """The candidate of least negative log-likelihood on some of the images."""
 
-    best = min((float(candidate) for candidate in CANDIDATES), key=likelihood)
-    return TemperatureFit(best, len(outputs.true), likelihood(1.0), likelihood(best), error(1.0), error(best))
+    def loss(temperature: float) -> float:
+        return _negative_log_likelihood(
+            scaled_probabilities(outputs, decision, temperature)[images], outputs.true[images]
+        )
+
+    return min((float(candidate) for candidate in CANDIDATES), key=loss)
+
+
+def _negative_log_likelihood(probabilities: Floats, true: Labels) -> float:
+    of_true = probabilities[np.arange(len(true)), true]
+    return float(-np.log(np.maximum(of_true, SMALLEST)).mean())
 
 
 def with_temperature(checkpoint: Checkpoint, fit: TemperatureFit) -> Checkpoint:

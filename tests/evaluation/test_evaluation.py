@@ -58,7 +58,9 @@ def test_damaged_images_stop_or_are_skipped_with_their_labels(folder: Path) -> N
     images = image_set(folder, LABELS)
     with pytest.raises(ImageError, match=r"1\.png is not an image"):
         evaluate(Planted(), images, LABELS)
-    report = evaluate(Planted(), images, LABELS, skip_damaged=True)
+    done: list[int] = []
+    report = evaluate(Planted(), images, LABELS, done.append, skip_damaged=True)
+    assert sum(done) == 9
     assert (report.images, report.accuracy, len(report.skipped)) == (8, 100, 1)
     assert "1.png is not an image" in report.skipped[0]
     assert report.heads_agree == 100 and report.accuracy_disagreeing is None
