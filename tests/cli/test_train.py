@@ -68,18 +68,18 @@ def test_killed_in_mid_epoch_it_ends_as_an_uninterrupted_run(faces: Path, tmp_pa
 
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(faces: Path, tmp_path: Path) -> None:
-    mixed = ("--mixup", "0.2")
+    # Plain SGD, since Adam makes much of gradients that differ by rounding only.
+    mixed = ("--mixup", "0.2", "--set", "optimizer=sgd", "--learning-rate", "0.02")
     alone = results(run(command(faces, tmp_path / "one", *mixed)))
-    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29631", "-m"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     both = results(run([*launch, *command(faces, tmp_path / "two", *mixed, "--devices", "2")]))
     assert len(both) == 3
     for one, two in zip(alone, both, strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
-        assert two["accuracy"] == pytest.approx(one["accuracy"], abs=9)  # one of twelve images
-    ours, theirs = (load_file(tmp_path / name / "best.safetensors") for name in ("two", "one"))
-    if both[-1]["accuracy"] == alone[-1]["accuracy"]:
-        for name in theirs:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=2e-3, msg=name)
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert two["accuracy"] == one["accuracy"]
+    ours, theirs = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("two", "one"))
+    for name, value in theirs["average"].items():
+        torch.testing.assert_close(ours["average"][name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.slow
