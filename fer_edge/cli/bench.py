@@ -46,4 +46,5 @@ def bench(
     print_table("batches", ("batch", "p50 ms", "images/s"), sweep)
     memory = "unknown" if report.peak_memory_mb is None else f"{report.peak_memory_mb:.0f} MB"
     console().print(f"load {report.load_ms:.0f} ms, peak memory {memory}")
-    console().print(", ".join(f"{name} {value}" for name, value in report.environment.items()), soft_wrap=True)
+    environment = {"threads": threads or "as the engine chooses", **report.environment}
+    console().print(", ".join(f"{name} {value}" for name, value in environment.items()), soft_wrap=True)

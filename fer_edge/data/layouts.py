@@ -35,6 +35,8 @@ def read_split(root: Path, split: Split, layout: str = AUTO) -> LabelledSplit:
     """
     if layout != AUTO and layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}; expected {AUTO} or one of: {', '.join(LAYOUTS)}")
+    if not root.exists():
+        raise DataError(f"no file or folder at {root}")
     found = find_layout(root) if layout == AUTO else LAYOUTS[layout]
     if found is None:
         known = "; ".join(f"{one.name}: {one.expects}" for one in LAYOUTS.values())
