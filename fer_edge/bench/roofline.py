@@ -16,7 +16,7 @@ from fer_edge.engines.available import get_profiler
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.profiling import INT8, Layer, Peak
 
-PEAK_REPEATS = 8
+PEAK_REPEATS = 40
 LAYER_REPEATS = 100
 PASSED = 1.1  # times the peak, which counters of whole microseconds do not explain
 LARGE = 1_000_000  # multiply-accumulates of a layer, below which they may
