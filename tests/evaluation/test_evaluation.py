@@ -12,9 +12,10 @@ from PIL import Image
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import ConfigError, DataError, ImageError
-from fer_edge.evaluation.accuracy import confusion_matrix, evaluate, expected_calibration_error
+from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import compare
+from fer_edge.evaluation.reliability import expected_calibration_error
 from fer_edge.evaluation.runners import open_model
 from tests.tiny import LABELS, tiny_bundle
 
