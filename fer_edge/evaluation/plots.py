@@ -19,13 +19,14 @@ from fer_edge.pages.theme import Theme
 FEW = 10  # images in a bin, below which its accuracy is mostly chance
 MARKERS = "os^Dv"  # one for each round through the colours
 SHEET_COLUMNS = 8
+LABEL, CAPTION = 16, 26  # characters that have room
 
 
 def confusion(theme: Theme, report: AccuracyReport) -> Figure:
     """Percent of each true label's images, with counts."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    labels = list(report.recall)
+    labels = [shortened(label) for label in report.recall]
     side = max(4.0, 1.3 + 0.5 * len(labels))
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     axes = figure.add_subplot()
@@ -78,13 +79,14 @@ def feature_map(theme: Theme, found: FeatureMap, labels: Sequence[str]) -> Figur
     """Each image a dot in the colour of its true label; names stand at the middle of their dots."""
     figure = Figure(figsize=(6.2, 5.6), layout="constrained")
     axes = figure.add_subplot()
+    size = np.clip(10_000 / len(found.true), 9, 50)  # square points; fewer dots have more room
     halo = [patheffects.withStroke(linewidth=3, foreground=theme.paper)]
-    for index, label in enumerate(labels):
+    for index, label in enumerate(map(shortened, labels)):
         x, y = found.points[found.true == index].T
         if not len(x):
             continue
         turn, color = divmod(index, len(theme.series))
-        dots = axes.scatter(x, y, 9, theme.series[color], marker=MARKERS[turn % len(MARKERS)], linewidths=0)
+        dots = axes.scatter(x, y, size, theme.series[color], marker=MARKERS[turn % len(MARKERS)], linewidths=0)
         dots.set(alpha=0.75, label=f"{label} ({len(x)})", zorder=2 + 1 / len(x))  # rare labels lie on top
         name = axes.text(float(np.median(x)), float(np.median(y)), label, ha="center", va="center", zorder=4)
         name.set(weight="bold", path_effects=halo)
@@ -94,16 +96,22 @@ def feature_map(theme: Theme, found: FeatureMap, labels: Sequence[str]) -> Figur
     return figure
 
 
+def shortened(text: str, most: int = LABEL) -> str:
+    """Text that has room in a picture; the page has the whole."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def contact_sheet(theme: Theme, images: Sequence[Images], captions: Sequence[str]) -> Figure:
     """Faces in rows, each with a caption of up to three lines."""
     columns = min(SHEET_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     lines = 1 + max(caption.count("\n") for caption in captions)
-    figure = Figure(figsize=(1.35 * columns, (1.3 + 0.16 * lines) * rows), layout="constrained")
+    figure = Figure(figsize=(1.35 * columns, (1.3 + 0.17 * lines) * rows), layout="constrained")
     grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes in grid:
         axes.axis("off")
     for axes, image, caption in zip(grid, images, captions, strict=False):
         axes.imshow(image)
-        axes.set_title(caption, fontsize=7.5, color=theme.ink, loc="left", y=0, va="top", pad=-3)
+        text = "\n".join(shortened(line, CAPTION) for line in caption.splitlines())
+        axes.set_title(text, fontsize=7.5, color=theme.ink, loc="left", y=0, va="top", pad=-3)
     return figure
