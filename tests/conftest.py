@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.browser import find_chromium, running_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -28,3 +35,15 @@ def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
         archive.extractall(root, filter="data")
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; a user's machine may have none, CI insists on it."""
+    executable = find_chromium()
+    if executable is None:
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            pytest.fail("there is no Chromium here, and this run must not skip what needs it: see .ci/run")
+        pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
+    with running_browser(executable) as running:
+        yield running

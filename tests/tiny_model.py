@@ -56,11 +56,12 @@ def tiny_checkpoint(seed: int = 0, decision: Any = None, **changes: Any) -> Chec
 
 
 def checkpoint_of(model: FERFormer, decision: Any = None) -> Checkpoint:
-    """Metadata for a model that has FERPlus's classes."""
+    """Metadata for a model that has FERPlus's classes, or the first of them."""
+    classes = model.config.classes
     info = CheckpointInfo(
         config=model.config,
-        labels=LABELS,
-        words=FERPLUS.words,
+        labels=LABELS[:classes],
+        words=FERPLUS.words[:classes],
         templates=(),
         text_source="unset",
         mean=(0.57, 0.45, 0.40),

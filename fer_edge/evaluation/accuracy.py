@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,20 @@ import numpy.typing as npt
 from fer_edge.engines.base import Floats, Runner
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.dataset import ImageSet, Labels
+from fer_edge.evaluation.deferral import Deferral, deferrals, percent, percent_or_none
+from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
+
+Head = Literal["label", "text", "mean"]
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """What one head, or the mean of both, would reach if it decided. Accuracies in percent."""
+
+    accuracy: float
+    mean_class_accuracy: float
+    calibration_error: float
+    reliability: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
@@ -20,35 +36,52 @@ class AccuracyReport:
     images: int
     accuracy: float
     mean_class_accuracy: float  # over the classes that occur
-    label_head_accuracy: float
-    text_head_accuracy: float | None
+    calibration_error: float  # from 0 to 1, see `expected_calibration_error`
+    heads: dict[Head, HeadScore]  # "label" alone where there is no text head
     heads_agree: float | None  # share of images on which both heads decide alike; None: there is no text head
     accuracy_agreeing: float | None  # where they do; None: nowhere
     accuracy_disagreeing: float | None
-    calibration_error: float  # from 0 to 1, see `expected_calibration_error`
+    deferrals: tuple[Deferral, ...]
     recall: dict[str, float | None]  # None: no such image
     confusion: list[list[int]]  # rows: true label, columns: predicted
     skipped: tuple[str, ...]  # why images were left out
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a model gave for a labelled set."""
+
+    true: Labels  # (N,)
+    label_logits: Floats  # (N, classes)
+    text_logits: Floats | None
+    probabilities: Floats
+    images: ImageSet  # the N that could be read
+    skipped: tuple[str, ...]  # why the others could not
+
+    def by_head(self) -> dict[Head, Floats]:
+        """Probabilities (N, classes) of each head and, where there are two, of their mean."""
+        label = softmax(self.label_logits)
+        if self.text_logits is None:
+            return {"label": label}
+        text = softmax(self.text_logits)
+        return {"label": label, "text": text, "mean": (label + text) * np.float32(0.5)}
+
+    def heads_agree(self) -> npt.NDArray[np.bool_] | None:
+        """(N,), whether both heads decide alike; None: there is one head."""
+        if self.text_logits is None:
+            return None
+        return self.label_logits.argmax(axis=1) == self.text_logits.argmax(axis=1)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Over the last axis, in float32."""
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
 def confusion_matrix(true: Labels, predicted: Labels, classes: int) -> Labels:
     """Counts, (classes, classes): row true, column predicted."""
     return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-
-
-def expected_calibration_error(probabilities: Floats, true: Labels, bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy, over bins of equal width (Guo et al., ICML 2017).
-
-    Args:
-        probabilities: (N, classes).
-        true: (N,).
-        bins: How many.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == true
-    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(true))
 
 
 def evaluate(
@@ -72,43 +105,59 @@ def evaluate(
         DataError: The images have no labels, or none could be read.
         ImageError: An image cannot be read and is not to be skipped.
     """
-    outputs = run_all(runner, images, progress, skip_damaged=skip_damaged)
+    return score(run_all(runner, images, progress, skip_damaged=skip_damaged), labels)
+
+
+def score(outputs: Outputs, labels: tuple[str, ...]) -> AccuracyReport:
+    """Count what `run_all` gave.
+
+    Args:
+        outputs: Of the model.
+        labels: Of the model.
+    """
     true, decided = outputs.true, outputs.probabilities.argmax(axis=1)
-    right = decided == true
-    by_label = outputs.label_logits.argmax(axis=1)
-    by_text = None if outputs.text_logits is None else outputs.text_logits.argmax(axis=1)
-    agree = None if by_text is None else by_label == by_text
+    right, agree = decided == true, outputs.heads_agree()
     matrix = confusion_matrix(true, decided, len(labels))
-    counts = matrix.sum(axis=1)
-    recall = {
-        name: round(100 * int(matrix[i, i]) / int(counts[i]), 2) if counts[i] else None for i, name in enumerate(labels)
-    }
-    seen = [value for value in recall.values() if value is not None]
     return AccuracyReport(
         images=len(true),
-        accuracy=_percent(right),
-        mean_class_accuracy=round(sum(seen) / len(seen), 3),
-        label_head_accuracy=_percent(by_label == true),
-        text_head_accuracy=None if by_text is None else _percent(by_text == true),
-        heads_agree=None if agree is None else _percent(agree),
-        accuracy_agreeing=None if agree is None or not agree.any() else _percent(right[agree]),
-        accuracy_disagreeing=None if agree is None or agree.all() else _percent(right[~agree]),
-        calibration_error=round(expected_calibration_error(outputs.probabilities, true), 4),
-        recall=recall,
+        accuracy=percent(right),
+        mean_class_accuracy=_mean_class_accuracy(matrix),
+        calibration_error=_calibration_error(outputs.probabilities, true),
+        heads={head: _head_score(found, true) for head, found in outputs.by_head().items()},
+        heads_agree=None if agree is None else percent(agree),
+        accuracy_agreeing=None if agree is None else percent_or_none(right[agree]),
+        accuracy_disagreeing=None if agree is None else percent_or_none(right[~agree]),
+        deferrals=deferrals(outputs.probabilities, right, agree),
+        recall={
+            name: None if math.isnan(value) else round(100 * value, 2)
+            for name, value in zip(labels, _recall(matrix), strict=True)
+        },
         confusion=matrix.tolist(),
         skipped=outputs.skipped,
     )
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What a model gave for a labelled set."""
+def _head_score(probabilities: Floats, true: Labels) -> HeadScore:
+    decided = probabilities.argmax(axis=1)
+    return HeadScore(
+        percent(decided == true),
+        _mean_class_accuracy(confusion_matrix(true, decided, probabilities.shape[1])),
+        _calibration_error(probabilities, true),
+        reliability(probabilities, true),
+    )
 
-    true: Labels  # (N,)
-    label_logits: Floats  # (N, classes)
-    text_logits: Floats | None
-    probabilities: Floats
-    skipped: tuple[str, ...]
+
+def _recall(matrix: Labels) -> list[float]:
+    """Of each class, 0 to 1; NaN where no image has it."""
+    return [row[index] / row.sum() if row.any() else math.nan for index, row in enumerate(matrix)]
+
+
+def _mean_class_accuracy(matrix: Labels) -> float:
+    return round(100 * float(np.nanmean(_recall(matrix))), 3)
+
+
+def _calibration_error(probabilities: Floats, true: Labels) -> float:
+    return round(expected_calibration_error(probabilities, true), 4)
 
 
 def run_all(
@@ -117,31 +166,29 @@ def run_all(
     """Outputs for every image of a labelled set; arguments and errors as of `evaluate`."""
     if images.labels is None:
         raise DataError("these images have no labels; expected FERPlus's layout or one folder per label")
-    skipped: list[str] = []
-    predictions, true = [], []
+    damaged: dict[int, str] = {}
+    predictions = []
 
-    def skip(error: ImageError) -> None:
-        skipped.append(str(error))
+    def skip(index: int, error: ImageError) -> None:
+        damaged[index] = str(error)
         if progress is not None:
             progress(1)
 
-    for batch, labels in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
+    for batch, _ in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
         predictions.append(runner.infer(batch))
-        assert labels is not None
-        true.append(labels)
         if progress is not None:
             progress(len(batch))
     if not predictions:
-        raise DataError(f"no image could be read; the first: {skipped[0]}" if skipped else "no images to evaluate on")
+        first = f"no image could be read; the first: {damaged[0]}" if damaged else "no images to evaluate on"
+        raise DataError(first)
     text = [prediction.text_logits for prediction in predictions if prediction.text_logits is not None]
+    read = images.take(np.array([index for index in range(len(images)) if index not in damaged]))
+    assert read.labels is not None
     return Outputs(
-        np.concatenate(true),
+        read.labels,
         np.concatenate([prediction.label_logits for prediction in predictions]),
         np.concatenate(text) if text else None,
         np.concatenate([prediction.probabilities for prediction in predictions]),
-        tuple(skipped),
+        read,
+        tuple(damaged.values()),
     )
-
-
-def _percent(right: npt.NDArray[np.bool_]) -> float:
-    return round(100 * float(right.mean()), 3)

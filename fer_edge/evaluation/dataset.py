@@ -26,18 +26,20 @@ class ImageSet:
     paths: tuple[Path, ...]
     labels: Labels | None
     boxes: tuple[Box | None, ...] | None = None  # where the face is; None: the image is the face
+    source: str = ""  # for people: "FERPlus valid"
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def batches(
-        self, size: int, skip: Callable[[ImageError], None] | None = None
+        self, size: int, skip: Callable[[int, ImageError], None] | None = None
     ) -> Iterator[tuple[Images, Labels | None]]:
         """Decoded batches, (n, 112, 112, 3), and their labels.
 
         Args:
             size: Images in a batch.
-            skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
+            skip: Told the index of each image that cannot be read, and why; that image is left out. Without it, the
+                first one raises.
 
         Raises:
             ImageError: An image cannot be read; the message names it.
@@ -53,14 +55,22 @@ class ImageSet:
                 except ImageError as error:
                     if skip is None:
                         raise
-                    skip(error)
+                    skip(index, error)
             if kept:
                 yield images[: len(kept)], None if self.labels is None else self.labels[kept]
 
+    def take(self, indices: Labels) -> ImageSet:
+        """Some of the images, in the order given."""
+        return ImageSet(
+            tuple(self.paths[i] for i in indices),
+            None if self.labels is None else self.labels[indices],
+            None if self.boxes is None else tuple(self.boxes[i] for i in indices),
+            self.source,
+        )
+
     def limited(self, count: int | None) -> ImageSet:
         """The first `count` images."""
-        labels = None if self.labels is None else self.labels[:count]
-        return ImageSet(self.paths[:count], labels, None if self.boxes is None else self.boxes[:count])
+        return self.take(np.arange(len(self))[:count])
 
 
 def image_set(
@@ -96,7 +106,9 @@ def image_set(
     ]
     if not found:
         raise ImageError(f"no images below {root}")
-    return ImageSet(tuple(path for path, _ in found), np.array([label for _, label in found], np.int64))
+    return ImageSet(
+        tuple(path for path, _ in found), np.array([label for _, label in found], np.int64), None, root.resolve().name
+    )
 
 
 def _of_split(data: LabelledSplit, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
@@ -107,4 +119,4 @@ def _of_split(data: LabelledSplit, labels: Sequence[str], words: Sequence[str]) 
         raise DataError(f"the model's labels, {', '.join(labels)}, share none with {data.source}: {theirs}")
     targets = index[data.labels]
     counted = data.take(np.flatnonzero(targets >= 0))
-    return ImageSet(counted.paths, targets[targets >= 0], counted.boxes)
+    return ImageSet(counted.paths, targets[targets >= 0], counted.boxes, data.source)

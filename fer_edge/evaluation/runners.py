@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import ConfigError, EngineUnavailable
 
+if TYPE_CHECKING:
+    from fer_edge.model.runner import PyTorchRunner
+
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A runner and what its file says about the labels."""
+    """A runner and what its file says about labels and decision."""
 
     runner: Runner
     name: str
@@ -20,6 +25,8 @@ class OpenedModel:
     precision: str
     labels: tuple[str, ...]
     words: tuple[str, ...]
+    decision: str  # label, text or mean
+    checkpoint: str | None  # SHA-256 of the checkpoint, or of that which a bundle was built from
 
 
 def open_model(path: Path, engine: str | None = None, threads: int | None = None) -> OpenedModel:
@@ -38,14 +45,41 @@ def open_model(path: Path, engine: str | None = None, threads: int | None = None
     bundle = Bundle.open(path)
     runner = bundle.runner(engine, RunOptions(threads=threads))
     manifest = bundle.manifest
-    name = bundle.entry(engine).engine
-    return OpenedModel(runner, path.name, name, manifest.precision, manifest.labels, manifest.words)
+    return OpenedModel(
+        runner,
+        path.name,
+        bundle.entry(engine).engine,
+        manifest.precision,
+        manifest.labels,
+        manifest.words,
+        manifest.decision,
+        manifest.checkpoint.get("sha256"),
+    )
+
+
+def open_reference(opened: OpenedModel, checkpoint: Path, threads: int | None = None) -> PyTorchRunner:
+    """The PyTorch reference of an opened bundle, from the checkpoint that it was built from.
+
+    Raises:
+        ConfigError: It was built from another one.
+        EngineUnavailable: PyTorch is not installed.
+    """
+    runner = _load_reference(checkpoint, threads)
+    if opened.checkpoint not in (None, sha256(checkpoint.read_bytes())) or runner.info.labels != opened.labels:
+        raise ConfigError(f"{opened.name} was built from another checkpoint than {checkpoint}; name that one")
+    return runner
 
 
 def _open_checkpoint(path: Path, threads: int | None) -> OpenedModel:
+    runner = _load_reference(path, threads)
+    info = runner.info
+    hash_ = sha256(path.read_bytes())
+    return OpenedModel(runner, path.name, "pytorch", "fp32", info.labels, info.words, info.decision, hash_)
+
+
+def _load_reference(path: Path, threads: int | None) -> PyTorchRunner:
     try:
         from fer_edge.model.runner import load_reference
     except ImportError as error:
         raise EngineUnavailable(f'checkpoints need PyTorch ({error}); run: pip install "fer-edge[export]"') from error
-    runner = load_reference(path, threads)
-    return OpenedModel(runner, path.name, "pytorch", "fp32", runner.info.labels, runner.info.words)
+    return load_reference(path, threads)

@@ -284,7 +284,7 @@ def _projection(tokens: MultiGranularityTokens, patch: int) -> nn.Linear:
 
 def _rows_read(config: ModelConfig) -> int:
     """How many of the first tokens the heads read."""
-    return 2 if config.text_head and config.text_token == "steering" else 1
+    return 2 if config.steered else 1
 
 
 def _select(x: Tensor, starts: list[int], axis: int) -> Tensor:

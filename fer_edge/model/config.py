@@ -80,6 +80,11 @@ class ModelConfig:
         """Class token, and the steering token where there is a text head."""
         return 2 if self.text_head else 1
 
+    @property
+    def steered(self) -> bool:
+        """Whether a head reads the steering token."""
+        return self.text_head and self.text_token == "steering"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as stored in a checkpoint."""
         return asdict(self)

@@ -52,10 +52,17 @@ class FERFormer(nn.Module):
             images: The batch.
             text_features: (classes, text_dim) of a text tower in training, in place of the head's own.
         """
-        features = self.stem(images)  # (N, C, map_size, map_size)
-        special = self.encoder(self.tokens(features))  # (N, 1 or 2, dim)
-        label_logits = self.label_head(special[:, 0])
+        class_token, text_token = self.head_tokens(images)
+        label_logits = self.label_head(class_token)
         if self.text_head is None:
             return Output(label_logits, None)
-        token = special[:, 1 if self.config.text_token == "steering" else 0]
-        return Output(label_logits, self.text_head(token, text_features))
+        return Output(label_logits, self.text_head(text_token, text_features))
+
+    def head_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the label head and the text head read of normalised images: a token's feature each, (N, dim).
+
+        The second is the steering token's, or the class token's again, see `ModelConfig.steered`.
+        """
+        features = self.stem(images)  # (N, C, map_size, map_size)
+        special = self.encoder(self.tokens(features))  # (N, 1 or 2, dim)
+        return special[:, 0], special[:, 1 if self.config.steered else 0]

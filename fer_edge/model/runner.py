@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from fer_edge.engines.base import Images, Prediction, Runner
+from fer_edge.engines.base import Floats, Images, Prediction, Runner
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.heads import decide
 
@@ -24,9 +25,22 @@ class PyTorchRunner(Runner):
         self._std = torch.tensor(checkpoint.info.std)
 
     @torch.inference_mode()
-    def _infer(self, images: Images) -> Prediction:
+    def features(self, images: Images) -> Floats:
+        """The steering token's feature after the encoder, (N, dim); of a model that has none, the class token's.
+
+        Args:
+            images: uint8 RGB, (N, 112, 112, 3), as `infer` takes.
+        """
+        feature: Floats = self.model.head_tokens(self._normalised(images))[1].numpy()
+        return feature
+
+    def _normalised(self, images: Images) -> Tensor:
         x = (torch.from_numpy(images.copy()).float() / 255 - self._mean) / self._std
-        output = self.model(x.permute(0, 3, 1, 2))
+        return x.permute(0, 3, 1, 2)  # (N, 3, 112, 112)
+
+    @torch.inference_mode()
+    def _infer(self, images: Images) -> Prediction:
+        output = self.model(self._normalised(images))
         text = output.text_logits
         return Prediction(
             output.label_logits.numpy(),

@@ -85,7 +85,7 @@ def test_the_authors_lists(tmp_path: Path) -> None:
 
 
 def test_unknown_layouts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file or folder at .*nowhere"):
+    with pytest.raises(DataError, match=r"no file or folder at .*nowhere"):
         read_split(tmp_path / "nowhere", "train")
     with pytest.raises(DataError, match="no data set that fer-edge knows"):
         read_split(tmp_path, "train")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import ConfigError, DataError, ImageError
-from fer_edge.evaluation.accuracy import confusion_matrix, evaluate, expected_calibration_error
+from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import compare
 from fer_edge.evaluation.runners import open_model
@@ -71,13 +71,6 @@ def test_nothing_left_after_skipping_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "neutral" / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"no image could be read; the first: .*a\.png is empty"):
         evaluate(Planted(), image_set(tmp_path, LABELS), LABELS, skip_damaged=True)
-
-
-def test_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]], np.float32)
-    true = np.array([0, 1, 1, 1])
-    # 0.9 twice, right once: 2 / 4 * 0.4; 0.6, right: 1 / 4 * 0.4; 1.0, right: 0.
-    assert expected_calibration_error(probabilities, true) == pytest.approx(0.3, abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fer_edge.evaluation.accuracy import Outputs
+from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.temperature import fit_temperature, scaled_probabilities, with_temperature
 from fer_edge.model.runner import PyTorchRunner
 from tests.tiny_model import tiny_checkpoint
@@ -19,7 +20,7 @@ def drawn(temperature: float, count: int = 20_000) -> Outputs:
     gumbel = random.gumbel(size=logits.shape)
     scaled = (logits * temperature).astype(np.float32)
     true = (logits + gumbel).argmax(axis=1)
-    return Outputs(true, scaled, None, torch.from_numpy(scaled).softmax(dim=1).numpy(), ())
+    return Outputs(true, scaled, None, torch.from_numpy(scaled).softmax(dim=1).numpy(), ImageSet((), true), ())
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -36,7 +37,8 @@ def test_folding_gives_the_scaled_probabilities(decision: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
     checkpoint = tiny_checkpoint(decision=decision)
     plain = PyTorchRunner(checkpoint).infer(images)
-    outputs = Outputs(np.zeros(4, np.int64), plain.label_logits, plain.text_logits, plain.probabilities, ())
+    true = np.zeros(4, np.int64)
+    outputs = Outputs(true, plain.label_logits, plain.text_logits, plain.probabilities, ImageSet((), true), ())
     fit = fit_temperature(outputs, checkpoint.info.decision)
     folded = with_temperature(checkpoint, fit)
     assert folded.info.metrics["temperature"]["temperature"] == fit.temperature
