@@ -10,6 +10,8 @@ import typer
 from fer_edge.cli.options import BundlePath, CsvFile, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
 
 if TYPE_CHECKING:
+    from fer_edge.bench.run import BenchReport
+    from fer_edge.bench.scenarios.single_stream import Stamps
     from fer_edge.bench.workload import Workload
 
 
@@ -65,6 +67,9 @@ def bench(
     image: FaceImage = None,
     box: FaceBox = None,
     csv: CsvFile = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -76,7 +81,7 @@ def bench(
     from fer_edge.bench.records import csv_from_records, description, records_from_report
     from fer_edge.bench.run import Plan, Subject, run_bench
     from fer_edge.cli.bench_display import print_report, print_warnings, scenario_progress
-    from fer_edge.cli.output import print_json, write_text
+    from fer_edge.cli.output import console, print_json, write_text
 
     plan = Plan(
         scenarios=chosen_scenarios(scenario),
@@ -86,12 +91,37 @@ def bench(
         rates=tuple(rate or Plan.rates),
         workload=chosen_workload(image, box),
     )
+    if report is not None:
+        _prepare_report(report)
     with scenario_progress() as progress:
-        report, _ = run_bench(Subject(bundle, engine, threads), plan, progress)
+        found, timelines = run_bench(Subject(bundle, engine, threads), plan, progress)
+    page = None if report is None else _write_report(report, found, timelines)
     if csv is not None:
-        write_text(csv, csv_from_records(records_from_report(report), description(report)))
+        write_text(csv, csv_from_records(records_from_report(found), description(found)))
     if json:
-        print_warnings(report.noise)
-        print_json({"file": bundle, **vars(report)})
-    else:
-        print_report(report)
+        print_warnings(found.noise)
+        print_json({"file": bundle, "report": page, **vars(found)})
+        return
+    print_report(found)
+    if page is not None:
+        console().print(f"report: {page}", soft_wrap=True)
+
+
+def _prepare_report(folder: Path) -> None:
+    """Fail before the long work."""
+    from fer_edge._files import make_folder
+    from fer_edge.errors import EngineUnavailable
+
+    try:
+        import fer_edge.bench.report  # noqa: F401  whether it can be
+    except ImportError as error:
+        raise EngineUnavailable(
+            f'reports need matplotlib and Jinja ({error}); run: pip install "fer-edge[report]"'
+        ) from error
+    make_folder(folder)
+
+
+def _write_report(folder: Path, found: BenchReport, timelines: dict[str, Stamps]) -> Path:
+    from fer_edge.bench.report import write_report
+
+    return write_report(folder, found, timelines)

@@ -85,3 +85,14 @@ def test_intervals_are_left_open_where_samples_do_not_tell() -> None:
     assert _interval(Estimate(1.5, 1, None), 1) == "1.5 (from 1.0)"
     assert _interval(Estimate(1.5, None, 2), 0) == "2 (up to 2)"
     assert _interval(Estimate(1.5)) == "1.500"
+
+
+def test_a_report_beside_the_tables(bundle: Path, tmp_path: Path) -> None:
+    found = fer_edge("bench", bundle, *QUICK, "--scenario", "single-stream", "--report", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.endswith(f"report: {tmp_path / 'out' / 'report.html'}\n")
+    assert (tmp_path / "out" / "figures.csv").stat().st_size > 1000
+    taken = tmp_path / "file"
+    taken.touch()
+    refused = fer_edge("bench", bundle, "--report", taken)
+    assert refused.returncode == 1 and "cannot make the folder" in refused.stderr
