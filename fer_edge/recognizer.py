@@ -93,15 +93,16 @@ class Recognizer:
     def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> Images:
         """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`."""
         for index, box in enumerate(boxes):
-            self._input[index] = crop_and_resize(frame, box)
+            crop_and_resize(frame, box, out=self._input[index])
         return self._input[: len(boxes)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
         """Expressions of a prediction."""
         expressions = []
         for row in prediction.probabilities.tolist():
-            best = max(range(len(row)), key=row.__getitem__)
-            expressions.append(Expression(self.labels[best], row[best], dict(zip(self.labels, row, strict=True))))
+            score = max(row)
+            label = self.labels[row.index(score)]
+            expressions.append(Expression(label, score, dict(zip(self.labels, row, strict=True))))
         return expressions
 
     def close(self) -> None:
