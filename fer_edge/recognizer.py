@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.bundle import Bundle
+from fer_edge.bundle import Bundle, Tuning
 from fer_edge.engines.base import IMAGE_SIZE, Images, Prediction, Runner, RunOptions
 from fer_edge.errors import BundleError
 from fer_edge.images import Box, crop_and_resize
@@ -47,9 +47,11 @@ class Recognizer:
     ...     expression = recognizer.recognize(frame, box=(x, y, width, height))
     """
 
-    def __init__(self, runner: Runner, labels: Sequence[str]) -> None:
+    def __init__(self, runner: Runner, labels: Sequence[str], tuning: Tuning | None = None) -> None:
         self.runner = runner
         self.labels = tuple(labels)
+        self.tuning = tuning  # what the bundle was tuned to on machines like this one, where that is used
+        self._batch = runner.max_batch if tuning is None else min(tuning.batch, runner.max_batch)
         self._input = np.zeros((runner.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 
     @classmethod
@@ -59,14 +61,17 @@ class Recognizer:
         Args:
             path: The bundle; the shipped one if not given.
             engine: One of the bundle's engines; its first if not given.
-            threads: CPU threads of one inference.
+            threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
+                like this one, or else the engine's choice.
 
         Raises:
             BundleError: The bundle cannot be read or does not fit this machine.
             EngineError: The engine is not installed, has no device here or failed.
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
-        recognizer = cls(bundle.runner(engine, RunOptions(threads=threads)), bundle.manifest.labels)
+        tuning = bundle.tuning(engine) if threads is None else None
+        options = RunOptions(threads=threads if tuning is None else tuning.threads)
+        recognizer = cls(bundle.runner(engine, options), bundle.manifest.labels, tuning)
         recognizer.runner.infer(recognizer._input[:1])
         return recognizer
 
@@ -83,10 +88,10 @@ class Recognizer:
         return self.recognize_faces(frame, [box])[0]
 
     def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> list[Expression]:
-        """The expressions of several faces of one frame, as few batches as the engine allows."""
+        """The expressions of several faces of one frame, in batches as large as was tuned, or as the engine allows."""
         found: list[Expression] = []
-        for start in range(0, len(boxes), self.runner.max_batch):
-            images = self.preprocess(frame, boxes[start : start + self.runner.max_batch])
+        for start in range(0, len(boxes), self._batch):
+            images = self.preprocess(frame, boxes[start : start + self._batch])
             found += self.postprocess(self.runner.infer(images))
         return found
 
