@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.names import machine_slug
 from benchmarks.peers.environments import NODE, PROJECT, interpreter, variables
 from benchmarks.peers.prepare import CALIBRATION, prepare_faces, prepare_model
 from fer_edge.bench.contenders import Comparison, Contender, comparisons, take_turns
@@ -79,6 +80,7 @@ class Score:
 
     @property
     def accuracy(self) -> Estimate:
+        """In percent."""
         share = share_estimate(self.right, self.faces)
         low, high = (None if bound is None else 100 * bound for bound in (share.low, share.high))
         return Estimate(100 * share.value, low, high)
@@ -103,10 +105,10 @@ def start(peers: dict[str, Peer], model: str, given: argparse.Namespace, stack: 
     return started
 
 
-def scored(contender: Contender, truth: list[str], limit: int) -> Score:
-    """How many of the first faces it gets right; faces whose label it does not have are left out."""
+def scored(contender: Contender, truth: list[str]) -> Score:
+    """How many faces it gets right; those whose label it does not have are left out."""
     labels: list[str] = contender.described["labels"]
-    choices = contender.ask({"choose": limit})["choices"]
+    choices = contender.ask({"choose": len(truth)})["choices"]
     known = [(labels[choice], label) for choice, label in zip(choices, truth, strict=False) if label in labels]
     return Score(sum(chosen == label for chosen, label in known), len(known))
 
@@ -120,7 +122,8 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
         contenders = start(peers, model, given, stack)
         with Watch() as watch:
             times = take_turns(contenders, given.rounds, given.turn, progress=_tell)
-        scores = {} if model != "edge" else {each.name: scored(each, truth, len(truth)) for each in contenders}
+        # Random weights have no accuracy worth a word.
+        scores = {each.name: scored(each, truth) for each in contenders} if model == "edge" else {}
     found = comparisons(times)
     described = {"model": model, "threads": given.threads, "noise": "; ".join(watch.noise.warnings), **environment()}
     records = records_from_comparisons(found)
@@ -128,8 +131,7 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
         records += _records(contender, scores.get(contender.name))
     versions = {f"peer {each.name}": each.described["versions"] for each in contenders}
     given.out.mkdir(parents=True, exist_ok=True)
-    machine = "".join(letter if letter.isalnum() else "-" for letter in described["cpu"].lower())
-    file = given.out / f"peers-{model}-{machine}-{described['cores']}cores-{given.threads}threads.csv"
+    file = given.out / f"peers-{model}-{machine_slug()}-{given.threads}threads.csv"
     file.write_text(csv_from_records(records, {**described, **versions}))
     print(table(found, contenders, scores))
     for warning in watch.noise.warnings:
