@@ -15,7 +15,8 @@ from fer_edge.errors import ConfigError, EngineUnavailable
 ENGINE_MODULES: dict[str, str] = {
     "openvino": "fer_edge.engines.openvino",
     "onnxruntime": "fer_edge.engines.onnxruntime",
-    "tensorrt-rtx": "fer_edge.engines.tensorrt_rtx",
+    "tensorrt": "fer_edge.engines.tensorrt.engine",
+    "tensorrt-rtx": "fer_edge.engines.tensorrt.rtx",
 }
 
 

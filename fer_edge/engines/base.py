@@ -6,9 +6,11 @@ An engine is one module of this package with an `ENGINE` object; `available.py` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,14 @@ Floats = npt.NDArray[np.float32]
 IMAGE_SIZE = 112
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
+
+
+class DeviceTiming(NamedTuple):
+    """Milliseconds on the device's own clock, one value a run."""
+
+    copy_in: npt.NDArray[np.float64]
+    compute: npt.NDArray[np.float64]
+    copy_out: npt.NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
@@ -39,6 +49,8 @@ class BuildRequest:
     precision: Precision = "fp32"
     targets: tuple[str, ...] = ()  # empty: the engine's default
     max_batch: int = 32
+    options: Mapping[str, Any] = field(default_factory=dict)  # the engine's own; `Engine.build_options` has their names
+    progress: Callable[[str, int, int], None] | None = None  # told a phase, its steps done and its steps in all
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class BuiltEngine:
     engine_version: str
     file: bytes | None = None  # None: the engine runs the bundle's model.onnx itself, on any machine
     platform: str | None = None  # "linux-x86_64", where the file is tied to one
+    layers: str | None = None  # JSON of the engine's own account of its layers, where it gives one
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,10 @@ class RunOptions:
     """How to run."""
 
     threads: int | None = None  # CPU threads of one inference; None: the engine's default
+    device: int = 0  # which GPU, counted from 0
+    graphs: bool = True  # launch CUDA graphs; off, each layer is launched by itself
+    cache: Path | None = None  # folder for kernels compiled on this machine; None: the user's cache folder
+    allow_host_code: bool = False  # run native code that a version-compatible TensorRT engine brings with it
 
 
 class Runner(ABC):
@@ -95,6 +112,14 @@ class Runner(ABC):
             raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
         return self._infer(np.ascontiguousarray(images))
 
+    def input_buffer(self) -> Images:
+        """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""
+        return np.zeros((self.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+    def time_on_device(self, batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming | None:
+        """Time on the device's own clock, with or without launching a graph; None where the engine cannot."""
+        return None
+
     def close(self) -> None:
         """Release what the engine holds. Closing twice is fine."""
         if not self._closed:
@@ -122,6 +147,7 @@ class Engine(ABC):
 
     name: str
     extra: str | None  # of `pip install fer-edge[extra]`; None: part of the core
+    build_options: tuple[str, ...] = ()  # names of `BuildRequest.options` that it knows
 
     @abstractmethod
     def version(self) -> str:
@@ -156,6 +182,14 @@ class Engine(ABC):
             EngineUnavailable: There is no device.
         """
         return "cpu"
+
+    def runs_version(self, built: str) -> bool:
+        """Whether the installed engine runs a file of the version `built`; only its own unless the engine says so."""
+        return built == self.version()
+
+    def runs_target(self, built: tuple[str, ...], local: str) -> bool:
+        """Whether a file for the targets `built` runs on the device `local`."""
+        return local in built
 
     @abstractmethod
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
