@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,9 @@ class RunOptions:
     allow_host_code: bool = False  # run native code that a version-compatible TensorRT engine brings with it
 
 
+SomeRunner = TypeVar("SomeRunner", bound="Runner")
+
+
 class Runner(ABC):
     """Executes one engine. Not thread-safe: one runner per thread."""
 
@@ -126,7 +129,7 @@ class Runner(ABC):
             self._closed = True
             self._close()
 
-    def __enter__(self) -> Runner:
+    def __enter__(self: SomeRunner) -> SomeRunner:
         return self
 
     def __exit__(

@@ -21,23 +21,29 @@ class LoadedEngine:
     """
 
     def __init__(self, api: Api, artifact: Artifact, options: RunOptions) -> None:
-        assert artifact.file is not None
         self.api = api
         self.artifact = artifact
         self.options = options
         self._logger, self.messages = logger_for(api.trt)
         self._runtime: Runtime | None = api.trt.Runtime(self._logger)
-        self._runtime.engine_host_code_allowed = options.allow_host_code
+        try:
+            self._load(self._runtime, artifact)
+        except BaseException:
+            self.close()  # a traceback keeps this object; it must not keep the engine
+            raise
+        self.scratch_bytes = self.engine.device_memory_size_v2
+
+    def _load(self, runtime: Runtime, artifact: Artifact) -> None:
+        assert artifact.file is not None
+        runtime.engine_host_code_allowed = self.options.allow_host_code
         self.messages.clear()
-        self.check_file(self._runtime, artifact.file)
-        engine = self._runtime.deserialize_cuda_engine(artifact.file)
-        if engine is None:  # the stub knows no None here; the documentation does
-            raise loading_failed(api.name, self.messages)
-        self.engine: ICudaEngine = engine
+        self.check_file(runtime, artifact.file)
+        self.engine: ICudaEngine = runtime.deserialize_cuda_engine(artifact.file)
+        if self.engine is None:  # the stub knows no None here; the documentation does
+            raise loading_failed(self.api.name, self.messages)
         self._check_tensors()
-        if engine.refittable:
+        if self.engine.refittable:
             self._refit(artifact.model)
-        self.scratch_bytes = engine.device_memory_size_v2
 
     def check_file(self, runtime: Runtime, file: bytes) -> None:
         """Refuse a file before it is loaded; where the product can tell."""
@@ -85,7 +91,7 @@ class LoadedEngine:
 
     def close(self) -> None:
         """Free the engine. Its contexts must be gone."""
-        del self.engine
+        self.__dict__.pop("engine", None)
         self._runtime = None
 
     def _ranges(self) -> str:
@@ -96,11 +102,10 @@ class LoadedEngine:
         return "its profiles take " + ", ".join(f"{int(shape[0][0])} to {int(shape[2][0])}" for shape in shapes)
 
     def _check_tensors(self) -> None:
-        engine, trt = self.engine, self.api.trt
-        types = {}
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
-            types[name] = engine.get_tensor_dtype(name)
+        trt, types = self.api.trt, {}
+        for index in range(self.engine.num_io_tensors):
+            name = self.engine.get_tensor_name(index)
+            types[name] = self.engine.get_tensor_dtype(name)
         wanted = {INPUT_NAME: trt.DataType.UINT8, **{n: trt.DataType.FLOAT for n in types if n in OUTPUT_NAMES}}
         if types != wanted or not {"label_logits", "probabilities"} <= set(types):
             found = ", ".join(f"{name} {kind.name}" for name, kind in types.items())
@@ -114,9 +119,11 @@ class LoadedEngine:
         self.messages.clear()
         refitter = trt.Refitter(self.engine, self._logger)
         parser = trt.OnnxParserRefitter(refitter, self._logger)
-        if not parser.refit_from_bytes(model) or not refitter.refit_cuda_engine():
-            missing = ", ".join(refitter.get_missing_weights()[:3]) or "none are missing"
+        fits = parser.refit_from_bytes(model) and refitter.refit_cuda_engine()
+        missing = "" if fits else ", ".join(refitter.get_missing_weights()[:3])
+        del parser, refitter  # before an error: they hold the engine, and a traceback would hold them
+        if not fits:
             raise EngineError(
-                f"the weights of model.onnx do not fit the engine ({missing}): {self.messages.reason()}; "
-                "build the bundle again"
+                f"the weights of model.onnx do not fit the engine (missing: {missing or 'none'}): "
+                f"{self.messages.reason()}; build the bundle again"
             )

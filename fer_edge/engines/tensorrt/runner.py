@@ -37,9 +37,19 @@ class BatchContext:
         self.batch = 0
         context.error_recorder = recorder
 
+    def hold(self, batch: int, profile: int, stream: int, tensors: dict[str, int]) -> bool:
+        """Hold the context to a batch size and to where its tensors lie; whether TensorRT takes that."""
+        self.batch = 0
+        taken = self.context.set_optimization_profile_async(profile, stream)
+        taken = taken and self.context.set_input_shape(INPUT_NAME, (batch, IMAGE_SIZE, IMAGE_SIZE, 3))
+        for name, address in tensors.items():
+            taken = taken and self.context.set_tensor_address(name, address)
+        self.batch = batch if taken else 0
+        return taken
+
     def close(self) -> None:
-        """Let go of the recorder, which must not be there when the context is freed; then of the context."""
-        self.context.error_recorder = None  # type: ignore[assignment]
+        """Let go of the context, whoever else holds this object: a traceback's frames do."""
+        self.context.error_recorder = None  # type: ignore[assignment]  # see recorder_for
         del self.context, self.graph
 
 
@@ -195,6 +205,7 @@ class TensorRTRunner(Runner):
             self._input_address = device.allocate(self._memory.nbytes)
             self._output_address = device.allocate(size)
         self._addresses = {name: self._output_address + place for name, place in places.items()}
+        self._tensors = {INPUT_NAME: self._input_address, **self._addresses}
         self._outputs: list[Floats | None] = []
         for name in Prediction._fields:
             view = None
@@ -228,17 +239,11 @@ class TensorRTRunner(Runner):
     def _shape(self, prepared: BatchContext, batch: int) -> None:
         """Hold a context to a batch size, our memory and the profile that fits."""
         assert self._loaded is not None
-        context, loaded = prepared.context, self._loaded
-        if not prepared.batch and loaded.scratch_bytes:
-            context.set_device_memory(self._scratch, loaded.scratch_bytes)
-        taken = context.set_optimization_profile_async(loaded.profile_for(batch), self._device.stream)
-        taken = taken and context.set_input_shape(INPUT_NAME, (batch, IMAGE_SIZE, IMAGE_SIZE, 3))
-        taken = taken and context.set_tensor_address(INPUT_NAME, self._input_address)
-        for name, address in self._addresses.items():
-            taken = taken and context.set_tensor_address(name, address)
-        if not taken:
+        loaded = self._loaded
+        if loaded.scratch_bytes:
+            prepared.context.set_device_memory(self._scratch, loaded.scratch_bytes)
+        if not prepared.hold(batch, loaded.profile_for(batch), self._device.stream, self._tensors):
             raise EngineError(f"{loaded.api.name} refused a batch of {batch}: {loaded.messages.reason()}")
-        prepared.batch = batch
 
     def _context_for(self, batch: int) -> BatchContext:
         prepared = self._contexts.get(batch)
@@ -281,37 +286,48 @@ class TensorRTRunner(Runner):
     def _reporting(self, doing: str) -> Iterator[None]:
         """CUDA's errors as ours; a runner whose CUDA context is lost is closed."""
         try:
-            try:
-                yield
-            except EngineError:
-                # TensorRT tells that it failed, the stream tells whether the GPU did; nothing may be left in it.
-                with self._device as device:
-                    device.synchronize()
+            yield
+        except (CudaError, EngineError) as error:
+            self._in_flight = 0
+            cause = self._settled(error)
+            if not isinstance(cause, CudaError):
                 raise
-        except CudaError as error:
-            self._in_flight = 0
-            if error.sticky:
+            if cause.sticky:
                 self.close()
-            raise cuda_failed(error, doing) from error
-        except EngineError:
-            self._in_flight = 0
-            raise
+            raise cuda_failed(cause, doing) from cause
+
+    def _settled(self, error: CudaError | EngineError) -> CudaError | EngineError:
+        """Wait until nothing of a failed batch is left in the stream; that may tell a graver cause."""
+        try:
+            with self._device as device:
+                device.synchronize()
+        except CudaError as graver:
+            return graver if graver.sticky else error
+        return error
 
     def _close(self) -> None:
         """Free contexts, engine and memory, in this order, in the CUDA context."""
         if not hasattr(self, "_device"):
             return
         try:
-            with self._device:
-                for prepared in self._contexts.values():
-                    prepared.close()
-                self._contexts.clear()
-                if self._loaded is not None:
-                    self._loaded.close()
+            with self._device as device:
+                device.synchronize()  # nothing may be running of what is freed
         except CudaError:
-            pass  # the context cannot be entered; the device says so when it is closed
-        self._loaded = None
+            pass  # nothing runs in a context that is lost
+        try:
+            with self._device:
+                self._free_engine()
+        except CudaError:
+            self._free_engine()  # without its CUDA context; the device says why it cannot be entered
         # Views of page-locked memory; a caller who holds `input_buffer()` keeps that alive.
         for name in ("_memory", "_input", "_input_views", "_output_memory", "_outputs"):
             self.__dict__.pop(name, None)
         self._device.close()
+
+    def _free_engine(self) -> None:
+        for prepared in self._contexts.values():
+            prepared.close()
+        self._contexts.clear()
+        if self._loaded is not None:
+            self._loaded.close()
+        self._loaded = None
