@@ -231,7 +231,7 @@ class Context:
     def execute_async_v3(self, stream: int) -> bool:
         gpu, trt = self.engine.trt.gpu, self.engine.trt
         assert self.scratch and self.shape is not None and set(self.addresses) == set(self.engine.tensors)
-        if gpu.streams[stream].capturing is not None:
+        if gpu.is_capturing(stream):
             assert self.ran, "a capture before the context has run with these shapes"
         if trt.answer("execute_async_v3", True) is not True:
             return False

@@ -123,6 +123,10 @@ class Gpu:
         self.streams[handle] = Stream()
         return handle
 
+    def is_capturing(self, handle: int) -> bool:
+        """Whether what is put into a stream is recorded."""
+        return self.streams[handle].capturing is not None
+
     def put(self, handle: int, work: Work) -> None:
         """Put work into a stream, or into the graph that it captures."""
         stream = self.streams[handle]

@@ -31,6 +31,8 @@ class CudaDevice:
         self._names: dict[str, str] = {}
         self._named = _Named(self)
         self._graphs: list[Graph] = []
+        self._marks: list[Any] = []
+        self._events: list[Any] = []
         self._allocations: dict[int, Any] = {}
         self._page_locked: list[Bytes] = []
         with self._named:
@@ -51,7 +53,6 @@ class CudaDevice:
             self._marks = [self._cuda.Event() for _ in range(TIME_MARKS)]
         self.stream = int(self._stream.handle)
         self._own = self._driver.CUstream(self.stream)
-        self._events: list[Any] = []
         for _ in range(2):
             self._events.append(self._check("cuEventCreate", self._driver.cuEventCreate(NO_TIMING)))
         self._done, self._crossing = self._events
@@ -147,34 +148,56 @@ class CudaDevice:
             return
         try:
             context.push()
-        except self._cuda.Error as error:
+        except self.pycuda_error as error:
             LOG.warning("the CUDA context cannot be entered to free what it holds: %s", error)
             return
-        held = self._free()
-        if held:
-            # A caller still has the input buffer; with it lives the context, and both end when it is let go.
-            context.pop()
+        self._free()
+        held = [memory for memory in (reference() for reference in self._let_go()) if memory is not None]
+        if not held:
+            self._leave(context)
             return
-        context.detach()
-        # PyCUDA takes the context from its own stack only; left on the driver's, later CUDA work would meet it.
-        self._driver.cuCtxPopCurrent()
+        # A caller still has the input buffer. The context stays for it, and both end when it is let go.
+        context.pop()
+        left = [len(held)]
+        for memory in held:
+            weakref.finalize(memory, self._free_late, context, memory.base, left).atexit = False
 
-    def _free(self) -> bool:
-        """Free all but what others hold; whether others hold page-locked memory."""
+    def _free(self) -> None:
         for graph in self._graphs:
             self._driver.cuGraphExecDestroy(graph)
-        for event in getattr(self, "_events", ()):
+        for event in self._events:
             self._driver.cuEventDestroy(event)
         for allocation in self._allocations.values():
             try:
                 allocation.free()
-            except self._cuda.Error as error:
+            except self.pycuda_error as error:
                 LOG.warning("memory of the GPU cannot be freed: %s", error)
-        watched = [weakref.ref(memory) for memory in self._page_locked]
-        self._graphs, self._allocations, self._page_locked, self._events = [], {}, [], []
+        self._graphs, self._allocations, self._events, self._marks = [], {}, [], []
         self._stream = self._own = self._done = self._crossing = None
-        self._marks = []
-        return any(reference() is not None for reference in watched)
+
+    def _let_go(self) -> list[weakref.ref[Bytes]]:
+        """Drop page-locked memory, which is freed at once unless a caller holds it; references that tell."""
+        watched = [weakref.ref(memory) for memory in self._page_locked]
+        self._page_locked = []
+        return watched
+
+    def _free_late(self, context: Any, allocation: Any, left: list[int]) -> None:
+        left[0] -= 1
+        context.push()
+        allocation.free()
+        if left[0]:
+            context.pop()
+        else:
+            self._leave(context)
+
+    def _leave(self, context: Any) -> None:
+        """Give up a context that is current.
+
+        Always so, and never by dropping it: PyCUDA's destructor releases a primary context by the wrong call. And its
+        `detach` takes the context from its own stack only; left on the driver's, later CUDA work would meet it.
+        """
+        context.detach()
+        self._driver.cuCtxPopCurrent()
 
     def _check(self, call: str, result: tuple[Any, ...]) -> Any:
         """The value of a call of cuda-python."""
@@ -222,8 +245,8 @@ def pycuda_driver() -> Any:
         import pycuda.driver
     except (ImportError, OSError) as error:
         raise EngineUnavailable(
-            f"PyCUDA cannot be imported ({error}); run: pip install pycuda (it is compiled when installed and needs "
-            "the CUDA toolkit's headers; see docs/guides)"
+            f'PyCUDA cannot be imported ({error}); run: pip install "fer-edge[cuda]". It is compiled when installed '
+            "and needs the CUDA toolkit: see docs/guides"
         ) from error
     return pycuda.driver
 
@@ -237,5 +260,7 @@ def cuda_python() -> Any:
     try:
         from cuda.bindings import driver
     except (ImportError, OSError) as error:
-        raise EngineUnavailable(f"cuda-python cannot be imported ({error}); run: pip install cuda-python") from error
+        raise EngineUnavailable(
+            f'cuda-python cannot be imported ({error}); run: pip install "fer-edge[cuda]"'
+        ) from error
     return driver
