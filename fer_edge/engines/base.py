@@ -90,6 +90,8 @@ SomeRunner = TypeVar("SomeRunner", bound="Runner")
 class Runner(ABC):
     """Executes one engine. Not thread-safe: one runner per thread."""
 
+    has_device = False  # whether it runs on a device with a clock of its own: see `time_on_device`
+
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._closed = False
@@ -168,6 +170,13 @@ class Engine(ABC):
             EngineUnavailable: The engine is not installed.
             UnsupportedTarget: A target or precision that this engine cannot build.
             EngineError: The engine refused the model.
+        """
+
+    def check_buildable(self) -> None:  # noqa: B027  most engines build wherever they are installed
+        """Whether this machine can build the engine, once it is installed.
+
+        Raises:
+            EngineUnavailable: It cannot; says why and what would help.
         """
 
     @abstractmethod

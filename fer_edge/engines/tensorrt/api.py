@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from fer_edge.errors import EngineUnavailable, UnsupportedTarget
@@ -21,6 +22,7 @@ Version = tuple[int, int]
 
 MODULES: dict[Product, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 NAMES: dict[Product, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+JETSON = Path("/etc/nv_tegra_release")
 OLDEST: dict[Product, Version] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 
 # Feature -> the first version of each product that has it; None: never. Read from the bindings of every minor version
@@ -90,6 +92,8 @@ def find_api(product: Product) -> Api:
     """
     name, oldest = NAMES[product], OLDEST[product]
     install = f'pip install "fer-edge[{product}]"'
+    if product == "tensorrt" and JETSON.exists():
+        install = "python3 -m venv --system-site-packages; JetPack brings TensorRT (apt: python3-libnvinfer)"
     try:
         module = import_module(MODULES[product])
         version = str(module.__version__)

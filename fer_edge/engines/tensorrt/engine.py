@@ -53,6 +53,9 @@ class TensorRTEngine(Engine):
             layers=_layers(api, plan) if options.platform == "this" else None,
         )
 
+    def check_buildable(self) -> None:
+        compute_capability()  # kernels are chosen by timing them
+
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt"))
 

@@ -61,6 +61,8 @@ class TensorRTRunner(Runner):
     `done_event` and read `output_addresses`.
     """
 
+    has_device = True
+
     def __init__(
         self,
         open_device: Callable[[], Device],
