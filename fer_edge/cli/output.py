@@ -57,7 +57,8 @@ def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     running: dict[str, TaskID] = {}
-    with Progress(*columns, console=err_console(), transient=True) as bar:
+    console = err_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task(text, total=None)
 
         def tell(phase: str, done: int, total: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import EngineError, InputError
+from fer_edge.errors import ConfigError, EngineError, InputError
 
 Precision = Literal["fp32", "fp16"]
 Images = npt.NDArray[np.uint8]
@@ -49,7 +49,7 @@ class BuildRequest:
     precision: Precision = "fp32"
     targets: tuple[str, ...] = ()  # empty: the engine's default
     max_batch: int = 32
-    options: Mapping[str, Any] = field(default_factory=dict)  # the engine's own; `Engine.build_options` has their names
+    options: Mapping[str, Any] = field(default_factory=dict)  # the engine's own
     progress: Callable[[str, int, int], None] | None = None  # told a phase, its steps done and its steps in all
 
 
@@ -152,7 +152,6 @@ class Engine(ABC):
 
     name: str
     extra: str | None  # of `pip install fer-edge[extra]`; None: part of the core
-    build_options: tuple[str, ...] = ()  # names of `BuildRequest.options` that it knows
 
     @abstractmethod
     def version(self) -> str:
@@ -161,6 +160,16 @@ class Engine(ABC):
         Raises:
             EngineUnavailable: It is not installed; names the extra to install.
         """
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse build options that cannot be right, before time is spent on the model.
+
+        Raises:
+            ConfigError: A name is not known or a value is out of range.
+            UnsupportedTarget: The installed version lacks an option.
+        """
+        for name in options:
+            raise ConfigError(f"{self.name} has no build option {name!r}; it has none")
 
     @abstractmethod
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:

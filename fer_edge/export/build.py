@@ -39,7 +39,7 @@ def build_bundle(
         precision: Of the typed ONNX.
         targets: GPU targets; engines for CPUs take none.
         max_batch: Largest batch an engine must take.
-        options: Engine -> its own build options; see `Engine.build_options`.
+        options: Engine -> its own build options.
         progress: Told what a long build does: phase, steps done, steps in all.
 
     Raises:
@@ -87,12 +87,8 @@ def build_bundle(
 
 
 def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
-    """Before minutes are spent: options are for engines that are built, and known to them."""
+    """Options are for engines that are built, and known to them."""
     for name, settings in options.items():
         if name not in engines:
             raise ConfigError(f"options for {name}, which is not built; engines are {', '.join(engines)}")
-        known = get_engine(name).build_options
-        for setting in settings:
-            if setting not in known:
-                expected = f"expected some of: {', '.join(known)}" if known else "it has none"
-                raise ConfigError(f"{name} has no build option {setting!r}; {expected}")
+        get_engine(name).check_options(settings)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.available import platform_tag
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
@@ -15,7 +15,7 @@ from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
 from fer_edge.engines.tensorrt.driver import compute_capability
 from fer_edge.engines.tensorrt.listeners import logger_for
 from fer_edge.engines.tensorrt.loaded import LoadedEngine
-from fer_edge.engines.tensorrt.options import OPTION_NAMES, BuilderOptions, options_from_settings
+from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
 from fer_edge.errors import UnsupportedTarget
 
@@ -30,10 +30,12 @@ class TensorRTEngine(Engine):
 
     name = "tensorrt"
     extra = "tensorrt"
-    build_options = OPTION_NAMES
 
     def version(self) -> str:
         return find_api("tensorrt").version
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        _check_options(find_api("tensorrt"), options_from_settings(options))
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         options = options_from_settings(request.options)
@@ -149,6 +151,7 @@ def _layers(api: Api, plan: bytes) -> str | None:
     """What the engine inspector tells of the engine's layers, as JSON; None where it cannot be loaded here."""
     logger, _ = logger_for(api.trt)
     runtime = api.trt.Runtime(logger)
+    runtime.engine_host_code_allowed = True  # it was just built here
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return None

@@ -81,7 +81,7 @@ def options_from_settings(settings: Mapping[str, Any]) -> BuilderOptions:
     """
     unknown = [name for name in settings if name not in OPTION_NAMES]
     if unknown:
-        raise ConfigError(f"no builder option {unknown[0]!r}; expected some of: {', '.join(OPTION_NAMES)}")
+        raise ConfigError(f"no build option {unknown[0]!r}; expected some of: {', '.join(OPTION_NAMES)}")
     values = dict(settings)
     if isinstance(values.get("optimal_batches"), (int, list)):
         batches = values["optimal_batches"]

@@ -6,15 +6,15 @@ is first loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
 from fer_edge.engines.tensorrt.api import Api, find_api
 from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.driver import compute_capability
-from fer_edge.engines.tensorrt.options import OPTION_NAMES, BuilderOptions, options_from_settings
+from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
 from fer_edge.errors import EngineError, UnsupportedTarget
@@ -31,10 +31,12 @@ class TensorRTRTXEngine(Engine):
 
     name = "tensorrt-rtx"
     extra = "tensorrt-rtx"
-    build_options = OPTION_NAMES
 
     def version(self) -> str:
         return find_api("tensorrt-rtx").version
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        _check_options(find_api("tensorrt-rtx"), options_from_settings(options))
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         targets = request.targets or DEFAULT_TARGETS

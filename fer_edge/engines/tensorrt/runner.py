@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -306,6 +307,11 @@ class TensorRTRunner(Runner):
         except CudaError as graver:
             return graver if graver.sticky else error
         return error
+
+    def __del__(self) -> None:
+        """Closed late, if nobody did: freed piece by piece, an engine may go before its contexts."""
+        if not sys.is_finalizing():
+            self.close()
 
     def _close(self) -> None:
         """Free contexts, engine and memory, in this order, in the CUDA context."""

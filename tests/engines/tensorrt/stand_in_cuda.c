@@ -18,7 +18,7 @@ typedef void (*Function)(void *);
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_CONTEXT = 201, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 
 typedef struct { int kind; void *target; const void *source; size_t size; Function function; void *argument; } Work;
-typedef struct { Work *items; size_t count, room, done; } Queue;
+typedef struct { Work *items; size_t count, room, done, before; } Queue; /* `before`: items that are gone */
 typedef struct Stream { Queue queue; Queue *capturing; } Stream;
 typedef struct { Stream *stream; size_t after; uint64_t reached; } Event;
 enum { COPY, CALL, WAIT, STAMP };
@@ -56,16 +56,20 @@ static void put(Queue *queue, Work work) {
 static void enqueue(Stream *stream, Work work) { put(stream->capturing ? stream->capturing : &stream->queue, work); }
 
 static void run(Stream *stream, size_t until) {
-    while (stream->queue.done < until) {
+    while (stream->queue.before + stream->queue.done < until) {
         Work work = stream->queue.items[stream->queue.done++];
         if (work.kind == COPY) memcpy(work.target, work.source, work.size);
         if (work.kind == CALL) work.function(work.argument);
-        if (work.kind == WAIT) { Event *event = work.target; if (event->stream) run(event->stream, work.size); }
+        if (work.kind == WAIT && work.target) run(work.target, work.size);
         if (work.kind == STAMP) ((Event *)work.target)->reached = ticks;
         ticks++;
     }
-    if (stream->queue.done == stream->queue.count) stream->queue.done = stream->queue.count = 0;
+    if (stream->queue.done == stream->queue.count) {
+        stream->queue.before += stream->queue.count;
+        stream->queue.done = stream->queue.count = 0;
+    }
 }
+static size_t put_so_far(Stream *stream) { return stream->queue.before + stream->queue.count; }
 
 /* For the test. */
 void stand_in_fail(const char *name, int times, int code) {
@@ -138,7 +142,7 @@ Result cuStreamDestroy_v2(Stream *stream) {
 }
 Result cuStreamSynchronize(Stream *stream) {
     ENTER(1); if (stream->capturing) return 900;
-    usleep(1000 * wait_milliseconds); run(stream, stream->queue.count); return OK;
+    usleep(1000 * wait_milliseconds); run(stream, put_so_far(stream)); return OK;
 }
 Result cuEventCreate(Event **event, unsigned flags) {
     ENTER(1); *event = calloc(1, sizeof(Event)); held_events++; made++; return OK;
@@ -146,13 +150,14 @@ Result cuEventCreate(Event **event, unsigned flags) {
 Result cuEventDestroy_v2(Event *event) { if (!depth) return NO_CONTEXT; free(event); held_events--; return OK; }
 Result cuEventRecord(Event *event, Stream *stream) {
     ENTER(1); enqueue(stream, (Work){.kind = STAMP, .target = event});
-    event->stream = stream; event->after = stream->queue.count; return OK;
+    event->stream = stream; event->after = put_so_far(stream); return OK;
 }
 Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) {
-    ENTER(1); enqueue(stream, (Work){.kind = WAIT, .target = event, .size = event->after}); return OK;
+    /* What is waited for is fixed now, whatever the event is recorded for later. */
+    ENTER(1); enqueue(stream, (Work){.kind = WAIT, .target = event->stream, .size = event->after}); return OK;
 }
 Result cuEventSynchronize(Event *event) { ENTER(1); if (event->stream) run(event->stream, event->after); return OK; }
-Result cuEventQuery(Event *event) { return event->stream->queue.done >= event->after ? OK : NOT_READY; }
+Result cuEventQuery(Event *event) { Queue *queue = &event->stream->queue; return queue->before + queue->done >= event->after ? OK : NOT_READY; }
 Result cuEventElapsedTime_v2(float *milliseconds, Event *first, Event *second) {
     ENTER(1); *milliseconds = (float)(second->reached - first->reached); return OK;
 }

@@ -118,6 +118,13 @@ def test_a_runner_closes_with_a_batch_in_flight() -> None:
     assert gpu.ledger() == {}
 
 
+def test_a_forgotten_runner_is_closed() -> None:
+    gpu = Gpu()
+    load(gpu).infer(IMAGES[:1])
+    gc.collect()
+    assert gpu.ledger() == {}
+
+
 def put_images(gpu: Gpu, images: Images, stream: int) -> int:
     """Images on the GPU as an app has them: written by work that is still waiting in its stream."""
     address = gpu.own(np.zeros(images.nbytes, np.uint8), "the app's memory")
