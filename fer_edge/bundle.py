@@ -161,13 +161,13 @@ class Bundle:
                 f"this machine is {platform_tag()}; {rebuild}"
             )
         engine = get_engine(entry.engine)
-        if entry.engine_version != engine.version():
+        if not engine.runs_version(entry.engine_version):
             raise BundleMismatch(
                 f"{self.path}: built with {entry.engine} {entry.engine_version}; "
                 f"installed is {engine.version()}; {rebuild}, or install that version"
             )
         target = engine.local_target()
-        if target not in entry.targets:
+        if not engine.runs_target(entry.targets, target):
             raise BundleMismatch(
                 f"{self.path}: the {entry.engine} engine was built for {', '.join(entry.targets)}; "
                 f"this device is {target}; {rebuild} --target {target}"

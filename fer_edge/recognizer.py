@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import Bundle
-from fer_edge.engines.base import IMAGE_SIZE, Images, Prediction, Runner, RunOptions
+from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import BundleError
 from fer_edge.images import Box, crop_and_resize
 
@@ -50,23 +50,27 @@ class Recognizer:
     def __init__(self, runner: Runner, labels: Sequence[str]) -> None:
         self.runner = runner
         self.labels = tuple(labels)
-        self._input = np.zeros((runner.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        self._input = runner.input_buffer()
 
     @classmethod
-    def open(cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None) -> Recognizer:
+    def open(
+        cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None, device: int = 0
+    ) -> Recognizer:
         """Load a bundle and run it once, so that the first frame is as fast as the next.
 
         Args:
             path: The bundle; the shipped one if not given.
             engine: One of the bundle's engines; its first if not given.
             threads: CPU threads of one inference.
+            device: Which GPU, counted from 0; for engines that have one.
 
         Raises:
             BundleError: The bundle cannot be read or does not fit this machine.
             EngineError: The engine is not installed, has no device here or failed.
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
-        recognizer = cls(bundle.runner(engine, RunOptions(threads=threads)), bundle.manifest.labels)
+        runner = bundle.runner(engine, RunOptions(threads=threads, device=device))
+        recognizer = cls(runner, bundle.manifest.labels)
         recognizer.runner.infer(recognizer._input[:1])
         return recognizer
 
@@ -106,6 +110,7 @@ class Recognizer:
 
     def close(self) -> None:
         """Release the engine."""
+        self._input = self._input[:0].copy()  # the engine's memory, which goes with it
         self.runner.close()
 
     def __enter__(self) -> Recognizer:

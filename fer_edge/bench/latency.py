@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,12 +18,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fer_edge.bench.gpu import GpuSampler, GpuState
 from fer_edge.engines.base import Runner
 from fer_edge.images import crop_and_resize
 from fer_edge.recognizer import Recognizer
 
 PERCENTILES = (50, 90, 95, 99)
 WARM_UP = 20
+DEVICE_REPEATS = 200
+PACKAGES = (
+    *("fer-edge", "numpy", "openvino", "onnxruntime", "torch"),
+    *("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings"),
+)
 STAGES = ("preprocess", "inference", "postprocess")
 
 
@@ -48,6 +55,18 @@ class BatchResult:
 
 
 @dataclass(frozen=True)
+class DeviceResult:
+    """One batch size on the device's own clock, in milliseconds."""
+
+    batch: int
+    graph: bool  # launched as a CUDA graph, or layer by layer
+    copy_in: Latency
+    compute: Latency
+    copy_out: Latency
+    total: Latency
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """All that was measured, and where."""
 
@@ -58,6 +77,9 @@ class BenchReport:
     sweep: list[BatchResult]
     peak_memory_mb: float | None
     environment: dict[str, str]
+    device: list[DeviceResult]  # empty where the engine has no device of its own
+    gpu: GpuState | None  # sampled while the device was timed
+    gpu_reason: str  # why there is none, where there should be
 
 
 def summarise(nanoseconds: npt.NDArray[np.int64]) -> Latency:
@@ -75,6 +97,7 @@ def bench_recognizer(
     queries: int = 1000,
     seconds: float = 10.0,
     sweep: tuple[int, ...] = (1, 2, 4, 8, 16, 32),
+    device: int = 0,
 ) -> BenchReport:
     """Time one face after the other, then batches.
 
@@ -84,6 +107,7 @@ def bench_recognizer(
         queries: Stop after so many,
         seconds: or after so long, whichever comes first.
         sweep: Batch sizes to time afterwards.
+        device: Which GPU's clocks to sample, where the engine runs on one.
     """
     started = time.perf_counter_ns()
     with open_recognizer() as recognizer:
@@ -94,9 +118,19 @@ def bench_recognizer(
             for batch in sweep
             if batch <= recognizer.runner.max_batch
         ]
-    stages = {name: summarise(samples[:, index]) for index, name in enumerate(STAGES)}
+        with GpuSampler(device) if recognizer.runner.has_device else nullcontext() as sampler:
+            on_device = _time_device(recognizer.runner, frame, sweep)
     return BenchReport(
-        len(samples), load_ms, summarise(samples.sum(axis=1)), stages, results, peak_memory_mb(), environment()
+        queries=len(samples),
+        load_ms=load_ms,
+        total=summarise(samples.sum(axis=1)),
+        stages={name: summarise(samples[:, index]) for index, name in enumerate(STAGES)},
+        sweep=results,
+        peak_memory_mb=peak_memory_mb(),
+        environment=environment(),
+        device=on_device,
+        gpu=sampler.state if sampler is not None else None,
+        gpu_reason=sampler.reason if sampler is not None else "",
     )
 
 
@@ -140,6 +174,23 @@ def _time_batch(runner: Runner, frame: npt.NDArray[np.uint8], batch: int, second
     return BatchResult(batch, latency, 1000 * batch / latency.p50)
 
 
+def _time_device(runner: Runner, frame: npt.NDArray[np.uint8], sweep: tuple[int, ...]) -> list[DeviceResult]:
+    """Copying and computing apart, as a graph and without, where the engine can tell."""
+    results: list[DeviceResult] = []
+    if not runner.has_device:
+        return results
+    runner.input_buffer()[:] = crop_and_resize(frame)
+    for batch in (size for size in sweep if size <= runner.max_batch):
+        for graph in (True, False):
+            runner.time_on_device(batch, WARM_UP, graph=graph)
+            timing = runner.time_on_device(batch, DEVICE_REPEATS, graph=graph)
+            if timing is not None:
+                total = timing.copy_in + timing.compute + timing.copy_out
+                parts = [summarise((part * 1e6).astype(np.int64)) for part in (*timing, total)]
+                results.append(DeviceResult(batch, graph, *parts))
+    return results
+
+
 def synthetic_frame(size: int = 112, seed: int = 0) -> npt.NDArray[np.uint8]:
     """A smooth random picture: latency does not depend on content, but denormals and zeros would flatter it."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -159,7 +210,17 @@ def peak_memory_mb() -> float | None:
 def environment() -> dict[str, str]:
     """What a figure cannot be read without."""
     packages = {}
-    for name in ("fer-edge", "numpy", "openvino", "onnxruntime", "torch", "tensorrt-rtx"):
+    for name in (
+        "fer-edge",
+        "numpy",
+        "openvino",
+        "onnxruntime",
+        "torch",
+        "tensorrt",
+        "tensorrt-rtx",
+        "pycuda",
+        "cuda-bindings",
+    ):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

@@ -19,6 +19,10 @@ def build_engine(
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Largest batch the engines take.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENGINE.NAME=VALUE", help="An engine's own build option; may be repeated."),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file that says the same; flags win.")] = None,
     json: Json = False,
 ) -> None:
@@ -26,7 +30,7 @@ def build_engine(
 
     Example: fer-edge build-engine edge.safetensors --engine openvino --precision fp32 -o edge.fer
     """
-    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.cli.output import console, phases, print_json
     from fer_edge.errors import ConfigError, EngineUnavailable
 
     try:
@@ -35,12 +39,13 @@ def build_engine(
         raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     flags = {"engines": engine, "precision": precision, "targets": target, "max_batch": max_batch}
     settings = {**DEFAULTS, **_recipe(recipe), **{name: value for name, value in flags.items() if value}}
+    settings["options"] = _with_flags(settings.get("options", {}), option or [])
     named = settings.pop("checkpoint", None)
     source = checkpoint or (recipe.parent / named if recipe is not None and named is not None else None)
     if source is None:
         raise ConfigError("no checkpoint: name one as the argument or in the recipe")
-    with err_console().status(f"building {', '.join(settings['engines'])} from {source}"):
-        manifest = build_bundle(source, out, **settings)
+    with phases(f"building {', '.join(settings['engines'])} from {source}") as progress:
+        manifest = build_bundle(source, out, **settings, progress=progress)
     if json:
         print_json({"bundle": out, "manifest": manifest})
         return
@@ -59,10 +64,33 @@ def _recipe(path: Path | None) -> dict[str, Any]:
         found = read_toml(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    types = {"checkpoint": str, "engines": list, "precision": str, "targets": list, "max_batch": int}
+    types = {"checkpoint": str, "engines": list, "precision": str, "targets": list, "max_batch": int, "options": dict}
     for name, value in found.items():
         if name not in types:
             raise ConfigError(f"recipe {path}: {name} is not known; expected some of: {', '.join(types)}")
         if not isinstance(value, types[name]):
             raise ConfigError(f"recipe {path}: {name} is {value!r}; expected a {types[name].__name__}")
+    for engine, values in found.get("options", {}).items():
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"recipe {path}: options has {engine}; expected a table for an engine, [options.{engine}]"
+            )
     return found
+
+
+def _with_flags(options: dict[str, dict[str, Any]], flags: list[str]) -> dict[str, dict[str, Any]]:
+    """A recipe's options with those of the command line, which win."""
+    from fer_edge._toml import TOMLDecodeError, read_toml
+
+    merged = {engine: dict(values) for engine, values in options.items()}
+    for flag in flags:
+        name, equals, text = flag.partition("=")
+        engine, dot, setting = name.partition(".")
+        if not (equals and dot and setting):
+            raise typer.BadParameter(f"--option {flag}: expected ENGINE.NAME=VALUE")
+        try:
+            value = read_toml(f"value = {text}")["value"]
+        except TOMLDecodeError:
+            value = text  # words need no quotes on the command line
+        merged.setdefault(engine, {})[setting] = value
+    return merged

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "bench": "Measure a bundle's latency on this machine.",
     "predict": "Recognise expressions in images.",
     "evaluate": "Measure accuracy on labelled images.",
+    "export-triton": "Write a bundle's model into a model repository of Triton Inference Server.",
     "inspect": "Show what a bundle or checkpoint says about itself.",
     "doctor": "Show what this machine can build and run, and why not.",
     "import-checkpoint": "Turn weights made elsewhere into a fer-edge checkpoint.",

@@ -15,7 +15,8 @@ from fer_edge.errors import ConfigError, EngineUnavailable
 ENGINE_MODULES: dict[str, str] = {
     "openvino": "fer_edge.engines.openvino",
     "onnxruntime": "fer_edge.engines.onnxruntime",
-    "tensorrt-rtx": "fer_edge.engines.tensorrt_rtx",
+    "tensorrt": "fer_edge.engines.tensorrt.engine",
+    "tensorrt-rtx": "fer_edge.engines.tensorrt.rtx",
 }
 
 
@@ -49,11 +50,16 @@ def engine_status(name: str) -> EngineStatus:
         version = engine.version()
     except EngineUnavailable as error:
         return EngineStatus(name, None, can_build=False, can_run=False, reason=str(error))
-    try:
-        engine.check_runnable()
-    except EngineUnavailable as error:
-        return EngineStatus(name, version, can_build=True, can_run=False, reason=str(error))
-    return EngineStatus(name, version, can_build=True, can_run=True, reason="")
+    reasons = []
+    for check in (engine.check_buildable, engine.check_runnable):
+        try:
+            check()
+        except EngineUnavailable as error:
+            reasons.append(str(error))
+        else:
+            reasons.append("")
+    builds, runs = reasons
+    return EngineStatus(name, version, can_build=not builds, can_run=not runs, reason=builds or runs)
 
 
 def platform_tag() -> str:

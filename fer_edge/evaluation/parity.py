@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ def relative_error(found: Floats, expected: Floats) -> float:
     """Largest absolute difference over the largest absolute expected value."""
     scale = float(np.abs(expected).max())
     difference = float(np.abs(found - expected).max())
+    if not math.isfinite(difference):  # NaN compares false with everything, and would pass
+        return math.inf
     return difference / scale if scale else difference
 
 

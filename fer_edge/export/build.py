@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -26,6 +27,8 @@ def build_bundle(
     precision: Precision = "fp32",
     targets: Sequence[str] = (),
     max_batch: int = 32,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Manifest:
     """Build engines from a checkpoint and write them as a bundle.
 
@@ -36,23 +39,29 @@ def build_bundle(
         precision: Of the typed ONNX.
         targets: GPU targets; engines for CPUs take none.
         max_batch: Largest batch an engine must take.
+        options: Engine -> its own build options.
+        progress: Told what a long build does: phase, steps done, steps in all.
 
     Raises:
         FerEdgeError: A part cannot be built; nothing is written then.
     """
     if not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
+    options = options or {}
+    _check_options(options, engines)
     checkpoint = load_checkpoint(checkpoint_path)
     model = onnx_from_checkpoint(checkpoint, precision)
     members, entries = {MODEL: model}, []
     for name in engines:
         engine = get_engine(name)
         gpu = tuple(targets) if name.startswith("tensorrt") else ()
-        built = engine.build(model, BuildRequest(precision, gpu, max_batch))
+        built = engine.build(model, BuildRequest(precision, gpu, max_batch, options.get(name, {}), progress))
         file = None
         if built.file is not None:
             file = f"engines/{name}-{'-'.join(built.targets)}.engine"
             members[file] = built.file
+        if built.layers is not None:
+            members[f"engines/{name}-{'-'.join(built.targets)}.layers.json"] = built.layers.encode()
         entries.append(EngineEntry(name, built.targets, built.engine_version, file, built.platform))
     info = checkpoint.info
     manifest = Manifest(
@@ -75,3 +84,11 @@ def build_bundle(
     )
     write_bundle(out, manifest, members)
     return manifest
+
+
+def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
+    """Options are for engines that are built, and known to them."""
+    for name, settings in options.items():
+        if name not in engines:
+            raise ConfigError(f"options for {name}, which is not built; engines are {', '.join(engines)}")
+        get_engine(name).check_options(settings)
