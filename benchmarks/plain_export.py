@@ -26,7 +26,7 @@ import openvino
 import torch
 from torch import nn
 
-from fer_edge.bench.latency import environment
+from fer_edge.bench.environment import environment
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.export.onnx_graph import onnx_from_checkpoint

@@ -43,6 +43,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, before long work is done for what it will hold.
+
+    Raises:
+        FerEdgeError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerEdgeError(f"cannot make the folder {folder}: {error.strerror}; name another one") from error
+
+
 def sha256(data: bytes | memoryview) -> str:
     """Hex SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()

@@ -143,12 +143,16 @@ class Bundle:
         """
         entry = self.entry(engine)
         self._check_fits(entry)
-        artifact = Artifact(
-            model=self.read(MODEL),
-            file=None if entry.file is None else self.read(entry.file),
-            max_batch=self.manifest.max_batch,
-        )
-        return get_engine(entry.engine).load(artifact, options or RunOptions())
+        return get_engine(entry.engine).load(self.artifact(entry), options or RunOptions())
+
+    def artifact(self, entry: EngineEntry) -> Artifact:
+        """What an engine of the bundle is loaded from.
+
+        Raises:
+            BundleDamaged: The file changed since it was opened.
+        """
+        file = None if entry.file is None else self.read(entry.file)
+        return Artifact(self.read(MODEL), file, self.manifest.max_batch)
 
     def _check_fits(self, entry: EngineEntry) -> None:
         """An engine file is good for one platform, engine version and set of compute capabilities."""

@@ -7,83 +7,122 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, Device, EngineName, Json, Threads
+from fer_edge.cli.options import BundlePath, CsvFile, Device, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
 
 if TYPE_CHECKING:
-    from fer_edge.bench.latency import BenchReport
+    from fer_edge.bench.run import BenchReport
+    from fer_edge.bench.scenarios.single_stream import Stamps
+    from fer_edge.bench.workload import Workload
+
+
+def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
+    """The scenarios to run, in their own order.
+
+    Raises:
+        BadParameter: One is not known.
+    """
+    from fer_edge.bench.run import QUICK, SCENARIOS
+
+    unknown = [name for name in names or () if name not in (*SCENARIOS, "all")]
+    if unknown:
+        raise typer.BadParameter(f"no scenario {unknown[0]!r}; expected some of: {', '.join(SCENARIOS)}, all")
+    wanted = set(SCENARIOS if names and "all" in names else names or QUICK)
+    return tuple(name for name in SCENARIOS if name in wanted)
+
+
+def chosen_workload(image: Path | None, box: str | None) -> Workload:
+    """The user's frame, or a synthetic one.
+
+    Raises:
+        BadParameter: A box without an image, or no box.
+        ImageError: The image cannot be read.
+    """
+    from fer_edge.bench.workload import Workload, synthetic_workload
+    from fer_edge.images import read_image
+
+    if image is None:
+        if box is not None:
+            raise typer.BadParameter("--box goes with --image")
+        return synthetic_workload()
+    return Workload(read_image(image), parse_box(box))
 
 
 def bench(
     bundle: BundlePath,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, sustained or all; "
+            "may be repeated. Default: the first three."
+        ),
+    ] = None,
     engine: EngineName = None,
     threads: Threads = None,
-    queries: Annotated[int, typer.Option(min=10, help="Stop after so many queries,")] = 1000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="or after so many seconds.")] = 10.0,
-    image: Annotated[Path | None, typer.Option(help="Face crop to use; default: a synthetic one.")] = None,
+    queries: Annotated[int, typer.Option(min=10, help="Run a single stream for so many queries at least,")] = 1024,
+    seconds: Annotated[float, typer.Option(min=0.1, help="and each measurement for so many seconds at least.")] = 5.0,
+    minutes: Annotated[float, typer.Option(min=0.05, help="Length of the sustained run.")] = 2.0,
+    rate: Annotated[
+        list[float] | None, typer.Option(min=1, help="Frames a second of the open loop; may be repeated.")
+    ] = None,
+    image: FaceImage = None,
+    box: FaceBox = None,
     device: Device = 0,
+    csv: CsvFile = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a bundle's latency on this machine.
+    """Measure a bundle on this machine.
 
-    Example: fer-edge bench edge.fer --threads 2
+    Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all.
+
+    Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
-    from fer_edge.bench.latency import bench_recognizer, synthetic_frame
-    from fer_edge.cli.output import console, err_console, print_json, print_table
-    from fer_edge.images import read_image
-    from fer_edge.recognizer import Recognizer
+    from fer_edge.bench.records import csv_from_records, description, records_from_report
+    from fer_edge.bench.run import Plan, Subject, run_bench
+    from fer_edge.cli.bench_display import print_report, print_warnings, scenario_progress
+    from fer_edge.cli.output import console, print_json, write_text
 
-    frame = synthetic_frame() if image is None else read_image(image)
-    with err_console().status("measuring"):
-        report = bench_recognizer(
-            lambda: Recognizer.open(bundle, engine, threads, device),
-            frame,
-            queries=queries,
-            seconds=seconds,
-            device=device,
-        )
-    if json:
-        print_json({"bundle": bundle, "threads": threads, **vars(report)})
-        return
-    columns = ("p50", "p90", "p95", "p99", "max", "mean")
-    rows = [
-        (name, *(f"{getattr(latency, column):.3f}" for column in columns))
-        for name, latency in [*report.stages.items(), ("total", report.total)]
-    ]
-    print_table(f"milliseconds, one face, {report.queries} queries", ("stage", *columns), rows)
-    sweep = [(r.batch, f"{r.latency.p50:.2f}", f"{r.images_per_second:.0f}") for r in report.sweep]
-    print_table("batches", ("batch", "p50 ms", "images/s"), sweep)
-    _print_device(report)
-    memory = "unknown" if report.peak_memory_mb is None else f"{report.peak_memory_mb:.0f} MB"
-    console().print(f"load {report.load_ms:.0f} ms, peak memory {memory}")
-    environment = {"threads": threads or "as the engine chooses", **report.environment}
-    console().print(", ".join(f"{name} {value}" for name, value in environment.items()), soft_wrap=True)
-
-
-def _print_device(report: BenchReport) -> None:
-    """Times on the GPU's own clock, and the state it was in."""
-    from fer_edge.cli.output import console, print_table
-
-    if not report.device:
-        return
-    columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p95", "p99")
-    rows = [
-        (
-            result.batch,
-            "yes" if result.graph else "no",
-            *(f"{part.p50:.3f}" for part in (result.copy_in, result.compute, result.copy_out)),
-            *(f"{getattr(result.total, name):.3f}" for name in ("p50", "p90", "p95", "p99")),
-        )
-        for result in report.device
-    ]
-    print_table("milliseconds on the GPU, by its own clock", columns, rows)
-    if report.gpu is None:
-        console().print(f"clocks and power unknown: {report.gpu_reason}", soft_wrap=True)
-        return
-    gpu = report.gpu
-    power = "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
-    held = ", ".join(gpu.held_down_by) or "nothing"
-    console().print(
-        f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
-        f"{gpu.temperature_c.most:.0f} degrees{power}; clocks held down by {held}",
-        soft_wrap=True,
+    plan = Plan(
+        scenarios=chosen_scenarios(scenario),
+        queries=queries,
+        seconds=seconds,
+        minutes=minutes,
+        rates=tuple(rate or Plan.rates),
+        workload=chosen_workload(image, box),
     )
+    if report is not None:
+        _prepare_report(report)
+    with scenario_progress() as progress:
+        found, timelines = run_bench(Subject(bundle, engine, threads, device), plan, progress)
+    page = None if report is None else _write_report(report, found, timelines)
+    if csv is not None:
+        write_text(csv, csv_from_records(records_from_report(found), description(found)))
+    if json:
+        print_warnings(found.noise)
+        print_json({"file": bundle, "report": page, **vars(found)})
+        return
+    print_report(found)
+    if page is not None:
+        console().print(f"report: {page}", soft_wrap=True)
+
+
+def _prepare_report(folder: Path) -> None:
+    """Fail before the long work."""
+    from fer_edge._files import make_folder
+    from fer_edge.errors import EngineUnavailable
+
+    try:
+        import fer_edge.bench.report  # noqa: F401  whether it can be
+    except ImportError as error:
+        raise EngineUnavailable(
+            f'reports need matplotlib and Jinja ({error}); run: pip install "fer-edge[report]"'
+        ) from error
+    make_folder(folder)
+
+
+def _write_report(folder: Path, found: BenchReport, timelines: dict[str, Stamps]) -> Path:
+    from fer_edge.bench.report import write_report
+
+    return write_report(folder, found, timelines)

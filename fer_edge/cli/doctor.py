@@ -13,7 +13,7 @@ def doctor(json: Json = False) -> None:
     from dataclasses import asdict
     from importlib.util import find_spec
 
-    from fer_edge.bench.latency import environment
+    from fer_edge.bench.environment import environment
     from fer_edge.cli.output import console, print_json, print_table
     from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
     from fer_edge.engines.tensorrt.machine import diagnose, read_machine

@@ -63,11 +63,12 @@ def _prepare_report(
     folder: Path, opened: OpenedModel, checkpoint: Path | None, threads: int | None
 ) -> PyTorchRunner | None:
     """Fail before the long work; what features come from, if there is something."""
+    from fer_edge._files import make_folder
     from fer_edge.errors import EngineUnavailable
     from fer_edge.evaluation.runners import open_reference
 
     try:
-        from fer_edge.evaluation.report import make_folder
+        import fer_edge.evaluation.report  # noqa: F401  whether it can be
     except ImportError as error:
         raise EngineUnavailable(
             f'reports need matplotlib, scikit-learn and Jinja ({error}); run: pip install "fer-edge[report]"'

@@ -17,7 +17,8 @@ from fer_edge.errors import FerEdgeError
 COMMANDS: dict[str, str] = {
     "build-engine": "Build a bundle of engines from a checkpoint.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
-    "bench": "Measure a bundle's latency on this machine.",
+    "bench": "Measure a bundle on this machine.",
+    "bench-compare": "Compare bundles or engines with each other, taking turns.",
     "predict": "Recognise expressions in images.",
     "evaluate": "Measure accuracy on labelled images.",
     "export-triton": "Write a bundle's model into a model repository of Triton Inference Server.",

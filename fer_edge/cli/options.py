@@ -15,7 +15,27 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
 ]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", help="Write every figure with the whole environment to this file.")
+]
+FaceImage = Annotated[Path | None, typer.Option("--image", help="Frame to use; default: a synthetic one.")]
+FaceBox = Annotated[str | None, typer.Option("--box", help="The face: X,Y,WIDTH,HEIGHT; default: the whole image.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fer file.")]
+
+
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """X,Y,WIDTH,HEIGHT as numbers.
+
+    Raises:
+        BadParameter: It is something else.
+    """
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no box; expected X,Y,WIDTH,HEIGHT in pixels") from None
+    return x, y, width, height
 
 
 def _known_split(split: str) -> str:

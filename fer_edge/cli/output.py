@@ -39,6 +39,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     console().print(table)
 
 
+def write_text(path: Path, text: str) -> None:
+    """A file for machines, whole or not at all."""
+    from fer_edge._files import write_atomically
+
+    write_atomically(path, text.encode())
+
+
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr, where that is a terminal; call the result with the number of items just done."""

@@ -7,28 +7,13 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import EngineName, Json, Threads
-
-
-def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    """X,Y,WIDTH,HEIGHT as numbers.
-
-    Raises:
-        BadParameter: It is something else.
-    """
-    if text is None:
-        return None
-    try:
-        x, y, width, height = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no box; expected X,Y,WIDTH,HEIGHT in pixels") from None
-    return x, y, width, height
+from fer_edge.cli.options import EngineName, FaceBox, Json, Threads, parse_box
 
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     model: Annotated[Path | None, typer.Option("--model", help="A bundle; default: the shipped one.")] = None,
-    box: Annotated[str | None, typer.Option(help="The face: X,Y,WIDTH,HEIGHT; default: the whole image.")] = None,
+    box: FaceBox = None,
     engine: EngineName = None,
     threads: Threads = None,
     json: Json = False,

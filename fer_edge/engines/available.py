@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from fer_edge.engines.base import Engine
-from fer_edge.errors import ConfigError, EngineUnavailable
+from fer_edge.engines.profiling import Profiler
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailable
 
 # Modules are imported when asked for, so that no engine needs to be installed for another to work.
 # The PyTorch reference lives with the model: this side of the package never imports torch.
@@ -18,6 +19,7 @@ ENGINE_MODULES: dict[str, str] = {
     "tensorrt": "fer_edge.engines.tensorrt.engine",
     "tensorrt-rtx": "fer_edge.engines.tensorrt.rtx",
 }
+PROFILER_MODULES: dict[str, str] = {"openvino": "fer_edge.engines.openvino_profiling"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,20 @@ def get_engine(name: str) -> Engine:
         raise ConfigError(f"no engine {name!r}; expected one of: {', '.join(ENGINE_MODULES)}")
     engine: Engine = import_module(ENGINE_MODULES[name]).ENGINE
     return engine
+
+
+def get_profiler(name: str) -> Profiler:
+    """The profiler of an engine.
+
+    Raises:
+        ConfigError: There is no engine of that name.
+        EngineError: It tells nothing of its layers.
+    """
+    get_engine(name)
+    if name not in PROFILER_MODULES:
+        raise EngineError(f"{name} does not tell what its layers take; {', '.join(PROFILER_MODULES)} does")
+    profiler: Profiler = import_module(PROFILER_MODULES[name]).PROFILER
+    return profiler
 
 
 def engine_status(name: str) -> EngineStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,25 +81,50 @@ class OpenVINOEngine(Engine):
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return OpenVINORunner(lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch)
 
-    def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
-        openvino = _openvino()
-        settings: dict[str, Any] = {
+    def network_for_one(self, model: bytes) -> Any:
+        """The `openvino.Model` that a single image runs on.
+
+        Raises:
+            EngineError: OpenVINO refused the typed ONNX.
+        """
+        network = self._read(model)
+        network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
+        rewrite_convolutions(network)
+        return network
+
+    def compile_network(self, network: Any, options: RunOptions, settings: Mapping[str, Any] | None = None) -> Any:
+        """Compile an `openvino.Model`.
+
+        Args:
+            network: The model.
+            options: How to run.
+            settings: More properties of the plugin.
+
+        Raises:
+            EngineError: OpenVINO refused it.
+        """
+        chosen: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             # On CPUs with bf16 or f16 units the default lowers precision behind the caller's back.
             "INFERENCE_PRECISION_HINT": "f32",
+            **(settings or {}),
         }
         if options.threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = options.threads
+            chosen["INFERENCE_NUM_THREADS"] = options.threads
         try:
-            core = openvino.Core()
-            network = core.read_model(model)
-            if single:
-                network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
-                rewrite_convolutions(network)
-            return core.compile_model(network, "CPU", settings)
+            return _openvino().Core().compile_model(network, "CPU", chosen)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the model: {error}") from error
+
+    def _read(self, model: bytes) -> Any:
+        try:
+            return _openvino().Core().read_model(model)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO refused the model: {error}") from error
+
+    def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
+        return self.compile_network(self.network_for_one(model) if single else self._read(model), options)
 
 
 def _openvino() -> Any:

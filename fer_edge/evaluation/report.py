@@ -12,7 +12,6 @@ import numpy as np
 
 import fer_edge
 from fer_edge._files import write_atomically
-from fer_edge.errors import FerEdgeError
 from fer_edge.evaluation import plots
 from fer_edge.evaluation.accuracy import AccuracyReport, Head, Outputs, score
 from fer_edge.evaluation.dataset import Labels
@@ -52,18 +51,6 @@ class ClassRow:
     images: int
     recall: float | None
     taken_for: str  # the most frequent mistake
-
-
-def make_folder(folder: Path) -> None:
-    """Make the report's folder, before long work is done for it.
-
-    Raises:
-        FerEdgeError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FerEdgeError(f"cannot make the folder {folder}: {error.strerror}; name another one") from error
 
 
 def write_report(folder: Path, model: OpenedModel, outputs: Outputs, features: FeatureMap | str, root: Path) -> Path:

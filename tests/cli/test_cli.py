@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from fer_edge.cli.main import COMMANDS
-from fer_edge.cli.predict import parse_box
+from fer_edge.cli.options import parse_box
 from fer_edge.labels import FERPLUS
 from fer_edge.model.text import TextFeatures, save_text_features
 from tests.tiny import tiny_bundle
@@ -89,9 +89,9 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     assert compared.returncode == 0, compared.stderr
     stages = {stage["name"]: stage["passed"] for stage in json.loads(compared.stdout)["stages"]}
     assert list(stages) == ["names", "types", "shapes", "values", "top-1 agreement", "accuracy"]
-    timed = json.loads(fer_edge("bench", bundle, "--queries", 20, "--seconds", 1, "--json").stdout)
-    assert timed["queries"] == 20
-    assert [entry["batch"] for entry in timed["sweep"]] == [1, 2, 4, 8]
+    timed = json.loads(fer_edge("bench", bundle, "--queries", 20, "--seconds", 0.2, "--json").stdout)
+    assert timed["single_stream"]["latency"]["count"] >= 20
+    assert [entry["batch"] for entry in timed["batches"]] == [1, 2, 4, 8]
     for model in (bundle, checkpoint):
         scored = json.loads(fer_edge("evaluate", model, faces, "--json").stdout)
         assert scored["images"] == 8

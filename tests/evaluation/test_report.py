@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from fer_edge._files import make_folder
 from fer_edge.errors import ConfigError, DataError, FerEdgeError
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.features import FEWEST, FeatureMap, feature_map, lay_out, sample
-from fer_edge.evaluation.report import PICTURES, make_folder, report_files, write_report
+from fer_edge.evaluation.report import PICTURES, report_files, write_report
 from fer_edge.evaluation.runners import OpenedModel, open_model, open_reference
 from fer_edge.model.runner import PyTorchRunner
 from tests.browser import show

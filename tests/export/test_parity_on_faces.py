@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_edge.bench.latency import synthetic_frame
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Precision, RunOptions
 from fer_edge.evaluation.dataset import ImageSet, image_set
@@ -24,6 +23,7 @@ from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
 from fer_edge.model.stem import IRBlock
 from fer_edge.model.text import TextFeatures
+from tests.faces import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
 WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
@@ -46,7 +46,7 @@ def calm(checkpoint: Checkpoint) -> Checkpoint:
 def smooth_images(folder: Path, count: int) -> ImageSet:
     paths = tuple(folder / f"{seed}.png" for seed in range(count))
     for seed, path in enumerate(paths):
-        Image.fromarray(synthetic_frame(seed=seed)).save(path)
+        Image.fromarray(smooth_frame(seed)).save(path)
     return ImageSet(paths, None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.bench.latency import environment
+from fer_edge.bench.environment import environment
 from fer_edge.engines.available import engine_status, platform_tag
 from fer_edge.engines.tensorrt.machine import diagnose, read_machine
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from fer_edge.bench.gpu import GpuSampler
-from fer_edge.bench.latency import synthetic_frame
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.tensorrt.cuda import CudaDevice
@@ -22,10 +21,11 @@ from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
 from fer_edge.evaluation.parity import TOLERANCES, relative_error
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.model.checkpoint import load_checkpoint
+from tests.faces import smooth_frame
 
 WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
 MOST = GRAPH_BATCHES + 4
-FRAMES = np.stack([synthetic_frame(seed=seed) for seed in range(MOST)])
+FRAMES = np.stack([smooth_frame(seed) for seed in range(MOST)])
 Record = Callable[[str, Any], None]
 
 

@@ -1,55 +1,36 @@
-"""What the figures are made of; never how large they are."""
+"""Timing on a device's own clock, on a double of the driver; and what NVML tells of a GPU."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
-
-import numpy as np
 
 from fer_edge.bench.gpu import GpuSampler
-from fer_edge.bench.latency import bench_recognizer, summarise, synthetic_frame
-from fer_edge.recognizer import Recognizer
+from fer_edge.bench.scenarios.on_device import run_on_device
+from fer_edge.bench.workload import synthetic_workload
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, RunOptions
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import load
-from tests.tiny import LABELS, tiny_bundle
-
-
-def test_percentiles_are_numpys_in_milliseconds() -> None:
-    samples = np.arange(1, 101, dtype=np.int64) * 1_000_000
-    found = summarise(samples)
-    assert (found.mean, found.p50, found.max) == (50.5, 50.5, 100)
-    assert found.p99 == np.percentile(np.arange(1, 101), 99)
-
-
-def test_report_is_complete(tmp_path: Path) -> None:
-    path = tiny_bundle(tmp_path / "a.fer")
-    frame = synthetic_frame()
-    assert frame.shape == (112, 112, 3) and frame.std() > 20
-    report = bench_recognizer(lambda: Recognizer.open(path), frame, queries=12, seconds=0.5)
-    assert report.queries == 12
-    assert set(report.stages) == {"preprocess", "inference", "postprocess"}
-    assert [entry.batch for entry in report.sweep] == [1, 2, 4, 8]
-    assert {"cpu", "date", "openvino", "python"} <= set(report.environment)
-
-
-def test_time_ends_a_run_before_its_queries(tmp_path: Path) -> None:
-    path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
-    report = bench_recognizer(lambda: Recognizer.open(path), synthetic_frame(), queries=10**6, seconds=0.05)
-    assert 1 <= report.queries < 10**6
+from tests.tiny import tiny_onnx
 
 
 def test_an_engine_with_a_device_is_timed_on_it() -> None:
-    def open_recognizer() -> Recognizer:
-        return Recognizer(load(Gpu(), 4), LABELS)
-
-    report = bench_recognizer(open_recognizer, synthetic_frame(), queries=10, seconds=0.5)
-    assert [(result.batch, result.graph) for result in report.device] == [
+    shares: list[float] = []
+    with load(Gpu(), 4) as runner:
+        found = run_on_device(runner, synthetic_workload(), progress=shares.append)
+    assert found is not None
+    assert [(one.batch, one.graph) for one in found.batches] == [
         (batch, graph) for batch in (1, 2, 4) for graph in (True, False)
     ]
-    first = report.device[0]
-    assert first.total.p50 == first.copy_in.p50 + first.compute.p50 + first.copy_out.p50
-    assert report.gpu is not None or report.gpu_reason
+    first = found.batches[0]
+    assert first.total.mean == first.copy_in.mean + first.compute.mean + first.copy_out.mean
+    assert found.gpu is not None or found.gpu_reason
+    assert shares == sorted(shares) and shares[-1] < 1
+
+
+def test_an_engine_without_a_device_has_nothing_to_tell() -> None:
+    with get_engine("openvino").load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
+        assert run_on_device(runner, synthetic_workload()) is None
 
 
 class Nvml:

@@ -1,0 +1,115 @@
+"""What a figure cannot be read without: hardware, system, versions."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
+    *("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings"),
+)
+# Extensions that decide which kernels an engine takes.
+EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+CPUS = Path("/sys/devices/system/cpu")
+CGROUP = Path("/sys/fs/cgroup/cpu.max")
+
+
+def environment() -> dict[str, str]:
+    """All that is known of this machine and this installation, by name; what the system does not tell is left out."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_name(),
+        "cores": str(os.cpu_count()),
+        "cores allowed": str(cores()),
+        "CPU quota": _quota(),
+        "extensions": " ".join(name for name in EXTENSIONS if name in _cpu_fields().get("flags", "").split()),
+        "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
+        "memory": _memory(),
+        "virtual machine": "yes" if "hypervisor" in _cpu_fields().get("flags", "").split() else None,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        **packages,
+        **{name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    return _cpu_fields().get("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def memory_mb() -> float | None:
+    """Resident size of this process; None where the system does not tell."""
+    return _status_mb("VmRSS")
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident size of this process so far; None where the system does not tell."""
+    high = _status_mb("VmHWM")
+    if high is not None:
+        return high
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
+
+
+def _status_mb(name: str) -> float | None:
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    return None
+
+
+def _cpu_fields() -> dict[str, str]:
+    """What the system says about the first processor."""
+    fields: dict[str, str] = {}
+    for line in _lines(Path("/proc/cpuinfo")):
+        name, _, value = line.partition(":")
+        if name.strip() in fields:
+            break
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def _memory() -> str | None:
+    total = next((line.split()[1] for line in _lines(Path("/proc/meminfo")) if line.startswith("MemTotal:")), None)
+    return None if total is None else f"{int(total) / (1 << 20):.1f} GiB"
+
+
+def _quota() -> str | None:
+    """Microseconds of processor time that this process's group may use, in each period; None if it may use all."""
+    quota = _first_line(CGROUP)
+    return None if quota is None or quota.startswith("max") else quota
+
+
+def _first_line(path: Path) -> str | None:
+    return next(iter(_lines(path)), None)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,50 @@
+"""A process that does nothing but recognise one face: `python -m fer_edge.bench.first_result FILE`.
+
+FILE is JSON: bundle, engine, threads, frame (a .npy file), box. Prints JSON: when each step ended, on the clock that
+all processes share, and how large the process was by then.
+"""
+
+import time
+
+STARTED = time.monotonic_ns()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+QUERIES = 50  # afterwards, so that memory is that of a process at work
+
+
+def main() -> None:
+    """Print the steps."""
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    steps = {"python": STARTED}
+
+    import numpy as np
+
+    steps["numpy"] = time.monotonic_ns()
+
+    from fer_edge.recognizer import Recognizer
+
+    steps["fer_edge"] = time.monotonic_ns()
+
+    from fer_edge.bench.environment import memory_mb, peak_memory_mb
+
+    memory = {"imported": memory_mb()}
+    frame = np.load(asked["frame"])
+    box = None if asked["box"] is None else tuple(asked["box"])
+    began = time.monotonic_ns()
+    with Recognizer.open(asked["bundle"], asked["engine"], asked["threads"]) as recognizer:
+        steps["load"] = time.monotonic_ns()
+        memory["loaded"] = memory_mb()
+        recognizer.recognize(frame, box)
+        steps["first query"] = time.monotonic_ns()
+        for _ in range(QUERIES):
+            recognizer.recognize(frame, box)
+        memory["at work"] = memory_mb()
+        memory["peak"] = peak_memory_mb()
+    print(json.dumps({"steps": steps, "load_began": began, "memory_mb": memory}))
+
+
+if __name__ == "__main__":
+    main()

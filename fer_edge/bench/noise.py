@@ -1,0 +1,150 @@
+"""Was the machine busy with something else? A benchmark that does not ask reports its neighbours' work."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fer_edge.bench.environment import CPUS, cores
+
+# Above these a figure is marked. Judged by hand: at 5 % of other work the 99th percentile moves, the median hardly.
+OTHERS_SHARE = 0.05
+STOLEN_SHARE = 0.01
+PREEMPTIONS = 20.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What else the processors did while something was measured; None: the system does not tell."""
+
+    load_before: float | None  # processes that wanted to run, a mean over the minute before
+    others_share: float | None  # of the processors' time, spent on other processes
+    stolen_share: float | None  # of the processors' time, taken by the hypervisor
+    preemptions: float | None  # times a second that this process had to leave a processor
+    throttled: int | None  # times that a processor slowed down for its temperature
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the figures doubtful, in words; empty on a quiet machine."""
+        found = []
+        if self.others_share is not None and self.others_share > OTHERS_SHARE:
+            found.append(f"other processes took {100 * self.others_share:.0f} % of the processors' time")
+        if self.stolen_share is not None and self.stolen_share > STOLEN_SHARE:
+            found.append(f"the hypervisor took {100 * self.stolen_share:.1f} % of the processors' time")
+        if self.preemptions is not None and self.preemptions > PREEMPTIONS:
+            found.append(f"this process was preempted {self.preemptions:.0f} times a second")
+        if self.throttled:
+            found.append(f"processors were throttled for their temperature {self.throttled} times")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Counters:
+    seconds: float
+    busy: float | None  # seconds of all processors
+    stolen: float | None
+    own: float  # seconds of this process and of those it has waited for
+    preemptions: int | None
+    throttled: int | None
+
+
+class Watch:
+    """Watches the machine while its block runs; `noise` is there afterwards.
+
+    >>> with Watch() as watch:
+    ...     measure()
+    >>> watch.noise.warnings
+    """
+
+    noise: Noise
+
+    def __enter__(self) -> Watch:
+        self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self._before = _read_counters()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.noise = _compare(self._load, self._before, _read_counters())
+
+
+def _compare(load: float | None, before: _Counters, after: _Counters) -> Noise:
+    seconds = max(after.seconds - before.seconds, 1e-9)
+    total = seconds * cores()
+    others = stolen = preemptions = throttled = None
+    if before.busy is not None and after.busy is not None:
+        # The system counts in hundredths of a second: of short runs the difference can be negative.
+        others = max(0.0, after.busy - before.busy - (after.own - before.own)) / total
+    if before.stolen is not None and after.stolen is not None:
+        stolen = (after.stolen - before.stolen) / total
+    if before.preemptions is not None and after.preemptions is not None:
+        preemptions = (after.preemptions - before.preemptions) / seconds
+    if before.throttled is not None and after.throttled is not None:
+        throttled = after.throttled - before.throttled
+    return Noise(load, others, stolen, preemptions, throttled)
+
+
+def _read_counters() -> _Counters:
+    busy, stolen = _processor_seconds()
+    times = os.times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return _Counters(time.monotonic(), busy, stolen, own, _preemptions(), throttle_count())
+
+
+def _processor_seconds() -> tuple[float | None, float | None]:
+    """Seconds that this process's processors were busy, and stolen."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return None, None
+    names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    rows = [[int(value) for value in line.split()[1:]] for line in lines if line.split()[0] in names]
+    if not rows:
+        return None, None
+    ticks = os.sysconf("SC_CLK_TCK")
+    # user, nice, system, idle, iowait, irq, softirq, steal; guests are in user
+    busy = sum(sum(row[:3]) + sum(row[5:7]) for row in rows) / ticks
+    return busy, sum(row[7] for row in rows) / ticks
+
+
+def _preemptions() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def throttle_count() -> int | None:
+    """How often a processor has been slowed down for its temperature since the system started."""
+    return _sum([*CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")])
+
+
+def frequency_mhz() -> float | None:
+    """Mean clock of the processors, as far as the system tells."""
+    paths = [*CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    total = _sum(paths)
+    return None if total is None else total / len(paths) / 1000
+
+
+def temperature() -> float | None:
+    """The warmest sensor, in degrees Celsius."""
+    found = [value for path in Path("/sys/class/thermal").glob("thermal_zone*/temp") if (value := _number(path))]
+    return max(found) / 1000 if found else None
+
+
+def _sum(paths: list[Path]) -> int | None:
+    values = [_number(path) for path in paths]
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

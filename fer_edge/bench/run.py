@@ -1,0 +1,218 @@
+"""Runs the scenarios that were asked for on one bundle, and says what else the machine did meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_edge.bench.environment import cores, environment, memory_mb, peak_memory_mb
+from fer_edge.bench.noise import Noise, Watch
+from fer_edge.bench.roofline import Roofline, measure_roofline
+from fer_edge.bench.scenarios.batches import BatchResult, run_batches
+from fer_edge.bench.scenarios.cold_start import RUNS, ColdStart, run_cold_start
+from fer_edge.bench.scenarios.multi_stream import MultiStream, run_streams
+from fer_edge.bench.scenarios.on_device import OnDevice, run_on_device
+from fer_edge.bench.scenarios.open_loop import RATES, OpenLoop, run_open_loop
+from fer_edge.bench.scenarios.single_stream import (
+    MLPERF_QUERIES,
+    SingleStream,
+    Stamps,
+    run_queries,
+    summarise_single_stream,
+)
+from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
+from fer_edge.bench.workload import Workload, recognition, synthetic_workload
+from fer_edge.bundle import Bundle
+from fer_edge.recognizer import Recognizer
+
+QUICK = ("single-stream", "batches", "on-device")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured."""
+
+    bundle: Path
+    engine: str | None = None  # None: the bundle's first
+    threads: int | None = None  # None: the engine's default
+    device: int = 0  # which GPU
+
+    def open(self, threads: int | None = None) -> Recognizer:
+        """A recognizer of its own, on other threads where told."""
+        return Recognizer.open(self.bundle, self.engine, threads or self.threads, self.device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with it."""
+
+    scenarios: tuple[str, ...] = QUICK
+    queries: int = MLPERF_QUERIES  # a single stream's fewest
+    seconds: float = 5.0  # of each measurement, at least
+    minutes: float = 2.0  # of the sustained run
+    rates: tuple[float, ...] = RATES  # frames a second of the open loop
+    streams: tuple[int, ...] = (1, 2, 4)
+    cold_starts: int = RUNS
+    workload: Workload = field(default_factory=synthetic_workload)
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """All that was measured, and where; None or empty: not asked for."""
+
+    bundle: str
+    engine: str
+    precision: str
+    threads: int | None
+    load_ms: float
+    memory_mb: float | None  # of this process, when all was done
+    peak_memory_mb: float | None
+    noise: Noise
+    environment: dict[str, str]
+    operators: dict[str, dict[str, int]]  # of the bundle: operator -> element type -> nodes
+    single_stream: SingleStream | None = None
+    batches: list[BatchResult] = field(default_factory=list)
+    on_device: OnDevice | None = None  # None also where the engine has no device of its own
+    open_loop: list[OpenLoop] = field(default_factory=list)
+    multi_stream: list[MultiStream] = field(default_factory=list)
+    sustained: Sustained | None = None
+    cold_start: ColdStart | None = None
+    roofline: Roofline | None = None
+
+
+Told = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a scenario gets."""
+
+    subject: Subject
+    plan: Plan
+    bundle: Bundle
+    recognizer: Recognizer
+    told: Told
+    timelines: dict[str, Stamps]  # raw stamps, for pictures
+
+
+def _single_stream(session: Session) -> SingleStream:
+    query = recognition(session.recognizer, session.plan.workload)
+    stamps = run_queries(query, session.plan.queries, session.plan.seconds, progress=session.told)
+    session.timelines["single-stream"] = stamps
+    return summarise_single_stream(stamps)
+
+
+def _batches(session: Session) -> list[BatchResult]:
+    return run_batches(session.recognizer.runner, session.plan.workload, session.plan.seconds, progress=session.told)
+
+
+def _on_device(session: Session) -> OnDevice | None:
+    return run_on_device(
+        session.recognizer.runner, session.plan.workload, session.subject.device, progress=session.told
+    )
+
+
+def _open_loop(session: Session) -> list[OpenLoop]:
+    query = recognition(session.recognizer, session.plan.workload)
+    rates, seconds = session.plan.rates, session.plan.seconds
+    return [
+        run_open_loop(query, rate, seconds, progress=_part(session.told, index, len(rates)))
+        for index, rate in enumerate(rates)
+    ]
+
+
+def _multi_stream(session: Session) -> list[MultiStream]:
+    found = []
+    for index, streams in enumerate(session.plan.streams):
+        session.told(index / len(session.plan.streams))
+        threads = session.subject.threads or max(1, cores() // streams)
+        with ExitStack() as stack:
+            opened = [stack.enter_context(session.subject.open(threads)) for _ in range(streams)]
+            queries = [recognition(each, session.plan.workload) for each in opened]
+            found.append(run_streams(queries, session.plan.seconds, threads=threads))
+    return found
+
+
+def _sustained(session: Session) -> Sustained:
+    query = recognition(session.recognizer, session.plan.workload)
+    return run_sustained(query, session.plan.minutes * 60, progress=session.told)
+
+
+def _cold_start(session: Session) -> ColdStart:
+    subject, plan = session.subject, session.plan
+    return run_cold_start(
+        subject.bundle, subject.engine, subject.threads, plan.workload, runs=plan.cold_starts, progress=session.told
+    )
+
+
+def _roofline(session: Session) -> Roofline:
+    subject = session.subject
+    return measure_roofline(session.bundle, subject.engine, subject.threads, progress=session.told)
+
+
+# The name of a scenario, with underscores, is that of its field in the report.
+SCENARIOS: dict[str, Callable[[Session], Any]] = {
+    "single-stream": _single_stream,
+    "batches": _batches,
+    "on-device": _on_device,
+    "open-loop": _open_loop,
+    "multi-stream": _multi_stream,
+    "cold-start": _cold_start,
+    "roofline": _roofline,
+    "sustained": _sustained,
+}
+
+
+def run_bench(
+    subject: Subject, plan: Plan, progress: Callable[[str, float], None] = lambda scenario, share: None
+) -> tuple[BenchReport, dict[str, Stamps]]:
+    """Run the scenarios of a plan.
+
+    Args:
+        subject: What is measured.
+        plan: What is done.
+        progress: Told the scenario and the share of it that is done.
+
+    Returns:
+        The report, and the raw times of scenarios that have a picture of them.
+
+    Raises:
+        FerEdgeError: The bundle cannot be opened or its engine failed.
+    """
+    bundle = Bundle.open(subject.bundle)
+    timelines: dict[str, Stamps] = {}
+    found: dict[str, Any] = {}
+    started = time.perf_counter()
+    with subject.open() as recognizer, Watch() as watch:
+        load_ms = (time.perf_counter() - started) * 1e3
+        for name in plan.scenarios:
+            progress(name, 0.0)
+            told = _named(progress, name)
+            found[name.replace("-", "_")] = SCENARIOS[name](Session(subject, plan, bundle, recognizer, told, timelines))
+            progress(name, 1.0)
+    report = BenchReport(
+        bundle=bundle.manifest.name,
+        engine=bundle.entry(subject.engine).engine,
+        precision=bundle.manifest.precision,
+        threads=subject.threads,
+        load_ms=load_ms,
+        memory_mb=memory_mb(),
+        peak_memory_mb=peak_memory_mb(),
+        noise=watch.noise,
+        environment=environment(),
+        operators=bundle.manifest.operators,
+        **found,
+    )
+    return report, timelines
+
+
+def _named(progress: Callable[[str, float], None], name: str) -> Told:
+    return lambda share: progress(name, share)
+
+
+def _part(told: Told, index: int, count: int) -> Told:
+    return lambda share: told((index + share) / count)

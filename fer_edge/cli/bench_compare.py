@@ -1,0 +1,80 @@
+"""`fer-edge bench-compare`."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.options import CsvFile, FaceBox, FaceImage, Json, Threads
+
+if TYPE_CHECKING:
+    from fer_edge.bench.workload import Workload
+
+
+def bench_compare(
+    contenders: Annotated[
+        list[str],
+        typer.Argument(metavar="BUNDLE[@ENGINE]...", help="Two or more .fer files; after an @, one of its engines."),
+    ],
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=6, help="How often all take their turn.")] = 40,
+    turn: Annotated[int, typer.Option(min=1, help="Queries of a turn that count.")] = 10,
+    image: FaceImage = None,
+    box: FaceBox = None,
+    csv: CsvFile = None,
+    json: Json = False,
+) -> None:
+    """Compare bundles or engines with each other, taking turns.
+
+    Each runs in a process of its own. Ratios are to the first one: below 1 is faster.
+
+    Example: fer-edge bench-compare edge.fer@openvino edge.fer@onnxruntime --threads 2
+    """
+    from fer_edge.bench.contenders import comparisons, take_turns_of
+    from fer_edge.bench.environment import environment
+    from fer_edge.bench.noise import Watch
+    from fer_edge.bench.records import csv_from_records, records_from_comparisons
+    from fer_edge.cli.bench import chosen_workload
+    from fer_edge.cli.bench_display import print_comparisons, print_warnings, scenario_progress
+    from fer_edge.cli.output import print_json, write_text
+
+    if len(set(contenders)) < 2 or len(set(contenders)) < len(contenders):
+        raise typer.BadParameter(f"expected two or more different contenders; got {', '.join(contenders)}")
+    workload = chosen_workload(image, box)
+    with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as folder, scenario_progress() as progress:
+        commands = {
+            name: _command(name, threads, workload, Path(folder), index) for index, name in enumerate(contenders)
+        }
+        with Watch() as watch:
+            times = take_turns_of(commands, rounds, turn, progress=lambda share: progress("taking turns", share))
+    found = comparisons(times)
+    described = {"threads": threads or "engine's default", **environment()}
+    if csv is not None:
+        write_text(csv, csv_from_records(records_from_comparisons(found), described))
+    print_warnings(watch.noise)
+    if json:
+        print_json(
+            {"contenders": found, "rounds": rounds, "turn": turn, "noise": watch.noise, "environment": described}
+        )
+    else:
+        print_comparisons(found, rounds, turn)
+
+
+def _command(name: str, threads: int | None, workload: Workload, folder: Path, index: int) -> list[str]:
+    """How a contender is started."""
+    import numpy as np
+
+    bundle, at, engine = name.rpartition("@")
+    if not at or "/" in engine or engine.endswith(".fer"):
+        bundle, engine = name, ""
+    frame, asked = folder / "frame.npy", folder / f"{index}.json"
+    if not frame.exists():
+        np.save(frame, workload.frame)
+    described = {"bundle": bundle, "engine": engine or None, "threads": threads, "box": workload.box}
+    asked.write_text(json_format.dumps({**described, "frame": str(frame)}))
+    return [sys.executable, "-m", "fer_edge.bench.contend", str(asked)]

@@ -1,0 +1,251 @@
+"""How figures of a benchmark look on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from fer_edge.bench.contenders import Comparison
+from fer_edge.bench.noise import Noise
+from fer_edge.bench.roofline import Roofline
+from fer_edge.bench.run import BenchReport
+from fer_edge.bench.scenarios.batches import BatchResult
+from fer_edge.bench.scenarios.cold_start import ColdStart
+from fer_edge.bench.scenarios.multi_stream import MultiStream
+from fer_edge.bench.scenarios.on_device import OnDevice
+from fer_edge.bench.scenarios.open_loop import OpenLoop
+from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, SingleStream
+from fer_edge.bench.scenarios.sustained import Sustained
+from fer_edge.bench.statistics import Distribution, Estimate
+from fer_edge.cli.output import console, err_console, print_table
+
+LAYERS_SHOWN = 12
+
+
+@contextmanager
+def scenario_progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for each scenario, on stderr where that is a terminal; call the result with scenario and share done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err_console(), transient=True) as bar:
+        tasks = {}
+
+        def tell(scenario: str, share: float) -> None:
+            if scenario not in tasks:
+                tasks[scenario] = bar.add_task(scenario, total=1.0)
+            bar.update(tasks[scenario], completed=share)
+
+        yield tell
+
+
+def print_report(report: BenchReport) -> None:
+    """Every scenario that was run, then what the figures depend on."""
+    if report.single_stream is not None:
+        _print_single_stream(report.single_stream)
+    if report.batches:
+        _print_batches(report.batches)
+    if report.on_device is not None:
+        _print_on_device(report.on_device)
+    if report.open_loop:
+        _print_open_loop(report.open_loop)
+    if report.multi_stream:
+        _print_multi_stream(report.multi_stream)
+    if report.cold_start is not None:
+        _print_cold_start(report.cold_start)
+    if report.roofline is not None:
+        _print_roofline(report.roofline)
+    if report.sustained is not None:
+        _print_sustained(report.sustained)
+    console().print(f"load {report.load_ms:.0f} ms; this process: peak memory {_megabytes(report.peak_memory_mb)}")
+    described = {"engine": report.engine, "threads": report.threads or "as the engine chooses", **report.environment}
+    console().print(", ".join(f"{name} {value}" for name, value in described.items()), soft_wrap=True)
+    print_warnings(report.noise)
+
+
+def print_warnings(noise: Noise) -> None:
+    """What makes the figures doubtful, on stderr."""
+    for warning in noise.warnings:
+        err_console().print(f"warning: the machine was not quiet: {warning}", soft_wrap=True)
+
+
+def print_comparisons(comparisons: Sequence[Comparison], rounds: int, turn: int) -> None:
+    """Contenders beside the first one."""
+    rows = [
+        (
+            one.name,
+            *_short(one.latency),
+            _interval(one.p50_ratio, 3) if index else "1",
+            _interval(one.p90_ratio, 3) if index else "1",
+        )
+        for index, one in enumerate(comparisons)
+    ]
+    columns = ("contender", "p50 ms", "p90 ms", "p99 ms", "p50 to the first", "p90 to the first")
+    print_table(f"{rounds} rounds of {turn} queries, taking turns", columns, rows)
+
+
+def _print_single_stream(found: SingleStream) -> None:
+    rows: list[tuple[str, ...]] = [
+        (name, *_short(latency), f"{latency.max:.3f}") for name, latency in found.stages.items()
+    ]
+    total = found.latency
+    rows.append(("total", *(_interval(each) for each in (total.p50, total.p90, total.p99)), f"{total.max:.3f}"))
+    columns = ("stage", "p50 ms", "p90 ms", "p99 ms", "max ms")
+    print_table(f"single stream, one face: p90 {total.p90.value:.3f} ms", columns, rows)
+    rule = "" if found.as_long_as_mlperf else f"; MLPerf asks for {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
+    console().print(
+        f"{total.count} queries in {found.seconds:.1f} s after {found.warm_up} of warm-up{rule}; "
+        "in brackets: 95 % confidence",
+        soft_wrap=True,
+    )
+
+
+def _print_batches(results: Sequence[BatchResult]) -> None:
+    rows = [(one.batch, *_short(one.latency), f"{one.images_per_second:.0f}") for one in results]
+    print_table("batches, the engine alone", ("batch", "p50 ms", "p90 ms", "p99 ms", "images/s"), rows)
+
+
+def _print_on_device(found: OnDevice) -> None:
+    rows = [
+        (
+            one.batch,
+            "yes" if one.graph else "no",
+            *(f"{part.p50.value:.3f}" for part in (one.copy_in, one.compute, one.copy_out)),
+            *_short(one.total),
+        )
+        for one in found.batches
+    ]
+    columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p99")
+    print_table("milliseconds on the GPU, by its own clock", columns, rows)
+    if found.gpu is None:
+        console().print(f"clocks and power unknown: {found.gpu_reason}", soft_wrap=True)
+        return
+    gpu = found.gpu
+    power = "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
+    held = ", ".join(gpu.held_down_by) or "nothing"
+    console().print(
+        f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
+        f"{gpu.temperature_c.most:.0f} degrees{power}; clocks held down by {held}",
+        soft_wrap=True,
+    )
+
+
+def _print_open_loop(results: Sequence[OpenLoop]) -> None:
+    rows = [
+        (
+            f"{one.rate:g}",
+            one.frames,
+            one.late,
+            _interval(_in_percent(one.late_share), 2),
+            *_short(one.latency),
+            f"{100 * one.busy_share:.0f} %",
+            "yes" if one.keeps_up else "NO",
+        )
+        for one in results
+    ]
+    columns = ("Hz", "frames", "late", "late %", "p50 ms", "p90 ms", "p99 ms", "busy", "keeps up")
+    print_table("frames at a rate; latency from when each was due, late: after the next was due", columns, rows)
+
+
+def _print_multi_stream(results: Sequence[MultiStream]) -> None:
+    rows = [
+        (one.streams, one.threads or "default", *_short(one.latency), f"{one.images_per_second:.0f}") for one in results
+    ]
+    columns = ("streams", "threads each", "p50 ms", "p90 ms", "p99 ms", "images/s")
+    print_table("several recognizers at once", columns, rows)
+
+
+def _print_cold_start(found: ColdStart) -> None:
+    steps = {
+        "first result": found.first_result,
+        "- until Python runs": found.python,
+        "- imports": found.imports,
+        "- load": found.load,
+        "- first query": found.first_query,
+        "fer-edge predict": found.predict_command,
+    }
+    rows = [(name, _interval(estimate, 0)) for name, estimate in steps.items()]
+    print_table(f"fresh process, medians of {found.runs}", ("from the start of the process", "ms"), rows)
+    console().print(
+        f"fer_edge's own imports {found.own_imports:.0f} ms; memory: imported {_megabytes(found.memory.imported)}, "
+        f"loaded {_megabytes(found.memory.loaded)}, at work {_megabytes(found.memory.at_work)}, "
+        f"peak {_megabytes(found.memory.peak)}",
+        soft_wrap=True,
+    )
+
+
+def _print_roofline(found: Roofline) -> None:
+    rows = [
+        (peak.name, peak.kernel, f"{peak.per_second / 1e9:.1f}", "GB/s" if peak.name == "memory" else "GMAC/s")
+        for peak in found.peaks
+    ]
+    print_table("this machine's peaks, by the engine's own kernels", ("peak", "kernel", "measured", "unit"), rows)
+    kinds = [
+        (one.kind, one.precision, one.layers, f"{one.milliseconds:.3f}", _percent(one.share_of_time),
+         "-" if one.share_of_peak is None else _percent(one.share_of_peak))
+        for one in found.kinds
+    ]  # fmt: skip
+    print_table("layers by kind", ("kind", "precision", "layers", "ms", "of the time", "of the peak"), kinds)
+    slowest = sorted(found.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_SHOWN]
+    layers = [
+        (one.layer.name, one.layer.kernel, f"{one.layer.microseconds:.0f}", f"{one.macs_per_second / 1e9:.1f}",
+         "-" if one.share_of_peak is None else _percent(one.share_of_peak))
+        for one in slowest
+    ]  # fmt: skip
+    if found.disturbed:
+        err_console().print(
+            "warning: layers ran faster than the peaks, which something disturbed: shares of them are too high",
+            soft_wrap=True,
+        )
+    print_table("slowest layers", ("layer", "kernel", "us", "GMAC/s", "of the peak"), layers)
+    precisions = ", ".join(f"{name} {_percent(share)}" for name, share in found.macs_by_precision.items())
+    console().print(
+        f"all layers {found.milliseconds:.3f} ms; at the peaks their products would take {found.at_peak:.3f} ms: "
+        f"{_percent(found.share_of_peak)} of the peak; products in {precisions}",
+        soft_wrap=True,
+    )
+
+
+def _print_sustained(found: Sustained) -> None:
+    rows = [
+        (f"{one.start:.1f}", one.queries, f"{one.p50:.3f}", f"{one.p90:.3f}", *_machine(one.mhz, one.celsius))
+        for one in found.windows
+    ]
+    print_table(f"sustained for {found.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)
+    word = "it drifts" if found.drifts else "no drift that is certain"
+    console().print(
+        f"median changes by {_interval(found.drift, 2)} % a minute: {word}; "
+        f"slowest part {found.slowest_to_fastest:.2f} of the fastest",
+        soft_wrap=True,
+    )
+
+
+def _short(latency: Distribution) -> tuple[str, str, str]:
+    return f"{latency.p50.value:.3f}", f"{latency.p90.value:.3f}", f"{latency.p99.value:.3f}"
+
+
+def _interval(estimate: Estimate, digits: int = 3) -> str:
+    """A figure with its interval; a bound that the samples do not give is left open."""
+    value, low, high = (
+        None if each is None else f"{each:.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
+    )
+    if low is None:
+        return f"{value}" if high is None else f"{value} (up to {high})"
+    return f"{value} ({low} to {high})" if high is not None else f"{value} (from {low})"
+
+
+def _in_percent(share: Estimate) -> Estimate:
+    low, high = (None if bound is None else 100 * bound for bound in (share.low, share.high))
+    return Estimate(100 * share.value, low, high)
+
+
+def _machine(mhz: float | None, celsius: float | None) -> tuple[str, str]:
+    return "-" if mhz is None else f"{mhz:.0f}", "-" if celsius is None else f"{celsius:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _megabytes(size: float | None) -> str:
+    return "unknown" if size is None else f"{size:.0f} MB"

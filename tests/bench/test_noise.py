@@ -1,0 +1,61 @@
+"""Who else worked on the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fer_edge.bench.environment import cores, environment, memory_mb, peak_memory_mb
+from fer_edge.bench.noise import Noise, Watch
+
+LINUX = Path("/proc/stat").exists()
+SPIN = "import time\nend = time.time() + {}\nwhile time.time() < end: pass"
+
+
+def test_quiet_machines_give_no_warning() -> None:
+    assert Noise(0.5, 0.02, 0.0, 3.0, 0).warnings == ()
+    assert Noise(None, None, None, None, None).warnings == ()
+
+
+def test_warnings_say_what_and_how_much() -> None:
+    assert Noise(3.0, 0.31, 0.024, 210.4, 2).warnings == (
+        "other processes took 31 % of the processors' time",
+        "the hypervisor took 2.4 % of the processors' time",
+        "this process was preempted 210 times a second",
+        "processors were throttled for their temperature 2 times",
+    )
+
+
+@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
+def test_own_work_is_not_noise_and_others_is() -> None:
+    with Watch() as alone:
+        end = time.time() + 0.5
+        while time.time() < end:
+            pass
+    other = subprocess.Popen([sys.executable, "-c", SPIN.format(3)])
+    try:
+        with Watch() as disturbed:
+            time.sleep(1)
+    finally:
+        other.kill()
+        other.wait()
+    assert alone.noise.others_share is not None and disturbed.noise.others_share is not None
+    # On a machine that is busy anyway the first share is high too, so only what must be there is asked for.
+    assert 0 <= alone.noise.others_share <= 1
+    assert disturbed.noise.others_share > 0.3 / cores()
+
+
+def test_environment_names_machine_and_versions() -> None:
+    found = environment()
+    assert {"cpu", "cores", "date", "numpy", "openvino", "pillow", "python", "system"} <= set(found)
+    assert all(isinstance(value, str) and value for value in found.values())
+
+
+@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
+def test_memory_now_is_at_most_its_peak() -> None:
+    now, peak = memory_mb(), peak_memory_mb()
+    assert now is not None and peak is not None and 10 < now <= peak

@@ -1,0 +1,75 @@
+"""The page of a benchmark, looked at in a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_edge.bench.noise import Noise
+from fer_edge.bench.report import page_from_report, write_report
+from fer_edge.bench.run import BenchReport
+from fer_edge.bench.scenarios.single_stream import Stamps, summarise_single_stream
+from tests.browser import show
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+ATTACK = "<script>alert(1)</script>\"'&$x_"
+PICTURES = 9
+
+
+def test_all_scenarios_on_one_page(
+    measured: tuple[BenchReport, dict[str, Stamps]], tmp_path: Path, browser: Browser
+) -> None:
+    page = write_report(tmp_path / "out", *measured)
+    assert {file.name for file in page.parent.iterdir()} == {"report.html", "figures.csv"}
+    for scheme in ("light", "dark"):
+        shown = show(browser, page, 390, scheme)
+        assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
+        assert len(shown.images) == PICTURES
+        assert shown.scroll_width <= 390, "a phone shows it without scrolling sideways"
+        for heading in ("One stream", "Frames at a rate", "Batches", "Several recognizers", "A fresh process"):
+            assert heading in shown.text
+        assert "For minutes" in shown.text and "Layers and limits" in shown.text and "Environment" in shown.text
+
+
+def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_path: Path, browser: Browser) -> None:
+    stamps = np.cumsum(np.full((50, 4), 1_000_000), axis=0) + np.arange(4) * 250_000
+    noise = Noise(3.0, 0.4, 0.0, 2.0, None)
+    alone = BenchReport(
+        bundle=ATTACK, engine="openvino", precision="fp32", threads=None, load_ms=1.0, memory_mb=None,
+        peak_memory_mb=None, noise=noise, environment=report.environment, operators={ATTACK: {"float": 2}},
+        single_stream=summarise_single_stream(stamps),
+    )  # fmt: skip
+    file = tmp_path / "page.html"
+    file.write_bytes(page_from_report(alone, {"single-stream": stamps}))
+    shown = show(browser, file, 390)
+    assert (shown.broken, shown.complaints, shown.requests, len(shown.images)) == ([], [], [], 2)
+    assert ATTACK in shown.text and "the engine's default threads" in shown.text
+    assert "The machine was not quiet: other processes took 40 % of the processors' time" in shown.text
+    assert "Batches" not in shown.text and "Layers and limits" not in shown.text
+    assert shown.scroll_width <= 390
+
+
+def test_what_does_not_keep_up_or_was_disturbed_is_said(report: BenchReport) -> None:
+    loops = [replace(report.open_loop[0], rate=500.0, keeps_up=False)]
+    roofline = report.roofline
+    assert roofline is not None
+    fast = [
+        replace(share, share_of_peak=2.0, macs_per_byte=1.0, layer=replace(share.layer, macs=10**7))
+        for share in roofline.layers
+    ]
+    page = page_from_report(replace(report, open_loop=loops, roofline=replace(roofline, layers=fast)), {}).decode()
+    assert "At 500 Hz it does not keep up" in page
+    assert "Layers ran faster than the peaks" in page
+
+
+def test_a_graph_without_products_has_no_roofline_picture(report: BenchReport) -> None:
+    roofline = report.roofline
+    assert roofline is not None
+    without = [share for share in roofline.layers if not share.layer.macs]
+    page = page_from_report(replace(report, roofline=replace(roofline, layers=without)), {}).decode()
+    assert "Layers below the machine" not in page and "Layers and limits" in page
