@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +26,16 @@ IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 ALIGNMENT = 256  # of every tensor's address
 # Batch sizes with a context and a graph of their own. For larger ones launching costs little beside the work.
 GRAPH_BATCHES = 16
+
+
+# Left to the interpreter's end, an engine would be freed after the CUDA context that it lives in.
+_OPEN: weakref.WeakSet[TensorRTRunner] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    for runner in list(_OPEN):
+        runner.close()
 
 
 class BatchContext:
@@ -89,6 +101,7 @@ class TensorRTRunner(Runner):
             self.close()
             raise
         self.done_event = self._device.done_event
+        _OPEN.add(self)
 
     def input_buffer(self) -> Images:
         """Page-locked memory, (max_batch, 112, 112, 3) uint8: what is in its first images is not copied on the CPU."""
