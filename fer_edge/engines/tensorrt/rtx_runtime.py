@@ -53,7 +53,7 @@ class LoadedRTXEngine(LoadedEngine):
         return self.made(context)
 
     def can_capture(self, context: IExecutionContext, stream: int) -> bool:
-        return not self.api.has("capture_query") or context.is_stream_capturable(stream)
+        return context.is_stream_capturable(stream)
 
     def warmed_up(self) -> None:
         """Keep what was compiled, if something was."""

@@ -121,7 +121,6 @@ def test_a_runner_closes_with_a_batch_in_flight() -> None:
 def test_a_forgotten_runner_is_closed() -> None:
     gpu = Gpu()
     load(gpu).infer(IMAGES[:1])
-    gc.collect()
     assert gpu.ledger() == {}
 
 
