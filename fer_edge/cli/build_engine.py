@@ -39,7 +39,8 @@ def build_engine(
         raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     flags = {"engines": engine, "precision": precision, "targets": target, "max_batch": max_batch}
     settings = {**DEFAULTS, **_recipe(recipe), **{name: value for name, value in flags.items() if value}}
-    settings["options"] = _with_flags(settings.get("options", {}), option or [])
+    said, flagged = settings.get("options", {}), options_of_flags(option or [])
+    settings["options"] = {name: {**said.get(name, {}), **flagged.get(name, {})} for name in {**said, **flagged}}
     named = settings.pop("checkpoint", None)
     source = checkpoint or (recipe.parent / named if recipe is not None and named is not None else None)
     if source is None:
@@ -78,11 +79,11 @@ def _recipe(path: Path | None) -> dict[str, Any]:
     return found
 
 
-def _with_flags(options: dict[str, dict[str, Any]], flags: list[str]) -> dict[str, dict[str, Any]]:
-    """A recipe's options with those of the command line, which win."""
+def options_of_flags(flags: list[str]) -> dict[str, dict[str, Any]]:
+    """Engine -> its build options, of `ENGINE.NAME=VALUE`; values as in TOML, words without quotes."""
     from fer_edge._toml import TOMLDecodeError, read_toml
 
-    merged = {engine: dict(values) for engine, values in options.items()}
+    options: dict[str, dict[str, Any]] = {}
     for flag in flags:
         name, equals, text = flag.partition("=")
         engine, dot, setting = name.partition(".")
@@ -91,6 +92,6 @@ def _with_flags(options: dict[str, dict[str, Any]], flags: list[str]) -> dict[st
         try:
             value = read_toml(f"value = {text}")["value"]
         except TOMLDecodeError:
-            value = text  # words need no quotes on the command line
-        merged.setdefault(engine, {})[setting] = value
-    return merged
+            value = text
+        options.setdefault(engine, {})[setting] = value
+    return options

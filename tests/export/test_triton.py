@@ -14,7 +14,7 @@ from fer_edge.export.triton import Serving, export_triton
 from tests.cli.test_cli import fer_edge
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
-schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient[grpc]")
+schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient, grpcio and protobuf")
 
 
 def read(folder: Path) -> Any:

@@ -25,17 +25,9 @@ NAMES: dict[Product, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-R
 JETSON = Path("/etc/nv_tegra_release")
 OLDEST: dict[Product, Version] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 
-# Feature -> the first version of each product that has it; None: never. Read from the bindings of every minor version
-# from 10.0 to 11.4 and of 1.7; for TensorRT-RTX also from what its builder answered when asked.
+# Feature -> the first version of each product that has it; None: never. Read from the bindings of every minor version,
+# 10.0 to 11.4 and 1.4 to 1.7; what TensorRT-RTX has in its bindings only, from what its builder answered when asked.
 FEATURES: dict[str, dict[Product, Version | None]] = {
-    # Engines for several compute capabilities in one file, built without a GPU, compiled on the user's.
-    "compute_capabilities": {"tensorrt": None, "tensorrt-rtx": (1, 0)},
-    # Kernels compiled on the user's GPU can be kept for the next start.
-    "runtime_cache": {"tensorrt": None, "tensorrt-rtx": (1, 0)},
-    # A file's header tells whether it fits this machine, before it is loaded.
-    "engine_validity": {"tensorrt": None, "tensorrt-rtx": (1, 1)},
-    # Whether work of a context can be captured into a CUDA graph can be asked.
-    "capture_query": {"tensorrt": None, "tensorrt-rtx": (1, 2)},
     # Kernels are timed while building, and the times can be kept.
     "timing_cache": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "version_compatible": {"tensorrt": (10, 0), "tensorrt-rtx": None},

@@ -20,12 +20,12 @@ class LoadedRTXEngine(LoadedEngine):
     """Kernels are compiled when a context first runs a shape; a cache on disk spares that the next time."""
 
     def __init__(self, api: Api, artifact: Artifact, options: RunOptions) -> None:
-        super().__init__(api, artifact, options)
         assert artifact.file is not None
         name = cache_name("kernels", artifact.file, api.version, compute_capability(options.device))
         self._file = CacheFile(options.cache or default_folder(), name)
         self._stored = b""
         self._cache: IRuntimeCache | None = None
+        super().__init__(api, artifact, options)
 
     def check_file(self, runtime: Runtime, file: bytes) -> None:
         """Ask the header: its answer names the cause, where loading would not."""
@@ -48,10 +48,12 @@ class LoadedRTXEngine(LoadedEngine):
         config.dynamic_shapes_kernel_specialization_strategy = eager
         config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # the runner captures its own
         config.set_runtime_cache(self._kernels(config))
-        return self.made(self.engine.create_execution_context(config))
+        context = self.engine.create_execution_context(config)
+        del config  # before an error: it holds the engine, and a traceback would hold it
+        return self.made(context)
 
     def can_capture(self, context: IExecutionContext, stream: int) -> bool:
-        return not self.api.has("capture_query") or context.is_stream_capturable(stream)
+        return context.is_stream_capturable(stream)
 
     def warmed_up(self) -> None:
         """Keep what was compiled, if something was."""

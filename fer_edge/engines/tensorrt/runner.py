@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +27,16 @@ IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 ALIGNMENT = 256  # of every tensor's address
 # Batch sizes with a context and a graph of their own. For larger ones launching costs little beside the work.
 GRAPH_BATCHES = 16
+
+
+# Left to the interpreter's end, an engine would be freed after the CUDA context that it lives in.
+_OPEN: weakref.WeakSet[TensorRTRunner] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    for runner in list(_OPEN):
+        runner.close()
 
 
 class BatchContext:
@@ -89,9 +102,15 @@ class TensorRTRunner(Runner):
             self.close()
             raise
         self.done_event = self._device.done_event
+        _OPEN.add(self)
 
     def input_buffer(self) -> Images:
-        """Page-locked memory, (max_batch, 112, 112, 3) uint8: what is in its first images is not copied on the CPU."""
+        """Page-locked memory, (max_batch, 112, 112, 3) uint8: what is in its first images is not copied on the CPU.
+
+        Raises:
+            EngineError: The runner is closed.
+        """
+        self._check_open()
         return self._input
 
     @property
@@ -138,6 +157,7 @@ class TensorRTRunner(Runner):
         Raises:
             EngineError: No batch is in flight, or the engine failed.
         """
+        self._check_open()
         batch = self._in_flight
         if not batch:
             raise EngineError("no batch is in flight; call submit first")
@@ -181,12 +201,17 @@ class TensorRTRunner(Runner):
         return images.base is self._memory and images.__array_interface__["data"] == self._input_data
 
     def _check_batch(self, batch: int) -> None:
-        if self._closed:
-            raise EngineError("the runner is closed; load the bundle again")
+        self._check_open()
         if self._in_flight:
             raise EngineError("a batch is in flight; call collect first")
         if not 1 <= batch <= self.max_batch:
             raise InputError(f"a batch of {batch} images; this engine takes 1 to {self.max_batch}")
+        if self._loaded is not None:
+            self._loaded.messages.clear()  # what is said from here on is of this batch
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the runner is closed; load the bundle again")
 
     def _allocate(self) -> None:
         """All memory there will be: input, outputs and what contexts compute in."""
@@ -231,7 +256,7 @@ class TensorRTRunner(Runner):
             self._enqueue(prepared)
             self._device.synchronize()
             if loaded.can_capture(prepared.context, self._device.stream):
-                prepared.graph = self._device.capture(lambda prepared=prepared: self._enqueue(prepared))  # type: ignore[misc]
+                prepared.graph = self._device.capture(partial(self._enqueue, prepared))
         if self.max_batch > len(sizes):
             rest = self._contexts[0] = BatchContext(loaded.new_context(), self._recorder)
             self._shape(rest, self.max_batch)

@@ -5,6 +5,7 @@ Each function is a scenario of its own process; it prints nothing when all is we
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.tensorrt import runner as runner_module
 from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.device import Bytes
 from fer_edge.engines.tensorrt.driver import read_driver
@@ -169,7 +171,22 @@ def a_held_buffer() -> None:
     assert held() == NOTHING, held()
 
 
+def forgotten_at_the_end() -> None:
+    runner = load(StandIn())
+    runner.infer(IMAGES[:1])
+    KEPT.append(runner)
+
+
+def nothing_is_left() -> None:
+    if held() != NOTHING:
+        print(held(), file=sys.stderr)
+
+
+KEPT: list[TensorRTRunner] = []
+
 if __name__ == "__main__":
-    {function.__name__: function for function in (values, frames_on_the_gpu, faults, threads, a_held_buffer)}[
-        sys.argv[1]
-    ]()
+    # Last of all, after the runners that are open are closed.
+    atexit.unregister(runner_module._close_what_is_open)
+    atexit.register(nothing_is_left)
+    atexit.register(runner_module._close_what_is_open)
+    globals()[sys.argv[1]]()

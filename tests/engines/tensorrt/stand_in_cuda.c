@@ -142,7 +142,8 @@ Result cuStreamDestroy_v2(Stream *stream) {
 }
 Result cuStreamSynchronize(Stream *stream) {
     ENTER(1); if (stream->capturing) return 900;
-    usleep(1000 * wait_milliseconds); run(stream, put_so_far(stream)); return OK;
+    if (wait_milliseconds) usleep(1000 * wait_milliseconds);
+    run(stream, put_so_far(stream)); return OK;
 }
 Result cuEventCreate(Event **event, unsigned flags) {
     ENTER(1); *event = calloc(1, sizeof(Event)); held_events++; made++; return OK;

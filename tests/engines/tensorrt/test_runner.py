@@ -116,12 +116,14 @@ def test_a_runner_closes_with_a_batch_in_flight() -> None:
     runner.submit(2)
     runner.close()
     assert gpu.ledger() == {}
+    for late in (runner.collect, runner.input_buffer, lambda: runner.submit(1)):
+        with pytest.raises(EngineError, match="the runner is closed; load the bundle again"):
+            late()
 
 
 def test_a_forgotten_runner_is_closed() -> None:
     gpu = Gpu()
     load(gpu).infer(IMAGES[:1])
-    gc.collect()
     assert gpu.ledger() == {}
 
 
