@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from fer_edge.bench.gpu import GpuSampler
-from fer_edge.engines.available import get_engine
+from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
@@ -22,6 +23,10 @@ from fer_edge.evaluation.parity import TOLERANCES, relative_error
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
+from tests.gpu.conftest import PRODUCTS
+
+if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
+    pytest.skip(f"no GPU: {engine_status('tensorrt-rtx').reason}", allow_module_level=True)
 
 WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
 MOST = GRAPH_BATCHES + 4
