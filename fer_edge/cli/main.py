@@ -16,6 +16,7 @@ from fer_edge.errors import FerEdgeError
 # Command -> one line of help; the module and function are named as the command.
 COMMANDS: dict[str, str] = {
     "build-engine": "Build a bundle of engines from a checkpoint.",
+    "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
     "bench": "Measure a bundle's latency on this machine.",
     "predict": "Recognise expressions in images.",

@@ -15,9 +15,11 @@ from fer_edge.engines.base import (
     BuildRequest,
     BuiltEngine,
     Engine,
+    ExecutedOperator,
     Runner,
     RunOptions,
 )
+from fer_edge.engines.typed_network import operators_of_network
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
@@ -37,7 +39,8 @@ class TensorRTRTXEngine(Engine):
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         targets = request.targets or DEFAULT_TARGETS
         _check_targets(targets, request.precision)
-        return BuiltEngine(targets, self.version(), _engine_from_onnx(model, targets, request.max_batch))
+        plan, operators = _engine_from_onnx(model, targets, request.max_batch)
+        return BuiltEngine(targets, self.version(), plan, operators=operators)
 
     def check_runnable(self) -> None:
         raise EngineUnavailable(
@@ -67,7 +70,9 @@ def _check_targets(targets: tuple[str, ...], precision: str) -> None:
         raise UnsupportedTarget("tensorrt-rtx builds sm75 only by itself; ask for the other targets in a second build")
 
 
-def _engine_from_onnx(model: bytes, targets: tuple[str, ...], max_batch: int) -> bytes:
+def _engine_from_onnx(
+    model: bytes, targets: tuple[str, ...], max_batch: int
+) -> tuple[bytes, tuple[ExecutedOperator, ...]]:
     # Straight on the bindings: Polygraphy picks TensorRT or TensorRT-RTX once per process, by an environment
     # variable read at import, and a build machine may want both.
     rtx = _tensorrt_rtx()
@@ -78,6 +83,7 @@ def _engine_from_onnx(model: bytes, targets: tuple[str, ...], max_batch: int) ->
     if not parser.parse(model):
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise EngineError(f"TensorRT-RTX cannot read the model: {'; '.join(reasons) or logger.last()}")
+    operators = operators_of_network(network)
     config = builder.create_builder_config()
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
@@ -91,7 +97,7 @@ def _engine_from_onnx(model: bytes, targets: tuple[str, ...], max_batch: int) ->
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT-RTX could not build the engine: {logger.last()}")
-    return bytes(plan)
+    return bytes(plan), operators
 
 
 def _collecting_logger(rtx: Any) -> Any:
