@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ from fer_edge.errors import EngineError
 
 # They only move values about, so their input and output have one range.
 MOVES = ("Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten")
-Kind = Literal["conv", "linear", "attention", "head"]
-KINDS: tuple[Kind, ...] = ("conv", "linear", "attention", "head")
+Kind = Literal["conv", "depthwise", "linear", "attention", "head"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Graph:
         return numpy_helper.to_array(self.constants[name])
 
     def origin(self, tensor: str) -> str:
-        """The tensor that this one is a rearrangement of; itself, if it is none."""
-        while (maker := self.makers.get(tensor)) is not None and maker.op_type in MOVES:
+        """The tensor that this one is a rearrangement of, or a rounding to half; itself, if it is neither."""
+        while (maker := self.makers.get(tensor)) is not None and maker.op_type in (*MOVES, "Cast"):
             tensor = maker.input[0]
         return tensor
 
     def moves_of(self, tensor: str) -> list[onnx.NodeProto]:
-        """The rearrangements between a tensor's origin and itself, the first one first."""
+        """The rearrangements that end in a tensor, the first one first."""
         moves: list[onnx.NodeProto] = []
         while (maker := self.makers.get(tensor)) is not None and maker.op_type in MOVES:
             moves.insert(0, maker)
@@ -99,7 +99,7 @@ class Graph:
         elif not self._reaches(node, multiplying):
             kind = "head"
         else:
-            kind = "conv" if node.op_type == "Conv" else "linear"
+            kind = _weighted_kind(node)
         return Layer(node.name, kind, inputs, self._macs(node))
 
     def _is_constant(self, tensor: str) -> bool:
@@ -127,6 +127,13 @@ class Graph:
         if node.op_type == "Conv":
             return outputs * int(np.prod(factor[1:]))  # (out, in / groups, height, width)
         return outputs * self.shapes[node.input[0]][-1]
+
+
+def _weighted_kind(node: onnx.NodeProto) -> Kind:
+    if node.op_type != "Conv":
+        return "linear"
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return "conv" if groups == 1 else "depthwise"
 
 
 def _shapes(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:

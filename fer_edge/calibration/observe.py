@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import Images
-from fer_edge.evaluation.tensors import TensorReader
+from fer_edge.evaluation.tensors import ONNXRuntimeTensors
 
 Method = Literal["minmax", "moving-average", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -58,7 +58,7 @@ def observe(
         method: What the statistics are for.
         progress: Told how many images are done, in each pass.
     """
-    reader = TensorReader(model, tensors)
+    reader = ONNXRuntimeTensors(model, tensors)
     found = {name: Statistics() for name in tensors}
     for images in batches():
         for name, values in reader.read(images).items():

@@ -8,6 +8,9 @@ is what TensorRT accepts, and OpenVINO and ONNX Runtime fuse. Where the pairs st
   ends in float, and OpenVINO takes the pair into the convolution, with what follows;
 - on the other operand of an addition that ends an int8 convolution, so that the addition fuses too.
 
+Depthwise convolutions stay in float unless asked for: memory is what they wait for, and OpenVINO has an int8 kernel
+for some widths only.
+
 Every reader has a pair of its own: ONNX Runtime turns int8 into the uint8 that its fast kernels want only where one
 reader follows, and other engines do not mind.
 """

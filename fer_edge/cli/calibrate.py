@@ -45,7 +45,7 @@ def calibrate(
     method: Annotated[str, typer.Option(help="minmax, moving-average, percentile, entropy or mse.")] = "moving-average",
     layers: Annotated[
         list[str] | None,
-        typer.Option(help="Kind of layer to be int8: conv, linear, attention or head; default: conv and linear."),
+        typer.Option(help="Kind of layer to be int8: conv, depthwise, linear, attention, head; default: conv, linear."),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(min=0, help="Largest drop of accuracy, in points.", rich_help_panel=BUDGET)

@@ -29,6 +29,7 @@ MULTIPLYING = {
     "Conv", "FusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul",
     "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
 }  # fmt: skip
+CAST_PREFIX = "InsertedPrecisionFreeCast_"  # on the names of operators that run in float for want of a half kernel
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 # It would merge the quantisation pairs that each reader of a tensor has, and then leave convolutions in float: on x86,
 # int8 becomes the uint8 that the kernels want only where one reader follows.
@@ -104,12 +105,12 @@ class ONNXRuntimeEngine(Engine):
 
 
 def _executed(event: dict[str, Any]) -> ExecutedOperator:
-    """An operator's profile event; its precision is the element type of what it reads first."""
+    """An operator's profile event; its precision is the element type of what it reads first, or of what it casts to."""
     details = event["args"]
-    types = [next(iter(tensor)) for tensor in details["input_type_shape"]]
-    element = types[0] if types else "none"
     kind = details["op_name"]
-    name = event["name"].removesuffix("_kernel_time")
+    types = [next(iter(tensor)) for tensor in details[f"{'output' if kind == 'Cast' else 'input'}_type_shape"]]
+    element = types[0] if types else "none"
+    name = event["name"].removesuffix("_kernel_time").removeprefix(CAST_PREFIX)
     return ExecutedOperator(kind, PRECISIONS.get(element, element), (name,), kind in MULTIPLYING)
 
 
