@@ -24,6 +24,7 @@ from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVe
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+CALIBRATION = "calibration.json"  # the activation ranges, where the precision came from some
 MAX_BUNDLE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
@@ -48,6 +49,7 @@ class EngineEntry:
     engine_version: str
     file: str | None  # member name; None: the engine runs model.onnx, on any version and platform
     platform: str | None  # where the file is tied to one
+    proof: dict[str, Any] = field(default_factory=dict)  # what it executes: see `fer_edge.export.precision`
 
 
 @dataclass(frozen=True)
@@ -277,8 +279,9 @@ def _check_types(manifest: Manifest) -> None:
     if type(manifest.max_batch) is not int or not 1 <= manifest.max_batch <= MAX_BATCH:
         raise TypeError(f"max_batch is {manifest.max_batch!r}; expected 1 to {MAX_BATCH}")
     described = [manifest.operators, manifest.checkpoint, manifest.created_with, manifest.files]
+    described += [entry.proof for entry in manifest.engines]
     if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
-        raise TypeError("files, operators, checkpoint and created_with are objects")
+        raise TypeError("files, operators, checkpoint, created_with and proof are objects")
 
 
 def _check_name(name: str, path: Path) -> None:

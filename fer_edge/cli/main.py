@@ -17,6 +17,7 @@ from fer_edge.errors import FerEdgeError
 COMMANDS: dict[str, str] = {
     "build-engine": "Build a bundle of engines from a checkpoint.",
     "add-engine": "Build one more engine for a bundle, on the device it is for; needs no PyTorch.",
+    "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
     "bench": "Measure a bundle on this machine.",
     "bench-compare": "Compare bundles or engines with each other, taking turns.",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import ConfigError, EngineError, InputError
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
@@ -54,6 +54,16 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
+class ExecutedOperator:
+    """One operator of a built engine, as the engine itself reports it."""
+
+    kind: str  # in the engine's own words
+    precision: str  # fp32, fp16, bf16, int8, or the engine's name of what is none of these
+    names: tuple[str, ...]  # nodes of the typed ONNX that went into it, with what the engine appends
+    multiplies: bool  # whether it is one of the engine's convolutions or matrix products
+
+
+@dataclass(frozen=True)
 class BuiltEngine:
     """What came of it."""
 
@@ -62,6 +72,7 @@ class BuiltEngine:
     file: bytes | None = None  # None: the engine runs the bundle's model.onnx itself, on any machine
     platform: str | None = None  # "linux-x86_64", where the file is tied to one
     layers: str | None = None  # JSON of the engine's own account of its layers, where it gives one
+    operators: tuple[ExecutedOperator, ...] = ()  # what it will execute
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision
 from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
-from fer_edge.evaluation.parity import TOLERANCES, relative_error
+from fer_edge.evaluation.parity import GATES, relative_error
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
@@ -74,7 +74,7 @@ def test_every_batch_size_agrees(
             worst = max(worst, relative_error(found.label_logits, expected.label_logits))
     record("largest relative logit error", worst)
     record("engine bytes", len(built.file or b""))
-    assert worst <= TOLERANCES[precision]
+    assert worst <= GATES[precision].tolerance
 
 
 def test_time_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
@@ -105,7 +105,7 @@ def test_frames_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Pat
             runner.submit_from_device(address, 3, app.stream)
             app.copy_in(address, app.page_locked(frame.nbytes))
             found = runner.collect()
-            assert relative_error(found.label_logits, other.infer(FRAMES[:3]).label_logits) <= TOLERANCES["fp32"]
+            assert relative_error(found.label_logits, other.infer(FRAMES[:3]).label_logits) <= GATES["fp32"].tolerance
     del frame
     app.close()
 
@@ -121,7 +121,7 @@ def test_threads_with_a_runner_each(product: str, models: dict[str, bytes], tmp_
             with running(product, model, built, tmp_path) as runner:
                 for _ in range(200):
                     found = runner.infer(FRAMES[number : number + 2]).label_logits
-                    assert relative_error(found, expected[number]) <= TOLERANCES["fp32"]
+                    assert relative_error(found, expected[number]) <= GATES["fp32"].tolerance
         except BaseException as error:
             failures.append(error)
 
@@ -155,7 +155,7 @@ def test_an_engine_without_weights(product: str, models: dict[str, bytes], tmp_p
     record("bytes with and without weights", [len(whole.file), len(stripped.file)])
     with running(product, model, stripped, tmp_path) as runner, reference(model) as other:
         found, expected = runner.infer(FRAMES[:2]), other.infer(FRAMES[:2])
-        assert relative_error(found.label_logits, expected.label_logits) <= TOLERANCES["fp32"]
+        assert relative_error(found.label_logits, expected.label_logits) <= GATES["fp32"].tolerance
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_builder_options(product: str, options: dict[str, Any], models: dict[str
         pytest.skip(str(error))
     host_code = bool(options.get("version_compatible"))
     with running(product, model, built, tmp_path, allow_host_code=host_code) as runner, reference(model) as other:
-        tolerance = 1e-2 if options.get("tf32") else TOLERANCES["fp32"]
+        tolerance = 1e-2 if options.get("tf32") else GATES["fp32"].tolerance
         found, expected = runner.infer(FRAMES[:9]), other.infer(FRAMES[:9])
         assert relative_error(found.label_logits, expected.label_logits) <= tolerance
 

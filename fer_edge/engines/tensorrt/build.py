@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, BuildRequest
+from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, BuildRequest, ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.listeners import Messages, ProgressListener, logger_for, monitor_for
+from fer_edge.engines.tensorrt.network import operators_of_network
 from fer_edge.engines.tensorrt.options import BuilderOptions
 from fer_edge.errors import EngineError, EngineUnavailable
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     Prepare = Callable[[IBuilderConfig], AbstractContextManager[None]]
 
 
-def plan_from_onnx(api: Api, model: bytes, request: BuildRequest, options: BuilderOptions, prepare: Prepare) -> bytes:
-    """Build an engine.
+def plan_from_onnx(
+    api: Api, model: bytes, request: BuildRequest, options: BuilderOptions, prepare: Prepare
+) -> tuple[bytes, tuple[ExecutedOperator, ...]]:
+    """Build an engine; with it come the operators of its network, whose types it must keep to.
 
     Args:
         api: The bindings to build with.
@@ -43,10 +46,11 @@ def plan_from_onnx(api: Api, model: bytes, request: BuildRequest, options: Build
     parser = api.trt.OnnxParser(network, logger)
     if not parser.parse(model):
         raise EngineError(f"{api.name} cannot read the model: {_parser_errors(parser) or messages.reason()}")
+    operators = operators_of_network(network)
     config = builder.create_builder_config()
     _configure(api, builder, config, options, request.max_batch)
     with prepare(config):
-        return _serialize(api, builder, network, config, request, messages)
+        return _serialize(api, builder, network, config, request, messages), operators
 
 
 def _builder(api: Api, logger: ILogger, messages: Messages) -> Builder:

@@ -46,13 +46,16 @@ class TensorRTEngine(Engine):
         cache = None
         if options.timing_cache is not None:
             cache = CacheFile(Path(options.timing_cache), cache_name("timing", model, api.version, target))
-        plan = plan_from_onnx(api, model, request, options, lambda config: _prepared(api, config, options, cache))
+        plan, operators = plan_from_onnx(
+            api, model, request, options, lambda config: _prepared(api, config, options, cache)
+        )
         return BuiltEngine(
             targets=(_built_for(target, options),),
             engine_version=f"{api.version}+" if options.version_compatible else api.version,
             file=plan,
             platform=platform_tag() if options.platform == "this" else options.platform,
             layers=_layers(api, plan) if options.platform == "this" else None,
+            operators=operators,
         )
 
     def check_buildable(self) -> None:

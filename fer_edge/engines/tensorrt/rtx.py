@@ -45,10 +45,12 @@ class TensorRTRTXEngine(Engine):
         api = find_api("tensorrt-rtx")
         _check_options(api, options)
         try:
-            plan = plan_from_onnx(api, model, request, options, lambda config: _for_targets(api, config, targets))
+            plan, operators = plan_from_onnx(
+                api, model, request, options, lambda config: _for_targets(api, config, targets)
+            )
         except EngineError as error:
             raise _explained(error, api, options) from error
-        return BuiltEngine(targets, api.version, plan)
+        return BuiltEngine(targets, api.version, plan, operators=operators)
 
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt-rtx"))
