@@ -20,6 +20,7 @@ from fer_edge._files import atomic_path, sha256
 from fer_edge.engines.available import get_engine, platform_tag
 from fer_edge.engines.base import Artifact, Precision, Runner, RunOptions
 from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError
+from fer_edge.machine import machine_name
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -29,6 +30,7 @@ MAX_BUNDLE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
 MAX_BATCH = 1024
+MAX_THREADS = 1024
 CHUNK = 1 << 20
 INPUT: dict[str, Any] = {
     "name": "images",
@@ -53,6 +55,20 @@ class EngineEntry:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """Settings that were measured to be best on one kind of machine."""
+
+    engine: str
+    machine: str  # as `machine_name` calls it
+    threads: int  # of one inference
+    streams: int  # recognizers at once, each in a thread of the app's
+    batch: int  # faces that run together
+    target: str  # what was asked for: "p99=8", "throughput=300"
+    p99_ms: float  # of a batch
+    images_per_second: float  # of all streams
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says about itself. Everything a runtime needs, and where it came from."""
 
@@ -69,11 +85,15 @@ class Manifest:
     operators: dict[str, dict[str, int]] = field(default_factory=dict)  # operator type -> element type -> nodes
     checkpoint: dict[str, Any] = field(default_factory=dict)  # SHA-256, metrics, provenance
     created_with: dict[str, str] = field(default_factory=dict)  # tool -> version
+    tunings: tuple[Tuning, ...] = ()  # one for each engine and machine; left out of the stored form where empty
     files: dict[str, dict[str, Any]] = field(default_factory=dict)  # member -> sha256, size; set when written
 
     def to_json(self) -> str:
         """The stored form."""
-        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, indent=1, sort_keys=True)
+        values = asdict(self)
+        if not self.tunings:
+            del values["tunings"]  # earlier versions do not know it
+        return json.dumps({"format": FORMAT_VERSION, **values}, indent=1, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,15 @@ class Bundle:
             f"{self.path} has no engine {engine or ''}; it has: {names}. "
             "Build one with: fer-edge build-engine CHECKPOINT --engine ENGINE"
         )
+
+    def tuning(self, engine: str | None = None) -> Tuning | None:
+        """What an engine was tuned to on machines like this one, if it was.
+
+        Raises:
+            BundleError: The bundle was not built for that engine.
+        """
+        found = [tuning for tuning in self.manifest.tunings if tuning.engine == self.entry(engine).engine]
+        return next((tuning for tuning in found if tuning.machine == machine_name()), None)
 
     def runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
         """Load an engine of the bundle.
@@ -246,7 +275,8 @@ def _manifest_from_json(data: bytes, path: Path) -> Manifest:
             )
         engines = tuple(EngineEntry(**{**entry, "targets": tuple(entry["targets"])}) for entry in values.pop("engines"))
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        manifest = Manifest(**{**values, **lists, "engines": engines})
+        tunings = tuple(Tuning(**tuning) for tuning in values.get("tunings", ()))
+        manifest = Manifest(**{**values, **lists, "engines": engines, "tunings": tunings})
         _check_types(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleDamaged(f"{path}: {MANIFEST} is not understood: {error!r}") from error
@@ -273,6 +303,9 @@ def _check_types(manifest: Manifest) -> None:
         texts += names
     for entry in manifest.engines:
         texts += [entry.engine, entry.engine_version, entry.file or "", entry.platform or ""]
+    for tuning in manifest.tunings:
+        texts += [tuning.engine, tuning.machine, tuning.target]
+        _check_counts(tuning)
     wrong = [text for text in texts if not isinstance(text, str)]
     if wrong:
         raise TypeError(f"{wrong[0]!r} is no text")
@@ -282,6 +315,15 @@ def _check_types(manifest: Manifest) -> None:
     described += [entry.proof for entry in manifest.engines]
     if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
         raise TypeError("files, operators, checkpoint, created_with and proof are objects")
+
+
+def _check_counts(tuning: Tuning) -> None:
+    for name, most in (("threads", MAX_THREADS), ("streams", MAX_THREADS), ("batch", MAX_BATCH)):
+        count = getattr(tuning, name)
+        if type(count) is not int or not 1 <= count <= most:
+            raise TypeError(f"tuned {name} is {count!r}; expected 1 to {most}")
+    if not all(type(value) in (int, float) for value in (tuning.p99_ms, tuning.images_per_second)):
+        raise TypeError("p99_ms and images_per_second are numbers")
 
 
 def _check_name(name: str, path: Path) -> None:

@@ -83,13 +83,16 @@ def check_frame(frame: npt.NDArray[np.uint8]) -> None:
         raise InputError(f"the frame is empty: shape {frame.shape}")
 
 
-def crop_and_resize(frame: npt.NDArray[np.uint8], box: Box | None = None, size: int = IMAGE_SIZE) -> Images:
+def crop_and_resize(
+    frame: npt.NDArray[np.uint8], box: Box | None = None, size: int = IMAGE_SIZE, *, out: Images | None = None
+) -> Images:
     """Cut a face box out of a frame and resample it, bilinear with antialiasing.
 
     Args:
         frame: uint8 RGB (H, W, 3).
         box: x, y, width, height in pixels; what lies outside of the frame is cut off. None: the whole frame.
         size: Side of the result.
+        out: Where to write it, uint8 (size, size, 3); a new array if not given.
 
     Returns:
         uint8 (size, size, 3).
@@ -98,20 +101,30 @@ def crop_and_resize(frame: npt.NDArray[np.uint8], box: Box | None = None, size: 
         InputError: The frame is no RGB frame, or the box is empty or outside of it.
     """
     check_frame(frame)
-    height, width = frame.shape[:2]
-    x, y, w, h = box if box is not None else (0, 0, width, height)
-    outside = f"box {(x, y, w, h)} is empty, not finite or outside of the frame of {width} x {height} pixels"
-    if not (all(math.isfinite(value) for value in (x, y, w, h)) and w > 0 and h > 0):
-        raise InputError(outside)
-    left, top = max(0, math.floor(x)), max(0, math.floor(y))
-    right, bottom = min(width, math.ceil(x + w)), min(height, math.ceil(y + h))
-    if left >= right or top >= bottom:
-        raise InputError(outside)
+    left, top, right, bottom = _pixels(box, *frame.shape[1::-1])
     crop = frame[top:bottom, left:right]
-    if crop.shape[:2] == (size, size):
+    if crop.shape[:2] != (size, size):
+        image = Image.fromarray(np.ascontiguousarray(crop)).resize((size, size), Image.Resampling.BILINEAR)
+        crop = np.asarray(image)
+    elif out is None:
         return crop.copy()
-    resized = Image.fromarray(np.ascontiguousarray(crop)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    if out is None:
+        return crop
+    out[:] = crop
+    return out
+
+
+def _pixels(box: Box | None, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what a box has in common with a frame."""
+    if box is None:
+        return 0, 0, width, height
+    x, y, w, h = box
+    if w > 0 and h > 0 and math.isfinite(x) and math.isfinite(y) and math.isfinite(w) and math.isfinite(h):
+        left, top = math.floor(max(0, x)), math.floor(max(0, y))
+        right, bottom = math.ceil(min(width, x + w)), math.ceil(min(height, y + h))  # a sum may be infinite
+        if left < right and top < bottom:
+            return left, top, right, bottom
+    raise InputError(f"box {(x, y, w, h)} is empty, not finite or outside of the frame of {width} x {height} pixels")
 
 
 def _to_rgb(image: Image.Image) -> Images:

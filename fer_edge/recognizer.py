@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.bundle import Bundle
+from fer_edge.bundle import Bundle, Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import BundleError
 from fer_edge.images import Box, crop_and_resize
@@ -47,9 +47,11 @@ class Recognizer:
     ...     expression = recognizer.recognize(frame, box=(x, y, width, height))
     """
 
-    def __init__(self, runner: Runner, labels: Sequence[str]) -> None:
+    def __init__(self, runner: Runner, labels: Sequence[str], tuning: Tuning | None = None) -> None:
         self.runner = runner
         self.labels = tuple(labels)
+        self.tuning = tuning  # what the bundle was tuned to on machines like this one, where that is used
+        self._batch = runner.max_batch if tuning is None else min(tuning.batch, runner.max_batch)
         self._input = runner.input_buffer()
 
     @classmethod
@@ -61,7 +63,8 @@ class Recognizer:
         Args:
             path: The bundle; the shipped one if not given.
             engine: One of the bundle's engines; its first if not given.
-            threads: CPU threads of one inference.
+            threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
+                like this one, or else the engine's choice.
             device: Which GPU, counted from 0; for engines that have one.
 
         Raises:
@@ -69,8 +72,9 @@ class Recognizer:
             EngineError: The engine is not installed, has no device here or failed.
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
-        runner = bundle.runner(engine, RunOptions(threads=threads, device=device))
-        recognizer = cls(runner, bundle.manifest.labels)
+        tuning = bundle.tuning(engine) if threads is None else None
+        options = RunOptions(threads=threads if tuning is None else tuning.threads, device=device)
+        recognizer = cls(bundle.runner(engine, options), bundle.manifest.labels, tuning)
         recognizer.runner.infer(recognizer._input[:1])
         return recognizer
 
@@ -87,25 +91,26 @@ class Recognizer:
         return self.recognize_faces(frame, [box])[0]
 
     def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> list[Expression]:
-        """The expressions of several faces of one frame, as few batches as the engine allows."""
+        """The expressions of several faces of one frame, in batches as large as was tuned, or as the engine allows."""
         found: list[Expression] = []
-        for start in range(0, len(boxes), self.runner.max_batch):
-            images = self.preprocess(frame, boxes[start : start + self.runner.max_batch])
+        for start in range(0, len(boxes), self._batch):
+            images = self.preprocess(frame, boxes[start : start + self._batch])
             found += self.postprocess(self.runner.infer(images))
         return found
 
     def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> Images:
         """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`."""
         for index, box in enumerate(boxes):
-            self._input[index] = crop_and_resize(frame, box)
+            crop_and_resize(frame, box, out=self._input[index])
         return self._input[: len(boxes)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
         """Expressions of a prediction."""
         expressions = []
         for row in prediction.probabilities.tolist():
-            best = max(range(len(row)), key=row.__getitem__)
-            expressions.append(Expression(self.labels[best], row[best], dict(zip(self.labels, row, strict=True))))
+            score = max(row)
+            label = self.labels[row.index(score)]
+            expressions.append(Expression(label, score, dict(zip(self.labels, row, strict=True))))
         return expressions
 
     def close(self) -> None:

@@ -120,3 +120,21 @@ def test_every_box_gives_a_crop_within_the_values_or_an_error(
         return
     assert crop.shape == (size, size, 3)
     assert (crop == 77).all()
+
+
+def test_a_crop_is_written_where_it_is_wanted() -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    for box in ((10, 20, 112, 112), (10, 20, 90, 140), None):
+        place = np.zeros((112, 112, 3), np.uint8)
+        assert crop_and_resize(frame, box, out=place) is place
+        assert np.array_equal(place, crop_and_resize(frame, box))
+
+
+def test_a_box_may_be_larger_than_numbers_go() -> None:
+    assert np.array_equal(crop_and_resize(RGB, (-1, -1, 1.7e308, 1.7e308)), crop_and_resize(RGB))
+
+
+def test_a_crop_is_no_view_of_the_frame() -> None:
+    frame = np.zeros((112, 112, 3), np.uint8)
+    crop_and_resize(frame)[:] = 9
+    assert not frame.any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,41 @@ def test_importing_the_package_pulls_in_no_heavy_library() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_frame_leaves_no_copy_of_its_pixels(tmp_path: Path) -> None:
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
+        box = (20.0, 30.0, 112.0, 112.0)
+        recognizer.recognize(FRAME, box)
+        tracemalloc.start()
+        try:
+            recognizer.recognize(FRAME, box)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 112 * 112 * 3 // 2
+
+
+def test_predictions_are_kept_when_the_next_frame_comes(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    images[1] //= 4
+    for engine in ("openvino", "onnxruntime"):
+        with Bundle.open(tiny_bundle(tmp_path / "a.fer")).runner(engine) as runner:
+            together = runner.infer(images)
+            one_by_one = [runner.infer(images[index : index + 1]) for index in range(3)]
+        for index, alone in enumerate(one_by_one):
+            for first, second in zip(alone, together, strict=True):
+                assert first is not None and second is not None
+                assert np.allclose(first[0], second[index], atol=1e-4)
+        assert not np.allclose(one_by_one[0].probabilities, one_by_one[1].probabilities)
+
+
+def test_openvino_is_imported_without_its_converter_until_that_is_wanted(tmp_path: Path) -> None:
+    code = (
+        "import sys; from fer_edge import Recognizer; Recognizer.open(sys.argv[1]).close();"
+        "assert 'openvino.tools.ovc' not in sys.modules and 'openvino_telemetry' not in sys.modules;"
+        "import openvino; print(openvino.convert_model.__module__, hasattr(openvino, 'nothing'))"
+    )
+    path = tiny_bundle(tmp_path / "a.fer")
+    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert found.stdout.startswith("openvino.tools.ovc") and found.stdout.endswith("False\n"), found.stderr

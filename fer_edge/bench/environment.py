@@ -6,9 +6,10 @@ import datetime
 import os
 import platform
 import sys
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from fer_edge.machine import cores, cpu_fields, cpu_name
 
 PACKAGES = (
     *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
@@ -28,33 +29,23 @@ def environment() -> dict[str, str]:
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
+    flags = cpu_fields().get("flags", "").split()
     found = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "cores allowed": str(cores()),
         "CPU quota": _quota(),
-        "extensions": " ".join(name for name in EXTENSIONS if name in _cpu_fields().get("flags", "").split()),
+        "extensions": " ".join(name for name in EXTENSIONS if name in flags),
         "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
         "memory": _memory(),
-        "virtual machine": "yes" if "hypervisor" in _cpu_fields().get("flags", "").split() else None,
+        "virtual machine": "yes" if "hypervisor" in flags else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         **packages,
         **{name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ},
     }
     return {name: value for name, value in found.items() if value}
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    return _cpu_fields().get("model name") or platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def memory_mb() -> float | None:
@@ -80,17 +71,6 @@ def _status_mb(name: str) -> float | None:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     return None
-
-
-def _cpu_fields() -> dict[str, str]:
-    """What the system says about the first processor."""
-    fields: dict[str, str] = {}
-    for line in _lines(Path("/proc/cpuinfo")):
-        name, _, value = line.partition(":")
-        if name.strip() in fields:
-            break
-        fields[name.strip()] = value.strip()
-    return fields
 
 
 def _memory() -> str | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.bench.environment import CPUS, cores
+from fer_edge.bench.environment import CPUS
+from fer_edge.machine import cores
 
 # Above these a figure is marked. Judged by hand: at 5 % of other work the 99th percentile moves, the median hardly.
 OTHERS_SHARE = 0.05

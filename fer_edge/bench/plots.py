@@ -15,6 +15,7 @@ from fer_edge.bench.scenarios.batches import BatchResult
 from fer_edge.bench.scenarios.cold_start import ColdStart
 from fer_edge.bench.scenarios.multi_stream import MultiStream
 from fer_edge.bench.scenarios.open_loop import OpenLoop
+from fer_edge.bench.scenarios.scaling import ScalingPoint
 from fer_edge.bench.scenarios.single_stream import SingleStream, Stamps
 from fer_edge.bench.scenarios.sustained import Sustained
 from fer_edge.bench.statistics import Distribution
@@ -24,6 +25,7 @@ WIDTH = 5.2  # inches; wider ones are hard to read on a phone
 LAYERS = 24  # slowest ones that are drawn
 NAME = 30  # characters that have room
 DOTS = 20_000
+LINES = ("-", "--", ":", "-.")
 PRECISIONS = ("f32", "f16", "bf16", "i8", "u8")
 
 
@@ -128,6 +130,25 @@ def sustained(theme: Theme, found: Sustained) -> Figure:
     axes.set(xlabel="minutes", ylabel="milliseconds", ylim=(0, None))
     axes.grid(linewidth=0.6)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+    return figure
+
+
+def scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
+    """Each combination: images a second over the 99th percentile; lines join the batches of one."""
+    figure, axes = _one(3.6)
+    settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
+    for index, (threads, streams) in enumerate(settings):
+        members = [point for point in points if (point.threads, point.streams) == (threads, streams)]
+        style = LINES[index // len(theme.series) % len(LINES)]
+        axes.plot(
+            [point.latency.p99.value for point in members], [point.images_per_second for point in members],
+            style, marker="o", ms=3.5, linewidth=1.2, color=theme.series[index % len(theme.series)],
+            label=f"threads {threads}, streams {streams}",
+        )  # fmt: skip
+    _logarithmic(axes, "x")
+    axes.set(xlabel="p99 of a batch, milliseconds", ylabel="images a second", ylim=(0, None))
+    axes.grid(linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 

@@ -43,7 +43,13 @@ def description(report: BenchReport) -> dict[str, Any]:
     """What describes a run: model, settings, noise and environment."""
     noise = {f"noise {name}": value for name, value in vars(report.noise).items()}
     model = {"bundle": report.bundle, "engine": report.engine, "precision": report.precision}
-    return {**model, "threads": report.threads or "engine's default", **noise, **report.environment}
+    return {
+        **model,
+        "threads": report.threads or "engine's default",
+        "tuned": report.tuned,
+        **noise,
+        **report.environment,
+    }
 
 
 def records_from_report(report: BenchReport) -> list[Record]:
@@ -90,6 +96,10 @@ def _streams(report: BenchReport) -> Iterator[Record]:
     for streams in report.multi_stream:
         yield from _latency("multi-stream", str(streams.streams), streams.latency)
         yield Record("multi-stream", str(streams.streams), "rate", "images/s", streams.images_per_second)
+    for point in report.scaling:
+        setting = f"threads {point.threads}, streams {point.streams}, batch {point.batch}"
+        yield from _latency("scaling", setting, point.latency)
+        yield Record("scaling", setting, "rate", "images/s", point.images_per_second)
 
 
 def _cold_start(found: ColdStart) -> Iterator[Record]:

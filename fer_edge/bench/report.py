@@ -10,6 +10,7 @@ from fer_edge.bench import plots
 from fer_edge.bench.records import csv_from_records, description, records_from_report
 from fer_edge.bench.run import BenchReport
 from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, Stamps
+from fer_edge.bench.tune import described, recommendation
 from fer_edge.pages.page import page_from_template
 from fer_edge.pages.picture import Picture, draw
 
@@ -43,6 +44,8 @@ def page_from_report(report: BenchReport, timelines: dict[str, Stamps]) -> bytes
         version=fer_edge.__version__,
         pictures=_pictures(report, timelines),
         tiles_shown=_tiles(report),
+        recommended=recommendation(report.scaling) if report.scaling else None,
+        described=described,
         mlperf=f"{MLPERF_QUERIES:,} queries and {MLPERF_SECONDS:.0f} seconds",
     )
 
@@ -64,6 +67,9 @@ def _pictures_of_runs(report: BenchReport, timelines: dict[str, Stamps]) -> dict
     if report.multi_stream:
         text = "Rate and latency over the number of streams."
         found["streams"] = draw(lambda theme: plots.streams(theme, report.multi_stream), text)
+    if report.scaling:
+        text = "Images a second over p99, for each combination of threads, streams and batch."
+        found["scaling"] = draw(lambda theme: plots.scaling(theme, report.scaling), text)
     if report.open_loop:
         text = "Percentiles of latency at each frame rate, and when frames are late."
         found["open_loop"] = draw(lambda theme: plots.open_loop(theme, report.open_loop), text)

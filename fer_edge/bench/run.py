@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_edge.bench.environment import cores, environment, memory_mb, peak_memory_mb
+from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
 from fer_edge.bench.noise import Noise, Watch
 from fer_edge.bench.roofline import Roofline, measure_roofline
 from fer_edge.bench.scenarios.batches import BatchResult, run_batches
@@ -17,6 +17,7 @@ from fer_edge.bench.scenarios.cold_start import RUNS, ColdStart, run_cold_start
 from fer_edge.bench.scenarios.multi_stream import MultiStream, run_streams
 from fer_edge.bench.scenarios.on_device import OnDevice, run_on_device
 from fer_edge.bench.scenarios.open_loop import RATES, OpenLoop, run_open_loop
+from fer_edge.bench.scenarios.scaling import ScalingPoint, run_scaling
 from fer_edge.bench.scenarios.single_stream import (
     MLPERF_QUERIES,
     SingleStream,
@@ -27,9 +28,12 @@ from fer_edge.bench.scenarios.single_stream import (
 from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
 from fer_edge.bench.workload import Workload, recognition, synthetic_workload
 from fer_edge.bundle import Bundle
+from fer_edge.engines.available import get_engine
+from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
 
 QUICK = ("single-stream", "batches", "on-device")
+SCALING = 4  # times the seconds of one measurement, for all combinations together
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Subject:
 
     bundle: Path
     engine: str | None = None  # None: the bundle's first
-    threads: int | None = None  # None: the engine's default
+    threads: int | None = None  # None: as the bundle was tuned, or the engine's default
     device: int = 0  # which GPU
 
     def open(self, threads: int | None = None) -> Recognizer:
@@ -55,7 +59,7 @@ class Plan:
     seconds: float = 5.0  # of each measurement, at least
     minutes: float = 2.0  # of the sustained run
     rates: tuple[float, ...] = RATES  # frames a second of the open loop
-    streams: tuple[int, ...] = (1, 2, 4)
+    streams: tuple[int, ...] = (1, 2, 3, 4)
     cold_starts: int = RUNS
     workload: Workload = field(default_factory=synthetic_workload)
 
@@ -67,7 +71,8 @@ class BenchReport:
     bundle: str
     engine: str
     precision: str
-    threads: int | None
+    threads: int | None  # None: the engine's default
+    tuned: bool  # whether the threads are those that the bundle was tuned to
     load_ms: float
     memory_mb: float | None  # of this process, when all was done
     peak_memory_mb: float | None
@@ -82,6 +87,7 @@ class BenchReport:
     sustained: Sustained | None = None
     cold_start: ColdStart | None = None
     roofline: Roofline | None = None
+    scaling: list[ScalingPoint] = field(default_factory=list)
 
 
 Told = Callable[[float], None]
@@ -154,6 +160,24 @@ def _roofline(session: Session) -> Roofline:
     return measure_roofline(session.bundle, subject.engine, subject.threads, progress=session.told)
 
 
+def _scaling(session: Session) -> list[ScalingPoint]:
+    return run_scaling(
+        session.subject.open,
+        session.plan.workload,
+        SCALING * session.plan.seconds,
+        thread_counts(session.bundle, session.subject.engine),
+        session.plan.streams,
+        progress=session.told,
+    )
+
+
+def thread_counts(bundle: Bundle, engine: str | None) -> tuple[int, ...]:
+    """Threads to try: powers of two, and all cores; one where the processor does not do the work."""
+    if get_engine(bundle.entry(engine).engine).local_target() != "cpu":
+        return (1,)
+    return tuple(sorted({cores(), *(1 << power for power in range(cores().bit_length()))}))
+
+
 # The name of a scenario, with underscores, is that of its field in the report.
 SCENARIOS: dict[str, Callable[[Session], Any]] = {
     "single-stream": _single_stream,
@@ -163,6 +187,7 @@ SCENARIOS: dict[str, Callable[[Session], Any]] = {
     "multi-stream": _multi_stream,
     "cold-start": _cold_start,
     "roofline": _roofline,
+    "scaling": _scaling,
     "sustained": _sustained,
 }
 
@@ -188,6 +213,7 @@ def run_bench(
     found: dict[str, Any] = {}
     started = time.perf_counter()
     with subject.open() as recognizer, Watch() as watch:
+        tuning = recognizer.tuning
         load_ms = (time.perf_counter() - started) * 1e3
         for name in plan.scenarios:
             progress(name, 0.0)
@@ -198,7 +224,8 @@ def run_bench(
         bundle=bundle.manifest.name,
         engine=bundle.entry(subject.engine).engine,
         precision=bundle.manifest.precision,
-        threads=subject.threads,
+        threads=subject.threads if tuning is None else tuning.threads,
+        tuned=tuning is not None,
         load_ms=load_ms,
         memory_mb=memory_mb(),
         peak_memory_mb=peak_memory_mb(),

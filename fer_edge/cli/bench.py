@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,11 @@ import typer
 from fer_edge.cli.options import BundlePath, CsvFile, Device, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
 
 if TYPE_CHECKING:
-    from fer_edge.bench.run import BenchReport
+    from fer_edge.bench.run import BenchReport, Plan, Subject
     from fer_edge.bench.scenarios.single_stream import Stamps
+    from fer_edge.bench.tune import Target
     from fer_edge.bench.workload import Workload
+    from fer_edge.bundle import Tuning
 
 
 def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
@@ -52,8 +55,8 @@ def bench(
     scenario: Annotated[
         list[str] | None,
         typer.Option(
-            help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, sustained or all; "
-            "may be repeated. Default: the first three."
+            help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
+            "or all; may be repeated. Default: the first three."
         ),
     ] = None,
     engine: EngineName = None,
@@ -71,6 +74,14 @@ def bench(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Find the best settings for p99=MILLISECONDS or throughput=IMAGES_A_SECOND and write them into the "
+            "bundle, which then uses them on machines like this one.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -81,9 +92,13 @@ def bench(
     """
     from fer_edge.bench.records import csv_from_records, description, records_from_report
     from fer_edge.bench.run import Plan, Subject, run_bench
-    from fer_edge.cli.bench_display import print_report, print_warnings, scenario_progress
+    from fer_edge.cli.bench_display import print_report, print_tuning, print_warnings, scenario_progress
     from fer_edge.cli.output import console, print_json, write_text
 
+    target = None if tune is None else _target(tune)
+    if target is not None:
+        scenario = [*(scenario or ()), "scaling"]
+    subject = Subject(bundle, engine, threads, device)
     plan = Plan(
         scenarios=chosen_scenarios(scenario),
         queries=queries,
@@ -95,15 +110,18 @@ def bench(
     if report is not None:
         _prepare_report(report)
     with scenario_progress() as progress:
-        found, timelines = run_bench(Subject(bundle, engine, threads, device), plan, progress)
+        found, timelines = run_bench(subject, plan, progress)
+        tuning = None if target is None else _tune(subject, plan, found, target, progress)
     page = None if report is None else _write_report(report, found, timelines)
     if csv is not None:
         write_text(csv, csv_from_records(records_from_report(found), description(found)))
     if json:
         print_warnings(found.noise)
-        print_json({"file": bundle, "report": page, **vars(found)})
+        print_json({"file": bundle, "report": page, "tuning": tuning, **vars(found)})
         return
     print_report(found)
+    if tuning is not None:
+        print_tuning(bundle, tuning)
     if page is not None:
         console().print(f"report: {page}", soft_wrap=True)
 
@@ -126,3 +144,25 @@ def _write_report(folder: Path, found: BenchReport, timelines: dict[str, Stamps]
     from fer_edge.bench.report import write_report
 
     return write_report(folder, found, timelines)
+
+
+def _target(text: str) -> Target:
+    from fer_edge.bench.tune import target_from_text
+    from fer_edge.errors import ConfigError
+
+    try:
+        return target_from_text(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _tune(
+    subject: Subject, plan: Plan, found: BenchReport, target: Target, progress: Callable[[str, float], None]
+) -> Tuning:
+    from fer_edge.bench.tune import confirmed, write_tuning
+    from fer_edge.bundle import Bundle
+
+    progress("confirming", 0.0)
+    point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
+    progress("confirming", 1.0)
+    return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from fer_edge.bench.contenders import Comparison
 from fer_edge.bench.noise import Noise
@@ -14,9 +15,11 @@ from fer_edge.bench.scenarios.cold_start import ColdStart
 from fer_edge.bench.scenarios.multi_stream import MultiStream
 from fer_edge.bench.scenarios.on_device import OnDevice
 from fer_edge.bench.scenarios.open_loop import OpenLoop
+from fer_edge.bench.scenarios.scaling import ScalingPoint
 from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, SingleStream
 from fer_edge.bench.scenarios.sustained import Sustained
 from fer_edge.bench.statistics import Distribution, Estimate
+from fer_edge.bundle import Tuning
 from fer_edge.cli.output import console, err_console, print_table
 
 LAYERS_SHOWN = 12
@@ -55,10 +58,13 @@ def print_report(report: BenchReport) -> None:
         _print_cold_start(report.cold_start)
     if report.roofline is not None:
         _print_roofline(report.roofline)
+    if report.scaling:
+        _print_scaling(report.scaling)
     if report.sustained is not None:
         _print_sustained(report.sustained)
     console().print(f"load {report.load_ms:.0f} ms; this process: peak memory {_megabytes(report.peak_memory_mb)}")
-    described = {"engine": report.engine, "threads": report.threads or "as the engine chooses", **report.environment}
+    threads = f"{report.threads or 'as the engine chooses'}{' (tuned)' if report.tuned else ''}"
+    described = {"engine": report.engine, "threads": threads, **report.environment}
     console().print(", ".join(f"{name} {value}" for name, value in described.items()), soft_wrap=True)
     print_warnings(report.noise)
 
@@ -202,6 +208,32 @@ def _print_roofline(found: Roofline) -> None:
     console().print(
         f"all layers {found.milliseconds:.3f} ms; at the peaks their products would take {found.at_peak:.3f} ms: "
         f"{_percent(found.share_of_peak)} of the peak; products in {precisions}",
+        soft_wrap=True,
+    )
+
+
+def print_tuning(bundle: Path, tuning: Tuning) -> None:
+    """What was written."""
+    many = "" if tuning.streams == 1 else f", {tuning.streams} recognizers at once"
+    console().print(
+        f"{bundle}: on {tuning.machine}, {tuning.engine} runs with threads {tuning.threads}, batches of {tuning.batch}"
+        f"{many}: p99 {tuning.p99_ms:.2f} ms, {tuning.images_per_second:.0f} images/s (asked for {tuning.target})",
+        soft_wrap=True,
+    )
+
+
+def _print_scaling(points: Sequence[ScalingPoint]) -> None:
+    from fer_edge.bench.tune import described, recommendation
+
+    rows = [
+        (one.threads, one.streams, one.batch, *_short(one.latency), f"{one.images_per_second:.0f}") for one in points
+    ]
+    columns = ("threads", "streams", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s")
+    print_table("scaling, the engine alone", columns, rows)
+    found = recommendation(points)
+    console().print(
+        f"one face soonest: {described(found.fastest)} (p90 {found.fastest.latency.p90.value:.2f} ms); "
+        f"most faces: {described(found.most)} ({found.most.images_per_second:.0f} images/s)",
         soft_wrap=True,
     )
 

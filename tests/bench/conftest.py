@@ -19,7 +19,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, dic
         patch.setattr(openvino_profiling, "SIZE", 64)
         patch.setattr(openvino_profiling, "MAP", 7)
         patch.setattr(openvino_profiling, "COPIED", 1 << 16)
-        path = tiny_bundle(tmp_path_factory.mktemp("bench") / "a.fer")
+        path = tiny_bundle(tmp_path_factory.mktemp("bench") / "a.fer", max_batch=2)
         told: list[tuple[str, float]] = []
         found, stamps = run_bench(Subject(path, threads=1), PLAN, lambda *step: told.append(step))
     assert [name for name, share in told if share == 0.0][: len(SCENARIOS)]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.bench.environment import cores, environment, memory_mb, peak_memory_mb
+from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
 from fer_edge.bench.noise import Noise, Watch
+from fer_edge.machine import cores
 
 LINUX = Path("/proc/stat").exists()
 SPIN = "import time\nend = time.time() + {}\nwhile time.time() < end: pass"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ATTACK = "<script>alert(1)</script>\"'&$x_"
-PICTURES = 9
+PICTURES = 10
 
 
 def test_all_scenarios_on_one_page(
@@ -40,7 +40,7 @@ def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_pat
     stamps = np.cumsum(np.full((50, 4), 1_000_000), axis=0) + np.arange(4) * 250_000
     noise = Noise(3.0, 0.4, 0.0, 2.0, None)
     alone = BenchReport(
-        bundle=ATTACK, engine="openvino", precision="fp32", threads=None, load_ms=1.0, memory_mb=None,
+        bundle=ATTACK, engine="openvino", precision="fp32", threads=None, tuned=False, load_ms=1.0, memory_mb=None,
         peak_memory_mb=None, noise=noise, environment=report.environment, operators={ATTACK: {"float": 2}},
         single_stream=summarise_single_stream(stamps),
     )  # fmt: skip

@@ -18,7 +18,8 @@ from tests.tiny import tiny_bundle
 def test_every_scenario_reports(report: BenchReport) -> None:
     assert report.single_stream is not None and report.single_stream.latency.count >= 30
     assert set(report.single_stream.stages) == {"preprocess", "inference", "postprocess"}
-    assert [entry.batch for entry in report.batches] == [1, 2, 4, 8]
+    assert [entry.batch for entry in report.batches] == [1, 2]
+    assert {(entry.streams, entry.batch) for entry in report.scaling} == {(1, 1), (1, 2), (2, 1), (2, 2)}
     assert [(loop.rate, loop.frames) for loop in report.open_loop] == [(200, 10)]
     assert [entry.streams for entry in report.multi_stream] == [1, 2]
     assert report.sustained is not None and len(report.sustained.windows) == 24

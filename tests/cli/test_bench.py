@@ -96,3 +96,16 @@ def test_a_report_beside_the_tables(bundle: Path, tmp_path: Path) -> None:
     taken.touch()
     refused = fer_edge("bench", bundle, "--report", taken)
     assert refused.returncode == 1 and "cannot make the folder" in refused.stderr
+
+
+def test_tuning_writes_into_the_bundle(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
+    found = fer_edge("bench", bundle, "--seconds", 0.1, "--tune", "p99=5000", "--json")
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert report["tuning"]["target"] == "p99=5000" and len(report["scaling"]) >= 4
+    assert json.loads(fer_edge("inspect", bundle, "--json").stdout)["tunings"] == [report["tuning"]]
+    used = json.loads(fer_edge("bench", bundle, *QUICK, "--scenario", "single-stream", "--json").stdout)
+    assert (used["threads"], used["tuned"]) == (report["tuning"]["threads"], True)
+    wrong = fer_edge("bench", bundle, "--tune", "fast")
+    assert wrong.returncode == 2 and "expected p99=MILLISECONDS" in " ".join(wrong.stderr.split())

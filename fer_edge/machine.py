@@ -1,0 +1,51 @@
+"""Which machine this is, as far as an inference on its processors cares."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+BOARD = Path("/proc/device-tree/model")  # of boards whose processors have no name of their own
+FIRST_CPU = 8192  # bytes that hold the first processor's lines
+
+
+def machine_name() -> str:
+    """Processor and how many of its cores may be used, `AMD EPYC, 2 cores`: what settings are tuned for."""
+    return f"{cpu_name()}, {cores()} cores"
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    return cpu_fields().get("model name") or _board() or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def cpu_fields() -> dict[str, str]:
+    """What Linux says about the first processor; empty elsewhere."""
+    fields: dict[str, str] = {}
+    try:
+        with CPUINFO.open() as file:
+            lines = file.read(FIRST_CPU).splitlines()
+    except OSError:
+        return fields
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in fields:
+            break
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def _board() -> str:
+    try:
+        return BOARD.read_text().strip("\0\n ")
+    except (OSError, UnicodeDecodeError):
+        return ""
