@@ -25,6 +25,7 @@ from fer_edge.machine import machine_name
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+CALIBRATION = "calibration.json"  # the activation ranges, where the precision came from some
 MAX_BUNDLE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
@@ -50,6 +51,7 @@ class EngineEntry:
     engine_version: str
     file: str | None  # member name; None: the engine runs model.onnx, on any version and platform
     platform: str | None  # where the file is tied to one
+    proof: dict[str, Any] = field(default_factory=dict)  # what it executes: see `fer_edge.export.precision`
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,13 @@ class Bundle:
                 f"this machine is {platform_tag()}; {rebuild}"
             )
         engine = get_engine(entry.engine)
-        if entry.engine_version != engine.version():
+        if not engine.runs_version(entry.engine_version):
             raise BundleMismatch(
                 f"{self.path}: built with {entry.engine} {entry.engine_version}; "
                 f"installed is {engine.version()}; {rebuild}, or install that version"
             )
         target = engine.local_target()
-        if target not in entry.targets:
+        if not engine.runs_target(entry.targets, target):
             raise BundleMismatch(
                 f"{self.path}: the {entry.engine} engine was built for {', '.join(entry.targets)}; "
                 f"this device is {target}; {rebuild} --target {target}"
@@ -310,8 +312,9 @@ def _check_types(manifest: Manifest) -> None:
     if type(manifest.max_batch) is not int or not 1 <= manifest.max_batch <= MAX_BATCH:
         raise TypeError(f"max_batch is {manifest.max_batch!r}; expected 1 to {MAX_BATCH}")
     described = [manifest.operators, manifest.checkpoint, manifest.created_with, manifest.files]
+    described += [entry.proof for entry in manifest.engines]
     if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
-        raise TypeError("files, operators, checkpoint and created_with are objects")
+        raise TypeError("files, operators, checkpoint, created_with and proof are objects")
 
 
 def _check_counts(tuning: Tuning) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Tuning
-from fer_edge.engines.base import IMAGE_SIZE, Images, Prediction, Runner, RunOptions
+from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import BundleError
 from fer_edge.images import Box, crop_and_resize
 
@@ -52,10 +52,12 @@ class Recognizer:
         self.labels = tuple(labels)
         self.tuning = tuning  # what the bundle was tuned to on machines like this one, where that is used
         self._batch = runner.max_batch if tuning is None else min(tuning.batch, runner.max_batch)
-        self._input = np.zeros((runner.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        self._input = runner.input_buffer()
 
     @classmethod
-    def open(cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None) -> Recognizer:
+    def open(
+        cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None, device: int = 0
+    ) -> Recognizer:
         """Load a bundle and run it once, so that the first frame is as fast as the next.
 
         Args:
@@ -63,6 +65,7 @@ class Recognizer:
             engine: One of the bundle's engines; its first if not given.
             threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
                 like this one, or else the engine's choice.
+            device: Which GPU, counted from 0; for engines that have one.
 
         Raises:
             BundleError: The bundle cannot be read or does not fit this machine.
@@ -70,7 +73,7 @@ class Recognizer:
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
         tuning = bundle.tuning(engine) if threads is None else None
-        options = RunOptions(threads=threads if tuning is None else tuning.threads)
+        options = RunOptions(threads=threads if tuning is None else tuning.threads, device=device)
         recognizer = cls(bundle.runner(engine, options), bundle.manifest.labels, tuning)
         recognizer.runner.infer(recognizer._input[:1])
         return recognizer
@@ -112,6 +115,7 @@ class Recognizer:
 
     def close(self) -> None:
         """Release the engine."""
+        self._input = self._input[:0].copy()  # the engine's memory, which goes with it
         self.runner.close()
 
     def __enter__(self) -> Recognizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from fer_edge.labels import RAFDB
@@ -17,6 +18,12 @@ def face(path: Path, label: int, seed: int, size: int = 48, color: bool = False)
     rng = np.random.default_rng(seed)
     shape = (size, size, 3) if color else (size, size)
     Image.fromarray(np.clip(rng.normal(30 + 70 * (label % 3), 20, shape), 0, 255).astype(np.uint8)).save(path)
+
+
+def smooth_frame(seed: int = 0) -> npt.NDArray[np.uint8]:
+    """A smooth random picture of a face crop's size."""
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((112, 112), Image.Resampling.BICUBIC))
 
 
 def make_ferplus(root: Path, train: int = 48, valid: int = 12) -> Path:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from fer_edge.machine import cores, cpu_fields, cpu_name
 
-PACKAGES = ("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
+PACKAGES = (
+    *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
+    *("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings"),
+)
 # Extensions that decide which kernels an engine takes.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 CPUS = Path("/sys/devices/system/cpu")

@@ -86,6 +86,10 @@ def _streams(report: BenchReport) -> Iterator[Record]:
     for batch in report.batches:
         yield from _latency("batches", str(batch.batch), batch.latency)
         yield Record("batches", str(batch.batch), "rate", "images/s", batch.images_per_second)
+    for each in () if report.on_device is None else report.on_device.batches:
+        launch = "graph" if each.graph else "layer by layer"
+        for part in ("copy_in", "compute", "copy_out", "total"):
+            yield from _latency("on-device", f"{each.batch}, {launch}, {part.replace('_', ' ')}", getattr(each, part))
     for loop in report.open_loop:
         yield from _latency("open-loop", f"{loop.rate:g} Hz", loop.latency)
         yield _estimate("open-loop", f"{loop.rate:g} Hz", "late", "share", loop.late_share)

@@ -15,6 +15,7 @@ from fer_edge.bench.roofline import Roofline, measure_roofline
 from fer_edge.bench.scenarios.batches import BatchResult, run_batches
 from fer_edge.bench.scenarios.cold_start import RUNS, ColdStart, run_cold_start
 from fer_edge.bench.scenarios.multi_stream import MultiStream, run_streams
+from fer_edge.bench.scenarios.on_device import OnDevice, run_on_device
 from fer_edge.bench.scenarios.open_loop import RATES, OpenLoop, run_open_loop
 from fer_edge.bench.scenarios.scaling import ScalingPoint, run_scaling
 from fer_edge.bench.scenarios.single_stream import (
@@ -31,7 +32,7 @@ from fer_edge.engines.available import get_engine
 from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
 
-QUICK = ("single-stream", "batches")
+QUICK = ("single-stream", "batches", "on-device")
 SCALING = 4  # times the seconds of one measurement, for all combinations together
 
 
@@ -42,10 +43,11 @@ class Subject:
     bundle: Path
     engine: str | None = None  # None: the bundle's first
     threads: int | None = None  # None: as the bundle was tuned, or the engine's default
+    device: int = 0  # which GPU
 
     def open(self, threads: int | None = None) -> Recognizer:
         """A recognizer of its own, on other threads where told."""
-        return Recognizer.open(self.bundle, self.engine, threads or self.threads)
+        return Recognizer.open(self.bundle, self.engine, threads or self.threads, self.device)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class BenchReport:
     operators: dict[str, dict[str, int]]  # of the bundle: operator -> element type -> nodes
     single_stream: SingleStream | None = None
     batches: list[BatchResult] = field(default_factory=list)
+    on_device: OnDevice | None = None  # None also where the engine has no device of its own
     open_loop: list[OpenLoop] = field(default_factory=list)
     multi_stream: list[MultiStream] = field(default_factory=list)
     sustained: Sustained | None = None
@@ -111,6 +114,12 @@ def _single_stream(session: Session) -> SingleStream:
 
 def _batches(session: Session) -> list[BatchResult]:
     return run_batches(session.recognizer.runner, session.plan.workload, session.plan.seconds, progress=session.told)
+
+
+def _on_device(session: Session) -> OnDevice | None:
+    return run_on_device(
+        session.recognizer.runner, session.plan.workload, session.subject.device, progress=session.told
+    )
 
 
 def _open_loop(session: Session) -> list[OpenLoop]:
@@ -173,6 +182,7 @@ def thread_counts(bundle: Bundle, engine: str | None) -> tuple[int, ...]:
 SCENARIOS: dict[str, Callable[[Session], Any]] = {
     "single-stream": _single_stream,
     "batches": _batches,
+    "on-device": _on_device,
     "open-loop": _open_loop,
     "multi-stream": _multi_stream,
     "cold-start": _cold_start,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, CsvFile, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
+from fer_edge.cli.options import BundlePath, CsvFile, Device, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
 
 if TYPE_CHECKING:
     from fer_edge.bench.run import BenchReport, Plan, Subject
@@ -55,8 +55,8 @@ def bench(
     scenario: Annotated[
         list[str] | None,
         typer.Option(
-            help="single-stream, batches, open-loop, multi-stream, cold-start, roofline, scaling, sustained or all; "
-            "may be repeated. Default: single-stream and batches."
+            help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
+            "or all; may be repeated. Default: the first three."
         ),
     ] = None,
     engine: EngineName = None,
@@ -69,6 +69,7 @@ def bench(
     ] = None,
     image: FaceImage = None,
     box: FaceBox = None,
+    device: Device = 0,
     csv: CsvFile = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
@@ -97,7 +98,7 @@ def bench(
     target = None if tune is None else _target(tune)
     if target is not None:
         scenario = [*(scenario or ()), "scaling"]
-    subject = Subject(bundle, engine, threads)
+    subject = Subject(bundle, engine, threads, device)
     plan = Plan(
         scenarios=chosen_scenarios(scenario),
         queries=queries,

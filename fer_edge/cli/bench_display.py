@@ -13,6 +13,7 @@ from fer_edge.bench.run import BenchReport
 from fer_edge.bench.scenarios.batches import BatchResult
 from fer_edge.bench.scenarios.cold_start import ColdStart
 from fer_edge.bench.scenarios.multi_stream import MultiStream
+from fer_edge.bench.scenarios.on_device import OnDevice
 from fer_edge.bench.scenarios.open_loop import OpenLoop
 from fer_edge.bench.scenarios.scaling import ScalingPoint
 from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, SingleStream
@@ -47,6 +48,8 @@ def print_report(report: BenchReport) -> None:
         _print_single_stream(report.single_stream)
     if report.batches:
         _print_batches(report.batches)
+    if report.on_device is not None:
+        _print_on_device(report.on_device)
     if report.open_loop:
         _print_open_loop(report.open_loop)
     if report.multi_stream:
@@ -106,6 +109,31 @@ def _print_single_stream(found: SingleStream) -> None:
 def _print_batches(results: Sequence[BatchResult]) -> None:
     rows = [(one.batch, *_short(one.latency), f"{one.images_per_second:.0f}") for one in results]
     print_table("batches, the engine alone", ("batch", "p50 ms", "p90 ms", "p99 ms", "images/s"), rows)
+
+
+def _print_on_device(found: OnDevice) -> None:
+    rows = [
+        (
+            one.batch,
+            "yes" if one.graph else "no",
+            *(f"{part.p50.value:.3f}" for part in (one.copy_in, one.compute, one.copy_out)),
+            *_short(one.total),
+        )
+        for one in found.batches
+    ]
+    columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p99")
+    print_table("milliseconds on the GPU, by its own clock", columns, rows)
+    if found.gpu is None:
+        console().print(f"clocks and power unknown: {found.gpu_reason}", soft_wrap=True)
+        return
+    gpu = found.gpu
+    power = "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
+    held = ", ".join(gpu.held_down_by) or "nothing"
+    console().print(
+        f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
+        f"{gpu.temperature_c.most:.0f} degrees{power}; clocks held down by {held}",
+        soft_wrap=True,
+    )
 
 
 def _print_open_loop(results: Sequence[OpenLoop]) -> None:

@@ -9,16 +9,39 @@ import typer
 
 from fer_edge.cli.options import Json
 
-DEFAULTS: dict[str, Any] = {"engines": ["openvino"], "precision": "fp32", "targets": [], "max_batch": 32}
+DEFAULTS: dict[str, Any] = {"engines": ["openvino"]}
+# What a recipe may say, besides the checkpoint.
+TYPES: dict[str, type] = {
+    "engines": list,
+    "precision": str,
+    "targets": list,
+    "max_batch": int,
+    "ranges": str,
+    "rest": str,
+    "allow_fallback": bool,
+    "options": dict,
+}
+FILES = ("checkpoint", "ranges")  # named relative to the recipe
 
 
 def build_engine(
     checkpoint: Annotated[Path | None, typer.Argument(help="A fer-edge checkpoint (.safetensors).")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write.")] = Path("out.fer"),
     engine: Annotated[list[str] | None, typer.Option(help="Engine to build; may be repeated.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Largest batch the engines take.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENGINE.NAME=VALUE", help="An engine's own build option; may be repeated."),
+    ] = None,
+    ranges: Annotated[
+        Path | None, typer.Option(help="Activation ranges from fer-edge calibrate; fp16 and int8 need them.")
+    ] = None,
+    rest: Annotated[str | None, typer.Option(help="What int8 leaves the rest in: fp32 or fp16.")] = None,
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Take an engine that runs layers in another precision than asked.")
+    ] = False,
     recipe: Annotated[Path | None, typer.Option(help="TOML file that says the same; flags win.")] = None,
     json: Json = False,
 ) -> None:
@@ -26,26 +49,40 @@ def build_engine(
 
     Example: fer-edge build-engine edge.safetensors --engine openvino --precision fp32 -o edge.fer
     """
-    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.cli.output import console, err_console, phases, print_json, print_table
     from fer_edge.errors import ConfigError, EngineUnavailable
 
     try:
         from fer_edge.export.build import build_bundle
     except ImportError as error:
         raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
-    flags = {"engines": engine, "precision": precision, "targets": target, "max_batch": max_batch}
+    flags = {
+        "checkpoint": checkpoint, "engines": engine, "precision": precision, "targets": target, "max_batch": max_batch,
+        "ranges": ranges, "rest": rest, "allow_fallback": allow_fallback,
+    }  # fmt: skip
     settings = {**DEFAULTS, **_recipe(recipe), **{name: value for name, value in flags.items() if value}}
-    named = settings.pop("checkpoint", None)
-    source = checkpoint or (recipe.parent / named if recipe is not None and named is not None else None)
+    said, flagged = settings.get("options", {}), options_of_flags(option or [])
+    settings["options"] = {name: {**said.get(name, {}), **flagged.get(name, {})} for name in {**said, **flagged}}
+    source = settings.pop("checkpoint", None)
     if source is None:
         raise ConfigError("no checkpoint: name one as the argument or in the recipe")
-    with err_console().status(f"building {', '.join(settings['engines'])} from {source}"):
-        manifest = build_bundle(source, out, **settings)
+    with phases(f"building {', '.join(settings['engines'])} from {source}") as progress:
+        manifest = build_bundle(source, out, **settings, progress=progress)
     if json:
         print_json({"bundle": out, "manifest": manifest})
         return
     engines = ", ".join(f"{entry.engine} ({', '.join(entry.targets)})" for entry in manifest.engines)
     console().print(f"{out}: {manifest.precision}, {engines}, {out.stat().st_size / 1e6:.1f} MB")
+    proofs = {entry.engine: entry.proof for entry in manifest.engines}
+    rows = [
+        (engine, precision, proof["operators"].get(precision, 0), f"{100 * proof['macs'].get(precision, 0):.1f}")
+        for engine, proof in proofs.items()
+        for precision in sorted({*proof["operators"], *proof["macs"]})
+    ]
+    print_table("as executed", ("engine", "precision", "operators", "multiplications %"), rows)
+    fallen = {name: len(proof["fallen"]) for name, proof in proofs.items() if proof["fallen"]}
+    for name, count in fallen.items():
+        err_console().print(f"{name} runs {count} layers in another precision than the graph says", soft_wrap=True)
 
 
 def _recipe(path: Path | None) -> dict[str, Any]:
@@ -59,10 +96,33 @@ def _recipe(path: Path | None) -> dict[str, Any]:
         found = read_toml(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    types = {"checkpoint": str, "engines": list, "precision": str, "targets": list, "max_batch": int}
+    types = {"checkpoint": str, **TYPES}
     for name, value in found.items():
         if name not in types:
             raise ConfigError(f"recipe {path}: {name} is not known; expected some of: {', '.join(types)}")
         if not isinstance(value, types[name]):
             raise ConfigError(f"recipe {path}: {name} is {value!r}; expected a {types[name].__name__}")
-    return found
+    for engine, values in found.get("options", {}).items():
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"recipe {path}: options has {engine}; expected a table for an engine, [options.{engine}]"
+            )
+    return {name: path.parent / value if name in FILES else value for name, value in found.items()}
+
+
+def options_of_flags(flags: list[str]) -> dict[str, dict[str, Any]]:
+    """Engine -> its build options, of `ENGINE.NAME=VALUE`; values as in TOML, words without quotes."""
+    from fer_edge._toml import TOMLDecodeError, read_toml
+
+    options: dict[str, dict[str, Any]] = {}
+    for flag in flags:
+        name, equals, text = flag.partition("=")
+        engine, dot, setting = name.partition(".")
+        if not (equals and dot and setting):
+            raise typer.BadParameter(f"--option {flag}: expected ENGINE.NAME=VALUE")
+        try:
+            value = read_toml(f"value = {text}")["value"]
+        except TOMLDecodeError:
+            value = text
+        options.setdefault(engine, {})[setting] = value
+    return options

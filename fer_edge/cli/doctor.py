@@ -16,9 +16,12 @@ def doctor(json: Json = False) -> None:
     from fer_edge.bench.environment import environment
     from fer_edge.cli.output import console, print_json, print_table
     from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
+    from fer_edge.engines.tensorrt.machine import diagnose, read_machine
 
     machine = environment()
     statuses = [engine_status(name) for name in ENGINE_MODULES]
+    nvidia = read_machine()
+    findings = diagnose(nvidia)
     exporting = [name for name in ("torch", "safetensors", "onnx", "onnxscript") if find_spec(name) is None]
     note = f'missing: {", ".join(exporting)}; run: pip install "fer-edge[export]"' if exporting else ""
     if json:
@@ -27,6 +30,7 @@ def doctor(json: Json = False) -> None:
                 "platform": platform_tag(),
                 "environment": machine,
                 "engines": [asdict(status) for status in statuses],
+                "nvidia": {**asdict(nvidia), "findings": [asdict(finding) for finding in findings]},
                 "pytorch": {"can_run": not exporting, "reason": note},
             }
         )
@@ -38,6 +42,12 @@ def doctor(json: Json = False) -> None:
     print_table(platform_tag(), ("engine", "version", "builds", "runs", "why not"), rows)
     if exporting:
         console().print(f"building bundles needs the export extra: {note}", soft_wrap=True)
+    gpus = nvidia.driver.gpus if nvidia.driver is not None else ()
+    for gpu in gpus:
+        console().print(f"GPU: {gpu.name}, target {gpu.target}, {gpu.memory_mb} MB", soft_wrap=True)
+    if gpus or any(name.startswith("tensorrt") for name in nvidia.packages):
+        for finding in findings:
+            console().print(f"NVIDIA: {finding.problem}: {finding.cure}", soft_wrap=True)
     console().print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
 
 

@@ -16,11 +16,14 @@ from fer_edge.errors import FerEdgeError
 # Command -> one line of help; the module and function are named as the command.
 COMMANDS: dict[str, str] = {
     "build-engine": "Build a bundle of engines from a checkpoint.",
+    "add-engine": "Build one more engine for a bundle, on the device it is for; needs no PyTorch.",
+    "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
     "bench": "Measure a bundle on this machine.",
     "bench-compare": "Compare bundles or engines with each other, taking turns.",
     "predict": "Recognise expressions in images.",
     "evaluate": "Measure accuracy on labelled images.",
+    "export-triton": "Write a bundle's model into a model repository of Triton Inference Server.",
     "inspect": "Show what a bundle or checkpoint says about itself.",
     "doctor": "Show what this machine can build and run, and why not.",
     "import-checkpoint": "Turn weights made elsewhere into a fer-edge checkpoint.",

@@ -10,6 +10,7 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="One of the bundle's engines; default: its first.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
+Device = Annotated[int, typer.Option("--device", min=0, help="Which GPU, counted from 0; for engines that have one.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")

@@ -57,6 +57,27 @@ def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: bar.advance(task, count)
 
 
+@contextmanager
+def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Nested phases of a long build on stderr, where that is a terminal; call the result with phase, done and total."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    running: dict[str, TaskID] = {}
+    console = err_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        bar.add_task(text, total=None)
+
+        def tell(phase: str, done: int, total: int) -> None:
+            if phase not in running:
+                running[phase] = bar.add_task(f"  {phase}", total=total)
+            bar.update(running[phase], completed=done)
+            if done >= total:
+                bar.remove_task(running.pop(phase))
+
+        yield tell
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)

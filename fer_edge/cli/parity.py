@@ -9,36 +9,61 @@ import typer
 
 from fer_edge.cli.options import BundlePath, EngineName, Json, Limit, Threads
 
+LAYERS = "Tensor by tensor"
+
 
 def parity(
     bundle: BundlePath,
-    reference: Annotated[Path, typer.Option(help="The checkpoint the bundle was built from.")],
+    reference: Annotated[
+        Path, typer.Option(help="The checkpoint the bundle was built from; with --layers, another bundle may be it.")
+    ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
     engine: EngineName = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Largest relative logit error; default: 1e-4 for fp32, 2e-2 for fp16.")
+        float | None,
+        typer.Option(help="Largest relative logit error; default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8."),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Compare every tensor inside, on 16 images.", rich_help_panel=LAYERS)
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="A tensor has diverged below so many dB; default: 80 for fp32, 40 for fp16, 12 for int8.",
+            rich_help_panel=LAYERS,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture along the network to write (.svg or .png).", rich_help_panel=LAYERS)
     ] = None,
     threads: Threads = None,
-    limit: Limit = 256,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Compare a bundle's engine with PyTorch, stage by stage.
 
-    Exits with 1 if a stage fails.
+    With --layers, the typed graph on its engine with the fp32 graph, tensor by tensor: the first that diverges is
+    named. Exits with 1 if a stage fails or a tensor diverges.
 
     Example: fer-edge parity edge.fer --reference edge.safetensors --images faces/
     """
+    if layers:
+        _compare_layers(bundle, reference, images, engine, threshold, plot, limit or 16, json)
+        return
+    from dataclasses import replace
+
     from fer_edge.cli.output import console, print_json, print_table, progress
     from fer_edge.evaluation.dataset import image_set
-    from fer_edge.evaluation.parity import TOLERANCES, compare
+    from fer_edge.evaluation.parity import GATES, compare
     from fer_edge.evaluation.runners import open_model
 
     candidate = open_model(bundle, engine, threads)
     truth = open_model(reference, "pytorch", threads)
-    data = image_set(images, truth.labels, truth.words).limited(limit)
-    allowed = TOLERANCES[candidate.precision] if tolerance is None else tolerance
+    data = image_set(images, truth.labels, truth.words).limited(limit or 256)
+    gate = GATES[candidate.precision]
+    gate = gate if tolerance is None else replace(gate, tolerance=tolerance)
     with candidate.runner, truth.runner, progress("comparing", len(data)) as advance:
-        report = compare(candidate.runner, truth.runner, data, tolerance=allowed, progress=advance)
+        report = compare(candidate.runner, truth.runner, data, gate=gate, progress=advance)
     if json:
         print_json({"engine": candidate.engine, "passed": report.passed, **vars(report)})
     else:
@@ -47,3 +72,59 @@ def parity(
         console().print("parity holds" if report else "parity FAILS")
     if not report:
         raise typer.Exit(1)
+
+
+def _compare_layers(
+    path: Path,
+    reference: Path,
+    images: Path,
+    engine: str | None,
+    threshold: float | None,
+    plot: Path | None,
+    limit: int,
+    json: bool,
+) -> None:
+    from fer_edge.bundle import MODEL, Bundle
+    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.evaluation.dataset import image_set
+    from fer_edge.evaluation.tensors import DIVERGED, common_tensors, compare_tensors, plot_tensors
+
+    bundle = Bundle.open(path)
+    manifest, name = bundle.manifest, bundle.entry(engine).engine
+    expected = _fp32_graph(reference) if reference.suffix == ".safetensors" else Bundle.open(reference).read(MODEL)
+    batches = [batch for batch, _ in image_set(images, manifest.labels, manifest.words).limited(limit).batches(8)]
+    least = DIVERGED[manifest.precision] if threshold is None else threshold
+    graph = bundle.read(MODEL)
+    with progress("tensors", len(common_tensors(expected, graph))) as advance:
+        report = compare_tensors((name, graph), ("onnxruntime", expected), batches, least, advance)
+    title = f"{path.name} on {name} {manifest.precision} against {reference.name}, {report.images} images"
+    if plot is not None:
+        plot_tensors(report, title, plot)
+    first = report.first
+    if json:
+        print_json({"engine": name, "first": first, **vars(report)})
+    else:
+        rows = [
+            (tensor.name, f"{tensor.sqnr:.1f}", f"{tensor.cosine:.5f}", f"{tensor.largest:.3g}", f"{tensor.peak:.3g}")
+            for tensor in report.tensors
+        ]
+        print_table(title, ("tensor", "dB", "cosine", "largest error", "largest value"), rows)
+        console().print(
+            f"every tensor is at least {least:g} dB above its error"
+            if first is None
+            else f"first to diverge: {first.name}, {first.sqnr:.1f} dB above its error; expected {least:g}",
+            soft_wrap=True,
+        )
+    if first is not None:
+        raise typer.Exit(1)
+
+
+def _fp32_graph(checkpoint: Path) -> bytes:
+    from fer_edge.errors import EngineUnavailable
+
+    try:
+        from fer_edge.export.onnx_graph import onnx_from_checkpoint
+        from fer_edge.model.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise EngineUnavailable(f'checkpoints need PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+    return onnx_from_checkpoint(load_checkpoint(checkpoint))

@@ -16,7 +16,8 @@ from fer_edge.errors import ConfigError, EngineError, EngineUnavailable
 ENGINE_MODULES: dict[str, str] = {
     "openvino": "fer_edge.engines.openvino",
     "onnxruntime": "fer_edge.engines.onnxruntime",
-    "tensorrt-rtx": "fer_edge.engines.tensorrt_rtx",
+    "tensorrt": "fer_edge.engines.tensorrt.engine",
+    "tensorrt-rtx": "fer_edge.engines.tensorrt.rtx",
 }
 PROFILER_MODULES: dict[str, str] = {"openvino": "fer_edge.engines.openvino_profiling"}
 
@@ -65,11 +66,16 @@ def engine_status(name: str) -> EngineStatus:
         version = engine.version()
     except EngineUnavailable as error:
         return EngineStatus(name, None, can_build=False, can_run=False, reason=str(error))
-    try:
-        engine.check_runnable()
-    except EngineUnavailable as error:
-        return EngineStatus(name, version, can_build=True, can_run=False, reason=str(error))
-    return EngineStatus(name, version, can_build=True, can_run=True, reason="")
+    reasons = []
+    for check in (engine.check_buildable, engine.check_runnable):
+        try:
+            check()
+        except EngineUnavailable as error:
+            reasons.append(str(error))
+        else:
+            reasons.append("")
+    builds, runs = reasons
+    return EngineStatus(name, version, can_build=not builds, can_run=not runs, reason=builds or runs)
 
 
 def platform_tag() -> str:

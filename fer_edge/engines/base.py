@@ -6,22 +6,32 @@ An engine is one module of this package with an `ENGINE` object; `available.py` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import EngineError, InputError
+from fer_edge.errors import ConfigError, EngineError, InputError
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 IMAGE_SIZE = 112
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
+
+
+class DeviceTiming(NamedTuple):
+    """Milliseconds on the device's own clock, one value a run."""
+
+    copy_in: npt.NDArray[np.float64]
+    compute: npt.NDArray[np.float64]
+    copy_out: npt.NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
@@ -39,6 +49,18 @@ class BuildRequest:
     precision: Precision = "fp32"
     targets: tuple[str, ...] = ()  # empty: the engine's default
     max_batch: int = 32
+    options: Mapping[str, Any] = field(default_factory=dict)  # the engine's own
+    progress: Callable[[str, int, int], None] | None = None  # told a phase, its steps done and its steps in all
+
+
+@dataclass(frozen=True)
+class ExecutedOperator:
+    """One operator of a built engine, as the engine itself reports it."""
+
+    kind: str  # in the engine's own words
+    precision: str  # fp32, fp16, bf16, int8, or the engine's name of what is none of these
+    names: tuple[str, ...]  # nodes of the typed ONNX that went into it, with what the engine appends
+    multiplies: bool  # whether it is one of the engine's convolutions or matrix products
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,8 @@ class BuiltEngine:
     engine_version: str
     file: bytes | None = None  # None: the engine runs the bundle's model.onnx itself, on any machine
     platform: str | None = None  # "linux-x86_64", where the file is tied to one
+    layers: str | None = None  # JSON of the engine's own account of its layers, where it gives one
+    operators: tuple[ExecutedOperator, ...] = ()  # what it will execute
 
 
 @dataclass(frozen=True)
@@ -65,10 +89,19 @@ class RunOptions:
     """How to run."""
 
     threads: int | None = None  # CPU threads of one inference; None: the engine's default
+    device: int = 0  # which GPU, counted from 0
+    graphs: bool = True  # launch CUDA graphs; off, each layer is launched by itself
+    cache: Path | None = None  # folder for kernels compiled on this machine; None: the user's cache folder
+    allow_host_code: bool = False  # run native code that a version-compatible TensorRT engine brings with it
+
+
+SomeRunner = TypeVar("SomeRunner", bound="Runner")
 
 
 class Runner(ABC):
     """Executes one engine. Not thread-safe: one runner per thread."""
+
+    has_device = False  # whether it runs on a device with a clock of its own: see `time_on_device`
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
@@ -95,13 +128,21 @@ class Runner(ABC):
             raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
         return self._infer(np.ascontiguousarray(images))
 
+    def input_buffer(self) -> Images:
+        """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""
+        return np.zeros((self.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+    def time_on_device(self, batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming | None:
+        """Time on the device's own clock, with or without launching a graph; None where the engine cannot."""
+        return None
+
     def close(self) -> None:
         """Release what the engine holds. Closing twice is fine."""
         if not self._closed:
             self._closed = True
             self._close()
 
-    def __enter__(self) -> Runner:
+    def __enter__(self: SomeRunner) -> SomeRunner:
         return self
 
     def __exit__(
@@ -131,6 +172,16 @@ class Engine(ABC):
             EngineUnavailable: It is not installed; names the extra to install.
         """
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse build options that cannot be right, before time is spent on the model.
+
+        Raises:
+            ConfigError: A name is not known or a value is out of range.
+            UnsupportedTarget: The installed version lacks an option.
+        """
+        for name in options:
+            raise ConfigError(f"{self.name} has no build option {name!r}; it has none")
+
     @abstractmethod
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         """Compile a typed ONNX model.
@@ -139,6 +190,13 @@ class Engine(ABC):
             EngineUnavailable: The engine is not installed.
             UnsupportedTarget: A target or precision that this engine cannot build.
             EngineError: The engine refused the model.
+        """
+
+    def check_buildable(self) -> None:  # noqa: B027  most engines build wherever they are installed
+        """Whether this machine can build the engine, once it is installed.
+
+        Raises:
+            EngineUnavailable: It cannot; says why and what would help.
         """
 
     @abstractmethod
@@ -156,6 +214,14 @@ class Engine(ABC):
             EngineUnavailable: There is no device.
         """
         return "cpu"
+
+    def runs_version(self, built: str) -> bool:
+        """Whether the installed engine runs a file of the version `built`; only its own unless the engine says so."""
+        return built == self.version()
+
+    def runs_target(self, built: tuple[str, ...], local: str) -> bool:
+        """Whether a file for the targets `built` runs on the device `local`."""
+        return local in built
 
     @abstractmethod
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:

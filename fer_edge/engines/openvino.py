@@ -17,6 +17,7 @@ from fer_edge.engines.base import (
     BuildRequest,
     BuiltEngine,
     Engine,
+    ExecutedOperator,
     Images,
     Prediction,
     Runner,
@@ -25,6 +26,10 @@ from fer_edge.engines.base import (
 from fer_edge.engines.winograd import rewrite_convolutions
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
+# What its runtime model calls element types; u8 and i8 operators run integer kernels.
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+MULTIPLYING = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
+NOT_OPERATORS = {"Const", "Input", "Output", "Parameter", "Result"}
 CONVERTER = "openvino.tools.ovc"
 
 
@@ -92,8 +97,8 @@ class OpenVINOEngine(Engine):
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         if set(request.targets) - {"cpu"}:
             raise UnsupportedTarget(f"openvino builds for cpu; got {', '.join(request.targets)}")
-        self._compile(model, RunOptions(), single=True)  # a model the plugin refuses is found now, not on the device
-        return BuiltEngine(targets=("cpu",), engine_version=self.version())
+        compiled = self._compile(model, RunOptions(), single=True)  # what it refuses is found now, not on the device
+        return BuiltEngine(("cpu",), self.version(), operators=executed_operators(compiled))
 
     def check_runnable(self) -> None:
         if "CPU" not in _openvino().Core().available_devices:
@@ -146,6 +151,26 @@ class OpenVINOEngine(Engine):
 
     def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
         return self.compile_network(self.network_for_one(model) if single else self._read(model), options)
+
+
+def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:
+    """What a compiled model runs, from its runtime model."""
+    found = []
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        kind = _text(info, "layerType")
+        if kind in NOT_OPERATORS:
+            continue
+        names = tuple(name for name in _text(info, "originalLayersNames").split(",") if name)
+        # A subgraph is a kernel compiled from several operators; attention's products run in one.
+        multiplies = kind in MULTIPLYING or (kind == "Subgraph" and any("MatMul" in name for name in names))
+        element = _text(info, "runtimePrecision")
+        found.append(ExecutedOperator(kind, PRECISIONS.get(element, element), names, multiplies))
+    return tuple(found)
+
+
+def _text(info: Any, key: str) -> str:
+    return str(info[key].astype(str)) if key in info else ""
 
 
 def _openvino() -> Any:

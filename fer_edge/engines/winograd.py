@@ -88,6 +88,7 @@ def rewrite_convolutions(network: Any) -> int:
 class _Site(NamedTuple):
     """A convolution with the bias and slopes that follow it."""
 
+    name: str  # of the convolution, as in the graph it was read from
     source: Any  # what the convolution reads
     weight: npt.NDArray[Any]
     bias: npt.NDArray[Any] | None
@@ -117,7 +118,7 @@ def _site(node: Any) -> _Site | None:
         slope = _constant(after, 1)  # PRelu's slopes are one for each channel, whatever their shape
         slope = slope if slope is not None and slope.size == len(weight) else None
         last = last if slope is None else after
-    return _Site(node.input_value(0), weight, bias, slope, last)
+    return _Site(node.get_friendly_name(), node.input_value(0), weight, bias, slope, last)
 
 
 def _rows(site: _Site) -> Any:
@@ -139,6 +140,7 @@ def _rows(site: _Site) -> Any:
     for point, kernel in enumerate(transform_kernel(site.weight)):
         part = ops.transpose(points.output(point), shape(0, 3, 1, 2))  # (1, channels, tiles, width)
         product = ops.convolution(part, ops.constant(kernel), [1, 1], [0, 1], [0, 1], [1, 1])
+        product.set_friendly_name(f"{site.name}/point{point}")  # so that the proof of precision finds it
         if point == BIAS_POINT and site.bias is not None:
             product = ops.add(product, ops.constant(site.bias.reshape(1, filters, 1, 1)))
         products.append(product)  # (1, filters, tiles, width)

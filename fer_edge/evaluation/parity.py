@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +12,25 @@ from fer_edge.engines.base import IMAGE_SIZE, Floats, Prediction, Runner
 from fer_edge.errors import DataError
 from fer_edge.evaluation.dataset import ImageSet
 
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 BATCHES = (1, 7)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an engine of one precision is held to."""
+
+    tolerance: float  # largest relative error of logits, per output and batch; see `relative_error`
+    agreement: float  # least share of images decided alike, in percent
+    drop: float  # largest drop of accuracy, in points, where images are labelled; one image is always allowed
+
+
+# On a few hundred images, an image more or less decides; the whole split is held to more (docs/quantisation.md).
+GATES = {
+    "fp32": Gate(1e-4, 100.0, 0.1),
+    "fp16": Gate(2e-2, 99.0, 0.1),
+    "int8": Gate(0.25, 98.0, 0.3),
+    "mixed": Gate(0.25, 98.0, 0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class ParityReport:
     """All stages that were reached; true if every one passed."""
 
     images: int
-    tolerance: float
+    gate: Gate
     stages: tuple[Stage, ...]
 
     @property
@@ -45,6 +63,8 @@ def relative_error(found: Floats, expected: Floats) -> float:
     """Largest absolute difference over the largest absolute expected value."""
     scale = float(np.abs(expected).max())
     difference = float(np.abs(found - expected).max())
+    if not math.isfinite(difference):  # NaN compares false with everything, and would pass
+        return math.inf
     return difference / scale if scale else difference
 
 
@@ -53,8 +73,7 @@ def compare(
     reference: Runner,
     images: ImageSet,
     *,
-    tolerance: float = 1e-4,
-    max_accuracy_drop: float = 0.1,
+    gate: Gate = GATES["fp32"],
     progress: Callable[[int], None] | None = None,
 ) -> ParityReport:
     """Compare names, types, shapes, values, decisions and, where labelled, accuracy.
@@ -63,8 +82,7 @@ def compare(
         candidate: The engine.
         reference: What it must agree with.
         images: What both run; every image at batch 1 and at batch 7.
-        tolerance: Largest relative error of logits, per output and batch; see `relative_error`.
-        max_accuracy_drop: In points, where images are labelled.
+        gate: What must hold.
         progress: Told how many images are done.
     """
     if not len(images):
@@ -72,8 +90,8 @@ def compare(
     blank = np.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     stages = _structure(candidate.infer(blank), reference.infer(blank))
     if all(stage.passed for stage in stages):
-        stages += _values(candidate, reference, images, tolerance, max_accuracy_drop, progress)
-    return ParityReport(len(images), tolerance, tuple(stages))
+        stages += _values(candidate, reference, images, gate, progress)
+    return ParityReport(len(images), gate, tuple(stages))
 
 
 def _structure(found: Prediction, expected: Prediction) -> list[Stage]:
@@ -94,8 +112,7 @@ def _values(
     candidate: Runner,
     reference: Runner,
     images: ImageSet,
-    tolerance: float,
-    max_accuracy_drop: float,
+    gate: Gate,
     progress: Callable[[int], None] | None,
 ) -> list[Stage]:
     worst = dict.fromkeys(BATCHES, 0.0)
@@ -111,23 +128,22 @@ def _values(
             progress(len(batch))
     ours, theirs = (np.concatenate(parts) for parts in zip(*decisions, strict=True))
     agreement = 100 * float((ours == theirs).mean())
-    needed = 100.0 if tolerance <= TOLERANCES["fp32"] else 99.0
     stages = [
         Stage(
             "values",
-            max(worst.values()) <= tolerance,
+            max(worst.values()) <= gate.tolerance,
             ", ".join(f"batch {size}: largest relative logit error {error:.2e}" for size, error in worst.items())
-            + f"; allowed {tolerance:.0e}",
+            + f"; allowed {gate.tolerance:g}",
         ),
-        Stage("top-1 agreement", agreement >= needed, f"{agreement:.2f} %; required {needed:g} %"),
+        Stage("top-1 agreement", agreement >= gate.agreement, f"{agreement:.2f} %; required {gate.agreement:g} %"),
     ]
     if images.labels is not None:
         mine, wanted = (100 * float((found == images.labels).mean()) for found in (ours, theirs))
         stages.append(
             Stage(
                 "accuracy",
-                wanted - mine <= max_accuracy_drop,
-                f"{mine:.2f} %, reference {wanted:.2f} %; allowed drop {max_accuracy_drop:g} points",
+                wanted - mine <= max(gate.drop, 100 / len(images)) + 1e-9,
+                f"{mine:.2f} %, reference {wanted:.2f} %; allowed drop {gate.drop:g} points, or one image",
             )
         )
     return stages

@@ -1,21 +1,28 @@
-"""A checkpoint to a bundle: export once, compile for each engine, write one file."""
+"""A checkpoint to a bundle: export once, compile for each engine, prove what it runs, write one file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 
 import fer_edge
 from fer_edge._files import sha256
-from fer_edge.bundle import MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.calibration.qdq import quantize_graph
+from fer_edge.calibration.ranges import Ranges, read_ranges
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest, Precision
 from fer_edge.errors import ConfigError
+from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
-from fer_edge.model.checkpoint import load_checkpoint
+from fer_edge.export.precision import check_precision, prove_precision
+from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+
+RESTS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
 
 
 def build_bundle(
@@ -26,6 +33,11 @@ def build_bundle(
     precision: Precision = "fp32",
     targets: Sequence[str] = (),
     max_batch: int = 32,
+    ranges: Path | None = None,
+    rest: Precision = "fp32",
+    allow_fallback: bool = False,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Manifest:
     """Build engines from a checkpoint and write them as a bundle.
 
@@ -33,27 +45,45 @@ def build_bundle(
         checkpoint_path: A fer-edge checkpoint.
         out: The `.fer` file to write.
         engines: Engines by name; the first is the one a runtime takes by default.
-        precision: Of the typed ONNX.
+        precision: Of the typed ONNX; int8 comes out as mixed where the ranges keep layers in float.
         targets: GPU targets; engines for CPUs take none.
         max_batch: Largest batch an engine must take.
+        ranges: Activation ranges of the checkpoint, as `fer-edge calibrate` writes them; fp16 and int8 need them.
+        rest: Of an int8 graph, the precision of what is not int8.
+        allow_fallback: Take engines that run layers in another precision than the graph says.
+        options: Engine -> its own build options.
+        progress: Told what a long build does: phase, steps done, steps in all.
 
     Raises:
         FerEdgeError: A part cannot be built; nothing is written then.
     """
     if not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
-    checkpoint = load_checkpoint(checkpoint_path)
-    model = onnx_from_checkpoint(checkpoint, precision)
+    options = options or {}
+    _check_options(options, engines)
+    checkpoint, digest = load_checkpoint(checkpoint_path), sha256(checkpoint_path.read_bytes())
+    found = None if ranges is None else _ranges_of(ranges, digest)
+    model = typed_graph(checkpoint, precision, found, rest)
+    precision = "mixed" if precision == "int8" and found is not None and found.kept else precision
     members, entries = {MODEL: model}, []
+    if found is not None:
+        members[CALIBRATION] = found.to_json().encode()
     for name in engines:
         engine = get_engine(name)
         gpu = tuple(targets) if name.startswith("tensorrt") else ()
-        built = engine.build(model, BuildRequest(precision, gpu, max_batch))
+        built = engine.build(model, BuildRequest(precision, gpu, max_batch, options.get(name, {}), progress))
+        proof = prove_precision(model, built.operators)
+        if not allow_fallback:
+            check_precision(name, proof)
         file = None
         if built.file is not None:
             file = f"engines/{name}-{'-'.join(built.targets)}.engine"
             members[file] = built.file
-        entries.append(EngineEntry(name, built.targets, built.engine_version, file, built.platform))
+        if built.layers is not None:
+            members[f"engines/{name}-{'-'.join(built.targets)}.layers.json"] = built.layers.encode()
+        entries.append(
+            EngineEntry(name, built.targets, built.engine_version, file, built.platform, proof=proof.to_dict())
+        )
     info = checkpoint.info
     manifest = Manifest(
         name=out.stem,
@@ -66,12 +96,52 @@ def build_bundle(
         templates=info.templates,
         text_source=info.text_source,
         operators=operator_types(model),
-        checkpoint={
-            "sha256": sha256(checkpoint_path.read_bytes()),
-            "metrics": info.metrics,
-            "provenance": info.provenance,
-        },
+        checkpoint={"sha256": digest, "metrics": info.metrics, "provenance": info.provenance},
         created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
     )
     write_bundle(out, manifest, members)
     return manifest
+
+
+def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
+    """Options are for engines that are built, and known to them."""
+    for name, settings in options.items():
+        if name not in engines:
+            raise ConfigError(f"options for {name}, which is not built; engines are {', '.join(engines)}")
+        get_engine(name).check_options(settings)
+
+
+def typed_graph(
+    checkpoint: Checkpoint, precision: Precision, ranges: Ranges | None = None, rest: Precision = "fp32"
+) -> bytes:
+    """The typed ONNX of a checkpoint in any precision; equal checkpoints and ranges give equal bytes.
+
+    Raises:
+        ConfigError: The precision is not known, or ranges are missing.
+        EngineError: Half precision would overflow, or PyTorch could not export the model.
+    """
+    if precision not in ("fp32", "fp16", "int8"):
+        raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8")
+    if rest not in RESTS:
+        raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}")
+    if precision == "fp32":
+        return onnx_from_checkpoint(checkpoint, "fp32")
+    if ranges is None:
+        raise ConfigError(
+            f"{precision} needs activation ranges, seen on real images; make them with: fer-edge calibrate, "
+            "and name the file with --ranges"
+        )
+    model = onnx_from_checkpoint(checkpoint, "fp16" if "fp16" in (precision, rest) else "fp32")
+    if "fp16" in (precision, rest):
+        check_half(model, ranges)
+    return model if precision == "fp16" else quantize_graph(model, ranges)
+
+
+def _ranges_of(path: Path, checkpoint: str) -> Ranges:
+    found = read_ranges(path)
+    if found.checkpoint != checkpoint:
+        raise ConfigError(
+            f"{path} was made of another checkpoint (SHA-256 {found.checkpoint[:12]}, this one is {checkpoint[:12]}); "
+            "make ranges of this one with: fer-edge calibrate"
+        )
+    return found

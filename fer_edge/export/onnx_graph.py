@@ -18,6 +18,7 @@ import fer_edge
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES, Precision
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.export.deploy import DeployModel
+from fer_edge.export.names import name_by_module
 from fer_edge.model.checkpoint import Checkpoint
 
 OPSET = 18  # LayerNormalization is an operator from 17 on; hosts that only read ONNX lag behind the newest
@@ -37,8 +38,9 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
     if precision == "fp16":
         deploy.half_inside()
     model = _export(deploy)
-    _clean(model, checkpoint)
     _own_slopes(model.graph)
+    name_by_module(model.graph)
+    _clean(model, checkpoint)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -153,7 +153,11 @@ def test_doctor_tells_what_runs() -> None:
     found = json.loads(fer_edge("doctor", "--json").stdout)
     states = {entry["engine"]: entry for entry in found["engines"]}
     assert states["openvino"]["can_run"]
-    assert not states["tensorrt-rtx"]["can_run"] and states["tensorrt-rtx"]["reason"]
+    gpus = (found["nvidia"]["driver"] or {}).get("gpus", [])
+    if not gpus:
+        assert not states["tensorrt-rtx"]["can_run"] and states["tensorrt-rtx"]["reason"]
+        assert all(finding["problem"] and finding["cure"] for finding in found["nvidia"]["findings"])
+        assert found["nvidia"]["findings"]
 
 
 def test_parse_box() -> None:

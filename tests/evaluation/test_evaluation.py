@@ -14,7 +14,7 @@ from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
 from fer_edge.evaluation.dataset import ImageSet, image_set
-from fer_edge.evaluation.parity import compare
+from fer_edge.evaluation.parity import compare, relative_error
 from fer_edge.evaluation.runners import open_model
 from tests.tiny import LABELS, tiny_bundle
 
@@ -143,3 +143,11 @@ def test_shipped_model_on_the_validation_split(ferplus: Path) -> None:
     images = image_set(ferplus, opened.labels)
     assert len(images) == 3191
     assert evaluate(opened.runner, images, opened.labels).accuracy >= 80
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_values_that_are_no_numbers_never_pass(broken: float) -> None:
+    expected = np.ones((2, 3), np.float32)
+    found = expected.copy()
+    found[1, 2] = broken
+    assert relative_error(found, expected) == np.inf

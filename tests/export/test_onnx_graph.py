@@ -112,6 +112,18 @@ def test_graph_is_clean() -> None:
     assert [value.name for value in model.graph.output] == ["label_logits", "text_logits", "probabilities"]
 
 
+def test_names_come_from_the_model() -> None:
+    graph = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint())).graph
+    names = [node.name for node in graph.node]
+    assert len(set(names)) == len(names)
+    weights = {node.name: node.input[1] for node in graph.node if node.op_type in ("Conv", "MatMul", "Gemm", "PRelu")}
+    assert weights["stem.blocks.0.conv1/Conv"] == "stem.blocks.0.conv1.weight"
+    assert weights["stem.blocks.0.act/PRelu"] == "stem.blocks.0.act.weight"
+    assert weights["blocks.0.attention.query/MatMul"] == "blocks.0.attention.query.weight"
+    assert weights["text_matrix/MatMul"] == "text_matrix"
+    assert all(node.output[0] in (node.name, "label_logits", "text_logits", "probabilities") for node in graph.node)
+
+
 def test_equal_slopes_are_not_shared() -> None:
     checkpoint = tiny_checkpoint()
     for module in checkpoint.model.modules():

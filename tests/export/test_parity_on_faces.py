@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Precision, RunOptions
-from fer_edge.evaluation.dataset import image_set
-from fer_edge.evaluation.parity import compare
+from fer_edge.evaluation.dataset import ImageSet, image_set
+from fer_edge.evaluation.parity import GATES, compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
@@ -20,7 +21,9 @@ from fer_edge.model.config import preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
+from fer_edge.model.stem import IRBlock
 from fer_edge.model.text import TextFeatures
+from tests.faces import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
 WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
@@ -30,6 +33,21 @@ IMAGES = 256
 def paper_checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     return checkpoint_of(settle(FERFormer(preset("paper", classes=len(FERPLUS)))))
+
+
+def calm(checkpoint: Checkpoint) -> Checkpoint:
+    """Residuals as small as training makes them: those of random weights add up beyond what float16 holds."""
+    for block in checkpoint.model.stem.blocks:
+        assert isinstance(block, IRBlock)
+        block.norm3.weight.data *= 0.2
+    return checkpoint
+
+
+def smooth_images(folder: Path, count: int) -> ImageSet:
+    paths = tuple(folder / f"{seed}.png" for seed in range(count))
+    for seed, path in enumerate(paths):
+        Image.fromarray(smooth_frame(seed)).save(path)
+    return ImageSet(paths, None)
 
 
 def release_checkpoint(shared: Path) -> Checkpoint:
@@ -54,19 +72,23 @@ def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> No
     reference = PyTorchRunner(checkpoint)
     for engine in ("openvino", "onnxruntime"):
         with get_engine(engine).load(Artifact(model, None, 32), RunOptions()) as runner:
-            # Random and golden weights decide by chance, so accuracy may jump by an image or two at a tie.
-            report = compare(runner, reference, images, tolerance=1e-4, max_accuracy_drop=0.4)
+            report = compare(runner, reference, images)
         assert report, (engine, report.stages)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["edge", "paper"])
-def test_tensorrt_rtx_builds_the_presets_for_three_gpus(name: str, precision: Precision) -> None:
+def test_tensorrt_rtx_builds_what_cpu_engines_pass_parity_on(name: str, precision: Precision, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
-    checkpoint = load_checkpoint(WEIGHTS) if name == "edge" else paper_checkpoint()
+    checkpoint = load_checkpoint(WEIGHTS) if name == "edge" else calm(paper_checkpoint())
     targets = ("sm86", "sm89", "sm120")
     model = onnx_from_checkpoint(checkpoint, precision)
+    images, reference = smooth_images(tmp_path, 7), PyTorchRunner(checkpoint)
+    for engine in ("openvino", "onnxruntime"):
+        with get_engine(engine).load(Artifact(model, None, 8), RunOptions()) as runner:
+            report = compare(runner, reference, images, gate=GATES[precision])
+        assert report, (engine, report.stages)
     built = get_engine("tensorrt-rtx").build(model, BuildRequest(precision, targets))
     assert built.file is not None
     assert len(built.file) > len(model) / 2

@@ -1,0 +1,132 @@
+"""Which layers to keep in float: each layer's sensitivity, then the fewest that keep accuracy within a budget.
+
+First every layer is int8 alone, all others float, and the divergence of probabilities tells how much it harms. Then
+all are int8 together; while accuracy drops by more than the budget, the layer that harms most goes back to float.
+Every measurement is written down as it is made, so that a search that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fer_edge._files import sha256, write_atomically
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.qdq import chosen_layers, quantize_graph
+from fer_edge.calibration.ranges import Ranges
+from fer_edge.calibration.score import Score
+from fer_edge.errors import DataError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """All layers int8 but for some."""
+
+    kept: tuple[str, ...]
+    score: Score
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was measured, and what came of it."""
+
+    max_drop: float
+    alone: dict[str, Score]  # layer -> only this one int8, in the graph's order
+    together: tuple[Step, ...]  # the fewest kept first; the last one is the outcome
+    macs: dict[str, int]  # layer -> multiplications for one image
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Layers that stay in float."""
+        return self.together[-1].kept
+
+    @property
+    def met(self) -> bool:
+        """Whether the budget was met before no layer was left."""
+        return self.together[-1].score.drop <= self.max_drop
+
+
+def find_kept(
+    model: bytes,
+    ranges: Ranges,
+    score: Callable[[bytes], Score],
+    max_drop: float,
+    *,
+    state: Path | None = None,
+    key: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> SearchResult:
+    """Search.
+
+    Args:
+        model: The float deploy graph.
+        ranges: Of its activations; layers they keep already are left out.
+        score: Measures an int8 graph.
+        max_drop: Largest drop of accuracy, in points.
+        state: File that measurements are kept in; one of the same model, ranges and images is gone on with.
+        key: What else measurements depend on: images and engine.
+        progress: Told of each layer measured alone.
+
+    Raises:
+        DataError: The state is of another search.
+    """
+    layers = chosen_layers(Graph.parse(model), ranges)
+    names = [layer.name for layer in layers]
+    notes = _Notes.open(state, sha256(f"{sha256(model)} {ranges.sha256()} {key}".encode()))
+    for name in names:
+        alone = replace(ranges, kept=(*ranges.kept, *(other for other in names if other != name)))
+        notes.measure(f"alone {name}", lambda alone=alone: score(quantize_graph(model, alone)))  # type: ignore[misc]
+        if progress is not None:
+            progress(1)
+    scores = {name: notes.scores[f"alone {name}"] for name in names}
+    order = sorted(names, key=lambda name: -scores[name].divergence)  # stable: equal ones in the graph's order
+    steps: list[Step] = []
+    for count in range(len(order)):
+        kept = (*ranges.kept, *order[:count])
+        graph = replace(ranges, kept=kept)
+        found = notes.measure(f"kept {count}", lambda graph=graph: score(quantize_graph(model, graph)))  # type: ignore[misc]
+        steps.append(Step(kept, found))
+        if found.drop <= max_drop:
+            break
+    return SearchResult(max_drop, scores, tuple(steps), {layer.name: layer.macs for layer in layers})
+
+
+class _Notes:
+    """Measurements, on disk where there is a file for them."""
+
+    def __init__(self, path: Path | None, key: str, scores: dict[str, Score]) -> None:
+        self.path, self.key, self.scores = path, key, scores
+
+    @classmethod
+    def open(cls, path: Path | None, key: str) -> _Notes:
+        if path is None or not path.exists():
+            return cls(path, key, {})
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+            found = {str(name): Score(**values) for name, values in data["scores"].items()}
+            same = (data["format"], data["key"]) == (FORMAT_VERSION, key)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path} holds no search that can be gone on with: {error!r}; remove it") from error
+        if not same:
+            raise DataError(
+                f"{path} is of a search with another model, other ranges or images; remove it, or name another file"
+            )
+        return cls(path, key, found)
+
+    def measure(self, name: str, call: Callable[[], Score]) -> Score:
+        """What was noted, or else what is measured now."""
+        if name not in self.scores:
+            self.scores[name] = call()
+            if self.path is not None:
+                plain = {"format": FORMAT_VERSION, "key": self.key, "scores": _plain(self.scores)}
+                write_atomically(self.path, json.dumps(plain, indent=1).encode())
+        return self.scores[name]
+
+
+def _plain(scores: dict[str, Score]) -> dict[str, dict[str, float]]:
+    return {name: asdict(score) for name, score in scores.items()}

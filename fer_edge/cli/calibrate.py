@@ -1,0 +1,186 @@
+"""`fer-edge calibrate`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from fer_edge.cli.options import Json, Limit, Split, Threads
+
+if TYPE_CHECKING:
+    from fer_edge.calibration.images import CalibrationSet
+    from fer_edge.calibration.ranges import Ranges
+    from fer_edge.calibration.search import SearchResult
+
+CHOICE = "Which images"
+BUDGET = "Accuracy budget"
+
+
+class _Budget(NamedTuple):
+    """How far accuracy may drop, and how that is measured."""
+
+    max_drop: float
+    engine: str
+    threads: int | None
+    state: Path
+
+
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="A fer-edge checkpoint (.safetensors).")],
+    data: Annotated[Path, typer.Argument(help="Data set; images are chosen from its training split.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Activation ranges to write (.json).")],
+    image_set: Annotated[
+        Path | None,
+        typer.Option(
+            "--set",
+            help="Calibration set (.json): read if it is there, else chosen and written.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many to choose.", rich_help_panel=CHOICE)] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice.", rich_help_panel=CHOICE)] = 0,
+    method: Annotated[str, typer.Option(help="minmax, moving-average, percentile, entropy or mse.")] = "moving-average",
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Kind of layer to be int8: conv, depthwise, linear, attention, head; default: conv, linear."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, help="Largest drop of accuracy, in points.", rich_help_panel=BUDGET)
+    ] = None,
+    split: Split = "valid",
+    limit: Limit = None,
+    engine: Annotated[
+        str, typer.Option(help="Engine that accuracy is measured on.", rich_help_panel=BUDGET)
+    ] = "openvino",
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Measurements of the search; default: beside the ranges.", rich_help_panel=BUDGET),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the search to write (.svg or .png).", rich_help_panel=BUDGET)
+    ] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Measure activation ranges on real images, for int8 and fp16.
+
+    With --max-drop, the harm of each layer is measured too, on the split that --split names, and the fewest layers
+    that keep accuracy within the budget are marked to stay in float. A search that was stopped goes on.
+
+    Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
+    """
+    from fer_edge._files import sha256
+    from fer_edge.cli.output import console, err_console, print_json, progress
+    from fer_edge.errors import ConfigError, EngineUnavailable
+
+    try:
+        from fer_edge.calibration.images import read_set
+        from fer_edge.calibration.observe import passes
+        from fer_edge.calibration.ranges import DEFAULT_KINDS, check_choices, measure
+        from fer_edge.evaluation.dataset import image_set as labelled
+        from fer_edge.export.onnx_graph import onnx_from_checkpoint
+        from fer_edge.model.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+    kinds = tuple(layers) if layers else DEFAULT_KINDS
+    try:
+        check_choices(method, kinds)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+    chosen = read_set(image_set) if image_set is not None and image_set.exists() else _choose(data, images, seed)
+    opened = chosen.open(data)
+    with err_console().status(f"exporting {checkpoint}"):
+        loaded = load_checkpoint(checkpoint)
+        model = onnx_from_checkpoint(loaded)
+    with progress("observing", len(chosen) * passes(method)) as advance:  # type: ignore[arg-type]
+        ranges = measure(model, sha256(checkpoint.read_bytes()), opened, method, kinds, advance)  # type: ignore[arg-type]
+    if image_set is not None and not image_set.exists():
+        chosen.save(image_set)
+    result = None
+    if max_drop is not None:
+        info = loaded.info
+        found = labelled(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
+        budget = _Budget(max_drop, engine, threads, state or out.with_suffix(".search.json"))
+        ranges, result = _search(model, ranges, found, budget)
+        if plot is not None:
+            from fer_edge.calibration.plot import plot_search
+
+            plot_search(result, plot)
+    ranges.save(out)
+    if json:
+        print_json({"ranges": out, "sha256": ranges.sha256(), **_described(ranges, result)})
+        return
+    console().print(
+        f"{out}: {len(ranges.tensors)} ranges by {method}, on {len(chosen)} images of {chosen.source}", soft_wrap=True
+    )
+    if result is not None:
+        _print_search(result)
+
+
+def _choose(data: Path, count: int, seed: int) -> CalibrationSet:
+    from fer_edge.calibration.images import choose_images
+    from fer_edge.cli.output import progress
+    from fer_edge.data.layouts import read_split
+
+    with progress("choosing", count) as advance:
+        return choose_images(read_split(data, "train"), data, count, seed, advance)
+
+
+def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple[Ranges, SearchResult]:
+    """Layers to keep in float, within the budget.
+
+    Raises:
+        EngineError: No choice of layers keeps it.
+    """
+    from fer_edge.calibration.graph import Graph
+    from fer_edge.calibration.qdq import chosen_layers
+    from fer_edge.calibration.score import Scorer
+    from fer_edge.calibration.search import find_kept
+    from fer_edge.cli.output import err_console, progress
+    from fer_edge.errors import EngineError
+
+    with err_console().status("running the float graph"):
+        scorer = Scorer(model, images, budget.engine, budget.threads)
+    with progress("layers", len(chosen_layers(Graph.parse(model), ranges))) as advance:
+        result = find_kept(model, ranges, scorer, budget.max_drop, state=budget.state, key=scorer.key, progress=advance)
+    if not result.met:
+        last = result.together[-1]
+        raise EngineError(
+            f"accuracy drops by {last.score.drop:.2f} points with {len(last.kept)} layers in float; "
+            f"{budget.max_drop:g} are allowed: take a larger budget or another --method. "
+            f"The measurements are in {budget.state}"
+        )
+    outcome = result.together[-1]
+    found = {"max_drop": budget.max_drop, "engine": budget.engine, "images": len(images), **asdict(outcome.score)}
+    return ranges.keeping(outcome.kept, **found), result
+
+
+def _described(ranges: Ranges, result: SearchResult | None) -> dict[str, Any]:
+    """For machines: all but the ranges themselves."""
+    described: dict[str, Any] = {
+        "method": ranges.method, "images": ranges.images, "layers": ranges.kinds, "kept": ranges.kept,
+    }  # fmt: skip
+    if result is not None:
+        described |= {"alone": result.alone, "together": result.together, "macs": result.macs}
+    return described
+
+
+def _print_search(result: SearchResult) -> None:
+    from fer_edge.cli.output import console, print_table
+
+    total = sum(result.macs.values())
+    rows = [
+        (
+            name, f"{score.divergence:.2e}", f"{score.drop:+.2f}", f"{score.agreement:.2f}",
+            f"{100 * result.macs[name] / total:.1f}", "float" if name in result.kept else "int8",
+        )
+        for name, score in sorted(result.alone.items(), key=lambda item: -item[1].divergence)
+    ]  # fmt: skip
+    columns = ("layer", "divergence", "drop", "agree %", "multiplications %", "stays")
+    print_table("each layer in int8 alone, the most harmful first", columns, rows)
+    steps = [(len(step.kept), f"{step.score.drop:+.2f}", f"{step.score.agreement:.2f}") for step in result.together]
+    print_table("together", ("layers in float", "drop", "agree %"), steps)
+    console().print(f"budget of {result.max_drop:g} points met with {len(result.kept)} layers in float")

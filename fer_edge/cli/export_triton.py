@@ -1,0 +1,52 @@
+"""`fer-edge export-triton`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import BundlePath, EngineName, Json
+
+
+def export_triton(
+    bundle: BundlePath,
+    repository: Annotated[Path, typer.Option("-o", "--out", help="Model repository to write into.")] = Path("models"),
+    engine: EngineName = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: the bundle's.")] = None,
+    instances: Annotated[int, typer.Option(min=1, help="Copies that work side by side on each device.")] = 1,
+    kind: Annotated[str | None, typer.Option(help="cpu or gpu; default: gpu for tensorrt, else cpu.")] = None,
+    queue_delay: Annotated[
+        int, typer.Option(min=0, help="Microseconds a request waits for others to share a batch with.")
+    ] = 500,
+    version: Annotated[int, typer.Option(min=1, help="Version of the model in the repository.")] = 1,
+    json: Json = False,
+) -> None:
+    """Write a bundle's model into a model repository of Triton Inference Server.
+
+    Example: fer-edge export-triton edge.fer --engine onnxruntime -o models
+    """
+    from fer_edge.bundle import Bundle
+    from fer_edge.cli.output import console, print_json
+    from fer_edge.errors import EngineUnavailable
+
+    try:
+        from fer_edge.export.triton import Serving
+        from fer_edge.export.triton import export_triton as write
+    except ImportError as error:
+        raise EngineUnavailable(f'exporting needs onnx ({error}); run: pip install "fer-edge[export]"') from error
+    if kind not in (None, "cpu", "gpu"):
+        raise typer.BadParameter(f"--kind is {kind!r}; expected cpu or gpu")
+    opened = Bundle.open(bundle)
+    serving = Serving(instances, kind, queue_delay, version)  # type: ignore[arg-type]
+    folder = write(opened, repository, engine=engine, name=name, serving=serving)
+    entry = opened.entry(engine)
+    if json:
+        print_json({"model": folder, "engine": entry.engine, "engine_version": entry.engine_version})
+        return
+    console().print(f"{folder}: {entry.engine}, batches of up to {opened.manifest.max_batch}", soft_wrap=True)
+    if entry.file is not None:
+        console().print(
+            f"run it with a Triton that has {entry.engine} {entry.engine_version}, on {', '.join(entry.targets)}"
+        )

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: one way to build, one way to run, and one table of what each version can do."""

@@ -1,0 +1,100 @@
+"""What the NVIDIA driver says of this machine, asked of the driver itself: no CUDA package is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from fer_edge.errors import EngineUnavailable
+
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18  # of CUdevice_attribute
+NO_DEVICE, DRIVER_NOT_LOADED = 100, 35  # of CUresult
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One CUDA device."""
+
+    name: str
+    target: str  # sm89
+    memory_mb: int
+    integrated: bool  # shares its memory with the CPU, as on Jetson
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The driver and the devices it lends to this process."""
+
+    cuda: tuple[int, int]  # newest CUDA it runs, (13, 0)
+    gpus: tuple[Gpu, ...]
+
+
+def read_driver(library: Any = None) -> Driver:
+    """Ask the driver.
+
+    Args:
+        library: Its library, loaded; found by its usual name if not given.
+
+    Raises:
+        EngineUnavailable: There is no driver, or it does not start.
+    """
+    cuda = library or _load()
+    version = ctypes.c_int()
+    result = cuda.cuInit(0)
+    if result not in (0, NO_DEVICE):
+        raise EngineUnavailable(f"the NVIDIA driver does not start (CUDA error {result}, {_error_name(cuda, result)})")
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    count = ctypes.c_int()
+    if result == 0:
+        cuda.cuDeviceGetCount(ctypes.byref(count))
+    gpus = tuple(_read_gpu(cuda, index) for index in range(count.value))
+    return Driver((version.value // 1000, version.value % 1000 // 10), gpus)
+
+
+def compute_capability(index: int = 0) -> str:
+    """Target name of a GPU, `sm89`.
+
+    Raises:
+        EngineUnavailable: There is no driver or no such GPU.
+    """
+    gpus = read_driver().gpus
+    if not gpus:
+        raise EngineUnavailable("the NVIDIA driver finds no GPU")
+    if index >= len(gpus):
+        raise EngineUnavailable(f"there is no GPU {index}; the driver finds {len(gpus)}, counted from 0")
+    return gpus[index].target
+
+
+def _load() -> Any:
+    try:
+        return ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise EngineUnavailable(f"no NVIDIA driver here ({LIBRARY} not found)") from error
+
+
+def _read_gpu(cuda: Any, index: int) -> Gpu:
+    device, memory = ctypes.c_int(), ctypes.c_size_t()
+    name = ctypes.create_string_buffer(256)
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        return value.value
+
+    major, minor = attribute(COMPUTE_CAPABILITY_MAJOR), attribute(COMPUTE_CAPABILITY_MINOR)
+    return Gpu(
+        name.value.decode(errors="replace"), f"sm{major}{minor}", memory.value >> 20, bool(attribute(INTEGRATED))
+    )
+
+
+def _error_name(cuda: Any, result: int) -> str:
+    text = ctypes.c_char_p()
+    if cuda.cuGetErrorName(result, ctypes.byref(text)) != 0 or text.value is None:
+        return "unknown"
+    return text.value.decode()

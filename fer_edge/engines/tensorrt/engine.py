@@ -1,0 +1,164 @@
+"""TensorRT 10 and 11: engines built on the GPU they are for, or on one like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_edge.engines.available import platform_tag
+from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
+from fer_edge.engines.tensorrt.api import Api, find_api, version_pair
+from fer_edge.engines.tensorrt.build import plan_from_onnx
+from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
+from fer_edge.engines.tensorrt.driver import compute_capability
+from fer_edge.engines.tensorrt.listeners import logger_for
+from fer_edge.engines.tensorrt.loaded import LoadedEngine
+from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
+from fer_edge.engines.tensorrt.start import check_runnable, load_runner
+from fer_edge.errors import UnsupportedTarget
+
+if TYPE_CHECKING:
+    from tensorrt_types import IBuilderConfig
+
+AMPERE = 80
+
+
+class TensorRTEngine(Engine):
+    """TensorRT's builder and runtime."""
+
+    name = "tensorrt"
+    extra = "tensorrt"
+
+    def version(self) -> str:
+        return find_api("tensorrt").version
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        _check_options(find_api("tensorrt"), options_from_settings(options))
+
+    def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
+        options = options_from_settings(request.options)
+        api = find_api("tensorrt")
+        _check_options(api, options)
+        target = compute_capability()
+        _check_targets(request.targets, target)
+        cache = None
+        if options.timing_cache is not None:
+            cache = CacheFile(Path(options.timing_cache), cache_name("timing", model, api.version, target))
+        plan, operators = plan_from_onnx(
+            api, model, request, options, lambda config: _prepared(api, config, options, cache)
+        )
+        return BuiltEngine(
+            targets=(_built_for(target, options),),
+            engine_version=f"{api.version}+" if options.version_compatible else api.version,
+            file=plan,
+            platform=platform_tag() if options.platform == "this" else options.platform,
+            layers=_layers(api, plan) if options.platform == "this" else None,
+            operators=operators,
+        )
+
+    def check_buildable(self) -> None:
+        compute_capability()  # kernels are chosen by timing them
+
+    def check_runnable(self) -> None:
+        check_runnable(find_api("tensorrt"))
+
+    def local_target(self) -> str:
+        return compute_capability()
+
+    def runs_version(self, built: str) -> bool:
+        """The version it was built with; "11.4.0.106+" also on newer ones of the same major version."""
+        installed = self.version()
+        if not built.endswith("+"):
+            return built == installed
+        (major, minor), (our_major, our_minor) = version_pair(built), version_pair(installed)
+        return major == our_major and our_minor >= minor
+
+    def runs_target(self, built: tuple[str, ...], local: str) -> bool:
+        """The compute capability it was built for; "sm80+" also newer ones."""
+        return any(
+            target == local or (target.endswith("+") and _number(local) >= _number(target[:-1])) for target in built
+        )
+
+    def load(self, artifact: Artifact, options: RunOptions) -> Runner:
+        return load_runner(find_api("tensorrt"), LoadedEngine, artifact, options)
+
+
+def _number(target: str) -> int:
+    digits = target.removeprefix("sm")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _check_targets(asked: tuple[str, ...], local: str) -> None:
+    others = [target for target in asked if target != local]
+    if others:
+        raise UnsupportedTarget(
+            f"tensorrt builds for the GPU of this machine, {local}; asked for {', '.join(others)}: build there, set "
+            "hardware_compatible, or use the engine tensorrt-rtx, which builds for any"
+        )
+
+
+def _check_options(api: Api, options: BuilderOptions) -> None:
+    if options.hardware_compatible == "same-compute-capability":
+        api.require("same_compute_capability", "hardware_compatible = same-compute-capability")
+    if options.platform != "this":
+        api.require("runtime_platform", "platform")
+        if platform_tag() != "linux-x86_64":
+            raise UnsupportedTarget(f"TensorRT builds for Windows on linux-x86_64; this machine is {platform_tag()}")
+
+
+def _built_for(target: str, options: BuilderOptions) -> str:
+    return f"sm{AMPERE}+" if options.hardware_compatible == "ampere-plus" else target
+
+
+@contextmanager
+def _prepared(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: CacheFile | None) -> Iterator[None]:
+    trt = api.trt
+    if options.aux_streams is not None:
+        config.max_aux_streams = options.aux_streams
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware_compatible == "ampere-plus":
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    elif options.hardware_compatible == "same-compute-capability":
+        level = "SAME_COMPUTE_CAPABILITY"  # 10.9 and newer: asked for by name, since 10.3's bindings do not have it
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    if options.platform == "windows-x86_64":
+        config.runtime_platform = trt.RuntimePlatform.WINDOWS_AMD64
+    with _timing_cache(config, cache):
+        yield
+
+
+@contextmanager
+def _timing_cache(config: IBuilderConfig, cache: CacheFile | None) -> Iterator[None]:
+    if cache is None:
+        yield
+        return
+    timings = config.create_timing_cache(cache.read())
+    if not config.set_timing_cache(timings, ignore_mismatch=False):  # another device's, in spite of the name
+        timings = config.create_timing_cache(b"")
+        config.set_timing_cache(timings, ignore_mismatch=False)
+    yield
+    built = config.get_timing_cache()
+
+    def merged(present: bytes) -> bytes:
+        if present:
+            built.combine(config.create_timing_cache(present), ignore_mismatch=False)
+        return bytes(built.serialize())
+
+    cache.update(merged)
+
+
+def _layers(api: Api, plan: bytes) -> str | None:
+    """What the engine inspector tells of the engine's layers, as JSON; None where it cannot be loaded here."""
+    logger, _ = logger_for(api.trt)
+    runtime = api.trt.Runtime(logger)
+    runtime.engine_host_code_allowed = True  # it was just built here
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        return None
+    return engine.create_engine_inspector().get_engine_information(api.trt.LayerInformationFormat.JSON)
+
+
+ENGINE = TensorRTEngine()

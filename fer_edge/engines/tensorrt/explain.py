@@ -1,0 +1,78 @@
+"""What TensorRT and CUDA say, and what it means for a user."""
+
+from __future__ import annotations
+
+from fer_edge.engines.tensorrt.device import CudaError
+from fer_edge.engines.tensorrt.listeners import Messages
+from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+
+REBUILD = "build it again with: fer-edge build-engine"
+# Words of TensorRT's messages -> the error to raise, and what to do. The first that is said decides.
+LOADING: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
+    (
+        ("driver version is insufficient", "OLD_CUDA_DRIVER", "cudaError 35"),
+        EngineUnavailable,
+        "the NVIDIA driver is too old for these packages, or missing: update it, or install the packages for an older "
+        "CUDA; fer-edge doctor says which fit",
+    ),
+    (
+        ("no CUDA-capable device", "cudaError 100"),
+        EngineUnavailable,
+        "the driver finds no GPU; in a container run it with --gpus all",
+    ),
+    (
+        ("host code", "lean runtime"),
+        EngineError,
+        "the file is version-compatible and brings native code of TensorRT with it, which is not run unasked: if you "
+        "trust where it comes from, allow it with RunOptions(allow_host_code=True)",
+    ),
+    (
+        ("compute capability", "UNSUPPORTED_CC", "generated on"),
+        BundleMismatch,
+        f"it was built for another GPU: {REBUILD} --target TARGET, where fer-edge doctor names this one's",
+    ),
+    (
+        ("serialization version", "version tag", "VERSION_MISMATCH", "magic tag", "magicTag"),
+        BundleMismatch,
+        f"it was built with another version of TensorRT: {REBUILD}, or install that version",
+    ),
+    (
+        ("platform", "different operating system"),
+        BundleMismatch,
+        f"it was built for another operating system: {REBUILD} on this one",
+    ),
+    (
+        ("out of memory", "OutOfMemory", "FAILED_ALLOCATION", "INSUFFICIENT_GPU_MEMORY"),
+        EngineError,
+        "the GPU's memory is full: close what else uses it, or build with a smaller max_batch",
+    ),
+    (
+        ("OLD_CUDA_RUNTIME", "undefined symbol", "libcudart"),
+        EngineUnavailable,
+        "the CUDA packages are not of one version; fer-edge doctor lists them",
+    ),
+    (("MALFORMED_ENGINE",), EngineError, f"it is damaged or no engine: {REBUILD}"),
+)
+
+
+def loading_failed(name: str, messages: Messages) -> Exception:
+    """The error for an engine file that TensorRT did not take."""
+    for words, kind, advice in LOADING:
+        if messages.mentions(*words):
+            return kind(f"{name} does not load the engine; {advice}. It said: {messages.reason()}")
+    return EngineError(f"{name} does not load the engine: {messages.reason()}; {REBUILD}")
+
+
+def cuda_failed(error: CudaError, doing: str) -> EngineError:
+    """The error for a failed call of the driver."""
+    if error.sticky:
+        return EngineError(
+            f"CUDA failed while {doing}: {error}. The GPU's state is lost for this process: the runner is closed, and "
+            "every other use of the GPU here will fail; start the process anew"
+        )
+    if error.out_of_memory:
+        return EngineError(
+            f"the GPU's memory is full while {doing}: {error}; close what else uses it, or build with a smaller "
+            "max_batch"
+        )
+    return EngineError(f"CUDA failed while {doing}: {error}")

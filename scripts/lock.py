@@ -1,0 +1,46 @@
+"""The hashes of what is built from the shipped checkpoint and its ranges, and the versions that they hold for."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fer_edge._files import sha256
+from fer_edge.calibration.ranges import read_ranges
+from fer_edge.engines.available import platform_tag
+from fer_edge.export.build import typed_graph
+from fer_edge.model.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+CHECKPOINT = ROOT / "fer_edge" / "weights" / "edge.safetensors"
+RANGES = ROOT / "calibration" / "edge.json"
+LOCK = ROOT / "calibration" / "edge.lock.json"
+# What the bytes of an exported graph depend on; others give a graph of the same values, written otherwise.
+VERSIONS = ("torch", "onnx", "onnxscript")
+
+
+def made_with() -> dict[str, str]:
+    """What the hashes hold for."""
+    return {"platform": platform_tag(), **{name: version(name) for name in VERSIONS}}
+
+
+def hashes() -> dict[str, Any]:
+    """Of the shipped checkpoint, its ranges, and the graphs of every recipe."""
+    checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
+    return {
+        "checkpoint": sha256(CHECKPOINT.read_bytes()),
+        "ranges": ranges.sha256(),
+        "graphs": {
+            "fp32": sha256(typed_graph(checkpoint, "fp32")),
+            "fp16": sha256(typed_graph(checkpoint, "fp16", ranges)),
+            "int8": sha256(typed_graph(checkpoint, "int8", ranges)),
+            "int8, rest fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16")),
+        },
+    }
+
+
+if __name__ == "__main__":
+    LOCK.write_text(json.dumps({"made_with": made_with(), **hashes()}, indent=1) + "\n")
+    print(f"wrote {LOCK}")

@@ -1,0 +1,102 @@
+"""Timing on a device's own clock, on a double of the driver; and what NVML tells of a GPU."""
+
+from __future__ import annotations
+
+import time
+
+from fer_edge.bench.gpu import GpuSampler
+from fer_edge.bench.scenarios.on_device import run_on_device
+from fer_edge.bench.workload import synthetic_workload
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, RunOptions
+from tests.cuda_double import Gpu
+from tests.engines.tensorrt.test_runner import load
+from tests.tiny import tiny_onnx
+
+
+def test_an_engine_with_a_device_is_timed_on_it() -> None:
+    shares: list[float] = []
+    with load(Gpu(), 4) as runner:
+        found = run_on_device(runner, synthetic_workload(), progress=shares.append)
+    assert found is not None
+    assert [(one.batch, one.graph) for one in found.batches] == [
+        (batch, graph) for batch in (1, 2, 4) for graph in (True, False)
+    ]
+    first = found.batches[0]
+    assert first.total.mean == first.copy_in.mean + first.compute.mean + first.copy_out.mean
+    assert found.gpu is not None or found.gpu_reason
+    assert shares == sorted(shares) and shares[-1] < 1
+
+
+def test_an_engine_without_a_device_has_nothing_to_tell() -> None:
+    with get_engine("openvino").load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
+        assert run_on_device(runner, synthetic_workload()) is None
+
+
+class Nvml:
+    """NVML's functions that are sampled, of a GPU that is too hot."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+    nvmlClocksEventReasonNone = 0
+    nvmlClocksEventReasonGpuIdle = 1
+    nvmlClocksEventReasonSwPowerCap = 4
+    nvmlClocksEventReasonHwThermalSlowdown = 0x40
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, power: bool = True) -> None:
+        self.clock, self.power, self.open = 2000, power, 0
+
+    def nvmlInit(self) -> None:
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        if index:
+            raise self.NVMLError("Invalid Argument")
+        return 7
+
+    def nvmlDeviceGetClockInfo(self, handle: int, clock: int) -> int:
+        self.clock -= 100
+        return self.clock if clock == self.NVML_CLOCK_SM else 9000
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
+        return 91
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        if not self.power:
+            raise self.NVMLError("Not Supported")
+        return 200_500
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: int) -> int:
+        return 0x41
+
+    def nvmlDeviceGetName(self, handle: int) -> bytes:
+        return b"RTX 4070"
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.65"
+
+
+def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
+    nvml = Nvml()
+    with GpuSampler(nvml=nvml) as sampler:
+        time.sleep(0.15)
+    state = sampler.state
+    assert state is not None and state.samples >= 2
+    assert (state.name, state.driver, state.held_down_by) == ("RTX 4070", "580.65", ("HwThermalSlowdown",))
+    assert state.sm_clock_mhz.least < state.sm_clock_mhz.most == 1900
+    assert state.power_w is not None and state.power_w.median == 200.5
+    assert nvml.open == 0
+
+
+def test_a_gpu_that_tells_little_or_nothing() -> None:
+    with GpuSampler(nvml=Nvml(power=False)) as sampler:
+        time.sleep(0.02)
+    assert sampler.state is not None and sampler.state.power_w is None
+    with GpuSampler(1, Nvml()) as sampler:
+        pass
+    assert sampler.state is None and sampler.reason == "NVML tells nothing here: Invalid Argument"

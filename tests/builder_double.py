@@ -1,0 +1,168 @@
+"""A stand-in for TensorRT's builder, which needs a GPU: it keeps what it was told and writes plans for the double."""
+
+from __future__ import annotations
+
+import enum
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+
+from tests.bindings_double import Bindings, Engine, plan
+from tests.cuda_double import Gpu
+
+
+class Flag(enum.IntEnum):
+    TF32 = 0
+    STRIP_PLAN = 1
+    REFIT_IDENTICAL = 2
+    VERSION_COMPATIBLE = 3
+
+
+class BuilderBindings(Bindings):
+    """The module with its builder; `configs` has one entry a build."""
+
+    def __init__(self, gpu: Gpu, version: str = "11.4.0.106") -> None:
+        super().__init__(gpu)
+        self.__version__ = version
+        self.configs: list[Config] = []
+        self.has_gpu = True
+        self.IProgressMonitor = object
+        self.BuilderFlag = Flag
+        self.Dims = list
+        self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=0)
+        self.ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
+        self.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
+        self.HardwareCompatibilityLevel = SimpleNamespace(AMPERE_PLUS="ampere", SAME_COMPUTE_CAPABILITY="same")
+        self.RuntimePlatform = SimpleNamespace(WINDOWS_AMD64="windows")
+        self.LayerInformationFormat = SimpleNamespace(JSON="json")
+
+    def Builder(self, logger: Any) -> Builder:
+        self.logger = logger
+        if not self.has_gpu:
+            self.say("CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return Builder(self)
+
+    def OnnxParser(self, network: Network, logger: Any) -> Parser:
+        return Parser(network)
+
+
+class Network:
+    model: bytes = b""
+
+
+class Parser:
+    num_errors = 1
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def parse(self, model: bytes) -> bool:
+        self.network.model = model
+        try:
+            onnx.load_from_string(model)
+        except Exception:
+            return False
+        return True
+
+    def get_error(self, index: int) -> Any:
+        said = {"node_operator": "Conv", "node_name": "conv1", "desc": "no kernel"}
+        return SimpleNamespace(**{name: lambda text=text: text for name, text in said.items()})
+
+
+class Profile:
+    def __init__(self) -> None:
+        self.shapes: list[Any] = []
+
+    def set_shape(self, name: str, *shapes: Any) -> None:
+        self.shapes = [shape[0] for shape in shapes]
+
+
+class TimingCache:
+    """Names of layers that were timed; of another device if it says so."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def combine(self, other: TimingCache, ignore_mismatch: bool) -> bool:
+        self.data = b"+".join(sorted({*self.data.split(b"+"), *other.data.split(b"+")} - {b""}))
+        return True
+
+    def serialize(self) -> bytes:
+        return self.data
+
+
+class Config:
+    """Everything that was set."""
+
+    def __init__(self) -> None:
+        self.flags = {Flag.TF32}
+        self.profiles: list[Profile] = []
+        self.pools: dict[str, int] = {}
+        self.cache: TimingCache | None = None
+        self.started_with = b""
+        self.progress_monitor: Any = None
+
+    def add_optimization_profile(self, profile: Profile) -> int:
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def set_flag(self, flag: Flag) -> None:
+        self.flags.add(flag)
+
+    def clear_flag(self, flag: Flag) -> None:
+        self.flags.discard(flag)
+
+    def set_memory_pool_limit(self, pool: str, size: int) -> None:
+        self.pools[pool] = size
+
+    def create_timing_cache(self, data: bytes) -> TimingCache:
+        return TimingCache(data)
+
+    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
+        if cache.data.startswith(b"another"):
+            return False
+        self.cache, self.started_with = cache, cache.data
+        return True
+
+    def get_timing_cache(self) -> TimingCache | None:
+        return self.cache
+
+
+class Builder:
+    def __init__(self, trt: BuilderBindings) -> None:
+        self.trt = trt
+
+    def create_network(self, flags: int) -> Network:
+        assert flags == 1, "networks are strongly typed"
+        return Network()
+
+    def create_builder_config(self) -> Config:
+        self.trt.configs.append(Config())
+        return self.trt.configs[-1]
+
+    def create_optimization_profile(self) -> Profile:
+        return Profile()
+
+    def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+        config.progress_monitor.phase_start("Building", None, 1)
+        if not config.progress_monitor.step_complete("Building", 0):
+            return None
+        config.progress_monitor.phase_finish("Building")
+        if config.cache is not None:
+            config.cache.combine(TimingCache(b"timed"), ignore_mismatch=False)
+        most = max(profile.shapes[2] for profile in config.profiles)
+        optimal = tuple(profile.shapes[1] for profile in config.profiles)
+        stripped = Flag.STRIP_PLAN in config.flags
+        refuses = "host code is not allowed" if Flag.VERSION_COMPATIBLE in config.flags else ""
+        return plan(network.model, most, optimal, stripped=stripped, refuses=refuses)
+
+
+def layers_of(engine: Engine) -> Any:
+    """The engine inspector."""
+    text = f'{{"Layers": {engine.num_io_tensors}}}'
+    return SimpleNamespace(get_engine_information=lambda form: text)
+
+
+Engine.create_engine_inspector = layers_of  # type: ignore[attr-defined]

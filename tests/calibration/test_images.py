@@ -1,0 +1,145 @@
+"""Calibration sets: the same images every time, or a word on which one is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_edge.calibration.images import CalibrationImage, CalibrationSet, choose_images, read_set
+from fer_edge.data.layouts import read_split
+from fer_edge.data.splits import LabelledSplit
+from fer_edge.errors import DataError
+from fer_edge.labels import FERPLUS
+from tests.faces import make_ferplus
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_ferplus(tmp_path / "ferplus", train=90)
+
+
+def chosen(root: Path, count: int = 60, seed: int = 0) -> CalibrationSet:
+    return choose_images(read_split(root, "train"), root, count, seed)
+
+
+def images(count: int, label: str | None = None) -> tuple[CalibrationImage, ...]:
+    names = FERPLUS.labels
+    return tuple(CalibrationImage(f"{i}.png", f"{i:064}", label or names[i % 3]) for i in range(count))
+
+
+def test_a_seed_chooses_and_classes_are_balanced(root: Path) -> None:
+    first = chosen(root)
+    assert first == chosen(root) != chosen(root, seed=1)
+    assert first.summary()["classes"] == {"happiness": 20, "neutral": 20, "surprise": 20}
+    assert all(image.file.startswith("FER2013Train/") for image in first.images)
+    # Classes take turns, so that every batch holds all of them.
+    assert len({image.label for image in first.images[:3]}) == 3
+
+
+def test_rare_classes_give_what_they_have(root: Path) -> None:
+    split = read_split(root, "train")
+    kept = [index for index in range(90) if split.labels[index] != 1 or index < 10]
+    found = choose_images(split.take(np.array(kept)), root, 60).summary()["classes"]
+    assert found == {"happiness": 3, "neutral": 29, "surprise": 28}
+
+
+def test_black_small_double_and_damaged_images_are_passed_over(root: Path) -> None:
+    folder = root / "FER2013Train"
+    Image.new("L", (48, 48)).save(folder / "0.png")
+    Image.new("L", (31, 48), 200).save(folder / "3.png")
+    (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
+    (folder / "12.png").write_bytes(b"no image")
+    found = chosen(root, 90)
+    names = {Path(image.file).stem for image in found.images}
+    assert len(found) == 86 and not names & {"0", "3", "12"} and len(names & {"6", "9"}) == 1
+
+
+def test_a_manifest_holds_no_pixels_and_comes_back_the_same(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    found = chosen(root)
+    found.save(path)
+    assert read_set(path) == found
+    assert set(json.loads(path.read_text())["images"][0]) == {"file", "sha256", "label", "box"}
+    assert len(path.read_text().splitlines()) == 60 + 7
+
+
+def test_batches_may_be_iterated_again(root: Path) -> None:
+    opened = chosen(root).open(root)
+    first, second = (list(opened.batches(16)) for _ in range(2))
+    assert [len(batch) for batch in first] == [16, 16, 16, 12]
+    assert first[0].shape == (16, 112, 112, 3) and first[0].dtype == np.uint8
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (images(31), "a calibration set of 31 images; expected at least 32"),
+        (images(40, "happiness"), "all 40 images show happiness; expected several classes"),
+        ((*images(40), CalibrationImage("again.png", f"{5:064}", "anger")), r"again\.png is the same image as 5\.png"),
+    ],
+)
+def test_unfit_sets_are_refused(members: tuple[CalibrationImage, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        CalibrationSet("test", 0, members)
+
+
+def test_images_that_changed_or_went_are_named(root: Path) -> None:
+    found = chosen(root)
+    path = root / found.images[7].file
+    data = path.read_bytes()
+    Image.new("L", (48, 48), 90).save(path)
+    with pytest.raises(DataError, match=f"{path.name} is another image than the calibration set names"):
+        found.open(root)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name} cannot be read .*expected the data set of FERPlus train"):
+        found.open(root)
+    path.write_bytes(data)
+    found.open(root)
+
+
+def test_a_black_image_in_a_manifest_is_an_error(root: Path) -> None:
+    from fer_edge._files import sha256
+
+    black = root / "black.png"
+    Image.new("L", (48, 48)).save(black)
+    unfit = CalibrationImage("black.png", sha256(black.read_bytes()), "anger")
+    with pytest.raises(DataError, match=r"black\.png: the image is all black"):
+        CalibrationSet("test", 0, (*chosen(root).images, unfit)).open(root)
+
+
+def test_a_manifest_reaches_no_file_outside(root: Path) -> None:
+    outside = CalibrationImage("../secret.png", "0" * 64, "anger")
+    with pytest.raises(DataError, match=r"secret\.png is outside of"):
+        CalibrationSet("test", 0, (*chosen(root).images, outside)).open(root)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 9}', '{"format": 1, "source": "x", "seed": 0, "images": [1]}'])
+def test_files_that_are_no_set_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="is no calibration set that this version understands"):
+        read_set(path)
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_set(tmp_path / "none.json")
+
+
+def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
+    paths = []
+    for index in range(40):
+        paths.append(tmp_path / f"{index}.png")
+        noise = np.random.default_rng(index).integers(0, 256, (60, 80), dtype=np.uint8)
+        Image.fromarray(noise).save(paths[-1])
+    labels = np.arange(40) % 4
+    data = LabelledSplit("boxes", FERPLUS, tuple(paths), labels, None, ((10.0, 5.0, 40.0, 40.0),) * 40)
+    found = choose_images(data, tmp_path, 40)
+    found.save(tmp_path / "set.json")
+    again = read_set(tmp_path / "set.json")
+    assert again.images[0].box == (10.0, 5.0, 40.0, 40.0)
+    whole = CalibrationImage(again.images[0].file, again.images[0].sha256, again.images[0].label)
+    opened = again.open(tmp_path)
+    assert not np.array_equal(opened.read(again.images[0]), opened.read(whole))

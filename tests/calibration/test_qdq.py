@@ -1,0 +1,174 @@
+"""The int8 graph: where pairs stand, what they hold, and that engines agree on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.qdq import chosen_layers, quantize_graph, quantize_weight
+from fer_edge.calibration.ranges import ranges_from_json
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, Prediction, RunOptions
+from fer_edge.errors import ConfigError, DataError
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+
+
+def run(engine: str, model: bytes) -> Prediction:
+    with get_engine(engine).load(Artifact(model, None, 16), RunOptions(threads=1)) as runner:
+        return runner.infer(next(tiny_images().batches(16)))
+
+
+def pairs(graph: Graph) -> dict[tuple[str, int], float]:
+    """Reader and input position -> scale of the pair before it."""
+    found = {}
+    for node in graph.model.graph.node:
+        for index, tensor in enumerate(node.input):
+            maker = graph.makers.get(tensor)
+            if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] not in graph.constants:
+                found[node.name, index] = float(graph.array(maker.input[1]))
+    return found
+
+
+def test_equal_ranges_give_equal_bytes() -> None:
+    ranges = tiny_ranges()
+    again = ranges_from_json(ranges.to_json())
+    assert again == ranges
+    assert quantize_graph(tiny_graph(), again) == quantize_graph(tiny_graph(), ranges)
+
+
+def test_every_quantiser_is_symmetric_and_signed() -> None:
+    graph = Graph.parse(quantize_graph(tiny_graph(), tiny_ranges()))
+    for node in graph.model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = graph.array(node.input[2])
+            assert zero.dtype == np.int8 and not zero.any()
+
+
+def test_every_reader_has_a_pair_of_its_own() -> None:
+    graph = Graph.parse(quantize_graph(tiny_graph(), tiny_ranges()))
+    for node in graph.model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert len(graph.readers[node.output[0]]) == 1
+
+
+def test_pairs_stand_where_engines_fuse_them() -> None:
+    found = pairs(Graph.parse(quantize_graph(tiny_graph(), tiny_ranges())))
+    convolution, addition = "stem.blocks.1.conv1/Conv", "stem.blocks.1/Add"
+    assert (convolution, 0) in found  # what it multiplies,
+    assert ("stem.blocks.1.act/PRelu", 0) in found  # what it gives,
+    assert (addition, 0) in found and (addition, 1) in found  # and both sides of the addition at the block's end.
+    assert found[addition, 1] == found[convolution, 0]  # the skip branch is the same tensor
+    # A rearranged tensor is quantised before and after, with one scale, so that bytes are moved.
+    assert found["tokens.projections.1/Transpose", 0] == found["tokens.projections.1.linear/MatMul", 0]
+    # No pair between a linear and its bias, none at softmax and heads.
+    assert not any(name.endswith(("fc1/Add", "Softmax", "Gemm", "LayerNormalization")) for name, _ in found)
+
+
+def test_scales_come_from_the_ranges() -> None:
+    ranges = tiny_ranges()
+    found = pairs(Graph.parse(quantize_graph(tiny_graph(), ranges)))
+    expected = ranges.tensors["stem.blocks.0/Add"].magnitude / 127
+    assert found["stem.blocks.1.conv1/Conv", 0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6, 4, 3, 3), 0), ((5, 7), 1), ((5, 7), 0)])
+def test_weights_have_a_scale_for_each_output(shape: tuple[int, ...], axis: int) -> None:
+    weight = np.random.default_rng(0).standard_normal(shape)
+    weight[(slice(None),) * axis + (1,)] = 0
+    quantized, scales = quantize_weight(weight, axis)
+    assert quantized.dtype == np.int8 and scales.shape == (shape[axis],)
+    sizes = [1] * len(shape)
+    sizes[axis] = -1
+    error = np.abs(quantized * scales.reshape(sizes) - weight)
+    assert (error <= scales.reshape(sizes) / 2 + 1e-12).all()
+    peaks = np.abs(quantized).max(axis=tuple(i for i in range(len(shape)) if i != axis))
+    assert sorted(peaks)[0] == 0 and sorted(peaks)[1] == 127
+
+
+def test_engines_agree_on_the_graph_and_stay_near_the_float_one() -> None:
+    model = quantize_graph(tiny_graph(), tiny_ranges())
+    openvino, onnxruntime = run("openvino", model), run("onnxruntime", model)
+    expected = run("onnxruntime", tiny_graph())
+    for found in (openvino, onnxruntime):
+        a, b = found.label_logits.ravel(), expected.label_logits.ravel()
+        assert float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) > 0.99
+        assert not np.array_equal(a, b)
+    assert np.abs(openvino.label_logits - onnxruntime.label_logits).max() < 0.1 * np.abs(expected.label_logits).max()
+
+
+def test_kinds_choose_the_layers() -> None:
+    graph = Graph.parse(tiny_graph())
+    kinds = Counter(layer.kind for layer in graph.layers())
+    # Two convolutions in each of four blocks, one shortcut, the input's and one patch's; the position's; three larger
+    # patches and six linears in each of two blocks; two products a block; two heads.
+    assert kinds == {"conv": 11, "depthwise": 1, "linear": 15, "attention": 4, "head": 2}
+    heads = replace(tiny_ranges(), kinds=("head",))
+    assert [layer.name for layer in chosen_layers(graph, heads)] == ["label_head/Gemm", "text_matrix/MatMul"]
+    everything = replace(tiny_ranges(), kinds=("conv", "linear", "attention", "head"))
+    found = pairs(Graph.parse(quantize_graph(tiny_graph(), everything)))
+    assert ("blocks.0.attention/MatMul", 0) in found and ("blocks.0.attention/MatMul", 1) in found
+    assert ("label_head/Gemm", 0) in found
+
+
+def test_kept_layers_are_left_alone() -> None:
+    kept = replace(tiny_ranges(), kept=("stem.input/Conv", "blocks.0.fc1/MatMul"))
+    graph = Graph.parse(quantize_graph(tiny_graph(), kept))
+    assert graph.nodes["stem.input/Conv"].input[1] == "stem.input.weight"
+    assert graph.nodes["blocks.0.fc1/MatMul"].input[1] == "blocks.0.fc1.weight"
+    assert ("blocks.0.fc1/MatMul", 0) not in pairs(graph)
+    with pytest.raises(ConfigError, match="no layer nowhere/Conv to keep in float"):
+        quantize_graph(tiny_graph(), replace(kept, kept=("nowhere/Conv",)))
+    every = tuple(layer.name for layer in Graph.parse(tiny_graph()).layers())
+    with pytest.raises(ConfigError, match="no layer would be int8"):
+        quantize_graph(tiny_graph(), replace(kept, kept=every))
+
+
+def test_ranges_of_another_model_are_refused() -> None:
+    ranges = tiny_ranges()
+    tensors = {name: value for name, value in ranges.tensors.items() if name != "stem.blocks.0/Add"}
+    with pytest.raises(DataError, match=r"no tensor stem\.blocks\.0/Add: they were made of another model"):
+        quantize_graph(tiny_graph(), replace(ranges, tensors=tensors))
+
+
+def test_int8_over_half_has_half_scales() -> None:
+    model = quantize_graph(tiny_graph("fp16"), tiny_ranges())
+    graph = Graph.parse(model)
+    dequantized = [node for node in graph.model.graph.node if node.op_type == "DequantizeLinear"]
+    assert {graph.types[node.output[0]] for node in dequantized} == {onnx.TensorProto.FLOAT16}
+    assert graph.model.opset_import[0].version == 19
+    a, b = run("onnxruntime", model).label_logits, run("onnxruntime", tiny_graph()).label_logits
+    assert np.abs(a - b).max() < 0.15 * np.abs(b).max()
+
+
+def test_macs_by_hand() -> None:
+    weight: Any = np.zeros((6, 2, 3, 3), np.float32)
+    linear = np.zeros((5, 7), np.float32)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], "conv", group=2, pads=[1, 1, 1, 1], strides=[2, 2]),
+        onnx.helper.make_node("Reshape", ["c", "shape"], ["r"], "reshape"),
+        onnx.helper.make_node("MatMul", ["r", "l"], ["m"], "linear"),
+        onnx.helper.make_node("Transpose", ["m"], ["t"], "transpose", perm=[0, 2, 1]),
+        onnx.helper.make_node("MatMul", ["t", "m"], ["y"], "product"),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "macs",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4, 10, 10])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 7, 7])],
+        [
+            numpy_helper.from_array(weight, "w"),
+            numpy_helper.from_array(linear, "l"),
+            numpy_helper.from_array(np.array([-1, 30, 5], np.int64), "shape"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    found = {layer.name: layer.macs for layer in Graph(model).layers()}
+    # 6 maps of 5 x 5, each from 2 of 4 channels through 3 x 3; 30 rows of 5 to 7; 7 x 7 from 30.
+    assert found == {"conv": 6 * 25 * 2 * 9, "linear": 30 * 5 * 7, "product": 7 * 7 * 30}

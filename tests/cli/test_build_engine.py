@@ -1,0 +1,74 @@
+"""Builder options, by the same names in a recipe and on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fer_edge.bundle import Bundle
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import BuildRequest
+from tests.cli.test_cli import fer_edge
+from tests.tiny_model import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    tiny_checkpoint().save(path)
+    return path
+
+
+def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'checkpoint = "{checkpoint}"\nengines = ["tensorrt-rtx"]\ntargets = ["sm89"]\nmax_batch = 4\n'
+        "[options.tensorrt-rtx]\noptimal_batches = [1, 4]\noptimization_level = 1\n"
+    )
+    flag = ["--option", "tensorrt-rtx.optimal_batches=4"]
+    found = fer_edge("build-engine", "--recipe", recipe, "-o", tmp_path / "a.fer", "--json", *flag)
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""  # progress is for terminals
+    assert json.loads(found.stdout)["manifest"]["precision"] == "fp32"
+    bundle = Bundle.open(tmp_path / "a.fer")
+    by_hand = []
+    for batches in ([4], [1, 4]):
+        options = {"optimal_batches": batches, "optimization_level": 1}
+        request = BuildRequest("fp32", ("sm89",), 4, options)
+        by_hand.append(len(get_engine("tensorrt-rtx").build(bundle.read("model.onnx"), request).file or b""))
+    size = bundle.manifest.files["engines/tensorrt-rtx-sm89.engine"]["size"]
+    assert abs(size - by_hand[0]) < 0.1 * size < abs(size - by_hand[1])
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "message"),
+    [
+        ("tensorrt-rtx.weights", 2, "expected ENGINE.NAME=VALUE"),
+        ("weights=stripped", 2, "expected ENGINE.NAME=VALUE"),
+        ("tensorrt.tf32=true", 1, "options for tensorrt, which is not built; engines are tensorrt-rtx"),
+        ("tensorrt-rtx.tf33=true", 1, "no build option 'tf33'; expected some of: optimization_level"),
+        ("tensorrt-rtx.weights=some", 1, "weights is 'some'; expected one of: inside, stripped"),
+        ("tensorrt-rtx.timing_cache=x", 1, "has no timing_cache; leave it out"),
+    ],
+)
+def test_options_that_cannot_be_are_named(
+    checkpoint: Path, tmp_path: Path, option: str, code: int, message: str
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
+    out = tmp_path / "a.fer"
+    found = fer_edge("build-engine", checkpoint, "--engine", "tensorrt-rtx", "--option", option, "-o", out)
+    assert (found.returncode, found.stdout) == (code, "")
+    assert message in " ".join(found.stderr.split())
+    assert not out.exists()
+
+
+def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> None:
+    found = fer_edge("build-engine", checkpoint, "--option", "openvino.level=1", "-o", tmp_path / "a.fer")
+    assert "openvino has no build option 'level'; it has none" in found.stderr
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[options]\ntf32 = true\n")
+    found = fer_edge("build-engine", checkpoint, "--recipe", recipe)
+    assert "options has tf32; expected a table for an engine, [options.tf32]" in found.stderr

@@ -1,0 +1,141 @@
+"""Real TensorRT-RTX builds, with no GPU."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import BuildRequest, Precision
+from fer_edge.engines.tensorrt.driver import read_driver
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from tests.tiny import tiny_onnx
+from tests.tiny_model import tiny_checkpoint
+
+RTX = get_engine("tensorrt-rtx")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
+    pytest.importorskip(
+        "tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for Linux and Windows on x86-64"
+    )
+
+
+def build(model: bytes | None = None, targets: tuple[str, ...] = ("sm89",), **options: Any) -> int:
+    """Size of the engine file."""
+    request = BuildRequest("fp32", targets, 4, options)
+    built = RTX.build(tiny_onnx() if model is None else model, request)
+    assert built.file is not None and built.platform is None
+    return len(built.file)
+
+
+def has_gpu() -> bool:
+    try:
+        return bool(read_driver().gpus)
+    except EngineUnavailable:
+        return False
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_builds_one_engine_for_three_gpus(precision: Precision) -> None:
+    model = onnx_from_checkpoint(tiny_checkpoint(), precision)
+    built = RTX.build(model, BuildRequest(precision, ("sm86", "sm89", "sm120"), 4))
+    assert built.targets == ("sm86", "sm89", "sm120")
+    assert built.file is not None and len(built.file) > 10_000
+
+
+def test_each_profile_adds_to_the_file() -> None:
+    assert build(optimal_batches=[1, 4]) > 1.5 * build()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimization_level": 0},
+        {"optimization_level": 5},
+        {"workspace_mb": 64},
+        {"tf32": True},
+        {"optimal_batches": 4},
+        {"optimal_batches": [2, 3]},
+    ],
+)
+def test_the_builder_takes_every_option_it_has(options: dict[str, Any]) -> None:
+    assert build(**options) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timing_cache": "x"}, r"TensorRT-RTX \S+ has no timing_cache; leave it out"),
+        ({"version_compatible": True}, "has no version_compatible"),
+        ({"hardware_compatible": "ampere-plus"}, "its engines run on every target they are built for; leave it out"),
+        ({"platform": "windows-x86_64"}, "run on Linux and Windows as they are"),
+        ({"aux_streams": 2}, "has no aux_streams"),
+    ],
+)
+def test_options_it_would_ignore_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedTarget, match=message):
+        build(**options)
+
+
+@pytest.mark.skipif(has_gpu(), reason="what a machine without a GPU is told")
+def test_an_engine_without_weights_needs_a_gpu_to_build() -> None:
+    with pytest.raises(EngineError, match="builds engines without weights only on a machine with an NVIDIA GPU"):
+        build(weights="stripped")
+
+
+def test_progress_is_told_phase_by_phase() -> None:
+    told: list[tuple[str, int, int]] = []
+    RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=lambda *step: told.append(step)))
+    assert told[0][:2] == ("Building engine", 0)
+    assert told[-1][0] == "Building engine" and told[-1][1] == told[-1][2]
+    assert all(0 <= done <= total for _, done, total in told)
+
+
+def test_the_user_stops_a_build() -> None:
+    def stop(phase: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=stop))
+    assert build() > 10_000  # and the builder works on
+
+
+def test_profiles_larger_than_the_engine_are_refused() -> None:
+    with pytest.raises(ConfigError, match="optimal_batches has 8; the engine takes at most 4"):
+        build(optimal_batches=[8])
+
+
+def test_turing_in_fp32_is_refused_before_the_builder_is_called() -> None:
+    with pytest.raises(UnsupportedTarget, match=r"no fp32 matrix products on sm75.*--precision fp16"):
+        RTX.build(b"not even a model", BuildRequest("fp32", ("sm75",)))
+
+
+def test_turing_is_built_alone() -> None:
+    with pytest.raises(UnsupportedTarget, match="sm75 only by itself"):
+        RTX.build(b"", BuildRequest("fp16", ("sm75", "sm89")))
+
+
+def test_unknown_targets_are_named() -> None:
+    with pytest.raises(UnsupportedTarget, match=r"does not build for sm61; expected some of: sm75, sm80"):
+        RTX.build(b"", BuildRequest("fp32", ("sm61", "sm89")))
+
+
+def test_an_unreadable_model_is_an_engine_error() -> None:
+    with pytest.raises(EngineError, match=r"TensorRT-RTX \S+ cannot read the model: "):
+        RTX.build(b"no model", BuildRequest("fp32", ("sm89",)))
+
+
+def test_what_the_builder_says_is_in_the_message() -> None:
+    with pytest.raises(EngineError, match=r"could not build the engine: .*Dynamic input tensor pixels"):
+        build(tiny_onnx().replace(b"images", b"pixels"))
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(EngineUnavailable, match=r'pip install "fer-edge\[tensorrt-rtx\]"'):
+        RTX.version()

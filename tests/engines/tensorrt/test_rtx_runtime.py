@@ -1,0 +1,117 @@
+"""TensorRT-RTX at run time, on the double: the engine's header, kernels compiled once, a cache that may be lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.tensorrt import caches, rtx_runtime
+from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
+from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
+from fer_edge.engines.tensorrt.runner import TensorRTRunner
+from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+from tests.bindings_double import Diagnostics, api_double, plan
+from tests.cuda_double import DoubleDevice, Gpu
+from tests.engines.tensorrt.test_runner import IMAGES, MODEL, assert_equal, reference
+
+
+@pytest.fixture(autouse=True)
+def _device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtx_runtime, "compute_capability", lambda index: "sm89")
+
+
+def load(gpu: Gpu, folder: Path, **says: Any) -> TensorRTRunner:
+    artifact = Artifact(MODEL, plan(MODEL, 4, **says), 4)
+    api = api_double(gpu, "tensorrt-rtx")
+    options = RunOptions(cache=folder)
+    return TensorRTRunner(lambda: DoubleDevice(gpu), lambda: LoadedRTXEngine(api, artifact, options), 4)
+
+
+def test_values_and_the_cache_of_kernels(tmp_path: Path) -> None:
+    gpu = Gpu()
+    with load(gpu, tmp_path / "cache") as runner, reference(4) as other:
+        assert_equal(runner.infer(IMAGES[:3]), other.infer(IMAGES[:3]))
+        assert "is_stream_capturable" in gpu.calls
+    assert gpu.ledger() == {}
+    (written,) = (tmp_path / "cache").glob("*.cache")
+    assert written.read_bytes() == b"kernels:compiled"
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    before = written.stat().st_mtime_ns
+    load(Gpu(), tmp_path / "cache").close()
+    assert written.stat().st_mtime_ns == before  # nothing new, nothing written
+
+
+def test_kernels_of_another_process_are_kept(tmp_path: Path) -> None:
+    load(Gpu(), tmp_path).close()
+    (written,) = tmp_path.glob("*.cache")
+    written.write_bytes(b"kernels:others")
+    load(Gpu(), tmp_path).close()
+    assert written.read_bytes() == b"kernels:compiled,others"
+
+
+@pytest.mark.parametrize("content", [b"", b"of another driver"])
+def test_a_cache_that_does_not_fit_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    load(Gpu(), tmp_path).close()
+    (written,) = tmp_path.glob("*.cache")
+    written.write_bytes(content)
+    with load(Gpu(), tmp_path) as runner:
+        runner.infer(IMAGES[:1])
+    assert written.read_bytes() == b"kernels:compiled"
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    with load(Gpu(), tmp_path / "file") as runner:
+        runner.infer(IMAGES[:1])
+    assert "is not kept" in caplog.text
+
+
+def test_a_context_that_cannot_be_captured_runs_without_graph(tmp_path: Path) -> None:
+    gpu = Gpu()
+    load(gpu, tmp_path).close()
+    first = gpu.calls.index("is_stream_capturable")
+    gpu = Gpu()
+    gpu.faults[first] = False
+    with load(gpu, tmp_path) as runner, reference(4) as other:
+        assert runner.time_on_device(1, 1) is None
+        assert_equal(runner.infer(IMAGES[:1]), other.infer(IMAGES[:1]))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (Diagnostics.UNSUPPORTED_CC, BundleMismatch, "built for another GPU"),
+        (Diagnostics.OLD_CUDA_DRIVER, EngineUnavailable, "driver is too old"),
+        (Diagnostics.VERSION_MISMATCH, BundleMismatch, "another version of TensorRT"),
+        (Diagnostics.MALFORMED_ENGINE, EngineError, "it is damaged or no engine"),
+    ],
+)
+def test_the_header_tells_why_an_engine_does_not_run(
+    tmp_path: Path, said: Diagnostics, kind: type[Exception], message: str
+) -> None:
+    gpu = Gpu()
+    with pytest.raises(kind, match=message):
+        load(gpu, tmp_path, diagnostics=said.value)
+    assert "deserialize" not in gpu.calls and gpu.ledger() == {}
+
+
+def test_caches_are_kept_apart_by_graph_version_and_gpu() -> None:
+    names = {
+        cache_name("timing", model, version, sm) for model in (b"a", b"b") for version in "12" for sm in ("x", "y")
+    }
+    assert len(names) == 8
+
+
+def test_the_folder_keeps_below_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "MAX_FOLDER_BYTES", 25)
+    monkeypatch.setattr(caches, "MAX_FILE_BYTES", 12)
+    for number in range(4):
+        CacheFile(tmp_path, f"{number}.cache").update(lambda present: b"0123456789")
+    assert sorted(entry.name for entry in tmp_path.glob("*.cache")) == ["2.cache", "3.cache"]
+    CacheFile(tmp_path, "large.cache").update(lambda present: b"0123456789abc")
+    assert not (tmp_path / "large.cache").exists()
+    (tmp_path / "3.cache").write_bytes(b"0123456789abc")
+    assert CacheFile(tmp_path, "3.cache").read() == b""

@@ -1,0 +1,122 @@
+"""What engines execute, read from themselves, against the typed graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.qdq import chosen_layers, quantize_graph
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import BuildRequest, ExecutedOperator
+from fer_edge.errors import EngineError
+from fer_edge.export.precision import PrecisionProof, check_precision, prove_precision
+from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
+
+CPU = ["openvino", "onnxruntime"]
+
+
+def proof(engine: str, model: bytes) -> PrecisionProof:
+    return prove_precision(model, get_engine(engine).build(model, BuildRequest(max_batch=4)).operators)
+
+
+def hand_count() -> tuple[int, int]:
+    """Multiplications of the tiny model's int8 layers and of all, from its configuration alone."""
+    convolutions = 56 * 56 * 8 * 27  # 3 channels to 8, at 56 x 56
+    for width_in, width, size in ((8, 8, 56), (8, 8, 28), (8, 12, 28), (12, 12, 14)):
+        stride = 2 if size in (56,) or (width_in, width) == (8, 12) else 1
+        convolutions += size * size * width * width_in * 9
+        convolutions += (size // stride) ** 2 * width * width * 9
+    convolutions += 14 * 14 * 12 * 8  # the one shortcut that changes width
+    depthwise = 12 * 12 * 12 * 9  # the position encoding
+    tokens = 2 + 36 + 9 + 4 + 1
+    patches = 36 * 16 * 4 * 12 + 9 * 16 * 16 * 12 + 4 * 16 * 36 * 12 + 16 * 144 * 12
+    full = tokens * 16 * 16 * 4 + 2 * tokens * 16 * 64  # query, key, value, projection; two of the MLP
+    last = (2 * tokens + 2 * 2) * 16 * 16 + 2 * 2 * 16 * 64  # only two rows are read
+    attention = 2 * tokens * tokens * 16 + 2 * 2 * tokens * 16
+    heads = 2 * 16 * 8
+    int8 = convolutions + patches + full + last
+    return int8, int8 + depthwise + attention + heads
+
+
+def test_the_share_of_int8_matches_a_hand_count() -> None:
+    int8, total = hand_count()
+    graph = Graph.parse(tiny_graph())
+    assert sum(layer.macs for layer in graph.layers()) == total
+    assert sum(layer.macs for layer in chosen_layers(graph, tiny_ranges())) == int8
+    for engine in CPU:
+        found = proof(engine, quantize_graph(tiny_graph(), tiny_ranges()))
+        assert found.fallen == ()
+        assert found.macs == {"fp32": round(1 - int8 / total, 4), "int8": round(int8 / total, 4)}
+        assert found.operators["int8"] >= 20
+
+
+@pytest.mark.parametrize("engine", CPU)
+def test_a_float_graph_runs_in_float(engine: str) -> None:
+    found = proof(engine, tiny_graph())
+    assert found.macs == {"fp32": 1.0}
+    check_precision(engine, found)
+
+
+@pytest.mark.parametrize("engine", CPU)
+def test_cpus_run_half_in_float_and_that_is_an_error(engine: str) -> None:
+    found = proof(engine, tiny_graph("fp16"))
+    assert found.macs == {"fp32": 1.0}
+    with pytest.raises(EngineError, match=rf"{engine} does not run \d+ layers as the graph says: stem\.input/Conv: "):
+        check_precision(engine, found)
+
+
+def test_layers_kept_in_float_are_no_fallback() -> None:
+    kept = replace(tiny_ranges(), kept=("stem.input/Conv",))
+    found = proof("openvino", quantize_graph(tiny_graph(), kept))
+    assert found.fallen == ()
+    assert found.macs["fp32"] > proof("openvino", quantize_graph(tiny_graph(), tiny_ranges())).macs["fp32"]
+
+
+def test_a_fallback_is_named() -> None:
+    """OpenVINO computes a linear in float whose zero points another weight shares: planted, and found."""
+    import onnx
+
+    model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    dequantized = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    weights = [node for node in dequantized if sizes[node.input[2]] == (16,)]
+    for node in weights:
+        node.input[2] = weights[0].input[2]
+    found = proof("openvino", model.SerializeToString())
+    assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in found.fallen
+    with pytest.raises(
+        EngineError, match=r"openvino does not run .* layers .*blocks\.0\.attention\..*--allow-fallback"
+    ):
+        check_precision("openvino", found)
+
+
+def test_an_engine_that_tells_nothing_proves_nothing() -> None:
+    found = prove_precision(tiny_graph(), ())
+    assert found.macs == {"unknown": 1.0} and not found.operators and not found.fallen
+
+
+def test_names_are_matched_whole() -> None:
+    def operators(*names: str) -> list[ExecutedOperator]:
+        return [ExecutedOperator("x", "int8", (name,), True) for name in names]
+
+    one = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul.2"))
+    two = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul_token_7"))
+    layers = {layer.name: layer.macs for layer in Graph.parse(tiny_graph()).layers()}
+    total = sum(layers.values())
+    assert one.macs["int8"] == round(layers["blocks.0.attention/MatMul.2"] / total, 4)
+    assert two.macs["int8"] == round(layers["blocks.0.attention/MatMul"] / total, 4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "rest"), [("fp32", "fp32"), ("fp16", "fp16"), ("fp32", "int8"), ("fp16", "int8")]
+)
+def test_tensorrt_rtx_networks_keep_their_types(precision: Any, rest: str) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
+    model = tiny_graph(precision) if rest != "int8" else quantize_graph(tiny_graph(precision), tiny_ranges())
+    built = get_engine("tensorrt-rtx").build(model, BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
+    found = prove_precision(model, built.operators)
+    assert found.fallen == ()
+    assert max(found.macs, key=lambda name: found.macs[name]) == rest

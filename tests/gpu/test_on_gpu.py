@@ -1,0 +1,234 @@
+"""What no double can show: real engines on a real GPU. Written against the bindings' types; see docs/verified-on.md."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge.bench.gpu import GpuSampler
+from fer_edge.engines.available import engine_status, get_engine
+from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
+from fer_edge.engines.tensorrt.cuda import CudaDevice
+from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
+from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
+from fer_edge.evaluation.parity import GATES, relative_error
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.model.checkpoint import load_checkpoint
+from tests.faces import smooth_frame
+from tests.gpu.conftest import PRODUCTS
+
+if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
+    pytest.skip(f"no GPU: {engine_status('tensorrt-rtx').reason}", allow_module_level=True)
+
+WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
+MOST = GRAPH_BATCHES + 4
+FRAMES = np.stack([smooth_frame(seed) for seed in range(MOST)])
+Record = Callable[[str, Any], None]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, bytes]:
+    """The shipped model's graphs."""
+    checkpoint = load_checkpoint(WEIGHTS)
+    return {"fp32": onnx_from_checkpoint(checkpoint, "fp32"), "fp16": onnx_from_checkpoint(checkpoint, "fp16")}
+
+
+def build(product: str, model: bytes, precision: Precision = "fp32", **options: Any) -> BuiltEngine:
+    engine = get_engine(product)
+    return engine.build(model, BuildRequest(precision, (engine.local_target(),), MOST, options))
+
+
+@contextmanager
+def running(product: str, model: bytes, built: BuiltEngine, folder: Path, **options: Any) -> Iterator[TensorRTRunner]:
+    artifact = Artifact(model, built.file, MOST)
+    runner = get_engine(product).load(artifact, RunOptions(cache=folder, **options))
+    assert isinstance(runner, TensorRTRunner)
+    with runner:
+        yield runner
+
+
+def reference(model: bytes) -> Runner:
+    return get_engine("onnxruntime").load(Artifact(model, None, MOST), RunOptions())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("graphs", [True, False])
+def test_every_batch_size_agrees(
+    product: str, precision: Precision, graphs: bool, models: dict[str, bytes], tmp_path: Path, record: Record
+) -> None:
+    built, worst = build(product, models[precision], precision), 0.0
+    with (
+        running(product, models[precision], built, tmp_path, graphs=graphs) as runner,
+        reference(models["fp32"]) as other,
+    ):
+        for batch in range(1, MOST + 1):
+            found, expected = runner.infer(FRAMES[:batch]), other.infer(FRAMES[:batch])
+            worst = max(worst, relative_error(found.label_logits, expected.label_logits))
+    record("largest relative logit error", worst)
+    record("engine bytes", len(built.file or b""))
+    assert worst <= GATES[precision].tolerance
+
+
+def test_time_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
+    built = build(product, models["fp16"], "fp16")
+    with running(product, models["fp16"], built, tmp_path) as runner, GpuSampler() as sampler:
+        for graph in (True, False):
+            runner.time_on_device(1, 200, graph=graph)
+            timing = runner.time_on_device(1, 1000, graph=graph)
+            assert timing is not None, "no CUDA graph was captured"
+            total = timing.copy_in + timing.compute + timing.copy_out
+            for name, part in {**timing._asdict(), "total": total}.items():
+                percentiles = dict(
+                    zip(("p50", "p90", "p95", "p99"), np.percentile(part, (50, 90, 95, 99)), strict=True)
+                )
+                record(f"{name} ms, graph {graph}", percentiles)
+    record("gpu", asdict(sampler.state) if sampler.state else sampler.reason)
+
+
+def test_frames_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+    model = models["fp32"]
+    app = CudaDevice()
+    with running(product, model, build(product, model), tmp_path) as runner, reference(model) as other, app:
+        frame = app.page_locked(FRAMES[:3].nbytes)
+        frame[:] = FRAMES[:3].ravel()
+        address = app.allocate(frame.nbytes)
+        for _ in range(100):
+            app.copy_in(address, frame)
+            runner.submit_from_device(address, 3, app.stream)
+            app.copy_in(address, app.page_locked(frame.nbytes))
+            found = runner.collect()
+            assert relative_error(found.label_logits, other.infer(FRAMES[:3]).label_logits) <= GATES["fp32"].tolerance
+    del frame
+    app.close()
+
+
+def test_threads_with_a_runner_each(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+    model, failures = models["fp32"], []
+    built = build(product, model)
+    with reference(model) as other:
+        expected = [other.infer(FRAMES[number : number + 2]).label_logits for number in range(4)]
+
+    def work(number: int) -> None:
+        try:
+            with running(product, model, built, tmp_path) as runner:
+                for _ in range(200):
+                    found = runner.infer(FRAMES[number : number + 2]).label_logits
+                    assert relative_error(found, expected[number]) <= GATES["fp32"].tolerance
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+
+
+def test_closing_gives_the_memory_back(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
+    from pycuda import driver
+
+    model, free = models["fp32"], []
+    built = build(product, model)
+    with closing(CudaDevice()) as keeper:  # so that the context itself is not what is measured
+        for _ in range(5):
+            with running(product, model, built, tmp_path) as runner:
+                runner.infer(FRAMES[:1])
+            with keeper:
+                free.append(driver.mem_get_info()[0])
+    record("free bytes after closing", free)
+    assert free[-1] >= free[1] - (8 << 20)
+
+
+def test_an_engine_without_weights(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
+    model = models["fp32"]
+    whole, stripped = build(product, model), build(product, model, weights="stripped")
+    assert whole.file is not None and stripped.file is not None
+    record("bytes with and without weights", [len(whole.file), len(stripped.file)])
+    with running(product, model, stripped, tmp_path) as runner, reference(model) as other:
+        found, expected = runner.infer(FRAMES[:2]), other.infer(FRAMES[:2])
+        assert relative_error(found.label_logits, expected.label_logits) <= GATES["fp32"].tolerance
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimization_level": 1},
+        {"optimal_batches": [1, 8]},
+        {"workspace_mb": 256},
+        {"aux_streams": 0},
+        {"tf32": True},
+        {"version_compatible": True},
+        {"hardware_compatible": "ampere-plus"},
+        {"hardware_compatible": "same-compute-capability"},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_builder_options(product: str, options: dict[str, Any], models: dict[str, bytes], tmp_path: Path) -> None:
+    model = models["fp32"]
+    try:
+        built = build(product, model, **options)
+    except UnsupportedTarget as error:
+        pytest.skip(str(error))
+    host_code = bool(options.get("version_compatible"))
+    with running(product, model, built, tmp_path, allow_host_code=host_code) as runner, reference(model) as other:
+        tolerance = 1e-2 if options.get("tf32") else GATES["fp32"].tolerance
+        found, expected = runner.infer(FRAMES[:9]), other.infer(FRAMES[:9])
+        assert relative_error(found.label_logits, expected.label_logits) <= tolerance
+
+
+def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+    try:
+        built = build(product, models["fp32"], version_compatible=True)
+    except UnsupportedTarget as error:
+        pytest.skip(str(error))
+    with (
+        pytest.raises(EngineError, match=r"allow it with RunOptions\(allow_host_code=True\)"),
+        running(product, models["fp32"], built, tmp_path),
+    ):
+        pass
+
+
+def test_timings_and_kernels_are_kept(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+    if product == "tensorrt":
+        build(product, models["fp32"], timing_cache=str(tmp_path))
+    else:
+        with running(product, models["fp32"], build(product, models["fp32"]), tmp_path):
+            pass
+    (kept,) = tmp_path.glob("*.cache")
+    size = kept.stat().st_size
+    assert size
+    if product == "tensorrt":
+        build(product, models["fp32"], timing_cache=str(tmp_path))
+    else:
+        with running(product, models["fp32"], build(product, models["fp32"]), tmp_path):
+            pass
+    assert kept.stat().st_size >= size
+
+
+def test_layers_are_told(product: str, models: dict[str, bytes], record: Record) -> None:
+    built = build(product, models["fp16"], "fp16")
+    if product == "tensorrt-rtx":
+        assert built.layers is None
+        return
+    assert built.layers is not None
+    record("layers", built.layers[:20_000])
+
+
+def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+    built = BuiltEngine(("sm89",), "0", b"no engine" * 100)
+    with (
+        pytest.raises((EngineError, BundleMismatch), match="does not load the engine"),
+        running(product, models["fp32"], built, tmp_path),
+    ):
+        pass
+    with running(product, models["fp32"], build(product, models["fp32"]), tmp_path) as runner:
+        runner.infer(FRAMES[:1])  # and the process goes on
