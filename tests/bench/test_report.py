@@ -38,7 +38,7 @@ def test_all_scenarios_on_one_page(
 
 def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_path: Path, browser: Browser) -> None:
     stamps = np.cumsum(np.full((50, 4), 1_000_000), axis=0) + np.arange(4) * 250_000
-    noise = Noise(3.0, 0.4, 0.0, 2.0, None)
+    noise = Noise(0.1, 0.4, 0.0, 2.0, None)
     alone = BenchReport(
         bundle=ATTACK, engine="openvino", precision="fp32", threads=None, tuned=False, load_ms=1.0, memory_mb=None,
         peak_memory_mb=None, noise=noise, environment=report.environment, operators={ATTACK: {"float": 2}},
