@@ -36,11 +36,13 @@ def plot_search(result: SearchResult, path: Path) -> None:
     alone.set_title("One layer in int8, all others in float" + ("; red: kept in float" if kept else ""))
     alone.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     alone.margins(x=0.01)
-    counts = [len(step.kept) for step in result.together]
-    together.plot(counts, [step.score.drop for step in result.together], "o-")
+    steps = [*result.together, *result.beyond]
+    together.plot([len(step.kept) for step in steps], [step.score.drop for step in steps], "o-")
+    together.plot(len(result.kept), result.together[-1].score.drop, "o", color="tab:red", label="chosen")
     together.axhline(result.max_drop, linestyle="--", color="grey", label="budget")
     together.set_xlabel("layers kept in float, the most harmful first")
     together.set_ylabel("accuracy drop, points")
+    together.set_xlim(-0.5, max(len(step.kept) for step in steps) + 0.5)
     together.xaxis.get_major_locator().set_params(integer=True)
     together.legend()
     with atomic_path(path) as temporary, temporary.open("wb") as file:

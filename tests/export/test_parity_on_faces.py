@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.qdq import quantize_graph
+from fer_edge.calibration.ranges import Range, Ranges
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Precision, RunOptions
 from fer_edge.evaluation.dataset import image_set
 from fer_edge.evaluation.parity import compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.export.precision import prove_precision
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.config import preset
@@ -59,14 +64,23 @@ def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", ["edge", "paper"])
-def test_tensorrt_rtx_builds_the_presets_for_three_gpus(name: str, precision: Precision) -> None:
+def test_tensorrt_rtx_builds_the_presets_for_three_gpus(
+    name: str, precision: Precision, record_property: Callable[[str, object], None]
+) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     checkpoint = load_checkpoint(WEIGHTS) if name == "edge" else paper_checkpoint()
     targets = ("sm86", "sm89", "sm120")
-    model = onnx_from_checkpoint(checkpoint, precision)
+    model = onnx_from_checkpoint(checkpoint, "fp32" if precision == "fp32" else "fp16")
+    if precision == "int8":
+        # Where pairs stand does not depend on ranges, so ranges of nothing in particular will do.
+        tensors = {tensor: Range(-4.0, 4.0, 4.0) for tensor in Graph.parse(model).activations()}
+        model = quantize_graph(model, Ranges("made up", "minmax", 1, {}, tensors))
     built = get_engine("tensorrt-rtx").build(model, BuildRequest(precision, targets))
     assert built.file is not None
+    record_property("engine_mb", round(len(built.file) / 1e6, 1))
     assert len(built.file) > len(model) / 2
     assert built.targets == targets
+    proof = prove_precision(model, built.operators)
+    assert proof.fallen == () and proof.macs[precision] > 0.98
