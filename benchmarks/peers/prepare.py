@@ -1,0 +1,77 @@
+"""What all contenders share: faces, labels, and both models in every form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.peers.protocol import SIDE
+from benchmarks.plain_export import plain_onnx
+from fer_edge.data.splits import Split
+from fer_edge.evaluation.dataset import image_set
+from fer_edge.export.build import build_bundle
+from fer_edge.images import crop_and_resize, read_image
+from fer_edge.labels import FERPLUS
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from fer_edge.model.config import preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.recognizer import shipped_bundle
+from tests.tiny_model import settle
+
+CALIBRATION = 300
+
+
+def prepare_faces(data: Path, split: Split, out: Path, limit: int | None) -> list[str]:
+    """Write the faces of a split of FERPlus as bytes, and return the label of each.
+
+    Args:
+        data: FERPlus's folder.
+        split: Which.
+        out: The file.
+        limit: So many, evenly spread over the split; all if not given.
+    """
+    images = image_set(data, FERPLUS.labels, FERPLUS.words, split)
+    assert images.labels is not None
+    count = len(images) if limit is None else min(limit, len(images))
+    chosen = images.take(np.linspace(0, len(images) - 1, count).astype(np.int64))
+    faces = np.zeros((count, SIDE, SIDE, 3), np.uint8)
+    for index, path in enumerate(chosen.paths):
+        crop_and_resize(read_image(path), chosen.boxes[index] if chosen.boxes else None, SIDE, out=faces[index])
+    faces.tofile(out)
+    assert chosen.labels is not None
+    return [FERPLUS.labels[label] for label in chosen.labels]
+
+
+def prepare_model(name: str, folder: Path, engines: Sequence[str]) -> None:
+    """Write a model as checkpoint, bundle, plain export and description, if it is not there.
+
+    `edge` has the shipped weights. `paper` has random ones with the statistics of trained ones: nobody has trained it
+    on data that may be had, and its latency does not depend on them.
+    """
+    described = folder / f"{name}.json"
+    if described.exists():
+        return
+    checkpoint_path = folder / f"{name}.safetensors"
+    checkpoint = _edge() if name == "edge" else _random(name)
+    checkpoint.save(checkpoint_path)
+    build_bundle(checkpoint_path, folder / f"{name}.fer", engines=engines)
+    (folder / f"{name}.onnx").write_bytes(plain_onnx(checkpoint.model))
+    info = checkpoint.info
+    fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision}
+    described.write_text(json.dumps(fields))
+
+
+def _edge() -> Checkpoint:
+    return load_checkpoint(shipped_bundle().with_name("edge.safetensors"))
+
+
+def _random(name: str) -> Checkpoint:
+    config = preset(name, classes=len(FERPLUS))
+    torch.manual_seed(0)
+    labels = (FERPLUS.labels, FERPLUS.words, (), "unset")
+    info = CheckpointInfo(config, *labels, (0.5,) * 3, (0.25,) * 3, "mean", {}, {"weights": "random"})
+    return Checkpoint(settle(FERFormer(config).eval()), info)

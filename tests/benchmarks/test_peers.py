@@ -1,0 +1,105 @@
+"""The suite's contenders, as far as they run in the project's own environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.names import machine_slug
+from benchmarks.peers.environments import PROJECT, interpreter, variables
+from benchmarks.peers.plain import Plain
+from benchmarks.peers.protocol import SIDE
+from benchmarks.peers.run import GROUPS, HERE, ROOT, Score, _filled, scored, table
+from fer_edge.bench.contenders import Contender, comparisons, take_turns
+from tests.tiny import LABELS, tiny_bundle
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    path = tmp_path / "faces.bin"
+    np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8).tofile(path)
+    return path
+
+
+def contender(name: str, script: str, faces: Path, *arguments: object) -> Contender:
+    command = [sys.executable, str(HERE / script), "--faces", str(faces), "--threads", "1", *map(str, arguments)]
+    return Contender(name, command, variables(ROOT, 1))
+
+
+def test_bundles_take_turns_and_are_scored(tmp_path: Path, faces: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.fer")
+    with (
+        contender("a", "ours.py", faces, "--bundle", bundle, "--engine", "openvino") as first,
+        contender("b", "ours.py", faces, "--bundle", bundle, "--engine", "onnxruntime") as second,
+    ):
+        assert first.described["labels"] == list(LABELS) and first.described["bytes"] > 500
+        assert second.described["versions"].startswith("onnxruntime 1.")
+        times = take_turns([first, second], rounds=6, turn=2)
+        choices = first.ask({"choose": 5})["choices"]
+        assert choices == second.ask({"choose": 5})["choices"]
+        truth = [LABELS[choice] for choice in choices[:3]] + ["contempt", "nothing"]
+        scores = {"a": scored(first, truth), "b": Score(1, 2)}
+        printed = table(comparisons(times), [first, second], scores)
+    assert scores["a"] == Score(3, 3), "faces whose label it does not have are left out"
+    rows = [row.strip("| ").split(" | ") for row in printed.splitlines()]
+    assert [row[0] for row in rows[2:]] == ["a", "b"]
+    assert rows[2][-2:] == ["100.0", "3"] and rows[3][-2:] == ["50.0", "2"]
+
+
+@pytest.mark.slow
+def test_the_same_network_chooses_alike_in_all_hands(tmp_path: Path, faces: Path) -> None:
+    from benchmarks.plain_export import plain_onnx
+    from fer_edge.export.build import build_bundle
+    from tests.tiny_model import tiny_checkpoint
+
+    checkpoint, model, described = (tmp_path / name for name in ("m.safetensors", "m.onnx", "m.json"))
+    tiny_checkpoint().save(checkpoint)
+    build_bundle(checkpoint, tmp_path / "m.fer")
+    model.write_bytes(plain_onnx(tiny_checkpoint().model))
+    info = tiny_checkpoint().info
+    described.write_text(
+        json.dumps({"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision})
+    )
+    hands: dict[str, tuple[object, ...]] = {
+        "ours.py": ("--bundle", tmp_path / "m.fer", "--engine", "openvino"),
+        "pytorch.py": ("--checkpoint", checkpoint, "--described", described),
+        "plain_onnxruntime.py": ("--model", model, "--described", described),
+        "plain_openvino.py": ("--model", model, "--described", described, "--precision", "f32"),
+    }
+    found = {}
+    for script, arguments in hands.items():
+        with contender(script, script, faces, *arguments) as one:
+            found[script] = [one.described["labels"][choice] for choice in one.ask({"choose": 5})["choices"]]
+    assert len(set(map(tuple, found.values()))) == 1, found
+
+
+def test_heads_are_joined_as_the_model_says(tmp_path: Path) -> None:
+    label, text = np.array([[2.0, 1.9, 0.0]], np.float32), np.array([[0.0, 3.0, 5.0]], np.float32)
+    for decision, chosen in (("label", 0), ("text", 2), ("mean", 2)):
+        path = tmp_path / f"{decision}.json"
+        path.write_text(json.dumps({"labels": LABELS, "mean": [0.5] * 3, "std": [0.25] * 3, "decision": decision}))
+        plain = Plain(path)
+        assert plain.decide(label, text) == chosen
+        assert plain.decide(label, None) == 0
+    prepared = plain.prepare(np.full((SIDE, SIDE, 3), 255, np.uint8))
+    assert prepared.shape == (1, 3, 112, 112) and prepared.flags.c_contiguous
+    assert np.allclose(prepared, 2)
+
+
+def test_every_peer_has_its_script_and_environment(tmp_path: Path) -> None:
+    names = {"{work}": "/w", "{model}": "edge", "{node}": "/n"}
+    for peers in GROUPS.values():
+        assert next(iter(peers)) == "fer-edge, openvino", "the one that others are compared with"
+        for peer in peers.values():
+            assert (HERE / peer.script).is_file()
+            assert not any("{" in _filled(word, names) for word in peer.arguments)
+    assert interpreter(PROJECT, tmp_path) == sys.executable
+    assert variables(ROOT, 3)["OMP_NUM_THREADS"] == "3"
+
+
+def test_files_are_named_after_the_machine() -> None:
+    assert machine_slug().endswith("cores") and " " not in machine_slug() and machine_slug() == machine_slug().lower()
