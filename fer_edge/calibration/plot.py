@@ -22,6 +22,7 @@ def plot_search(result: SearchResult, path: Path) -> None:
         EngineUnavailable: Matplotlib is not installed.
     """
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise EngineUnavailable(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
@@ -36,14 +37,17 @@ def plot_search(result: SearchResult, path: Path) -> None:
     alone.set_title("One layer in int8, all others in float" + ("; red: kept in float" if kept else ""))
     alone.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     alone.margins(x=0.01)
-    counts = [len(step.kept) for step in result.together]
-    together.plot(counts, [step.score.drop for step in result.together], "o-")
+    steps = [*result.together, *result.beyond]
+    together.plot([len(step.kept) for step in steps], [step.score.drop for step in steps], "o-")
+    together.plot(len(result.kept), result.together[-1].score.drop, "o", color="tab:red", label="chosen")
     together.axhline(result.max_drop, linestyle="--", color="grey", label="budget")
     together.set_xlabel("layers kept in float, the most harmful first")
     together.set_ylabel("accuracy drop, points")
+    together.set_xlim(-0.5, max(len(step.kept) for step in steps) + 0.5)
     together.xaxis.get_major_locator().set_params(integer=True)
     together.legend()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    # Without the salt, names inside an SVG are drawn at random.
+    with rc_context({"svg.hashsalt": "fer-edge"}), atomic_path(path) as temporary, temporary.open("wb") as file:
         figure.savefig(file, format=path.suffix.lstrip(".") or "png", metadata={"Date": None} if _dated(path) else None)
 
 

@@ -2,7 +2,8 @@
 
 First every layer is int8 alone, all others float, and the divergence of probabilities tells how much it harms. Then
 all are int8 together; while accuracy drops by more than the budget, the layer that harms most goes back to float.
-Every measurement is written down as it is made, so that a search that was stopped goes on where it was.
+Beyond that, the curve of harm piling up is measured at some points, for people to judge the budget by. Every
+measurement is written down as it is made, so that a search that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class SearchResult:
 
     max_drop: float
     alone: dict[str, Score]  # layer -> only this one int8, in the graph's order
-    together: tuple[Step, ...]  # the fewest kept first; the last one is the outcome
+    together: tuple[Step, ...]  # none kept, one kept, ... ; the last one is the outcome
+    beyond: tuple[Step, ...]  # 1, 2, 4, ... kept, where that is more than the outcome
     macs: dict[str, int]  # layer -> multiplications for one image
 
     @property
@@ -85,15 +87,19 @@ def find_kept(
             progress(1)
     scores = {name: notes.scores[f"alone {name}"] for name in names}
     order = sorted(names, key=lambda name: -scores[name].divergence)  # stable: equal ones in the graph's order
-    steps: list[Step] = []
-    for count in range(len(order)):
+
+    def keep(count: int) -> Step:
         kept = (*ranges.kept, *order[:count])
-        graph = replace(ranges, kept=kept)
-        found = notes.measure(f"kept {count}", lambda graph=graph: score(quantize_graph(model, graph)))  # type: ignore[misc]
-        steps.append(Step(kept, found))
-        if found.drop <= max_drop:
-            break
-    return SearchResult(max_drop, scores, tuple(steps), {layer.name: layer.macs for layer in layers})
+        return Step(
+            kept, notes.measure(f"kept {count}", lambda: score(quantize_graph(model, replace(ranges, kept=kept))))
+        )
+
+    together = [keep(0)]
+    while together[-1].score.drop > max_drop and len(together) < len(order):
+        together.append(keep(len(together)))
+    beyond = [keep(2**power) for power in range(len(order).bit_length()) if len(together) <= 2**power < len(order)]
+    macs = {layer.name: layer.macs for layer in layers}
+    return SearchResult(max_drop, scores, tuple(together), tuple(beyond), macs)
 
 
 class _Notes:

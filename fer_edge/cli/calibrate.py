@@ -154,7 +154,8 @@ def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple
             f"The measurements are in {budget.state}"
         )
     outcome = result.together[-1]
-    found = {"max_drop": budget.max_drop, "engine": budget.engine, "images": len(images), **asdict(outcome.score)}
+    score = {name: round(value, 6) for name, value in asdict(outcome.score).items()}
+    found = {"max_drop": budget.max_drop, "engine": budget.engine, "images": len(images), **score}
     return ranges.keeping(outcome.kept, **found), result
 
 
@@ -164,7 +165,7 @@ def _described(ranges: Ranges, result: SearchResult | None) -> dict[str, Any]:
         "method": ranges.method, "images": ranges.images, "layers": ranges.kinds, "kept": ranges.kept,
     }  # fmt: skip
     if result is not None:
-        described |= {"alone": result.alone, "together": result.together, "macs": result.macs}
+        described |= vars(result)
     return described
 
 
@@ -181,6 +182,9 @@ def _print_search(result: SearchResult) -> None:
     ]  # fmt: skip
     columns = ("layer", "divergence", "drop", "agree %", "multiplications %", "stays")
     print_table("each layer in int8 alone, the most harmful first", columns, rows)
-    steps = [(len(step.kept), f"{step.score.drop:+.2f}", f"{step.score.agreement:.2f}") for step in result.together]
-    print_table("together", ("layers in float", "drop", "agree %"), steps)
+    steps = [
+        (len(step.kept), f"{step.score.divergence:.2e}", f"{step.score.drop:+.2f}", f"{step.score.agreement:.2f}")
+        for step in (*result.together, *result.beyond)
+    ]
+    print_table("together", ("layers in float", "divergence", "drop", "agree %"), steps)
     console().print(f"budget of {result.max_drop:g} points met with {len(result.kept)} layers in float")

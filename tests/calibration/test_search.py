@@ -57,6 +57,7 @@ def test_the_fewest_layers_return_to_float(max_drop: float, kept: list[str]) -> 
     assert list(result.kept) == kept
     assert result.met
     assert [len(step.kept) for step in result.together] == list(range(len(kept) + 1))
+    assert [len(step.kept) for step in result.beyond] == [n for n in (1, 2, 4, 8, 16) if n > len(kept)]
 
 
 def test_layers_kept_before_stay_kept() -> None:
@@ -93,7 +94,7 @@ def test_a_stopped_search_goes_on_after_the_last_layer(tmp_path: Path) -> None:
         return planted(model)
 
     result = find_kept(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
-    assert len(calls) + len(again) == len(LAYERS) + len(result.together)
+    assert len(calls) + len(again) == len(LAYERS) + len(result.together) + len(result.beyond)
     assert result == search(1.0)
     again.clear()
     find_kept(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
@@ -136,7 +137,7 @@ def test_killing_the_process_loses_at_most_one_layer(tmp_path: Path) -> None:
         return planted(model)
 
     result = find_kept(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
-    assert len(again) == len(LAYERS) + len(result.together) - 4
+    assert len(again) == len(LAYERS) + len(result.together) + len(result.beyond) - 4
 
 
 def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:

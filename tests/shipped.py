@@ -1,4 +1,4 @@
-"""The hashes of what is built from the shipped checkpoint and its ranges, and the versions that they hold for."""
+"""The hashes of what is built from the shipped checkpoint and its ranges, and what they hold for; see scripts/ship."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""Int8 and fp16 graphs of real weights on real faces: accuracy, agreement, and the shipped graph built again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
+from fer_edge.calibration.ranges import measure, read_ranges
+from fer_edge.calibration.score import Scorer
+from fer_edge.data.layouts import read_split
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, BuildRequest, Floats, Images, RunOptions
+from fer_edge.evaluation.dataset import image_set
+from fer_edge.export.build import typed_graph
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.export.precision import prove_precision
+from fer_edge.labels import FERPLUS
+from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+from tests.export.test_parity_on_faces import release_checkpoint
+from tests.shipped import CHECKPOINT, LOCK, RANGES, hashes, made_with
+
+SET = RANGES.parent / "ferplus-512.json"
+
+
+@pytest.fixture(scope="module")
+def edge() -> Checkpoint:
+    return load_checkpoint(CHECKPOINT)
+
+
+def some(images: CalibrationSet, root: Path, count: int) -> CalibrationImages:
+    return replace(images, images=images.images[:count]).open(root)
+
+
+@pytest.mark.slow
+def test_the_shipped_graphs_are_built_again_bit_for_bit() -> None:
+    lock = json.loads(LOCK.read_text())
+    if lock.pop("made_with") != made_with():
+        pytest.skip("the hashes were made with other versions of torch, onnx or onnxscript, or on another platform")
+    assert hashes() == lock, "the shipped checkpoint, its ranges or the export changed: run scripts/ship"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_calibrating_again_gives_the_shipped_ranges(edge: Checkpoint, ferplus: Path) -> None:
+    chosen = read_set(SET)
+    assert choose_images(read_split(ferplus, "train"), ferplus, len(chosen), chosen.seed) == chosen
+    shipped = read_ranges(RANGES)
+    again = measure(onnx_from_checkpoint(edge), shipped.checkpoint, chosen.open(ferplus), shipped.method)
+    assert again.images == shipped.images
+    assert list(again.tensors) == list(shipped.tensors)
+    for name, found in again.tensors.items():
+        # Another processor may round the last of four digits otherwise.
+        np.testing.assert_allclose(found, shipped.tensors[name], rtol=2e-3, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_int8_keeps_the_accuracy_of_the_shipped_model(engine: str, edge: Checkpoint, ferplus: Path) -> None:
+    scorer = Scorer(onnx_from_checkpoint(edge), image_set(ferplus, FERPLUS.labels), engine)
+    assert len(scorer.labels) == 3191
+    model = typed_graph(edge, "int8", read_ranges(RANGES))
+    score = scorer(model)
+    assert score.drop <= 0.3 and score.agreement >= 98.5, score
+    proof = prove_precision(model, get_engine(engine).build(model, BuildRequest()).operators)
+    assert proof.fallen == () and proof.macs["int8"] > 0.98
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_fp16_keeps_the_accuracy_of_the_shipped_model(edge: Checkpoint, ferplus: Path) -> None:
+    """ONNX Runtime computes in float32, and rounds to half between operators."""
+    scorer = Scorer(onnx_from_checkpoint(edge), image_set(ferplus, FERPLUS.labels), "onnxruntime")
+    score = scorer(typed_graph(edge, "fp16", read_ranges(RANGES)))
+    assert score.drop <= 0.05 and score.agreement >= 99.8, score
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_int8_keeps_the_logits_of_the_authors_architecture(shared: Path, ferplus: Path) -> None:
+    checkpoint = release_checkpoint(shared)
+    model = onnx_from_checkpoint(checkpoint)
+    ranges = measure(model, "golden", some(read_set(SET), ferplus, 48), "moving-average")
+    quantized = typed_graph(checkpoint, "int8", ranges)
+    batches = [batch for batch, _ in image_set(ferplus, FERPLUS.labels).limited(256).batches(16)]
+    expected, found = (logits(graph, batches) for graph in (model, quantized))
+    for ours, theirs in zip(found, expected, strict=True):
+        cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+        assert float(np.median(cosine)) >= 0.995
+
+
+def logits(model: bytes, batches: list[Images]) -> tuple[Floats, npt.NDArray[np.float32]]:
+    with get_engine("openvino").load(Artifact(model, None, 16), RunOptions()) as runner:
+        parts = [runner.infer(batch) for batch in batches]
+    text = [part.text_logits for part in parts if part.text_logits is not None]
+    return np.concatenate([part.label_logits for part in parts]), np.concatenate(text)
