@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ from benchmarks.peers.protocol import SIDE
 from benchmarks.plain_export import plain_onnx
 from fer_edge.data.splits import Split
 from fer_edge.evaluation.dataset import image_set
-from fer_edge.export.build import build_bundle
 from fer_edge.images import crop_and_resize, read_image
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
@@ -23,6 +24,7 @@ from fer_edge.recognizer import shipped_bundle
 from tests.tiny_model import settle
 
 CALIBRATION = 300
+RANGES = Path(__file__).parents[2] / "calibration" / "edge.json"
 
 
 def prepare_faces(data: Path, split: Split, out: Path, limit: int | None) -> list[str]:
@@ -46,27 +48,36 @@ def prepare_faces(data: Path, split: Split, out: Path, limit: int | None) -> lis
     return [FERPLUS.labels[label] for label in chosen.labels]
 
 
-def prepare_model(name: str, folder: Path, engines: Sequence[str]) -> None:
-    """Write a model as checkpoint, bundle, plain export and description, if it is not there.
+def prepare_model(name: str, folder: Path, data: Path) -> None:
+    """Write a model as checkpoint, bundles (fp32 and int8), plain export and description, if it is not there.
 
-    `edge` has the shipped weights. `paper` has random ones with the statistics of trained ones: nobody has trained it
-    on data that may be had, and its latency does not depend on them.
+    `edge` has the shipped weights and activation ranges. `paper` has random weights with the statistics of trained
+    ones, since nobody has trained it on data that may be had: its latency does not depend on them.
     """
     described = folder / f"{name}.json"
     if described.exists():
         return
-    checkpoint_path = folder / f"{name}.safetensors"
-    checkpoint = _edge() if name == "edge" else _random(name)
-    checkpoint.save(checkpoint_path)
-    build_bundle(checkpoint_path, folder / f"{name}.fer", engines=engines)
-    (folder / f"{name}.onnx").write_bytes(plain_onnx(checkpoint.model))
-    info = checkpoint.info
+    checkpoint, ranges = folder / f"{name}.safetensors", folder / f"{name}.ranges.json"
+    if name == "edge":
+        shutil.copy(shipped_bundle().with_name("edge.safetensors"), checkpoint)
+        shutil.copy(RANGES, ranges)
+    else:
+        _random(name).save(checkpoint)
+        _fer_edge("calibrate", checkpoint, data, "-o", ranges, "--images", CALIBRATION)
+    engines = ("--engine", "openvino", "--engine", "onnxruntime")
+    _fer_edge("build-engine", checkpoint, *engines, "-o", folder / f"{name}.fer")
+    int8 = ("--precision", "int8", "--ranges", ranges)
+    _fer_edge("build-engine", checkpoint, *engines, *int8, "-o", folder / f"{name}-int8.fer")
+    loaded = load_checkpoint(checkpoint)
+    (folder / f"{name}.onnx").write_bytes(plain_onnx(loaded.model))
+    info = loaded.info
     fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision}
     described.write_text(json.dumps(fields))
 
 
-def _edge() -> Checkpoint:
-    return load_checkpoint(shipped_bundle().with_name("edge.safetensors"))
+def _fer_edge(*arguments: object) -> None:
+    command = [sys.executable, "-m", "fer_edge", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 def _random(name: str) -> Checkpoint:

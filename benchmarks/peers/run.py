@@ -47,19 +47,21 @@ def _torch(*more: str) -> Peer:
     return Peer(PROJECT, "pytorch.py", (*files, *more))
 
 
-def _ours(engine: str) -> Peer:
-    return Peer(PROJECT, "ours.py", ("--bundle", "{work}/{model}.fer", "--engine", engine))
+def _ours(engine: str, suffix: str = "") -> Peer:
+    return Peer(PROJECT, "ours.py", ("--bundle", f"{{work}}/{{model}}{suffix}.fer", "--engine", engine))
 
 
 # The same network in other hands; the first is what the others are compared with.
 SAME_NETWORK = {
     "fer-edge, openvino": _ours("openvino"),
+    "fer-edge int8, openvino": _ours("openvino", "-int8"),
     "fer-edge, onnxruntime": _ours("onnxruntime"),
+    "fer-edge int8, onnxruntime": _ours("onnxruntime", "-int8"),
     "pytorch eager": _torch(),
     "torch.compile": _torch("--compile"),
     "plain export, onnxruntime": _plain("onnxruntime", "plain_onnxruntime.py", "{work}/{model}.onnx"),
     "plain export, openvino f32": _plain("openvino", "plain_openvino.py", "{work}/{model}.onnx", "--precision", "f32"),
-    "nncf default int8, openvino": _plain("openvino", "plain_openvino.py", "{work}/{model}-int8.xml"),
+    "nncf default int8, openvino": _plain("openvino", "plain_openvino.py", "{work}/{model}-nncf.xml"),
 }
 # Other networks, as applications bring them.
 APPLICATIONS = {
@@ -115,7 +117,7 @@ def scored(contender: Contender, truth: list[str]) -> Score:
 
 def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
     """Measure one group and write its results."""
-    prepare_model(model, given.work, ("openvino", "onnxruntime"))
+    prepare_model(model, given.work, given.data)
     _quantise(model, given.work)
     peers = {name: peer for name, peer in GROUPS[model].items() if not given.only or name in given.only}
     with ExitStack() as stack:
@@ -169,7 +171,7 @@ def _records(contender: Contender, score: Score | None) -> list[Record]:
 
 
 def _quantise(model: str, work: Path) -> None:
-    out = work / f"{model}-int8.xml"
+    out = work / f"{model}-nncf.xml"
     if out.exists():
         return
     try:

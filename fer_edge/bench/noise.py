@@ -31,6 +31,8 @@ class Noise:
     def warnings(self) -> tuple[str, ...]:
         """What makes the figures doubtful, in words; empty on a quiet machine."""
         found = []
+        if self.load_before is not None and self.load_before > cores():
+            found.append(f"{self.load_before:.1f} processes wanted to run in the minute before, on {cores()} cores")
         if self.others_share is not None and self.others_share > OTHERS_SHARE:
             found.append(f"other processes took {100 * self.others_share:.0f} % of the processors' time")
         if self.stolen_share is not None and self.stolen_share > STOLEN_SHARE:

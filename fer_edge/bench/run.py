@@ -27,7 +27,7 @@ from fer_edge.bench.scenarios.single_stream import (
 )
 from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
 from fer_edge.bench.workload import Workload, recognition, synthetic_workload
-from fer_edge.bundle import Bundle
+from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.engines.available import get_engine
 from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
@@ -79,6 +79,7 @@ class BenchReport:
     noise: Noise
     environment: dict[str, str]
     operators: dict[str, dict[str, int]]  # of the bundle: operator -> element type -> nodes
+    proven: dict[str, float]  # precision -> share of multiplications, as the engine was found to run when it was built
     single_stream: SingleStream | None = None
     batches: list[BatchResult] = field(default_factory=list)
     on_device: OnDevice | None = None  # None also where the engine has no device of its own
@@ -232,9 +233,17 @@ def run_bench(
         noise=watch.noise,
         environment=environment(),
         operators=bundle.manifest.operators,
+        proven=_proven(bundle.entry(subject.engine)),
         **found,
     )
     return report, timelines
+
+
+def _proven(entry: EngineEntry) -> dict[str, float]:
+    """The proof's shares, if it has any; a manifest is anyone's JSON."""
+    shares = entry.proof.get("macs", {})
+    found = shares.items() if isinstance(shares, dict) else ()
+    return {name: float(share) for name, share in found if isinstance(share, (int, float))}
 
 
 def _named(progress: Callable[[str, float], None], name: str) -> Told:

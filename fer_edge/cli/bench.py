@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,31 @@ if TYPE_CHECKING:
     from fer_edge.bench.tune import Target
     from fer_edge.bench.workload import Workload
     from fer_edge.bundle import Tuning
+
+Scenarios = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scenario",
+        help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
+        "or all; may be repeated. Default: the first three.",
+    ),
+]
+Rates = Annotated[
+    list[float] | None,
+    typer.Option("--rate", min=1, help="Frames a second of the open loop; may be repeated. Default: 30, 60, 90."),
+]
+ReportFolder = Annotated[
+    Path | None, typer.Option("--report", metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
+]
+TuneTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--tune",
+        metavar="TARGET",
+        help="Find the best settings for p99=MILLISECONDS or throughput=IMAGES_A_SECOND and write them into the "
+        "bundle, which then uses them on machines like this one.",
+    ),
+]
 
 
 def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
@@ -52,36 +76,19 @@ def chosen_workload(image: Path | None, box: str | None) -> Workload:
 
 def bench(
     bundle: BundlePath,
-    scenario: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
-            "or all; may be repeated. Default: the first three."
-        ),
-    ] = None,
+    scenario: Scenarios = None,
     engine: EngineName = None,
     threads: Threads = None,
     queries: Annotated[int, typer.Option(min=10, help="Run a single stream for so many queries at least,")] = 1024,
     seconds: Annotated[float, typer.Option(min=0.1, help="and each measurement for so many seconds at least.")] = 5.0,
     minutes: Annotated[float, typer.Option(min=0.05, help="Length of the sustained run.")] = 2.0,
-    rate: Annotated[
-        list[float] | None, typer.Option(min=1, help="Frames a second of the open loop; may be repeated.")
-    ] = None,
+    rate: Rates = None,
     image: FaceImage = None,
     box: FaceBox = None,
     device: Device = 0,
     csv: CsvFile = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
-    ] = None,
-    tune: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help="Find the best settings for p99=MILLISECONDS or throughput=IMAGES_A_SECOND and write them into the "
-            "bundle, which then uses them on machines like this one.",
-        ),
-    ] = None,
+    report: ReportFolder = None,
+    tune: TuneTarget = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -90,17 +97,14 @@ def bench(
 
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
-    from fer_edge.bench.records import csv_from_records, description, records_from_report
     from fer_edge.bench.run import Plan, Subject, run_bench
     from fer_edge.cli.bench_display import print_report, print_tuning, print_warnings, scenario_progress
-    from fer_edge.cli.output import console, print_json, write_text
+    from fer_edge.cli.output import console, print_json
 
     target = None if tune is None else _target(tune)
-    if target is not None:
-        scenario = [*(scenario or ()), "scaling"]
     subject = Subject(bundle, engine, threads, device)
     plan = Plan(
-        scenarios=chosen_scenarios(scenario),
+        scenarios=chosen_scenarios(scenario if target is None else [*(scenario or ()), "scaling"]),
         queries=queries,
         seconds=seconds,
         minutes=minutes,
@@ -111,18 +115,18 @@ def bench(
         _prepare_report(report)
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
-        tuning = None if target is None else _tune(subject, plan, found, target, progress)
-    page = None if report is None else _write_report(report, found, timelines)
-    if csv is not None:
-        write_text(csv, csv_from_records(records_from_report(found), description(found)))
+    page = _write_files(found, timelines, csv, report)
     if json:
         print_warnings(found.noise)
+    else:
+        print_report(found)
+    # After the rest has been told: there may be no settings that reach the target.
+    tuning = None if target is None else _tune(subject, plan, found, target)
+    if json:
         print_json({"file": bundle, "report": page, "tuning": tuning, **vars(found)})
-        return
-    print_report(found)
-    if tuning is not None:
+    elif tuning is not None:
         print_tuning(bundle, tuning)
-    if page is not None:
+    if page is not None and not json:
         console().print(f"report: {page}", soft_wrap=True)
 
 
@@ -140,7 +144,17 @@ def _prepare_report(folder: Path) -> None:
     make_folder(folder)
 
 
-def _write_report(folder: Path, found: BenchReport, timelines: dict[str, Stamps]) -> Path:
+def _write_files(
+    found: BenchReport, timelines: dict[str, Stamps], csv: Path | None, folder: Path | None
+) -> Path | None:
+    """What was asked for; the page, if it was."""
+    from fer_edge.bench.records import csv_from_records, description, records_from_report
+    from fer_edge.cli.output import write_text
+
+    if csv is not None:
+        write_text(csv, csv_from_records(records_from_report(found), description(found)))
+    if folder is None:
+        return None
     from fer_edge.bench.report import write_report
 
     return write_report(folder, found, timelines)
@@ -156,13 +170,11 @@ def _target(text: str) -> Target:
         raise typer.BadParameter(str(error)) from None
 
 
-def _tune(
-    subject: Subject, plan: Plan, found: BenchReport, target: Target, progress: Callable[[str, float], None]
-) -> Tuning:
+def _tune(subject: Subject, plan: Plan, found: BenchReport, target: Target) -> Tuning:
     from fer_edge.bench.tune import confirmed, write_tuning
     from fer_edge.bundle import Bundle
+    from fer_edge.cli.output import err_console
 
-    progress("confirming", 0.0)
-    point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
-    progress("confirming", 1.0)
+    with err_console().status("measuring the best settings again"):
+        point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
     return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target)

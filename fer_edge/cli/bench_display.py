@@ -62,7 +62,8 @@ def print_report(report: BenchReport) -> None:
         _print_scaling(report.scaling)
     if report.sustained is not None:
         _print_sustained(report.sustained)
-    console().print(f"load {report.load_ms:.0f} ms; this process: peak memory {_megabytes(report.peak_memory_mb)}")
+    memory = f"memory {_megabytes(report.memory_mb)} now, {_megabytes(report.peak_memory_mb)} at its peak"
+    console().print(f"load {report.load_ms:.0f} ms; this process: {memory}")
     threads = f"{report.threads or 'as the engine chooses'}{' (tuned)' if report.tuned else ''}"
     described = {"engine": report.engine, "threads": threads, **report.environment}
     console().print(", ".join(f"{name} {value}" for name, value in described.items()), soft_wrap=True)

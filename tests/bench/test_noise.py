@@ -23,7 +23,8 @@ def test_quiet_machines_give_no_warning() -> None:
 
 
 def test_warnings_say_what_and_how_much() -> None:
-    assert Noise(3.0, 0.31, 0.024, 210.4, 2).warnings == (
+    assert Noise(cores() + 1.0, 0.31, 0.024, 210.4, 2).warnings == (
+        f"{cores() + 1:.1f} processes wanted to run in the minute before, on {cores()} cores",
         "other processes took 31 % of the processors' time",
         "the hypervisor took 2.4 % of the processors' time",
         "this process was preempted 210 times a second",

@@ -38,10 +38,11 @@ def test_all_scenarios_on_one_page(
 
 def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_path: Path, browser: Browser) -> None:
     stamps = np.cumsum(np.full((50, 4), 1_000_000), axis=0) + np.arange(4) * 250_000
-    noise = Noise(3.0, 0.4, 0.0, 2.0, None)
+    noise = Noise(0.1, 0.4, 0.0, 2.0, None)
     alone = BenchReport(
         bundle=ATTACK, engine="openvino", precision="fp32", threads=None, tuned=False, load_ms=1.0, memory_mb=None,
         peak_memory_mb=None, noise=noise, environment=report.environment, operators={ATTACK: {"float": 2}},
+        proven={"int8": 0.9},
         single_stream=summarise_single_stream(stamps),
     )  # fmt: skip
     file = tmp_path / "page.html"
@@ -50,6 +51,7 @@ def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_pat
     assert (shown.broken, shown.complaints, shown.requests, len(shown.images)) == ([], [], [], 2)
     assert ATTACK in shown.text and "the engine's default threads" in shown.text
     assert "The machine was not quiet: other processes took 40 % of the processors' time" in shown.text
+    assert "openvino was found to multiply in int8 (90.0 %)" in shown.text
     assert "Batches" not in shown.text and "Layers and limits" not in shown.text
     assert shown.scroll_width <= 390
 
