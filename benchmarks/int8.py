@@ -1,0 +1,157 @@
+"""The int8 graph against the fp32 graph on the same engine, and against NNCF's quantisation of a plain export.
+
+Contenders take turns in blocks, so that each has warm caches, as in a stream of frames, and all meet the same load of
+the machine. NNCF (`pip install nncf`) is left out where it is not installed. Its rivals get OpenVINO's default
+precision hint, as their users would have; ours is the engine as users run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.plain_export import plain_onnx
+from fer_edge.bench.environment import environment
+from fer_edge.calibration.images import choose_images
+from fer_edge.calibration.ranges import measure
+from fer_edge.data.layouts import read_split
+from fer_edge.engines.available import get_engine
+from fer_edge.engines.base import Artifact, Images, RunOptions
+from fer_edge.export.build import typed_graph
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.labels import FERPLUS
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from fer_edge.model.config import preset
+from fer_edge.model.ferformer import FERFormer
+from tests.tiny_model import settle
+
+EDGE = Path(__file__).parents[1] / "fer_edge" / "weights" / "edge.safetensors"
+BLOCK = 20  # runs of one contender in a row,
+WARM = 4  # of which the first are not counted
+
+
+def checkpoint_of(name: str) -> Checkpoint:
+    """The shipped `edge`, or another preset with random weights."""
+    if name == "edge":
+        return load_checkpoint(EDGE)
+    torch.manual_seed(0)
+    model = settle(FERFormer(preset(name, classes=len(FERPLUS))))
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    info = CheckpointInfo(model.config, FERPLUS.labels, FERPLUS.words, (), "unset", mean, std)
+    return Checkpoint(model, info)
+
+
+def nncf_models(checkpoint: Checkpoint, images: Images) -> dict[str, Any]:
+    """NNCF's default and transformer quantisation of the plain export, compiled with OpenVINO's defaults."""
+    try:
+        import nncf
+        import openvino
+    except ImportError:
+        return {}
+    mean, std = (np.asarray(values, np.float32) for values in (checkpoint.info.mean, checkpoint.info.std))
+
+    def normalised(image: Images) -> Any:
+        return ((image[None] / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+
+    found = {}
+    plain = plain_onnx(checkpoint.model)
+    for name, settings in {"default": {}, "transformer": {"model_type": nncf.ModelType.TRANSFORMER}}.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = openvino.Core().read_model(plain)
+            network = nncf.quantize(
+                network, nncf.Dataset(list(images), normalised), subset_size=len(images), **settings
+            )
+        found[f"nncf_{name}"] = network
+    return found
+
+
+def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> dict[str, Callable[[Images], Any]]:
+    """What is timed, by name; each takes uint8 pixels (1, 112, 112, 3)."""
+    import openvino
+
+    model = onnx_from_checkpoint(checkpoint)
+    chosen = choose_images(read_split(data, "train"), data, count).open(data)
+    ranges = measure(model, "benchmark", chosen)
+    graphs = {"fp32": model, "int8": typed_graph(checkpoint, "int8", replace(ranges, kept=()))}
+    run: dict[str, Callable[[Images], Any]] = {}
+    for engine in ("openvino", "onnxruntime"):
+        for name, graph in graphs.items():
+            runner = get_engine(engine).load(Artifact(graph, None, 1), RunOptions(threads=threads))
+            run[f"{engine}_{name}"] = runner.infer
+    run["openvino_fp32_direct"] = openvino_request(openvino.Core().read_model(model), threads, "f32")
+    fixed = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)
+    for name, network in nncf_models(checkpoint, np.concatenate(list(chosen.batches(16)))).items():
+        request = openvino_request(network, threads, None)
+        run[name] = lambda pixels, request=request: request(fixed)  # type: ignore[misc]
+    return run
+
+
+def openvino_request(network: Any, threads: int, hint: str | None) -> Callable[[Any], Any]:
+    """A model on OpenVINO without fer-edge's engine around it, for one image."""
+    import openvino
+
+    network.reshape([1, *(size.get_length() for size in list(network.inputs[0].partial_shape)[1:])])
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
+    if hint is not None:
+        settings["INFERENCE_PRECISION_HINT"] = hint
+    request = openvino.Core().compile_model(network, "CPU", settings).create_infer_request()
+    return lambda images: request.infer([images], share_inputs=True, share_outputs=True)
+
+
+def measure_times(run: dict[str, Callable[[Images], Any]], rounds: int) -> dict[str, float]:
+    """Medians of blocks' medians in ms, and ratios: the median over rounds, and of the quietest tenth."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
+    times: dict[str, list[float]] = {name: [] for name in run}
+    for _ in range(rounds):
+        for name, call in run.items():
+            block = np.zeros(BLOCK)
+            for index in range(BLOCK):
+                started = time.perf_counter()
+                call(pixels)
+                block[index] = 1000 * (time.perf_counter() - started)
+            times[name].append(float(np.median(block[WARM:])))
+    result = {f"{name}_ms": round(float(np.median(values)), 3) for name, values in times.items()}
+    rivals = [name for name in run if name != "openvino_int8" and not name.startswith("onnxruntime")]
+    pairs = [("openvino_int8", name) for name in rivals]
+    for ours, theirs in [*pairs, ("onnxruntime_int8", "onnxruntime_fp32")]:
+        a, b = np.array(times[ours]), np.array(times[theirs])
+        result[f"{ours}_to_{theirs}"] = round(float(np.median(a / b)), 3)
+        result[f"{ours}_to_{theirs}_p10"] = round(float(np.percentile(a, 10) / np.percentile(b, 10)), 3)
+    return result
+
+
+def main() -> None:
+    """Print times and ratios; write them as CSV where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="FERPlus's folder, to calibrate on")
+    parser.add_argument("--preset", default="edge")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    run = contenders(checkpoint_of(arguments.preset), arguments.data, arguments.images, arguments.threads)
+    settings = {name: getattr(arguments, name) for name in ("preset", "threads", "rounds", "images")}
+    result = {**settings, **measure_times(run, arguments.rounds), **environment()}
+    for name, value in result.items():
+        print(f"{name}: {value}")
+    if arguments.csv is not None:
+        with arguments.csv.open("a", newline="") as file:
+            writer = csv.DictWriter(file, result.keys())
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(result)
+
+
+if __name__ == "__main__":
+    main()
