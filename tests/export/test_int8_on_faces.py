@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from fer_edge.bundle import Bundle
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
 from fer_edge.calibration.ranges import measure, read_ranges
 from fer_edge.calibration.score import Scorer
@@ -43,6 +44,9 @@ def test_the_shipped_graphs_are_built_again_bit_for_bit() -> None:
     if lock.pop("made_with") != made_with():
         pytest.skip("the hashes were made with other versions of torch, onnx or onnxscript, or on another platform")
     assert hashes() == lock, "the shipped checkpoint, its ranges or the export changed: run scripts/ship"
+    shipped = Bundle.open(CHECKPOINT.with_suffix(".fer")).manifest
+    assert shipped.files["model.onnx"]["sha256"] == lock["graphs"]["fp32"]
+    assert shipped.checkpoint["sha256"] == lock["checkpoint"]
 
 
 @pytest.mark.data
