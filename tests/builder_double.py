@@ -50,6 +50,7 @@ class BuilderBindings(Bindings):
 
 class Network:
     model: bytes = b""
+    num_layers = 0  # what the real one would tell of its layers is tested on the real TensorRT-RTX
 
 
 class Parser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.tensorrt import caches, rtx_runtime
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
+from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
@@ -62,7 +64,11 @@ def test_a_cache_that_does_not_fit_is_made_anew(tmp_path: Path, content: bytes) 
     assert written.read_bytes() == b"kernels:compiled"
 
 
-def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOG, "disabled", False)  # libraries that set logging up disable the loggers they do not know
+    caplog.set_level(logging.WARNING, LOG.name)
     (tmp_path / "file").write_text("")
     with load(Gpu(), tmp_path / "file") as runner:
         runner.infer(IMAGES[:1])
