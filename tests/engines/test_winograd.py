@@ -93,3 +93,19 @@ def test_other_batches_stay(size: list[int]) -> None:
     network = model()
     network.reshape(size)
     assert rewrite_convolutions(network) == 0
+
+
+def test_int8_convolutions_stay() -> None:
+    images = ops.parameter([1, 128, 14, 14], np.float32)
+    stored = ops.constant(np.random.default_rng(0).integers(-127, 128, (128, 128, 3, 3)).astype(np.int8))
+    weight = ops.multiply(ops.convert(stored, np.float32), ops.constant(np.full((128, 1, 1, 1), 0.01, np.float32)))
+    convolution = ops.convolution(images, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    assert rewrite_convolutions(openvino.Model([ops.result(convolution)], [images], "dequantised weights")) == 0
+
+
+def test_the_products_bear_the_name_of_the_convolution() -> None:
+    network = model()
+    name = next(op for op in network.get_ordered_ops() if op.get_type_name() == "Convolution").get_friendly_name()
+    rewrite_convolutions(network)
+    names = [op.get_friendly_name() for op in network.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    assert sorted(names) == [f"{name}/point{point}" for point in range(POINTS)]
