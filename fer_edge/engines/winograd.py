@@ -88,8 +88,7 @@ def rewrite_convolutions(network: Any) -> int:
 class _Site(NamedTuple):
     """A convolution with the bias and slopes that follow it."""
 
-    name: str  # of the convolution, as in the graph it was read from
-    source: Any  # what the convolution reads
+    convolution: Any
     weight: npt.NDArray[Any]
     bias: npt.NDArray[Any] | None
     slope: npt.NDArray[Any] | None
@@ -118,21 +117,23 @@ def _site(node: Any) -> _Site | None:
         slope = _constant(after, 1)  # PRelu's slopes are one for each channel, whatever their shape
         slope = slope if slope is not None and slope.size == len(weight) else None
         last = last if slope is None else after
-    return _Site(node.get_friendly_name(), node.input_value(0), weight, bias, slope, last)
+    return _Site(node, weight, bias, slope, last)
 
 
 def _rows(site: _Site) -> Any:
     """The replacement. The outer transposes cost little: the plugin holds maps channels-last anyway."""
     from openvino import opset13 as ops
 
-    _, channels, height, width = site.source.get_shape()
+    # Asked for now, not when the site was found: what it reads may have been replaced since.
+    source = site.convolution.input_value(0)
+    _, channels, height, width = source.get_shape()
     filters = len(site.weight)
     forward, backward, tiles = row_transforms(height)
 
     def shape(*sizes: int) -> Any:
         return ops.constant(np.array(sizes, np.int64))
 
-    x = ops.reshape(ops.transpose(site.source, shape(0, 2, 3, 1)), shape(1, height, width * channels), False)
+    x = ops.reshape(ops.transpose(source, shape(0, 2, 3, 1)), shape(1, height, width * channels), False)
     x = ops.matmul(ops.constant(forward[None]), x, False, False)
     # Points lie along the batch axis, where the plugin splits and joins without copying.
     points = ops.split(ops.reshape(x, shape(POINTS, tiles, width, channels), False), ops.constant(np.int64(0)), POINTS)
@@ -140,7 +141,7 @@ def _rows(site: _Site) -> Any:
     for point, kernel in enumerate(transform_kernel(site.weight)):
         part = ops.transpose(points.output(point), shape(0, 3, 1, 2))  # (1, channels, tiles, width)
         product = ops.convolution(part, ops.constant(kernel), [1, 1], [0, 1], [0, 1], [1, 1])
-        product.set_friendly_name(f"{site.name}/point{point}")  # so that the proof of precision finds it
+        product.set_friendly_name(f"{site.convolution.get_friendly_name()}/point{point}")  # so that the proof of precision finds it
         if point == BIAS_POINT and site.bias is not None:
             product = ops.add(product, ops.constant(site.bias.reshape(1, filters, 1, 1)))
         products.append(product)  # (1, filters, tiles, width)

@@ -74,6 +74,24 @@ def test_the_rewritten_network_gives_the_same(height: int, changes: dict[str, An
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(np.abs(theirs).max()))
 
 
+def test_convolutions_in_a_row_are_all_replaced() -> None:
+    def twice() -> Any:
+        first = model()
+        x = first.get_results()[0].input_value(0)
+        weight = np.random.default_rng(2).standard_normal((128, 128, 3, 3)).astype(np.float32) / 128
+        second = ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+        return openvino.Model([ops.result(second)], first.get_parameters(), "two convolutions")
+
+    network = twice()
+    assert rewrite_convolutions(network) == 2
+    kernels = [
+        tuple(op.input(1).get_shape()) for op in network.get_ordered_ops() if op.get_type_name() == "Convolution"
+    ]
+    assert kernels == [(128, 128, 1, 3)] * 2 * POINTS
+    expected = outputs(twice())[0]
+    np.testing.assert_allclose(outputs(network)[0], expected, atol=1e-5 * float(np.abs(expected).max()))
+
+
 def test_a_bias_along_the_width_is_left_alone() -> None:
     changes: dict[str, Any] = {"size": (1, 128, 14, 128), "bias": False, "odd_bias": True, "slope": False}
     network = model(**changes)
