@@ -1,5 +1,8 @@
 """The int8 graph against the fp32 graph on the same engine, and against NNCF's quantisation of a plain export.
 
+`openvino_fp32` is our engine, which rewrites wide convolutions; `openvino_fp32_direct` the same graph on OpenVINO as it
+comes; `openvino_fp32_plain` a plain export there.
+
 Contenders take turns in blocks, so that each has warm caches, as in a stream of frames, and all meet the same load of
 the machine. NNCF (`pip install nncf`) is left out where it is not installed. Its rivals get OpenVINO's default
 precision hint, as their users would have; ours is the engine as users run it.
@@ -35,8 +38,9 @@ from fer_edge.model.ferformer import FERFormer
 from tests.tiny_model import settle
 
 EDGE = Path(__file__).parents[1] / "fer_edge" / "weights" / "edge.safetensors"
-BLOCK = 20  # runs of one contender in a row,
-WARM = 4  # of which the first are not counted
+BLOCK = 30  # runs of one contender in a row,
+WARM = 10  # of which the first are not counted
+PAUSE = 0.02  # seconds between blocks: idle threads of the engine before spin for a while, and would be in the way
 
 
 def checkpoint_of(name: str) -> Checkpoint:
@@ -50,8 +54,8 @@ def checkpoint_of(name: str) -> Checkpoint:
     return Checkpoint(model, info)
 
 
-def nncf_models(checkpoint: Checkpoint, images: Images) -> dict[str, Any]:
-    """NNCF's default and transformer quantisation of the plain export, compiled with OpenVINO's defaults."""
+def nncf_models(plain: bytes, checkpoint: Checkpoint, images: Images) -> dict[str, Any]:
+    """NNCF's default and transformer quantisation of a plain export."""
     try:
         import nncf
         import openvino
@@ -63,7 +67,6 @@ def nncf_models(checkpoint: Checkpoint, images: Images) -> dict[str, Any]:
         return ((image[None] / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
 
     found = {}
-    plain = plain_onnx(checkpoint.model)
     for name, settings in {"default": {}, "transformer": {"model_type": nncf.ModelType.TRANSFORMER}}.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -89,9 +92,12 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
             runner = get_engine(engine).load(Artifact(graph, None, 1), RunOptions(threads=threads))
             run[f"{engine}_{name}"] = runner.infer
     run["openvino_fp32_direct"] = openvino_request(openvino.Core().read_model(model), threads, "f32")
+    plain = plain_onnx(checkpoint.model)
+    others = {"openvino_fp32_plain": openvino_request(openvino.Core().read_model(plain), threads, "f32")}
+    for name, network in nncf_models(plain, checkpoint, np.concatenate(list(chosen.batches(16)))).items():
+        others[name] = openvino_request(network, threads, None)
     fixed = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)
-    for name, network in nncf_models(checkpoint, np.concatenate(list(chosen.batches(16)))).items():
-        request = openvino_request(network, threads, None)
+    for name, request in others.items():
         run[name] = lambda pixels, request=request: request(fixed)  # type: ignore[misc]
     return run
 
@@ -114,6 +120,7 @@ def measure_times(run: dict[str, Callable[[Images], Any]], rounds: int) -> dict[
     times: dict[str, list[float]] = {name: [] for name in run}
     for _ in range(rounds):
         for name, call in run.items():
+            time.sleep(PAUSE)
             block = np.zeros(BLOCK)
             for index in range(BLOCK):
                 started = time.perf_counter()

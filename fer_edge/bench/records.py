@@ -65,6 +65,8 @@ def records_from_report(report: BenchReport) -> list[Record]:
         found += [
             Record("sustained", f"{window.start:.0f} s", "p50", "ms", window.p50) for window in report.sustained.windows
         ]
+    if report.parity is not None:
+        found += [Record("parity", stage.name, "passed", "", float(stage.passed)) for stage in report.parity.stages]
     return [*found, *_roofline(report)]
 
 

@@ -29,6 +29,7 @@ from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
 from fer_edge.bench.workload import Workload, recognition, synthetic_workload
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.engines.available import get_engine
+from fer_edge.evaluation.parity import ParityReport
 from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
 
@@ -89,6 +90,7 @@ class BenchReport:
     cold_start: ColdStart | None = None
     roofline: Roofline | None = None
     scaling: list[ScalingPoint] = field(default_factory=list)
+    parity: ParityReport | None = None  # with PyTorch
 
 
 Told = Callable[[float], None]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fer_edge.bench.tune import Target
     from fer_edge.bench.workload import Workload
     from fer_edge.bundle import Tuning
+    from fer_edge.evaluation.parity import ParityReport
 
 Scenarios = Annotated[
     list[str] | None,
@@ -31,6 +32,11 @@ Rates = Annotated[
 ReportFolder = Annotated[
     Path | None, typer.Option("--report", metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="The bundle's checkpoint: compare with it too, as `parity` does. With --faces."),
+]
+Faces = Annotated[Path | None, typer.Option("--faces", metavar="DIR", help="Folder of real images for the comparison.")]
 TuneTarget = Annotated[
     str | None,
     typer.Option(
@@ -88,18 +94,23 @@ def bench(
     device: Device = 0,
     csv: CsvFile = None,
     report: ReportFolder = None,
+    reference: Reference = None,
+    faces: Faces = None,
     tune: TuneTarget = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
 
-    Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all.
+    Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all. Exits with 1 if parity was
+    asked for and fails.
 
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
+    from dataclasses import replace
+
     from fer_edge.bench.run import Plan, Subject, run_bench
     from fer_edge.cli.bench_display import print_report, print_tuning, print_warnings, scenario_progress
-    from fer_edge.cli.output import console, print_json
+    from fer_edge.cli.output import console, prepare_report, print_json
 
     target = None if tune is None else _target(tune)
     subject = Subject(bundle, engine, threads, device)
@@ -112,9 +123,11 @@ def bench(
         workload=chosen_workload(image, box),
     )
     if report is not None:
-        _prepare_report(report)
+        prepare_report(report, "fer_edge.bench.report")
+    parity = _parity(subject, reference, faces)
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
+    found = replace(found, parity=parity)
     page = _write_files(found, timelines, csv, report)
     if json:
         print_warnings(found.noise)
@@ -128,20 +141,23 @@ def bench(
         print_tuning(bundle, tuning)
     if page is not None and not json:
         console().print(f"report: {page}", soft_wrap=True)
+    if parity is not None and not parity:
+        raise typer.Exit(1)
 
 
-def _prepare_report(folder: Path) -> None:
-    """Fail before the long work."""
-    from fer_edge._files import make_folder
-    from fer_edge.errors import EngineUnavailable
+def _parity(subject: Subject, reference: Path | None, faces: Path | None) -> ParityReport | None:
+    """The bundle beside its checkpoint, where asked for.
 
-    try:
-        import fer_edge.bench.report  # noqa: F401  whether it can be
-    except ImportError as error:
-        raise EngineUnavailable(
-            f'reports need matplotlib and Jinja ({error}); run: pip install "fer-edge[report]"'
-        ) from error
-    make_folder(folder)
+    Raises:
+        BadParameter: Only one of the two was given.
+    """
+    if reference is None and faces is None:
+        return None
+    if reference is None or faces is None:
+        raise typer.BadParameter("--reference and --faces go together")
+    from fer_edge.cli.parity import measure_parity
+
+    return measure_parity(subject.bundle, reference, faces, subject.engine, subject.threads)[1]
 
 
 def _write_files(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fer_edge.bench.contenders import Comparison
 from fer_edge.bench.noise import Noise
@@ -21,6 +22,7 @@ from fer_edge.bench.scenarios.sustained import Sustained
 from fer_edge.bench.statistics import Distribution, Estimate
 from fer_edge.bundle import Tuning
 from fer_edge.cli.output import console, err_console, print_table
+from fer_edge.cli.parity import print_parity
 
 LAYERS_SHOWN = 12
 
@@ -44,24 +46,12 @@ def scenario_progress() -> Iterator[Callable[[str, float], None]]:
 
 def print_report(report: BenchReport) -> None:
     """Every scenario that was run, then what the figures depend on."""
-    if report.single_stream is not None:
-        _print_single_stream(report.single_stream)
-    if report.batches:
-        _print_batches(report.batches)
-    if report.on_device is not None:
-        _print_on_device(report.on_device)
-    if report.open_loop:
-        _print_open_loop(report.open_loop)
-    if report.multi_stream:
-        _print_multi_stream(report.multi_stream)
-    if report.cold_start is not None:
-        _print_cold_start(report.cold_start)
-    if report.roofline is not None:
-        _print_roofline(report.roofline)
-    if report.scaling:
-        _print_scaling(report.scaling)
-    if report.sustained is not None:
-        _print_sustained(report.sustained)
+    for name, show in SHOWN.items():
+        found = getattr(report, name)
+        if found is not None and found != []:
+            show(found)
+    if report.parity is not None:
+        print_parity(report.engine, report.parity)
     memory = f"memory {_megabytes(report.memory_mb)} now, {_megabytes(report.peak_memory_mb)} at its peak"
     console().print(f"load {report.load_ms:.0f} ms; this process: {memory}")
     threads = f"{report.threads or 'as the engine chooses'}{' (tuned)' if report.tuned else ''}"
@@ -282,3 +272,17 @@ def _percent(share: float) -> str:
 
 def _megabytes(size: float | None) -> str:
     return "unknown" if size is None else f"{size:.0f} MB"
+
+
+# By field of the report.
+SHOWN: dict[str, Callable[[Any], None]] = {
+    "single_stream": _print_single_stream,
+    "batches": _print_batches,
+    "on_device": _print_on_device,
+    "open_loop": _print_open_loop,
+    "multi_stream": _print_multi_stream,
+    "cold_start": _print_cold_start,
+    "roofline": _print_roofline,
+    "scaling": _print_scaling,
+    "sustained": _print_sustained,
+}

@@ -63,17 +63,10 @@ def _prepare_report(
     folder: Path, opened: OpenedModel, checkpoint: Path | None, threads: int | None
 ) -> PyTorchRunner | None:
     """Fail before the long work; what features come from, if there is something."""
-    from fer_edge._files import make_folder
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.cli.output import prepare_report
     from fer_edge.evaluation.runners import open_reference
 
-    try:
-        import fer_edge.evaluation.report  # noqa: F401  whether it can be
-    except ImportError as error:
-        raise EngineUnavailable(
-            f'reports need matplotlib, scikit-learn and Jinja ({error}); run: pip install "fer-edge[report]"'
-        ) from error
-    make_folder(folder)
+    prepare_report(folder, "fer_edge.evaluation.report")
     if opened.engine == "pytorch":
         return cast("PyTorchRunner", opened.runner)
     return None if checkpoint is None else open_reference(opened, checkpoint, threads)

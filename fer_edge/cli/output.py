@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,29 @@ def write_text(path: Path, text: str) -> None:
     from fer_edge._files import write_atomically
 
     write_atomically(path, text.encode())
+
+
+def prepare_report(folder: Path, module: str) -> None:
+    """Make a report's folder, before the long work that it is to tell of.
+
+    Args:
+        folder: For the page.
+        module: What writes it.
+
+    Raises:
+        EngineUnavailable: What it needs is not installed.
+        FerEdgeError: The folder cannot be made.
+    """
+    from fer_edge._files import make_folder
+    from fer_edge.errors import EngineUnavailable
+
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise EngineUnavailable(
+            f'reports need matplotlib, scikit-learn and Jinja ({error}); run: pip install "fer-edge[report]"'
+        ) from error
+    make_folder(folder)
 
 
 @contextmanager

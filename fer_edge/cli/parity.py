@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_edge.cli.options import BundlePath, EngineName, Json, Limit, Threads
 
+if TYPE_CHECKING:
+    from fer_edge.evaluation.parity import ParityReport
+
 LAYERS = "Tensor by tensor"
+IMAGES = 256  # compared, unless told otherwise
 
 
 def parity(
@@ -50,28 +54,54 @@ def parity(
     if layers:
         _compare_layers(bundle, reference, images, engine, threshold, plot, limit or 16, json)
         return
+    from fer_edge.cli.output import print_json
+
+    name, report = measure_parity(bundle, reference, images, engine, threads, limit or IMAGES, tolerance)
+    if json:
+        print_json({"engine": name, "passed": report.passed, **vars(report)})
+    else:
+        print_parity(name, report)
+    if not report:
+        raise typer.Exit(1)
+
+
+def measure_parity(
+    bundle: Path,
+    reference: Path,
+    images: Path,
+    engine: str | None = None,
+    threads: int | None = None,
+    limit: int = IMAGES,
+    tolerance: float | None = None,
+) -> tuple[str, ParityReport]:
+    """The engine's name, and how a bundle on it compares with its checkpoint in PyTorch.
+
+    Raises:
+        FerEdgeError: A file cannot be read, or an engine failed.
+    """
     from dataclasses import replace
 
-    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.cli.output import progress
     from fer_edge.evaluation.dataset import image_set
     from fer_edge.evaluation.parity import GATES, compare
     from fer_edge.evaluation.runners import open_model
 
     candidate = open_model(bundle, engine, threads)
     truth = open_model(reference, "pytorch", threads)
-    data = image_set(images, truth.labels, truth.words).limited(limit or 256)
+    data = image_set(images, truth.labels, truth.words).limited(limit)
     gate = GATES[candidate.precision]
     gate = gate if tolerance is None else replace(gate, tolerance=tolerance)
     with candidate.runner, truth.runner, progress("comparing", len(data)) as advance:
-        report = compare(candidate.runner, truth.runner, data, gate=gate, progress=advance)
-    if json:
-        print_json({"engine": candidate.engine, "passed": report.passed, **vars(report)})
-    else:
-        rows = [(stage.name, "pass" if stage.passed else "FAIL", stage.detail) for stage in report.stages]
-        print_table(f"{candidate.engine} against PyTorch, {report.images} images", ("stage", "", "found"), rows)
-        console().print("parity holds" if report else "parity FAILS")
-    if not report:
-        raise typer.Exit(1)
+        return candidate.engine, compare(candidate.runner, truth.runner, data, gate=gate, progress=advance)
+
+
+def print_parity(engine: str, report: ParityReport) -> None:
+    """Every stage, and the verdict."""
+    from fer_edge.cli.output import console, print_table
+
+    rows = [(stage.name, "pass" if stage.passed else "FAIL", stage.detail) for stage in report.stages]
+    print_table(f"{engine} against PyTorch, {report.images} images", ("stage", "", "found"), rows)
+    console().print("parity holds" if report else "parity FAILS")
 
 
 def _compare_layers(

@@ -23,6 +23,7 @@ from fer_edge.engines.base import (
     Runner,
     RunOptions,
 )
+from fer_edge.engines.prelu import join_prelus
 from fer_edge.engines.winograd import rewrite_convolutions
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
@@ -145,9 +146,11 @@ class OpenVINOEngine(Engine):
 
     def _read(self, model: bytes) -> Any:
         try:
-            return _openvino().Core().read_model(model)
+            network = _openvino().Core().read_model(model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the model: {error}") from error
+        join_prelus(network)
+        return network
 
     def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
         return self.compile_network(self.network_for_one(model) if single else self._read(model), options)

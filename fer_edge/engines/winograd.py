@@ -127,7 +127,7 @@ def _rows(site: _Site) -> Any:
     # Asked for now, not when the site was found: what it reads may have been replaced since.
     source = site.convolution.input_value(0)
     _, channels, height, width = source.get_shape()
-    filters = len(site.weight)
+    filters, name = len(site.weight), site.convolution.get_friendly_name()
     forward, backward, tiles = row_transforms(height)
 
     def shape(*sizes: int) -> Any:
@@ -141,7 +141,7 @@ def _rows(site: _Site) -> Any:
     for point, kernel in enumerate(transform_kernel(site.weight)):
         part = ops.transpose(points.output(point), shape(0, 3, 1, 2))  # (1, channels, tiles, width)
         product = ops.convolution(part, ops.constant(kernel), [1, 1], [0, 1], [0, 1], [1, 1])
-        product.set_friendly_name(f"{site.convolution.get_friendly_name()}/point{point}")  # so that the proof of precision finds it
+        product.set_friendly_name(f"{name}/point{point}")  # so that the proof of precision finds it
         if point == BIAS_POINT and site.bias is not None:
             product = ops.add(product, ops.constant(site.bias.reshape(1, filters, 1, 1)))
         products.append(product)  # (1, filters, tiles, width)

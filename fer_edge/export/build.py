@@ -20,6 +20,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
 from fer_edge.export.precision import check_precision, prove_precision
+from fer_edge.export.prelu import split_prelus
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 
 RESTS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
@@ -125,7 +126,7 @@ def typed_graph(
     if rest not in RESTS:
         raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}")
     if precision == "fp32":
-        return onnx_from_checkpoint(checkpoint, "fp32")
+        return split_prelus(onnx_from_checkpoint(checkpoint, "fp32"))
     if ranges is None:
         raise ConfigError(
             f"{precision} needs activation ranges, seen on real images; make them with: fer-edge calibrate, "

@@ -1,8 +1,8 @@
 """The deploy graph as a PyTorch module: what `torch.onnx` writes down and engines run.
 
-Exact in effect against the training form. Beyond `fold.py`: the adaptive pool is a plain one of stride 1, small
-patches are projected by convolutions, constant tokens and biases are one added matrix, layer norms only standardise,
-the attention scale sits in the query weights, and the last block computes only the rows that the heads read.
+Exact in effect against the training form. Beyond `fold.py`: the adaptive pool is a plain one of stride 1, patches are
+projected by convolutions, constant tokens and biases are one added matrix, layer norms only standardise, the attention
+scale sits in the query weights, and the last block computes only the rows that the heads read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from fer_edge.model.heads import decide
 from fer_edge.model.tokens import MultiGranularityTokens
 
 LOGIT_NORM_FLOOR = 1e-12
-LARGEST_CONV_PATCH = 2
 LAYER_NORM_EPS = 1e-5
 
 
@@ -81,7 +80,9 @@ class _Stem(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         folded = fold_stem(checkpoint.model.stem, checkpoint.info.mean, checkpoint.info.std)
-        self.register_buffer("pixel_mean", folded.pixel_mean.float())
+        mean = folded.pixel_mean.float()
+        # One value where all are the same: engines then subtract it at the speed of memory.
+        self.register_buffer("pixel_mean", mean[:1] if bool((mean == mean[0]).all()) else mean)
         self.input = _conv(folded.input)
         self.act = _prelu(folded.input_slope)
         offset = folded.input_offset
@@ -111,7 +112,7 @@ class _Tokens(nn.Module):
         self.windows = None if config.grid == config.stem.map_size else pool_windows(config.stem.map_size, config.grid)
         self.special = config.special_tokens
         self.position = _position(model.tokens)
-        self.projections = nn.ModuleList(_PatchProjection(model.tokens, patch) for patch in config.patches)
+        self.projections = nn.ModuleList(_patch_conv(model.tokens, patch) for patch in config.patches)
         scale, shift = _token_norm(model.tokens)
         bias = torch.cat(
             [
@@ -128,7 +129,9 @@ class _Tokens(nn.Module):
         x = self._pool(features)  # (N, C, grid, grid)
         if self.position is not None:
             x = self.position(x)
-        tokens = torch.cat([projection(x) for projection in self.projections], dim=1)  # (N, patch_tokens, dim)
+        # Each (N, rows * rows, dim).
+        granularities = [projection(x).flatten(2).transpose(1, 2) for projection in self.projections]
+        tokens = torch.cat(granularities, dim=1)  # (N, patch_tokens, dim)
         if self.scale is not None:
             tokens = tokens * self.scale
         # Room for class and steering token in front; the constants fill it.
@@ -141,30 +144,6 @@ class _Tokens(nn.Module):
         starts, size = self.windows
         pooled = F.avg_pool2d(x, size, stride=1)
         return _select(_select(pooled, starts, 2), starts, 3)
-
-
-class _PatchProjection(nn.Module):
-    """Patches of one size to tokens: a convolution for small patches, a linear for large ones.
-
-    A convolution needs no rearranging, but few engines have a fast kernel for one of 12 x 12.
-    """
-
-    def __init__(self, tokens: MultiGranularityTokens, patch: int) -> None:
-        super().__init__()
-        linear = _projection(tokens, patch)
-        self.patch, self.rows = patch, tokens.grid // patch
-        self.conv = _patch_conv(linear, patch) if patch <= LARGEST_CONV_PATCH else None
-        self.linear = None if self.conv is not None else _linear(linear.weight.detach().double())
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.conv is not None:
-            return self.conv(x).flatten(2).transpose(1, 2)  # (N, rows * rows, dim)
-        assert self.linear is not None
-        rows, patch, channels = self.rows, self.patch, x.shape[1]
-        x = x.permute(0, 2, 3, 1)  # (N, grid, grid, C): as most CPU engines hold it anyway
-        if rows > 1:
-            x = x.reshape(-1, rows, patch, rows, patch, channels).transpose(2, 3)
-        return self.linear(x.reshape(-1, rows * rows, patch * patch * channels))  # (N, rows * rows, dim)
 
 
 class _Attention(nn.Module):
@@ -336,8 +315,12 @@ def _position(tokens: MultiGranularityTokens) -> nn.Conv2d | None:
     return conv
 
 
-def _patch_conv(linear: nn.Linear, patch: int) -> nn.Conv2d:
-    """The projection of one patch size as a convolution; the linear reads (row, column, channel)."""
+def _patch_conv(tokens: MultiGranularityTokens, patch: int) -> nn.Conv2d:
+    """The projection of one patch size as a convolution; the linear reads (row, column, channel).
+
+    Up to the size of the map: engines then need not rearrange it, which costs a small model more than the products.
+    """
+    linear = _projection(tokens, patch)
     dim, width = linear.weight.shape[0], linear.weight.shape[1] // patch**2
     weight = linear.weight.detach().double().view(dim, patch, patch, width).permute(0, 3, 1, 2)
     conv = nn.Conv2d(width, dim, patch, stride=patch, bias=False)

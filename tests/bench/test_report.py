@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from fer_edge.bench.noise import Noise
+from fer_edge.bench.records import records_from_report
 from fer_edge.bench.report import page_from_report, write_report
 from fer_edge.bench.run import BenchReport
 from fer_edge.bench.scenarios.single_stream import Stamps, summarise_single_stream
+from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from tests.browser import show
 
 if TYPE_CHECKING:
@@ -67,6 +70,19 @@ def test_what_does_not_keep_up_or_was_disturbed_is_said(report: BenchReport) -> 
     page = page_from_report(replace(report, open_loop=loops, roofline=replace(roofline, layers=fast)), {}).decode()
     assert "At 500 Hz it does not keep up" in page
     assert "Layers ran faster than the peaks" in page
+
+
+@pytest.mark.parametrize(("held", "verdict"), [(True, "parity holds."), (False, "<strong>parity fails.</strong>")])
+def test_parity_is_told_stage_by_stage(report: BenchReport, held: bool, verdict: str) -> None:
+    stages = (Stage("names", True, "outputs <a>"), Stage("values", held, "batch 1: 1.00e-06"))
+    found = replace(report, parity=ParityReport(256, GATES["fp32"], stages))
+    page = page_from_report(found, {}).decode()
+    assert f"Compared with PyTorch on 256 real images: {verdict}" in page
+    assert "outputs &lt;a&gt;" in page and ("FAIL" in page) is not held
+    assert [(row.figure, row.value) for row in records_from_report(found) if row.scenario == "parity"] == [
+        ("passed", 1.0),
+        ("passed", float(held)),
+    ]
 
 
 def test_a_graph_without_products_has_no_roofline_picture(report: BenchReport) -> None:

@@ -66,7 +66,7 @@ def test_pairs_stand_where_engines_fuse_them() -> None:
     assert (addition, 0) in found and (addition, 1) in found  # and both sides of the addition at the block's end.
     assert found[addition, 1] == found[convolution, 0]  # the skip branch is the same tensor
     # A rearranged tensor is quantised before and after, with one scale, so that bytes are moved.
-    assert found["tokens.projections.1/Transpose", 0] == found["tokens.projections.1.linear/MatMul", 0]
+    assert found["blocks.0.attention/Transpose.4", 0] == found["blocks.0.attention.proj/MatMul", 0]
     # No pair between a linear and its bias, none at softmax and heads.
     assert not any(name.endswith(("fc1/Add", "Softmax", "Gemm", "LayerNormalization")) for name, _ in found)
 
@@ -106,9 +106,9 @@ def test_engines_agree_on_the_graph_and_stay_near_the_float_one() -> None:
 def test_kinds_choose_the_layers() -> None:
     graph = Graph.parse(tiny_graph())
     kinds = Counter(layer.kind for layer in graph.layers())
-    # Two convolutions in each of four blocks, one shortcut, the input's and one patch's; the position's; three larger
-    # patches and six linears in each of two blocks; two products a block; two heads.
-    assert kinds == {"conv": 11, "depthwise": 1, "linear": 15, "attention": 4, "head": 2}
+    # Two convolutions in each of four blocks, one shortcut, the input's and one for each of four patch sizes; the
+    # position's; six linears in each of two blocks; two products a block; two heads.
+    assert kinds == {"conv": 14, "depthwise": 1, "linear": 12, "attention": 4, "head": 2}
     heads = replace(tiny_ranges(), kinds=("head",))
     assert [layer.name for layer in chosen_layers(graph, heads)] == ["label_head/Gemm", "text_matrix/MatMul"]
     everything = replace(tiny_ranges(), kinds=("conv", "linear", "attention", "head"))

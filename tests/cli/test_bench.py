@@ -67,6 +67,7 @@ def test_wrong_usage_is_told(bundle: Path, tmp_path: Path) -> None:
     cases: list[tuple[list[object], int, str]] = [
         (["bench", bundle, "--scenario", "offline"], 2, "no scenario 'offline'; expected some of: single-stream"),
         (["bench", bundle, "--box", "1,2,3,4"], 2, "--box goes with --image"),
+        (["bench", bundle, "--faces", tmp_path], 2, "--reference and --faces go together"),
         (["bench", tmp_path / "none.fer"], 1, "error: no bundle at"),
         (["bench", bundle, "--engine", "onnxruntime", "--scenario", "roofline"], 1, "onnxruntime does not tell"),
         (["bench-compare", bundle], 2, "expected two or more different contenders"),

@@ -101,6 +101,12 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     failed = fer_edge("parity", bundle, "--reference", other, "--images", faces)
     assert failed.returncode == 1
     assert "parity FAILS" in failed.stdout
+    quick = ("bench", bundle, "--queries", 20, "--seconds", 0.1, "--scenario", "single-stream", "--faces", faces)
+    assert "parity holds" in fer_edge(*quick, "--reference", checkpoint).stdout
+    both = fer_edge(*quick, "--reference", other, "--json")
+    assert both.returncode == 1
+    report = json.loads(both.stdout)
+    assert report["single_stream"] and not all(stage["passed"] for stage in report["parity"]["stages"])
 
 
 def test_refold_and_fit_temperature(tmp_path: Path, faces: Path) -> None:
