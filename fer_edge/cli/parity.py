@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, EngineName, Json, Limit, Threads
+from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Limit, Threads
 
 LAYERS = "Tensor by tensor"
 
@@ -37,6 +37,7 @@ def parity(
         Path | None, typer.Option(help="Picture along the network to write (.svg or .png).", rich_help_panel=LAYERS)
     ] = None,
     threads: Threads = None,
+    allow_host_code: AllowHostCode = False,
     limit: Limit = None,
     json: Json = False,
 ) -> None:
@@ -57,7 +58,7 @@ def parity(
     from fer_edge.evaluation.parity import GATES, compare
     from fer_edge.evaluation.runners import open_model
 
-    candidate = open_model(bundle, engine, threads)
+    candidate = open_model(bundle, engine, threads, allow_host_code=allow_host_code)
     truth = open_model(reference, "pytorch", threads)
     data = image_set(images, truth.labels, truth.words).limited(limit or 256)
     gate = GATES[candidate.precision]

@@ -191,7 +191,7 @@ def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tm
     except UnsupportedTarget as error:
         pytest.skip(str(error))
     with (
-        pytest.raises(EngineError, match=r"allow it with RunOptions\(allow_host_code=True\)"),
+        pytest.raises(EngineError, match="allow it with --allow-host-code, in Python with"),
         running(product, models["fp32"], built, tmp_path),
     ):
         pass
