@@ -16,6 +16,7 @@ from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt import inspector
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.inspector import operators_of_engine, operators_of_layers
+from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.errors import EngineError
 from fer_edge.export.precision import prove_precision, typed_precision
 from tests.builder_double import BuilderBindings
@@ -192,7 +193,8 @@ def test_an_engine_whose_inspector_fails_is_not_lost(
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm89")
     double.inspected = '{"Layers": [{"Name'
-    with caplog.at_level(logging.WARNING, "fer_edge.tensorrt"):
+    monkeypatch.setattr(LOG, "disabled", False)  # libraries that set logging up disable the loggers they do not know
+    with caplog.at_level(logging.WARNING, LOG.name):
         assert get_engine("tensorrt").build(tiny_onnx(), BuildRequest()).file
     assert "no JSON that can be read" in caplog.text
     assert "its precision is proven from the network it was built from" in caplog.text
