@@ -56,7 +56,13 @@ class Recognizer:
 
     @classmethod
     def open(
-        cls, path: Path | str | None = None, engine: str | None = None, threads: int | None = None, device: int = 0
+        cls,
+        path: Path | str | None = None,
+        engine: str | None = None,
+        threads: int | None = None,
+        device: int = 0,
+        *,
+        allow_host_code: bool = False,
     ) -> Recognizer:
         """Load a bundle and run it once, so that the first frame is as fast as the next.
 
@@ -66,6 +72,8 @@ class Recognizer:
             threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
                 like this one, or else the engine's choice.
             device: Which GPU, counted from 0; for engines that have one.
+            allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a
+                bundle whose origin you trust.
 
         Raises:
             BundleError: The bundle cannot be read or does not fit this machine.
@@ -73,7 +81,9 @@ class Recognizer:
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
         tuning = bundle.tuning(engine) if threads is None else None
-        options = RunOptions(threads=threads if tuning is None else tuning.threads, device=device)
+        options = RunOptions(
+            threads=threads if tuning is None else tuning.threads, device=device, allow_host_code=allow_host_code
+        )
         recognizer = cls(bundle.runner(engine, options), bundle.manifest.labels, tuning)
         recognizer.runner.infer(recognizer._input[:1])
         return recognizer

@@ -1,6 +1,6 @@
 """A bundle as a contender: `python -m fer_edge.bench.contend FILE`; see `contenders.py` for what it says.
 
-FILE is JSON: bundle, engine, threads, frame (a .npy file), box.
+FILE is JSON: bundle, engine, threads, allow_host_code, frame (a .npy file), box.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     box = None if asked["box"] is None else tuple(asked["box"])
     try:
-        with Recognizer.open(asked["bundle"], asked["engine"], asked["threads"]) as recognizer:
+        with Recognizer.open(
+            asked["bundle"], asked["engine"], asked["threads"], allow_host_code=asked["allow_host_code"]
+        ) as recognizer:
             answer(recognition(recognizer, Workload(np.load(asked["frame"]), box)), {})
     except FerEdgeError as error:
         raise SystemExit(f"error: {error}") from None

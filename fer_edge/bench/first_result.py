@@ -1,7 +1,7 @@
 """A process that does nothing but recognise one face: `python -m fer_edge.bench.first_result FILE`.
 
-FILE is JSON: bundle, engine, threads, frame (a .npy file), box. Prints JSON: when each step ended, on the clock that
-all processes share, and how large the process was by then.
+FILE is JSON: bundle, engine, threads, allow_host_code, frame (a .npy file), box. Prints JSON: when each step ended, on
+the clock that all processes share, and how large the process was by then.
 """
 
 import time
@@ -34,7 +34,9 @@ def main() -> None:
     frame = np.load(asked["frame"])
     box = None if asked["box"] is None else tuple(asked["box"])
     began = time.monotonic_ns()
-    with Recognizer.open(asked["bundle"], asked["engine"], asked["threads"]) as recognizer:
+    with Recognizer.open(
+        asked["bundle"], asked["engine"], asked["threads"], allow_host_code=asked["allow_host_code"]
+    ) as recognizer:
         steps["load"] = time.monotonic_ns()
         memory["loaded"] = memory_mb()
         recognizer.recognize(frame, box)

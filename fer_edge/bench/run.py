@@ -45,10 +45,17 @@ class Subject:
     engine: str | None = None  # None: the bundle's first
     threads: int | None = None  # None: as the bundle was tuned, or the engine's default
     device: int = 0  # which GPU
+    allow_host_code: bool = False  # of a version-compatible TensorRT engine
 
     def open(self, threads: int | None = None) -> Recognizer:
         """A recognizer of its own, on other threads where told."""
-        return Recognizer.open(self.bundle, self.engine, threads or self.threads, self.device)
+        return Recognizer.open(
+            self.bundle,
+            self.engine,
+            threads or self.threads,
+            self.device,
+            allow_host_code=self.allow_host_code,
+        )
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,13 @@ def _sustained(session: Session) -> Sustained:
 def _cold_start(session: Session) -> ColdStart:
     subject, plan = session.subject, session.plan
     return run_cold_start(
-        subject.bundle, subject.engine, subject.threads, plan.workload, runs=plan.cold_starts, progress=session.told
+        subject.bundle,
+        subject.engine,
+        subject.threads,
+        plan.workload,
+        allow_host_code=subject.allow_host_code,
+        runs=plan.cold_starts,
+        progress=session.told,
     )
 
 

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, CsvFile, Device, EngineName, FaceBox, FaceImage, Json, Threads, parse_box
+from fer_edge.cli.options import (
+    AllowHostCode,
+    BundlePath,
+    CsvFile,
+    Device,
+    EngineName,
+    FaceBox,
+    FaceImage,
+    Json,
+    Threads,
+    parse_box,
+)
 
 if TYPE_CHECKING:
     from fer_edge.bench.run import BenchReport, Plan, Subject
@@ -92,6 +103,7 @@ def bench(
     image: FaceImage = None,
     box: FaceBox = None,
     device: Device = 0,
+    allow_host_code: AllowHostCode = False,
     csv: CsvFile = None,
     report: ReportFolder = None,
     reference: Reference = None,
@@ -113,7 +125,7 @@ def bench(
     from fer_edge.cli.output import console, prepare_report, print_json
 
     target = None if tune is None else _target(tune)
-    subject = Subject(bundle, engine, threads, device)
+    subject = Subject(bundle, engine, threads, device, allow_host_code)
     plan = Plan(
         scenarios=chosen_scenarios(scenario if target is None else [*(scenario or ()), "scaling"]),
         queries=queries,

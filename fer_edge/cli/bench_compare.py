@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import CsvFile, FaceBox, FaceImage, Json, Threads
+from fer_edge.cli.options import AllowHostCode, CsvFile, FaceBox, FaceImage, Json, Threads
 
 if TYPE_CHECKING:
     from fer_edge.bench.workload import Workload
@@ -22,6 +22,7 @@ def bench_compare(
         typer.Argument(metavar="BUNDLE[@ENGINE]...", help="Two or more .fer files; after an @, one of its engines."),
     ],
     threads: Threads = None,
+    allow_host_code: AllowHostCode = False,
     rounds: Annotated[int, typer.Option(min=6, help="How often all take their turn.")] = 40,
     turn: Annotated[int, typer.Option(min=1, help="Queries of a turn that count.")] = 10,
     image: FaceImage = None,
@@ -48,7 +49,10 @@ def bench_compare(
     workload = chosen_workload(image, box)
     with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as folder, scenario_progress() as progress:
         commands = {
-            name: _command(name, threads, workload, Path(folder), index) for index, name in enumerate(contenders)
+            name: _command(
+                name, {"threads": threads, "allow_host_code": allow_host_code}, workload, Path(folder), index
+            )
+            for index, name in enumerate(contenders)
         }
         with Watch() as watch:
             times = take_turns_of(commands, rounds, turn, progress=lambda share: progress("taking turns", share))
@@ -65,7 +69,7 @@ def bench_compare(
         print_comparisons(found, rounds, turn)
 
 
-def _command(name: str, threads: int | None, workload: Workload, folder: Path, index: int) -> list[str]:
+def _command(name: str, options: dict[str, object], workload: Workload, folder: Path, index: int) -> list[str]:
     """How a contender is started."""
     import numpy as np
 
@@ -75,6 +79,6 @@ def _command(name: str, threads: int | None, workload: Workload, folder: Path, i
     frame, asked = folder / "frame.npy", folder / f"{index}.json"
     if not frame.exists():
         np.save(frame, workload.frame)
-    described = {"bundle": bundle, "engine": engine or None, "threads": threads, "box": workload.box}
+    described = {"bundle": bundle, "engine": engine or None, "box": workload.box, **options}
     asked.write_text(json_format.dumps({**described, "frame": str(frame)}))
     return [sys.executable, "-m", "fer_edge.bench.contend", str(asked)]

@@ -11,6 +11,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 EngineName = Annotated[str | None, typer.Option("--engine", help="One of the bundle's engines; default: its first.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
 Device = Annotated[int, typer.Option("--device", min=0, help="Which GPU, counted from 0; for engines that have one.")]
+AllowHostCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-host-code",
+        help="Run the native code that a version-compatible TensorRT engine brings with it, with all your rights. Only "
+        "for a bundle whose origin you trust: hashes tell damage, not who made it.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, EngineName, Json, Limit, Threads
+from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Limit, Threads
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.parity import ParityReport
@@ -41,6 +41,7 @@ def parity(
         Path | None, typer.Option(help="Picture along the network to write (.svg or .png).", rich_help_panel=LAYERS)
     ] = None,
     threads: Threads = None,
+    allow_host_code: AllowHostCode = False,
     limit: Limit = None,
     json: Json = False,
 ) -> None:
@@ -86,7 +87,7 @@ def measure_parity(
     from fer_edge.evaluation.parity import GATES, compare
     from fer_edge.evaluation.runners import open_model
 
-    candidate = open_model(bundle, engine, threads)
+    candidate = open_model(bundle, engine, threads, allow_host_code=allow_host_code)
     truth = open_model(reference, "pytorch", threads)
     data = image_set(images, truth.labels, truth.words).limited(limit)
     gate = GATES[candidate.precision]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import EngineName, FaceBox, Json, Threads, parse_box
+from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box
 
 
 def predict(
@@ -16,6 +16,7 @@ def predict(
     box: FaceBox = None,
     engine: EngineName = None,
     threads: Threads = None,
+    allow_host_code: AllowHostCode = False,
     json: Json = False,
 ) -> None:
     """Recognise expressions in images.
@@ -31,7 +32,7 @@ def predict(
 
     face = parse_box(box)
     rows, failed = [], 0
-    with Recognizer.open(model, engine, threads) as recognizer:
+    with Recognizer.open(model, engine, threads, allow_host_code=allow_host_code) as recognizer:
         for path in [found for given in images for found in find_images(given)]:
             try:
                 expression = recognizer.recognize(read_image(path), face)

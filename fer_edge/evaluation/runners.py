@@ -29,8 +29,17 @@ class OpenedModel:
     checkpoint: str | None  # SHA-256 of the checkpoint, or of that which a bundle was built from
 
 
-def open_model(path: Path, engine: str | None = None, threads: int | None = None) -> OpenedModel:
+def open_model(
+    path: Path, engine: str | None = None, threads: int | None = None, *, allow_host_code: bool = False
+) -> OpenedModel:
     """Open a bundle (`.fer`) or a checkpoint (`.safetensors`, run by PyTorch).
+
+    Args:
+        path: The file.
+        engine: One of a bundle's engines; its first if not given.
+        threads: CPU threads of one inference; if not given, the engine's choice.
+        allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a bundle
+            whose origin you trust.
 
     Raises:
         ConfigError: The file is neither.
@@ -43,7 +52,7 @@ def open_model(path: Path, engine: str | None = None, threads: int | None = None
     if path.suffix != ".fer":
         raise ConfigError(f"{path} is neither a bundle (.fer) nor a checkpoint (.safetensors)")
     bundle = Bundle.open(path)
-    runner = bundle.runner(engine, RunOptions(threads=threads))
+    runner = bundle.runner(engine, RunOptions(threads=threads, allow_host_code=allow_host_code))
     manifest = bundle.manifest
     return OpenedModel(
         runner,

@@ -17,10 +17,12 @@ from fer_edge.bench.gpu import GpuSampler
 from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.tensorrt.cuda import CudaDevice
+from fer_edge.engines.tensorrt.inspector import operators_of_layers
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
 from fer_edge.evaluation.parity import GATES, relative_error
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.export.precision import prove_precision
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS
@@ -191,7 +193,7 @@ def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tm
     except UnsupportedTarget as error:
         pytest.skip(str(error))
     with (
-        pytest.raises(EngineError, match=r"allow it with RunOptions\(allow_host_code=True\)"),
+        pytest.raises(EngineError, match="allow it with --allow-host-code, in Python with"),
         running(product, models["fp32"], built, tmp_path),
     ):
         pass
@@ -216,11 +218,16 @@ def test_timings_and_kernels_are_kept(product: str, models: dict[str, bytes], tm
 
 def test_layers_are_told(product: str, models: dict[str, bytes], record: Record) -> None:
     built = build(product, models["fp16"], "fp16")
-    if product == "tensorrt-rtx":
-        assert built.layers is None
-        return
-    assert built.layers is not None
+    if built.layers is None:
+        pytest.skip(f"{product} does not load an engine to inspect it here")
     record("layers", built.layers[:20_000])
+    told = operators_of_layers(built.layers)
+    record("told", sorted({(operator.kind, operator.precision, operator.multiplies) for operator in told}))
+    proof = prove_precision(models["fp16"], built.operators)
+    record("proof", proof.to_dict())
+    assert proof.fallen == ()
+    if product == "tensorrt":
+        assert any(operator.multiplies and operator.precision == "fp16" for operator in told)
 
 
 def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def run_cold_start(
     threads: int | None,
     workload: Workload,
     *,
+    allow_host_code: bool = False,
     runs: int = RUNS,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ColdStart:
@@ -71,8 +72,9 @@ def run_cold_start(
         np.save(frame, workload.frame)
         Image.fromarray(workload.frame).save(image)
         described = {"bundle": str(bundle), "engine": engine, "threads": threads, "box": workload.box}
-        asked.write_text(json.dumps({**described, "frame": str(frame)}))
+        asked.write_text(json.dumps({**described, "frame": str(frame), "allow_host_code": allow_host_code}))
         command = _predict_command(bundle, engine, threads, image, workload)
+        command += ["--allow-host-code"] if allow_host_code else []
         found, predicted = [], []
         for run in range(runs):
             progress(run / (runs + 1))

@@ -13,7 +13,7 @@ from fer_edge.engines.tensorrt.api import Api, find_api, version_pair
 from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
 from fer_edge.engines.tensorrt.driver import compute_capability
-from fer_edge.engines.tensorrt.listeners import logger_for
+from fer_edge.engines.tensorrt.inspector import layers_of_plan, operators_of_engine
 from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
@@ -49,13 +49,14 @@ class TensorRTEngine(Engine):
         plan, operators = plan_from_onnx(
             api, model, request, options, lambda config: _prepared(api, config, options, cache)
         )
+        layers = layers_of_plan(api, plan) if options.platform == "this" else None
         return BuiltEngine(
             targets=(_built_for(target, options),),
             engine_version=f"{api.version}+" if options.version_compatible else api.version,
             file=plan,
             platform=platform_tag() if options.platform == "this" else options.platform,
-            layers=_layers(api, plan) if options.platform == "this" else None,
-            operators=operators,
+            layers=layers,
+            operators=operators_of_engine(layers, operators),
         )
 
     def check_buildable(self) -> None:
@@ -148,17 +149,6 @@ def _timing_cache(config: IBuilderConfig, cache: CacheFile | None) -> Iterator[N
         return bytes(built.serialize())
 
     cache.update(merged)
-
-
-def _layers(api: Api, plan: bytes) -> str | None:
-    """What the engine inspector tells of the engine's layers, as JSON; None where it cannot be loaded here."""
-    logger, _ = logger_for(api.trt)
-    runtime = api.trt.Runtime(logger)
-    runtime.engine_host_code_allowed = True  # it was just built here
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        return None
-    return engine.create_engine_inspector().get_engine_information(api.trt.LayerInformationFormat.JSON)
 
 
 ENGINE = TensorRTEngine()

@@ -24,7 +24,7 @@ LOADING: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
         ("host code", "lean runtime"),
         EngineError,
         "the file is version-compatible and brings native code of TensorRT with it, which is not run unasked: if you "
-        "trust where it comes from, allow it with RunOptions(allow_host_code=True)",
+        "trust where it comes from, allow it with --allow-host-code, in Python with allow_host_code=True",
     ),
     (
         ("compute capability", "UNSUPPORTED_CC", "generated on"),

@@ -1,6 +1,6 @@
 """Operators of a strongly typed TensorRT or TensorRT-RTX network: types that the builder must keep to.
 
-An engine says more, but only where there is a GPU; so this is what a machine without one can prove.
+An engine says more (`inspector`), but only where there is a GPU; so this is what a machine without one can prove.
 """
 
 from __future__ import annotations

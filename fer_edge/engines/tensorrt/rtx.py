@@ -14,10 +14,11 @@ from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, R
 from fer_edge.engines.tensorrt.api import Api, find_api
 from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.driver import compute_capability
+from fer_edge.engines.tensorrt.inspector import layers_of_plan, operators_of_engine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
-from fer_edge.errors import EngineError, UnsupportedTarget
+from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig
@@ -50,7 +51,8 @@ class TensorRTRTXEngine(Engine):
             )
         except EngineError as error:
             raise _explained(error, api, options) from error
-        return BuiltEngine(targets, api.version, plan, operators=operators)
+        layers = _layers(api, plan, targets)
+        return BuiltEngine(targets, api.version, plan, layers=layers, operators=operators_of_engine(layers, operators))
 
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt-rtx"))
@@ -89,6 +91,15 @@ def _check_options(api: Api, options: BuilderOptions) -> None:
         api.require("runtime_platform", "platform: its engines run on Linux and Windows as they are")
     if options.timing_cache is not None:
         api.require("timing_cache", "timing_cache")
+
+
+def _layers(api: Api, plan: bytes, targets: tuple[str, ...]) -> str | None:
+    """What the engine says of its layers, where it was built on a GPU that can load it."""
+    try:
+        local = compute_capability()
+    except EngineUnavailable:
+        return None
+    return layers_of_plan(api, plan) if local in targets else None
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""`--allow-host-code`: native code of a version-compatible TensorRT engine runs only where the user says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fer_edge.bundle import EngineEntry, write_bundle
+from fer_edge.cli.main import app
+from fer_edge.engines.available import platform_tag
+from fer_edge.engines.base import IMAGE_SIZE
+from fer_edge.engines.tensorrt import engine as engine_module
+from fer_edge.engines.tensorrt import start
+from fer_edge.errors import EngineError
+from tests.bindings_double import api_double, plan
+from tests.cuda_double import DoubleDevice, Gpu
+from tests.tiny import tiny_manifest, tiny_onnx
+
+Command = Callable[[Path, Path], list[str]]
+COMMANDS: dict[str, Command] = {
+    "predict": lambda bundle, faces: [str(faces / "neutral"), "--model", str(bundle)],
+    "evaluate": lambda bundle, faces: [str(bundle), str(faces)],
+    "bench": lambda bundle, faces: [str(bundle), "--scenario", "on-device"],
+    # The bundle is opened first: its refusal comes before the checkpoint, which is none, is missed.
+    "parity": lambda bundle, faces: [str(bundle), "--reference", "none.txt", "--images", str(faces)],
+}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """TensorRT on a machine with an Ada GPU, on the doubles of bindings and driver."""
+    found = Gpu()
+    monkeypatch.setattr(engine_module, "find_api", lambda product: api_double(found))
+    monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm89")
+    monkeypatch.setattr(start, "check_runnable", lambda api: None)
+    monkeypatch.setattr(start, "CudaDevice", lambda index: DoubleDevice(found, index))
+    return found
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106+", "engines/x", platform_tag())
+    file = plan(tiny_onnx(), 8, refuses="host code is not allowed: lean runtime")
+    path = tmp_path / "compatible.fer"
+    write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": file})
+    return path
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for label in ("neutral", "happiness", "surprise"):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "faces" / label / "face.png")
+    return tmp_path / "faces"
+
+
+def run(command: str, bundle: Path, faces: Path, *options: str) -> Any:
+    return CliRunner().invoke(app, [command, *COMMANDS[command](bundle, faces), *options])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_host_code_is_refused_unless_allowed(command: str, gpu: Gpu, bundle: Path, faces: Path) -> None:
+    refused = run(command, bundle, faces)
+    assert isinstance(refused.exception, EngineError)
+    assert "which is not run unasked" in str(refused.exception)
+    assert "if you trust where it comes from, allow it with --allow-host-code" in str(refused.exception)
+    allowed = run(command, bundle, faces, "--allow-host-code")
+    if command == "parity":
+        assert "none.txt is neither a bundle" in str(allowed.exception)
+    else:
+        assert allowed.exit_code == 0, allowed.exception
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "bench-compare"])
+def test_the_help_says_whom_to_trust(command: str) -> None:
+    text = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output.split())
+    assert "--allow-host-code" in text
+    assert "Only for a bundle whose origin you trust" in text
