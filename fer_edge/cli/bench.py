@@ -169,7 +169,8 @@ def _parity(subject: Subject, reference: Path | None, faces: Path | None) -> Par
         raise typer.BadParameter("--reference and --faces go together")
     from fer_edge.cli.parity import measure_parity
 
-    return measure_parity(subject.bundle, reference, faces, subject.engine, subject.threads)[1]
+    settings = (subject.engine, subject.threads, subject.allow_host_code)
+    return measure_parity(subject.bundle, reference, faces, *settings)[1]
 
 
 def _write_files(

@@ -57,7 +57,9 @@ def parity(
         return
     from fer_edge.cli.output import print_json
 
-    name, report = measure_parity(bundle, reference, images, engine, threads, limit or IMAGES, tolerance)
+    name, report = measure_parity(
+        bundle, reference, images, engine, threads, allow_host_code, limit=limit or IMAGES, tolerance=tolerance
+    )
     if json:
         print_json({"engine": name, "passed": report.passed, **vars(report)})
     else:
@@ -72,6 +74,8 @@ def measure_parity(
     images: Path,
     engine: str | None = None,
     threads: int | None = None,
+    allow_host_code: bool = False,
+    *,
     limit: int = IMAGES,
     tolerance: float | None = None,
 ) -> tuple[str, ParityReport]:
