@@ -85,7 +85,10 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
     model = onnx_from_checkpoint(checkpoint)
     chosen = choose_images(read_split(data, "train"), data, count).open(data)
     ranges = measure(model, "benchmark", chosen)
-    graphs = {"fp32": model, "int8": typed_graph(checkpoint, "int8", replace(ranges, kept=()))}
+    graphs = {
+        "fp32": typed_graph(checkpoint, "fp32"),
+        "int8": typed_graph(checkpoint, "int8", replace(ranges, kept=())),
+    }
     run: dict[str, Callable[[Images], Any]] = {}
     for engine in ("openvino", "onnxruntime"):
         for name, graph in graphs.items():
