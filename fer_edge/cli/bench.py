@@ -136,9 +136,12 @@ def bench(
     )
     if report is not None:
         prepare_report(report, "fer_edge.bench.report")
-    parity = _parity(subject, reference, faces)
+    if (reference is None) != (faces is None):
+        raise typer.BadParameter("--reference and --faces go together")
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
+    # Behind all else: PyTorch's memory and threads must not be in the figures.
+    parity = _parity(subject, reference, faces)
     found = replace(found, parity=parity)
     page = _write_files(found, timelines, csv, report)
     if json:
@@ -158,15 +161,9 @@ def bench(
 
 
 def _parity(subject: Subject, reference: Path | None, faces: Path | None) -> ParityReport | None:
-    """The bundle beside its checkpoint, where asked for.
-
-    Raises:
-        BadParameter: Only one of the two was given.
-    """
-    if reference is None and faces is None:
-        return None
+    """The bundle beside its checkpoint, where asked for."""
     if reference is None or faces is None:
-        raise typer.BadParameter("--reference and --faces go together")
+        return None
     from fer_edge.cli.parity import measure_parity
 
     settings = (subject.engine, subject.threads, subject.allow_host_code)

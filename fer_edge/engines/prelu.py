@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.engines.winograd import along_channels
+
 
 def join_prelus(network: Any) -> int:
     """Replace every maximum of a map and the map times slopes of at most 1, one for each channel.
@@ -44,11 +46,8 @@ def _slopes(output: Any, source: Any) -> npt.NDArray[Any] | None:
     constants = [factor.get_node() for factor in factors if factor.get_node().get_type_name() == "Constant"]
     if len(constants) != 1 or source not in factors:
         return None
-    slopes = np.asarray(constants[0].data)
     shape = source.get_partial_shape()
     if shape.rank.is_dynamic or shape.rank.get_length() != 4 or shape[1].is_dynamic:
         return None
-    channels = shape[1].get_length()
-    if slopes.shape not in ((channels, 1, 1), (1, channels, 1, 1)) or not (slopes <= 1).all():
-        return None
-    return slopes.reshape(channels)
+    slopes = along_channels(np.asarray(constants[0].data), shape[1].get_length())
+    return slopes.ravel() if slopes is not None and (slopes <= 1).all() else None

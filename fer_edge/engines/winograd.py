@@ -110,7 +110,7 @@ def _site(node: Any) -> _Site | None:
     last, bias, slope = node, None, None
     after = _only_reader(last)
     if after is not None and after.get_type_name() == "Add":
-        bias = _along_channels(_constant(after, 1), len(weight))
+        bias = along_channels(_constant(after, 1), len(weight))
         last = last if bias is None else after
         after = None if bias is None else _only_reader(last)
     if after is not None and after.get_type_name() == "PRelu":
@@ -159,7 +159,7 @@ def _constant(node: Any, port: int) -> npt.NDArray[Any] | None:
     return source.data if source.get_type_name() == "Constant" else None
 
 
-def _along_channels(values: npt.NDArray[Any] | None, channels: int) -> npt.NDArray[Any] | None:
+def along_channels(values: npt.NDArray[Any] | None, channels: int) -> npt.NDArray[Any] | None:
     """The values, if they add one to each channel of (N, C, H, W)."""
     return values if values is not None and values.shape in ((channels, 1, 1), (1, channels, 1, 1)) else None
 
