@@ -38,9 +38,7 @@ from fer_edge.model.stem import IRBlock
 from tests.tiny_model import settle
 
 WARMUP = 5
-THREADS = 2
 Pixels = npt.NDArray[np.uint8]
-SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
 
 
 def as_published(model: FERFormer) -> FERFormer:
@@ -64,20 +62,21 @@ def plain_onnx(model: FERFormer) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def network(model: bytes) -> Any:
+def network(model: bytes, threads: int) -> Any:
     """A compiled request for batch 1."""
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
     read = core.read_model(model)
     read.reshape([1, *(size.get_length() for size in list(read.inputs[0].partial_shape)[1:])])
-    return core.compile_model(read, "CPU", SETTINGS).create_infer_request()
+    return core.compile_model(read, "CPU", settings).create_infer_request()
 
 
-def contenders(checkpoint: Checkpoint) -> dict[str, Callable[[Pixels], Any]]:
+def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixels], Any]]:
     """What is timed, by name; each takes uint8 pixels (1, 112, 112, 3)."""
-    plain = network(plain_onnx(checkpoint.model))
+    plain = network(plain_onnx(checkpoint.model), threads)
     graph = onnx_from_checkpoint(checkpoint)
-    deploy = network(graph)
-    engine = get_engine("openvino").load(Artifact(graph, None, 1), RunOptions(threads=THREADS))
+    deploy = network(graph, threads)
+    engine = get_engine("openvino").load(Artifact(graph, None, 1), RunOptions(threads=threads))
     mean = np.asarray(checkpoint.info.mean, np.float32)
     scale = 1 / np.asarray(checkpoint.info.std, np.float32)
     fixed = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)
@@ -121,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--slopes", choices=("initial", "trained"), default="trained")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
@@ -132,8 +132,9 @@ def main() -> None:
     info = CheckpointInfo(
         config, FERPLUS.labels, FERPLUS.words, (), "unset", (0.5,) * 3, (0.25,) * 3, "mean", {}, {"weights": "random"}
     )
-    settings = {name: getattr(arguments, name) for name in ("preset", "slopes", "rounds")}
-    result = {**settings, **measure(contenders(Checkpoint(model, info)), arguments.rounds), **environment()}
+    settings = {name: getattr(arguments, name) for name in ("preset", "slopes", "threads", "rounds")}
+    run = contenders(Checkpoint(model, info), arguments.threads)
+    result = {**settings, **measure(run, arguments.rounds), **environment()}
     for name, value in result.items():
         print(f"{name}: {value}")
     if arguments.csv is not None:

@@ -18,8 +18,12 @@ def machine_name() -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    return cpu_fields().get("model name") or _board() or platform.processor() or platform.machine()
+    """The processor's name as the system gives it; with family and model where a virtual machine hides which it is."""
+    fields = cpu_fields()
+    name = fields.get("model name") or _board() or platform.processor() or platform.machine()
+    if any(character.isdigit() for character in name) or not {"cpu family", "model"} <= fields.keys():
+        return name
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})"
 
 
 def cores() -> int:

@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="contenders by name; default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--turn", type=int, default=10, help="queries of a turn that count")
+    parser.add_argument("--turn", type=int, default=30, help="queries of a turn that count")
     parser.add_argument("--limit", type=int, help="so many faces, spread over the validation split; default: all")
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ from fer_edge.bench.statistics import (
 )
 from fer_edge.errors import EngineError
 
-WAKE_UP = 2  # queries of a turn that do not count: caches and clock are the last contender's
+WAKE_UP = 5  # queries of a turn that do not count: caches and clock are the last contender's
+PAUSE = 0.02  # seconds before a turn: the last contender's idle threads spin for a while, and would be in the way
 Rounds = npt.NDArray[np.int64]  # (rounds, queries of a turn) nanoseconds
 
 
@@ -149,6 +151,7 @@ def take_turns(
     for index in range(rounds):
         for chosen in generator.permutation(len(contenders)):
             contender = contenders[chosen]
+            time.sleep(PAUSE)
             times[contender.name][index] = contender.time(WAKE_UP + turn)[WAKE_UP:]
         progress((index + 1) / rounds)
     return times

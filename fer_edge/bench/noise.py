@@ -15,6 +15,7 @@ from fer_edge.machine import cores
 OTHERS_SHARE = 0.05
 STOLEN_SHARE = 0.01
 PREEMPTIONS = 20.0
+PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Counters:
     seconds: float
     busy: float | None  # seconds of all processors
     stolen: float | None
-    own: float  # seconds of this process and of those it has waited for
+    own: float  # seconds of this process and of all it has started
     preemptions: int | None
     throttled: int | None
 
@@ -94,14 +95,27 @@ def _compare(load: float | None, before: _Counters, after: _Counters) -> Noise:
 def _read_counters() -> _Counters:
     busy, stolen = _processor_seconds()
     times = os.times()
-    own = times.user + times.system + times.children_user + times.children_system
+    own = times.user + times.system + times.children_user + times.children_system + _children_seconds(PROC / "self")
     return _Counters(time.monotonic(), busy, stolen, own, _preemptions(), throttle_count())
+
+
+def _children_seconds(process: Path) -> float:
+    """Seconds of a process's children that still run, such as contenders, and of theirs."""
+    seconds = 0.0
+    for tasks in process.glob("task/*/children"):
+        for child in (PROC / number for number in _text(tasks).split()):
+            # After the program's name, in brackets: user and system time, and that of the children it has waited for.
+            fields = _text(child / "stat").rpartition(")")[2].split()
+            if fields:
+                seconds += sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+                seconds += _children_seconds(child)
+    return seconds
 
 
 def _processor_seconds() -> tuple[float | None, float | None]:
     """Seconds that this process's processors were busy, and stolen."""
     try:
-        lines = Path("/proc/stat").read_text().splitlines()
+        lines = (PROC / "stat").read_text().splitlines()
     except OSError:
         return None, None
     names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
@@ -144,6 +158,14 @@ def _sum(paths: list[Path]) -> int | None:
     values = [_number(path) for path in paths]
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def _text(path: Path) -> str:
+    """Empty where a file or its process has gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _number(path: Path) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
-from fer_edge.bench.noise import Noise, Watch
+from fer_edge.bench.noise import PROC, Noise, Watch, _children_seconds
 from fer_edge.machine import cores
 
 LINUX = Path("/proc/stat").exists()
@@ -38,17 +40,32 @@ def test_own_work_is_not_noise_and_others_is() -> None:
         end = time.time() + 0.5
         while time.time() < end:
             pass
-    other = subprocess.Popen([sys.executable, "-c", SPIN.format(3)])
+    # Started by a program that has ended, it is nobody's child here.
+    start = f"subprocess.Popen([sys.executable, '-c', {SPIN.format(3)!r}], stdout=-3, stderr=-3)"
+    leave = f"import subprocess, sys; print({start}.pid)"
+    left = int(subprocess.run([sys.executable, "-c", leave], check=True, capture_output=True, text=True).stdout)
     try:
         with Watch() as disturbed:
             time.sleep(1)
     finally:
-        other.kill()
-        other.wait()
+        os.kill(left, signal.SIGKILL)
     assert alone.noise.others_share is not None and disturbed.noise.others_share is not None
     # On a machine that is busy anyway the first share is high too, so only what must be there is asked for.
     assert 0 <= alone.noise.others_share <= 1
     assert disturbed.noise.others_share > 0.3 / cores()
+
+
+@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
+def test_work_of_running_children_is_own_work() -> None:
+    grandchild = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN.format(1.5)!r}])"
+    for script in (SPIN.format(1.5), grandchild):
+        child = subprocess.Popen([sys.executable, "-c", script])
+        before = _children_seconds(PROC / "self")
+        time.sleep(1)
+        spent = _children_seconds(PROC / "self") - before
+        child.kill()
+        child.wait()
+        assert spent > 0.2
 
 
 def test_environment_names_machine_and_versions() -> None:
