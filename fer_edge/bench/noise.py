@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +68,7 @@ class Watch:
     noise: Noise
 
     def __enter__(self) -> Watch:
+        self._crowded_seconds, self._crowded_preemptions = 0.0, 0
         self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._before = _read_counters()
         return self
@@ -73,20 +76,34 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.noise = _compare(self._load, self._before, _read_counters())
+        after = _read_counters()
+        seconds = after.seconds - self._before.seconds - self._crowded_seconds
+        preemptions = None
+        if self._before.preemptions is not None and after.preemptions is not None and seconds > 0:
+            preemptions = (after.preemptions - self._before.preemptions - self._crowded_preemptions) / seconds
+        self.noise = _compare(self._load, self._before, after, preemptions)
+
+    @contextmanager
+    def crowded(self) -> Iterator[None]:
+        """A part in which this process has more threads than processors: they preempt each other, which is no noise."""
+        seconds, before = time.monotonic(), _preemptions()
+        try:
+            yield
+        finally:
+            after = _preemptions()
+            self._crowded_seconds += time.monotonic() - seconds
+            self._crowded_preemptions += (after or 0) - (before or 0)
 
 
-def _compare(load: float | None, before: _Counters, after: _Counters) -> Noise:
+def _compare(load: float | None, before: _Counters, after: _Counters, preemptions: float | None) -> Noise:
     seconds = max(after.seconds - before.seconds, 1e-9)
     total = seconds * cores()
-    others = stolen = preemptions = throttled = None
+    others = stolen = throttled = None
     if before.busy is not None and after.busy is not None:
         # The system counts in hundredths of a second: of short runs the difference can be negative.
         others = max(0.0, after.busy - before.busy - (after.own - before.own)) / total
     if before.stolen is not None and after.stolen is not None:
         stolen = (after.stolen - before.stolen) / total
-    if before.preemptions is not None and after.preemptions is not None:
-        preemptions = (after.preemptions - before.preemptions) / seconds
     if before.throttled is not None and after.throttled is not None:
         throttled = after.throttled - before.throttled
     return Noise(load, others, stolen, preemptions, throttled)

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.calibration.graph import Graph, Layer
 from fer_edge.calibration.ranges import Ranges
+from fer_edge.engines.base import HALF_SCALES
 from fer_edge.errors import ConfigError
 
 LEVELS = 127
@@ -171,6 +172,7 @@ class _Writer:
         return name
 
     def _allow_half_scales(self) -> None:
+        helper.set_model_props(self.graph.model, {HALF_SCALES: "yes"})
         for opset in self.graph.model.opset_import:
             if opset.domain in ("", "ai.onnx"):
                 opset.version = max(opset.version, HALF_SCALES_OPSET)

@@ -80,6 +80,13 @@ def build_engine(
         for precision in sorted({*proof["operators"], *proof["macs"]})
     ]
     print_table("as executed", ("engine", "precision", "operators", "multiplications %"), rows)
+    for name, proof in proofs.items():
+        if proof["untold"]:
+            err_console().print(
+                f"{name}: for {100 * proof['untold']:.0f} % of the multiplications the strongly typed network speaks, "
+                "whose types the engine must keep; the engine itself can be asked only on a GPU it is for",
+                soft_wrap=True,
+            )
     fallen = {name: len(proof["fallen"]) for name, proof in proofs.items() if proof["fallen"]}
     for name, count in fallen.items():
         err_console().print(f"{name} runs {count} layers in another precision than the graph says", soft_wrap=True)

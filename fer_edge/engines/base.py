@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float32]
 IMAGE_SIZE = 112
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
+HALF_SCALES = "fer_edge.half_scales"  # in the metadata of a typed ONNX whose int8 has float16 scales
 
 
 class DeviceTiming(NamedTuple):
@@ -61,6 +62,7 @@ class ExecutedOperator:
     precision: str  # fp32, fp16, bf16, int8, or the engine's name of what is none of these
     names: tuple[str, ...]  # nodes of the typed ONNX that went into it, with what the engine appends
     multiplies: bool  # whether it is one of the engine's convolutions or matrix products
+    told: bool = True  # False: not by the engine, but by the strongly typed network whose types it must keep
 
 
 @dataclass(frozen=True)

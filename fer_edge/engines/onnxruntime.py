@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.base import (
+    HALF_SCALES,
     IMAGE_SIZE,
     INPUT_NAME,
     OUTPUT_NAMES,
@@ -34,6 +35,8 @@ PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "i
 # It would merge the quantisation pairs that each reader of a tensor has, and then leave convolutions in float: on x86,
 # int8 becomes the uint8 that the kernels want only where one reader follows.
 DISABLED_OPTIMIZERS = ["CommonSubexpressionElimination"]
+# It would give biases the product of two scales for theirs, which float16 cannot hold: convolutions would be wrong.
+WRONG_IN_HALF = ["WeightBiasQuantization"]
 
 
 class ONNXRuntimeRunner(Runner):
@@ -96,9 +99,11 @@ class ONNXRuntimeEngine(Engine):
         settings.inter_op_num_threads = 1
         if options.threads is not None:
             settings.intra_op_num_threads = options.threads
+        # The metadata can be asked for only when the optimizers have run; its key is found as quickly.
+        disabled = [*DISABLED_OPTIMIZERS, *(WRONG_IN_HALF if HALF_SCALES.encode() in model else ())]
         try:
             return runtime.InferenceSession(
-                model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
+                model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
             )
         except Exception as error:  # its exception types are internal to the extension module
             raise EngineError(f"ONNX Runtime refused the model: {error}") from error

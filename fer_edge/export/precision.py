@@ -30,6 +30,7 @@ class PrecisionProof:
     operators: dict[str, int]  # precision -> operators, of all that the engine executes
     macs: dict[str, float]  # precision -> share of the graph's multiplications, adding up to 1
     fallen: tuple[str, ...]  # "layer: typed int8, runs in fp32"
+    untold: float = 0.0  # share of multiplications for which the strongly typed network speaks, not the engine
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in a bundle."""
@@ -46,12 +47,15 @@ def prove_precision(model: bytes, executed: Iterable[ExecutedOperator]) -> Preci
     executed = tuple(executed)
     graph = Graph.parse(model)
     macs: Counter[str] = Counter()
-    fallen = []
+    fallen, untold = [], 0
     for layer in graph.layers():
         # OpenVINO calls what makes an output of the graph as that output.
         names = (layer.name, graph.nodes[layer.name].output[0])
-        typed, runs = typed_precision(graph, layer), _executed_precision(names, executed)
+        operators = _operators_of(names, executed)
+        typed, runs = typed_precision(graph, layer), _precision_of(operators)
         macs[runs] += layer.macs
+        if not all(operator.told for operator in operators):
+            untold += layer.macs
         if runs != typed and executed:
             fallen.append(f"{layer.name}: typed {typed}, runs in {runs}")
     total = sum(macs.values())
@@ -59,6 +63,7 @@ def prove_precision(model: bytes, executed: Iterable[ExecutedOperator]) -> Preci
         operators=dict(sorted(Counter(operator.precision for operator in executed).items())),
         macs={precision: round(count / total, 4) for precision, count in sorted(macs.items())},
         fallen=tuple(fallen),
+        untold=round(untold / total, 4),
     )
 
 
@@ -85,17 +90,16 @@ def typed_precision(graph: Graph, layer: Layer) -> str:
     return TYPES.get(graph.types.get(node.output[0], 0), UNKNOWN)
 
 
-def _executed_precision(names: tuple[str, ...], executed: tuple[ExecutedOperator, ...]) -> str:
-    """The precision of the operators that a node went into; of several, that of those that multiply."""
+def _operators_of(names: tuple[str, ...], executed: tuple[ExecutedOperator, ...]) -> list[ExecutedOperator]:
+    """The operators that a node went into; of several, those that multiply."""
     found = [
         operator for operator in executed if any(_stands_for(given, name) for given in operator.names for name in names)
     ]
-    precisions = {operator.precision for operator in found if operator.multiplies} or {
-        operator.precision for operator in found
-    }
-    if not precisions:
-        return UNKNOWN
-    return precisions.pop() if len(precisions) == 1 else "+".join(sorted(precisions))
+    return [operator for operator in found if operator.multiplies] or found
+
+
+def _precision_of(operators: list[ExecutedOperator]) -> str:
+    return "+".join(sorted({operator.precision for operator in operators})) or UNKNOWN
 
 
 def _stands_for(given: str, name: str) -> bool:

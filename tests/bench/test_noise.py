@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.bench import noise
 from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
 from fer_edge.bench.noise import PROC, Noise, Watch, _children_seconds
 from fer_edge.machine import cores
@@ -53,6 +54,16 @@ def test_own_work_is_not_noise_and_others_is() -> None:
     # On a machine that is busy anyway the first share is high too, so only what must be there is asked for.
     assert 0 <= alone.noise.others_share <= 1
     assert disturbed.noise.others_share > 0.3 / cores()
+
+
+def test_threads_that_preempt_each_other_on_purpose_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter((1000, 1010, 9000, 9030))  # at the start, around the crowded part, at the end
+    seconds = iter((0.0, 1.0, 7.0, 9.0))
+    monkeypatch.setattr(noise, "_preemptions", lambda: next(counts))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    with Watch() as watch, watch.crowded():
+        pass
+    assert watch.noise.preemptions == pytest.approx(40 / 3)
 
 
 @pytest.mark.skipif(not LINUX, reason="other systems do not tell")

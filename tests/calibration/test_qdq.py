@@ -15,7 +15,7 @@ from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph, quantize_weight
 from fer_edge.calibration.ranges import ranges_from_json
 from fer_edge.engines.available import get_engine
-from fer_edge.engines.base import Artifact, Prediction, RunOptions
+from fer_edge.engines.base import HALF_SCALES, Artifact, Prediction, RunOptions
 from fer_edge.errors import ConfigError, DataError
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
@@ -143,6 +143,7 @@ def test_int8_over_half_has_half_scales() -> None:
     dequantized = [node for node in graph.model.graph.node if node.op_type == "DequantizeLinear"]
     assert {graph.types[node.output[0]] for node in dequantized} == {onnx.TensorProto.FLOAT16}
     assert graph.model.opset_import[0].version == 19
+    assert [entry.key for entry in graph.model.metadata_props] == [HALF_SCALES]  # for ONNX Runtime, which errs by them
     a, b = run("onnxruntime", model).label_logits, run("onnxruntime", tiny_graph()).label_logits
     assert np.abs(a - b).max() < 0.15 * np.abs(b).max()
 

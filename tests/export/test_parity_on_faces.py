@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -20,6 +20,7 @@ from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Precision, RunOptions
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import GATES, compare
+from fer_edge.export.build import RESTS
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.export.precision import prove_precision
 from fer_edge.labels import FERPLUS, RAFDB
@@ -99,11 +100,9 @@ def graphs() -> Graphs:
     return Graphs()
 
 
-def check_cpu_engines(
-    model: bytes, checkpoint: Checkpoint, images: ImageSet, precision: Precision, engines: Sequence[str] = CPU
-) -> None:
+def check_cpu_engines(model: bytes, checkpoint: Checkpoint, images: ImageSet, precision: Precision) -> None:
     reference = PyTorchRunner(checkpoint)
-    for engine in engines:
+    for engine in CPU:
         with get_engine(engine).load(Artifact(model, None, 8), RunOptions()) as runner:
             report = compare(runner, reference, images, gate=GATES[precision])
         assert report, (engine, report.stages)
@@ -142,9 +141,7 @@ def test_tensorrt_rtx_builds_the_int8_that_cpu_engines_pass_parity_on(
     # Random weights have no outliers that would be worth cutting off.
     ranges = measure(graphs.float(name, "fp32"), "of no file", seen, "minmax")
     faces = image_set(ferplus, FERPLUS.labels).limited(64)  # of fewer, one decided otherwise would be too many
-    # ONNX Runtime 1.32 gets `paper` with fp16 around its int8 wrong (right without WeightBiasQuantization, one of its
-    # optimizers, which gives biases half scales); so there OpenVINO alone is held to parity.
-    for rest, engines in (("fp32", CPU), ("fp16", CPU if name == "edge" else ("openvino",))):
+    for rest in RESTS:
         model = quantize_graph(graphs.float(name, rest), ranges)
-        check_cpu_engines(model, graphs.checkpoint(name), faces, "int8", engines)
+        check_cpu_engines(model, graphs.checkpoint(name), faces, "int8")
         check_build(model, "int8", record_property)

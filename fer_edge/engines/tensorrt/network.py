@@ -34,7 +34,9 @@ def operators_of_network(network: Any) -> tuple[ExecutedOperator, ...]:
         # Of the rest, quantisation itself included, what a layer gives says what it computes in.
         element = "INT8" if int8 else str(layer.get_output(0).dtype).rsplit(".", 1)[-1]
         found.append(
-            ExecutedOperator(kind, PRECISIONS.get(element, element.lower()), (layer.name,), kind in MULTIPLYING)
+            ExecutedOperator(
+                kind, PRECISIONS.get(element, element.lower()), (layer.name,), kind in MULTIPLYING, told=False
+            )
         )
     return tuple(found)
 

@@ -167,9 +167,9 @@ def int8_graph() -> tuple[bytes, dict[str, str]]:
 def test_the_proof_is_read_from_the_engine() -> None:
     model, typed = int8_graph()
     layers = [layer("gemm", precision, "fp32", name) for name, precision in typed.items()]
-    network = tuple(ExecutedOperator("CONVOLUTION", "fp16", (name,), True) for name in typed)
+    network = tuple(ExecutedOperator("CONVOLUTION", "fp16", (name,), True, told=False) for name in typed)
     found = prove_precision(model, operators_of_engine(told(*layers), network))
-    assert found.fallen == () and set(found.macs) == {"fp32", "int8"}
+    assert found.fallen == () and set(found.macs) == {"fp32", "int8"} and found.untold == 0
     fell = next(name for name, precision in typed.items() if precision == "int8")
     layers[list(typed).index(fell)] = layer("CaskConvolution", "fp16", "fp16", fell)
     found = prove_precision(model, operators_of_engine(told(*layers), network))
@@ -178,12 +178,18 @@ def test_the_proof_is_read_from_the_engine() -> None:
 
 def test_the_network_tells_what_the_engine_leaves_open() -> None:
     model, typed = int8_graph()
-    network = tuple(ExecutedOperator("CONVOLUTION", precision, (name,), True) for name, precision in typed.items())
+    network = tuple(
+        ExecutedOperator("CONVOLUTION", precision, (name,), True, told=False) for name, precision in typed.items()
+    )
     silent = layer("gemm", "fp16", "fp16", next(iter(typed)))
     silent["Inputs"] = []
     half = [layer("gemm", precision, "fp32", name) for name, precision in list(typed.items())[5:]]
+    shares = []
     for text in (None, told("names", "alone"), told(silent, *half)):
-        assert prove_precision(model, operators_of_engine(text, network)).fallen == ()
+        found = prove_precision(model, operators_of_engine(text, network))
+        assert found.fallen == ()
+        shares.append(found.untold)
+    assert shares[:2] == [1, 1] and 0 < shares[2] < 1
 
 
 def test_an_engine_whose_inspector_fails_is_not_lost(
