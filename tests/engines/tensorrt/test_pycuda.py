@@ -22,7 +22,10 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     missing = [name for name in ("pycuda", "cuda") if find_spec(name) is None]
     missing += [tool for tool in ("gcc", "nm") if shutil.which(tool) is None]
     if missing or sys.platform != "linux":
-        pytest.skip(f"needs Linux with gcc, PyCUDA and cuda-python; missing: {', '.join(missing) or 'Linux'}")
+        pytest.skip(
+            f"needs Linux with gcc, PyCUDA and cuda-python; missing: {', '.join(missing) or 'Linux'}; run: "
+            "scripts/test-pycuda"
+        )
     folder = tmp_path_factory.mktemp("stand-in")
     spec = find_spec("pycuda")
     assert spec is not None and spec.origin is not None
@@ -38,16 +41,16 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(scenario: str, stand_in: Path, **environment: str) -> None:
+    paths = {"LD_LIBRARY_PATH": stand_in, "PYTHONPATH": ROOT}
     settings = {
         **os.environ,
         "LD_PRELOAD": str(stand_in / "libcuda.so.1"),
-        "LD_LIBRARY_PATH": str(stand_in),
-        "PYTHONPATH": str(ROOT),
+        **{name: f"{ours}{os.pathsep}{os.environ.get(name, '')}" for name, ours in paths.items()},
         **environment,
     }
     command = [sys.executable, "-W", "error", str(HERE / "on_stand_in.py"), scenario]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=settings, timeout=120)
-    assert (found.returncode, found.stderr) == (0, "")
+    assert found.returncode == 0 and not found.stderr, found.stderr
 
 
 SCENARIOS = ["values", "frames_on_the_gpu", "faults", "threads", "a_held_buffer", "forgotten_at_the_end"]
