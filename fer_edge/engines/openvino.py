@@ -23,7 +23,7 @@ from fer_edge.engines.base import (
     Runner,
     RunOptions,
 )
-from fer_edge.engines.prelu import join_prelus
+from fer_edge.engines.prelu import join_prelus, skip_pairs
 from fer_edge.engines.winograd import rewrite_convolutions
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
@@ -150,6 +150,7 @@ class OpenVINOEngine(Engine):
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the model: {error}") from error
         join_prelus(network)
+        skip_pairs(network)
         return network
 
     def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:

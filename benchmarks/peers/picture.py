@@ -1,0 +1,83 @@
+"""A suite's CSV as one picture (.svg or .png): a row for each contender, the fastest first, with its accuracy.
+
+PYTHONPATH=. .venv/bin/python benchmarks/peers/picture.py results/peers-edge-....csv peers-edge.svg
+
+Ours are in colour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from fer_edge.pages.theme import LIGHT
+
+WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: of all, of a row, of what is above and below
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender."""
+
+    name: str
+    p50: float  # ms
+    p90: float  # ms
+    accuracy: float | None  # %
+
+
+def rows_of(file: Path) -> list[Row]:
+    """All contenders, the fastest first."""
+    found: dict[str, dict[str, float]] = {}
+    with file.open(newline="") as lines:
+        for line in csv.DictReader(lines):
+            found.setdefault(line["setting"], {})[line["figure"]] = float(line["value"])
+    rows = [Row(name, own["p50"], own["p90"], own.get("accuracy")) for name, own in found.items()]
+    return sorted(rows, key=lambda row: row.p50)
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """A dot at the median and a line to the 90th percentile; ours in colour."""
+    figure = Figure(figsize=(WIDTH, FRAME + ROW * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    right = axes.secondary_yaxis("right")
+    for place, row in enumerate(rows):
+        color = LIGHT.accent if row.name.startswith("fer-edge") else LIGHT.faint
+        axes.plot([row.p50, row.p90], [place, place], color=color, linewidth=2, alpha=0.5)
+        axes.plot(row.p50, place, "o", color=color)
+        axes.annotate(f"{row.p50:.2f}", (row.p50, place), (-6, 0), textcoords="offset points", ha="right", va="center")
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds for one face: median, and line to the 90th percentile")
+    axes.margins(x=0.12)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    accuracies = ["" if row.accuracy is None else f"{row.accuracy:.1f} %" for row in rows]
+    right.set_yticks(range(len(rows)), accuracies)
+    if any(accuracies):
+        right.set_ylabel("accuracy, FERPlus's validation split")
+    axes.invert_yaxis()
+    axes.grid(axis="x", which="both", color=LIGHT.line, linewidth=0.5)
+    axes.set_axisbelow(True)
+    for spines in (axes.spines, right.spines):
+        spines[:].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    """Draw the file that was named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("picture", type=Path)
+    given = parser.parse_args()
+    # Equal figures give equal files.
+    metadata = {"Date": None} if given.picture.suffix == ".svg" else None
+    with rc_context({"svg.hashsalt": "fer-edge", "font.size": 9, "text.color": LIGHT.ink}):
+        draw(rows_of(given.csv)).savefig(given.picture, metadata=metadata)
+
+
+if __name__ == "__main__":
+    main()

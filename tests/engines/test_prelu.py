@@ -1,0 +1,52 @@
+"""Pairs between convolutions and PReLUs, which OpenVINO does without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+
+from fer_edge.calibration.qdq import quantize_graph
+from fer_edge.engines.prelu import skip_pairs
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+
+
+def read(model: bytes) -> Any:
+    return openvino.Core().read_model(model)
+
+
+def logits(network: Any) -> Any:
+    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(next(tiny_images().batches(16)))["label_logits"]
+
+
+def test_every_prelu_reads_its_convolution() -> None:
+    model = quantize_graph(tiny_graph(), tiny_ranges())
+    exact, rounded, skipped = logits(read(tiny_graph())), read(model), read(model)
+    assert skip_pairs(skipped) == sum(node.op_type == "PRelu" for node in onnx.load_from_string(model).graph.node) > 3
+    assert skip_pairs(skipped) == 0
+    for node in skipped.get_ordered_ops():
+        if node.get_type_name() == "PRelu":
+            assert node.input_value(0).get_node().get_type_name() in ("Add", "Convolution")
+    once, twice = (np.abs(logits(network) - exact).mean() for network in (skipped, rounded))
+    assert 0 < once < twice
+
+
+@pytest.mark.parametrize("changed", ["scale", "zero", "reader"])
+def test_what_is_more_than_a_rounding_stays(changed: str) -> None:
+    model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
+    pair = next(node for node in model.graph.node if node.name.startswith("dequantize stem.act"))
+    if changed == "scale":  # a pair that doubles
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.5, np.float32), "other scale"))
+        pair.input[1] = "other scale"
+    elif changed == "zero":
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(7, np.int8), "other zero"))
+        pair.input[2] = "other zero"
+    else:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(pair.output[0], onnx.TensorProto.FLOAT, None))
+    network = read(model.SerializeToString())
+    prelus = sum(node.op_type == "PRelu" for node in model.graph.node)
+    assert skip_pairs(network) == prelus - 1
