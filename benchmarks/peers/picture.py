@@ -58,7 +58,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     accuracies = ["" if row.accuracy is None else f"{row.accuracy:.1f} %" for row in rows]
     right.set_yticks(range(len(rows)), accuracies)
     if any(accuracies):
-        right.set_ylabel("accuracy, FERPlus's validation split")
+        axes.set_title("accuracy, FERPlus's validation split", loc="right", fontsize="medium")
     axes.invert_yaxis()
     axes.grid(axis="x", which="both", color=LIGHT.line, linewidth=0.5)
     axes.set_axisbelow(True)

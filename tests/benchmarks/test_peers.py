@@ -11,6 +11,8 @@ import pytest
 
 from benchmarks.names import machine_slug
 from benchmarks.peers.environments import PROJECT, interpreter, variables
+from benchmarks.peers.picture import Row, rows_of
+from benchmarks.peers.picture import main as draw_picture
 from benchmarks.peers.plain import Plain
 from benchmarks.peers.protocol import SIDE
 from benchmarks.peers.run import GROUPS, HERE, ROOT, Score, _filled, scored, table
@@ -99,6 +101,22 @@ def test_every_peer_has_its_script_and_environment(tmp_path: Path) -> None:
             assert not any("{" in _filled(word, names) for word in peer.arguments)
     assert interpreter(PROJECT, tmp_path) == sys.executable
     assert variables(ROOT, 3)["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_picture_has_a_row_for_each_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "peers.csv"
+    file.write_text(
+        "scenario,setting,figure,unit,value\n"
+        "compare,slow one,p50,ms,4\ncompare,slow one,p90,ms,5\n"
+        "compare,fer-edge,p50,ms,1\ncompare,fer-edge,p90,ms,2\naccuracy,fer-edge,accuracy,%,88.2\n"
+    )
+    assert rows_of(file) == [Row("fer-edge", 1, 2, 88.2), Row("slow one", 4, 5, None)]
+    pictures = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    for picture in pictures:
+        monkeypatch.setattr(sys, "argv", ["picture.py", str(file), str(picture)])
+        draw_picture()
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second and first.startswith(b"<?xml")
 
 
 def test_files_are_named_after_the_machine() -> None:
