@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_edge._files import atomic_path
@@ -327,7 +328,16 @@ def make_fabric(config: TrainingConfig) -> Fabric:
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"accelerator {config.accelerator!r} cannot be used: {error} Try: auto") from error
+    if config.processes > 1:
+        atexit.register(_leave_process_group)
     return fabric
+
+
+def _leave_process_group() -> None:
+    # Gloo's threads, which Fabric leaves running, may otherwise drop a tensor while the interpreter goes down, and
+    # abort the process after its work is done (pytorch pull request 179291).
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _percent(part: Tensor, whole: Tensor) -> float:
