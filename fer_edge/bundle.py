@@ -173,8 +173,9 @@ class Bundle:
             EngineError: The engine refused the file.
         """
         entry = self.entry(engine)
-        self._check_fits(entry)
-        return get_engine(entry.engine).load(self.artifact(entry), options or RunOptions())
+        options = options or RunOptions()
+        self._check_fits(entry, options.device)
+        return get_engine(entry.engine).load(self.artifact(entry), options)
 
     def artifact(self, entry: EngineEntry) -> Artifact:
         """What an engine of the bundle is loaded from.
@@ -185,7 +186,7 @@ class Bundle:
         file = None if entry.file is None else self.read(entry.file)
         return Artifact(self.read(MODEL), file, self.manifest.max_batch)
 
-    def _check_fits(self, entry: EngineEntry) -> None:
+    def _check_fits(self, entry: EngineEntry, device: int) -> None:
         """An engine file is good for one platform, engine version and set of compute capabilities."""
         if entry.file is None:
             return
@@ -201,7 +202,7 @@ class Bundle:
                 f"{self.path}: built with {entry.engine} {entry.engine_version}; "
                 f"installed is {engine.version()}; {rebuild}, or install that version"
             )
-        target = engine.local_target()
+        target = engine.local_target(device)
         if not engine.runs_target(entry.targets, target):
             raise BundleMismatch(
                 f"{self.path}: the {entry.engine} engine was built for {', '.join(entry.targets)}; "

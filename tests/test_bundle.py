@@ -12,6 +12,7 @@ import pytest
 
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.engines.available import get_engine, platform_tag
+from fer_edge.engines.base import RunOptions
 from fer_edge.errors import (
     BundleDamaged,
     BundleError,
@@ -163,7 +164,7 @@ def rtx_bundle(path: Path, **changes: Any) -> Bundle:
 def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rtx = get_engine("tensorrt-rtx")
     monkeypatch.setattr(rtx, "version", lambda: "1.7")
-    monkeypatch.setattr(rtx, "local_target", lambda: "sm86")
+    monkeypatch.setattr(rtx, "local_target", lambda device: ("sm86", "sm89")[device])
     with pytest.raises(BundleMismatch, match=f"was built for plan9-mips; this machine is {platform_tag()}"):
         rtx_bundle(tmp_path / "a.fer", platform="plan9-mips").runner()
     with pytest.raises(BundleMismatch, match=r"built with tensorrt-rtx 0; installed is 1\.7"):
@@ -172,6 +173,8 @@ def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: 
         rtx_bundle(tmp_path / "c.fer", engine_version="1.7").runner()
     with pytest.raises(EngineUnavailable):
         rtx_bundle(tmp_path / "d.fer", engine_version="1.7", targets=("sm86",)).runner()
+    with pytest.raises(BundleMismatch, match="was built for sm86; this device is sm89"):
+        rtx_bundle(tmp_path / "e.fer", engine_version="1.7", targets=("sm86",)).runner(options=RunOptions(device=1))
 
 
 def test_nothing_is_half_written(tmp_path: Path) -> None:

@@ -209,11 +209,14 @@ class Engine(ABC):
             EngineUnavailable: It cannot; says why and what would help.
         """
 
-    def local_target(self) -> str:
-        """What this machine's device is called as a build target; "cpu" unless the engine says otherwise.
+    def local_target(self, device: int = 0) -> str:
+        """What a device of this machine is called as a build target; "cpu" unless the engine says otherwise.
+
+        Args:
+            device: Which one, as in `RunOptions`.
 
         Raises:
-            EngineUnavailable: There is no device.
+            EngineUnavailable: There is no such device.
         """
         return "cpu"
 

@@ -94,7 +94,8 @@ def _serialize(
     messages.clear()
     listener = ProgressListener(request.progress or _say_nothing)
     config.progress_monitor = monitor_for(api.trt, listener)
-    plan = builder.build_serialized_network(network, config)
+    with listener.catching_interrupts():
+        plan = builder.build_serialized_network(network, config)
     listener.reraise()
     if plan is None:  # the stub knows no None here; the documentation does
         raise EngineError(f"{api.name} could not build the engine: {messages.reason()}")

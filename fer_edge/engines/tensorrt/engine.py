@@ -65,15 +65,18 @@ class TensorRTEngine(Engine):
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt"))
 
-    def local_target(self) -> str:
-        return compute_capability()
+    def local_target(self, device: int = 0) -> str:
+        return compute_capability(device)
 
     def runs_version(self, built: str) -> bool:
         """The version it was built with; "11.4.0.106+" also on newer ones of the same major version."""
         installed = self.version()
         if not built.endswith("+"):
             return built == installed
-        (major, minor), (our_major, our_minor) = version_pair(built), version_pair(installed)
+        try:
+            (major, minor), (our_major, our_minor) = version_pair(built), version_pair(installed)
+        except ValueError:  # a manifest may say anything
+            return False
         return major == our_major and our_minor >= minor
 
     def runs_target(self, built: tuple[str, ...], local: str) -> bool:
@@ -95,8 +98,8 @@ def _check_targets(asked: tuple[str, ...], local: str) -> None:
     others = [target for target in asked if target != local]
     if others:
         raise UnsupportedTarget(
-            f"tensorrt builds for the GPU of this machine, {local}; asked for {', '.join(others)}: build there, set "
-            "hardware_compatible, or use the engine tensorrt-rtx, which builds for any"
+            f"tensorrt builds for the GPU of this machine, {local}; asked for {', '.join(others)}: build there, leave "
+            "--target out and set hardware_compatible, or use the engine tensorrt-rtx, which builds for any"
         )
 
 

@@ -7,9 +7,12 @@ each is made by a function, and holds no more than the call.
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,21 +36,24 @@ class Heard:
     """The errors of one product in this process.
 
     TensorRT has one logger a process: while an object lives that was made with one, another is ignored. So all objects
-    share this one, and whoever calls TensorRT asks for what was said since.
+    share this one, and whoever calls TensorRT asks for what was said since. Any thread may.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self._lock = threading.Lock()
         self._entries: deque[tuple[int, int, str, str]] = deque(maxlen=KEPT)  # number, thread, code, text
 
     def add(self, code: str, text: str) -> None:
         """Remember an error."""
-        self._entries.append((self.count, threading.get_ident(), code, text.strip()))
-        self.count += 1
+        with self._lock:
+            self._entries.append((self.count, threading.get_ident(), code, text.strip()))
+            self.count += 1
 
     def since(self, count: int) -> list[tuple[str, str]]:
         """Codes and texts since there were `count`: this thread's, or if it has none, those of any other."""
-        new = [entry for entry in self._entries if entry[0] >= count]
+        with self._lock:
+            new = [entry for entry in self._entries if entry[0] >= count]
         own = [entry for entry in new if entry[1] == threading.get_ident()]
         return [(code, text) for _, _, code, text in own or new]
 
@@ -75,13 +81,15 @@ class Messages:
 
 
 _LISTENERS: dict[Bindings, tuple[ILogger, Heard]] = {}
+_FIRST = threading.Lock()  # of two loggers TensorRT would heed one
 
 
 def logger_for(trt: Bindings) -> tuple[ILogger, Messages]:
     """TensorRT's log into Python's, logger `fer_edge.tensorrt`; and what it complains about from now on."""
-    if trt not in _LISTENERS:
-        heard = Heard()
-        _LISTENERS[trt] = (_logger(trt, heard), heard)
+    with _FIRST:
+        if trt not in _LISTENERS:
+            heard = Heard()
+            _LISTENERS[trt] = (_logger(trt, heard), heard)
     logger, heard = _LISTENERS[trt]
     return logger, Messages(heard)
 
@@ -142,8 +150,8 @@ def recorder_for(trt: Bindings, messages: Messages) -> IErrorRecorder:
 class ProgressListener:
     """Turns TensorRT's nested phases into calls of a `Progress`, and a stop of the user's into a stop of the build.
 
-    An exception of the callback, Ctrl-C among them, must not cross native code: it is kept, the build is told to end,
-    and `reraise` raises it afterwards.
+    An exception must not cross native code: that of the callback is kept, as is Ctrl-C within `catching_interrupts`;
+    the build is told to end, and `reraise` raises it afterwards.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -164,6 +172,23 @@ class ProgressListener:
         """A step is done; whether to go on."""
         self._tell(phase, step + 1)
         return self.stopped is None
+
+    @contextmanager
+    def catching_interrupts(self) -> Iterator[None]:
+        """Ctrl-C ends the build. Python would raise it in whichever callback comes next, where TensorRT swallows it."""
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield  # another thread gets it, or an app has its own way with it
+            return
+
+        def interrupted(number: int, frame: FrameType | None) -> None:
+            self.stopped = KeyboardInterrupt()
+
+        signal.signal(signal.SIGINT, interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def reraise(self) -> None:
         """Raise what stopped the build, if something did."""

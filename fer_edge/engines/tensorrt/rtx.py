@@ -57,8 +57,8 @@ class TensorRTRTXEngine(Engine):
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt-rtx"))
 
-    def local_target(self) -> str:
-        return compute_capability()
+    def local_target(self, device: int = 0) -> str:
+        return compute_capability(device)
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return load_runner(find_api("tensorrt-rtx"), LoadedRTXEngine, artifact, options)

@@ -13,13 +13,13 @@ from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import EngineError
 
 
-def check_runnable(api: Api) -> None:
-    """Whether these bindings can run something here: a driver, a GPU and both CUDA packages.
+def check_runnable(api: Api, device: int = 0) -> None:
+    """Whether these bindings can run something here: a driver, that GPU and both CUDA packages.
 
     Raises:
         EngineUnavailable: Something is missing; says what.
     """
-    compute_capability()
+    compute_capability(device)
     pycuda_driver()
     cuda_python()
 
@@ -35,7 +35,7 @@ def load_runner(
     """
     if artifact.file is None:
         raise EngineError(f"the bundle holds no engine file for {api.name}; build one with: fer-edge build-engine")
-    check_runnable(api)
+    check_runnable(api, options.device)
     return TensorRTRunner(
         lambda: CudaDevice(options.device),
         lambda: load(api, artifact, options),

@@ -145,6 +145,8 @@ def test_profiles_of_batches() -> None:
         ("11.4.0.106+", "11.5.0.1", True),
         ("11.4.0.106+", "11.3.0.1", False),
         ("10.16.1.11+", "11.4.0.106", False),
+        ("11+", "11.4.0.106", False),
+        ("newest+", "11.4.0.106", False),
     ],
 )
 def test_versions_that_run_a_plan(bindings: BuilderBindings, built: str, installed: str, fits: bool) -> None:

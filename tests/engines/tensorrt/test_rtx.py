@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -103,6 +108,51 @@ def test_the_user_stops_a_build() -> None:
     with pytest.raises(KeyboardInterrupt):
         RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=stop))
     assert build() > 10_000  # and the builder works on
+
+
+def test_ctrl_c_stops_a_build() -> None:
+    # A real signal, while native code runs: the next callback would meet Python's own interrupt, and swallow it.
+    sent = threading.Event()
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        sent.set()
+
+    def once_building(phase: str, done: int, total: int) -> None:
+        if not sent.is_set() and not timer.is_alive():
+            timer.start()
+
+    timer = threading.Timer(0.01, interrupt)
+    model = onnx_from_checkpoint(tiny_checkpoint(), "fp32")
+    with pytest.raises(KeyboardInterrupt):
+        RTX.build(model, BuildRequest("fp32", ("sm86", "sm89"), 4, progress=once_building))
+    assert sent.is_set() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert build() > 10_000
+
+
+@pytest.mark.parametrize("where", ["another thread", "an app's own handler"])
+def test_ctrl_c_is_left_alone_where_it_is_not_ours(where: str) -> None:
+    def build_and_look() -> None:
+        RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=look))
+
+    def look(phase: str, done: int, total: int) -> None:
+        seen.add(signal.getsignal(signal.SIGINT))
+
+    def own(number: int, frame: FrameType | None) -> None:
+        pass
+
+    seen: set[Any] = set()
+    if where == "another thread":
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(build_and_look).result()
+        assert seen == {signal.default_int_handler}
+        return
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        build_and_look()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == {own}
 
 
 def test_profiles_larger_than_the_engine_are_refused() -> None:
