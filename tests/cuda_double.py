@@ -160,6 +160,7 @@ class DoubleDevice:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gpu.current.depth -= 1
+        self._gpu.call("leave")  # the driver may tell here of what failed before
 
     def _call(self, name: str) -> Any:
         assert getattr(self._gpu.current, "depth", 0) > 0, f"{name} outside of a context"

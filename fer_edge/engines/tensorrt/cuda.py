@@ -66,7 +66,8 @@ class CudaDevice:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._context.pop()
+        with self._named:
+            self._context.pop()
 
     def page_locked(self, size: int) -> Bytes:
         with self._named:
@@ -113,7 +114,10 @@ class CudaDevice:
         try:
             enqueue()
         except BaseException:
-            driver.cuStreamEndCapture(self._own)  # the stream must leave capture mode; its failure is no news
+            # The stream must leave capture mode; whether it does is no news, what it recorded is of no use.
+            _, unfinished = driver.cuStreamEndCapture(self._own)
+            if unfinished is not None and int(unfinished):
+                driver.cuGraphDestroy(unfinished)
             raise
         recorded = self._check("cuStreamEndCapture", driver.cuStreamEndCapture(self._own))
         try:
@@ -150,6 +154,7 @@ class CudaDevice:
             context.push()
         except self.pycuda_error as error:
             LOG.warning("the CUDA context cannot be entered to free what it holds: %s", error)
+            self._leave(context)  # its last user; what it holds goes with it
             return
         self._free()
         held = [memory for memory in (reference() for reference in self._let_go()) if memory is not None]
@@ -157,7 +162,7 @@ class CudaDevice:
             self._leave(context)
             return
         # A caller still has the input buffer. The context stays for it, and both end when it is let go.
-        context.pop()
+        self._pop(context)
         left = [len(held)]
         for memory in held:
             weakref.finalize(memory, self._free_late, context, memory.base, left).atexit = False
@@ -186,17 +191,27 @@ class CudaDevice:
         context.push()
         allocation.free()
         if left[0]:
-            context.pop()
+            self._pop(context)
         else:
             self._leave(context)
 
-    def _leave(self, context: Any) -> None:
-        """Give up a context that is current.
+    def _pop(self, context: Any) -> None:
+        try:
+            context.pop()
+        except self.pycuda_error as error:
+            LOG.warning("the CUDA context cannot be left: %s", error)
 
-        Always so, and never by dropping it: PyCUDA's destructor releases a primary context by the wrong call. And its
-        `detach` takes the context from its own stack only; left on the driver's, later CUDA work would meet it.
+    def _leave(self, context: Any) -> None:
+        """Give up a context that is current, or that could not be entered or left.
+
+        Always so, and never by dropping it: PyCUDA's destructor releases a primary context by the wrong call, and a
+        context on PyCUDA's stack at the thread's end aborts the process. And its `detach` takes the context from its
+        own stack only; left on the driver's, later CUDA work would meet it.
         """
-        context.detach()
+        try:
+            context.detach()
+        except self.pycuda_error as error:
+            LOG.warning("the CUDA context cannot be given up: %s", error)
         self._driver.cuCtxPopCurrent()
 
     def _check(self, call: str, result: tuple[Any, ...]) -> Any:

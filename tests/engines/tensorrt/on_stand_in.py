@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import os
 import sys
 import threading
 import time
@@ -108,6 +109,11 @@ CALLS = """
 cuInit cuDeviceGet cuDevicePrimaryCtxRetain cuDeviceGetAttribute cuStreamCreate cuEventCreate cuMemHostAlloc
 cuMemAlloc_v2 cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuStreamBeginCapture_v2 cuStreamEndCapture
 cuGraphInstantiateWithFlags cuGraphUpload cuGraphLaunch cuEventRecord cuStreamSynchronize cuCtxPushCurrent_v2
+cuCtxPopCurrent_v2 cuMemcpyDtoDAsync_v2 cuStreamWaitEvent cuEventElapsedTime_v2
+"""
+FREEING = """
+cuGraphExecDestroy cuEventDestroy_v2 cuStreamDestroy_v2 cuMemFree_v2 cuMemFreeHost cuCtxPopCurrent_v2
+cuDevicePrimaryCtxRelease_v2
 """
 
 
@@ -118,7 +124,7 @@ def faults() -> None:
             CUDA.stand_in_fail(call.encode(), 2 if call == "cuMemAlloc_v2" else 1, code)
             try:
                 with load(StandIn()) as runner:
-                    runner.infer(IMAGES[:1])
+                    use(runner)
             except EngineError as error:
                 assert words in str(error), (call, error)
                 assert ("start the process anew" in str(error)) == (code == 700), (call, error)
@@ -128,6 +134,45 @@ def faults() -> None:
             gc.collect()
             CUDA.stand_in_reset()
             assert held() == NOTHING, (call, code, held())
+
+
+def use(runner: TensorRTRunner) -> None:
+    """Every way to run."""
+    runner.infer(IMAGES[:1])
+    runner.time_on_device(1, 1)
+    runner.submit_from_device(IMAGES.ctypes.data, 2, runner._device.stream)
+    runner.collect()
+
+
+def faults_while_closing() -> None:
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # PyCUDA prints what it cannot free
+    for call in FREEING.split():
+        runner = load(StandIn())
+        use(runner)
+        CUDA.stand_in_fail(call.encode(), 1, 999)
+        runner.close()
+        assert CUDA.stand_in_depth() == 0, call
+    os.dup2(terminal, 2)
+    with load(StandIn()) as runner:
+        use(runner)
+    # One of each, which the driver would not free, and nothing else.
+    assert held() == NOTHING.replace(" 0", " 1"), held()
+    atexit.unregister(nothing_is_left)
+
+
+def a_capture_that_fails() -> None:
+    def refuse() -> None:
+        raise EngineError("no")
+
+    device = CudaDevice()
+    with device:
+        try:
+            device.capture(refuse)
+        except EngineError:
+            device.synchronize()  # the stream has left capture mode
+    device.close()
+    assert held() == NOTHING, held()
 
 
 def threads() -> None:

@@ -34,7 +34,7 @@ static int fault_code, fault_times, wait_milliseconds;
 
 static Result enter(const char *name, int needs_context) {
     pthread_mutex_lock(&lock);
-    Result result = needs_context < 0 ? OK : lost; /* entering a lost context is allowed */
+    Result result = needs_context < 0 ? OK : lost; /* entering, leaving and freeing in a lost context is allowed */
     if (!result && fault_code && !strcmp(name, fault_name)) {
         result = fault_code;
         if (fault_code >= ILLEGAL_ADDRESS && fault_code < 720) lost = fault_code;
@@ -101,9 +101,9 @@ Result cuDeviceGetAttribute(int *value, int attribute, int device) {
     return OK;
 }
 Result cuDevicePrimaryCtxRetain(void **context, int device) { ENTER(0); retained++; *context = &context_object; return OK; }
-Result cuDevicePrimaryCtxRelease_v2(int device) { retained--; return OK; }
+Result cuDevicePrimaryCtxRelease_v2(int device) { ENTER(-1); retained--; return OK; }
 Result cuCtxPushCurrent_v2(void *context) { ENTER(-1); contexts[depth++] = context; return OK; }
-Result cuCtxPopCurrent_v2(void **context) { if (!depth) return NO_CONTEXT; *context = contexts[--depth]; return OK; }
+Result cuCtxPopCurrent_v2(void **context) { ENTER(-1); if (!depth) return NO_CONTEXT; *context = contexts[--depth]; return OK; }
 Result cuCtxGetCurrent(void **context) { *context = depth ? contexts[depth - 1] : NULL; return OK; }
 Result cuCtxGetDevice(int *device) { ENTER(1); *device = 0; return OK; }
 
@@ -112,11 +112,11 @@ Result cuMemAlloc_v2(uint64_t *address, size_t size) {
     ENTER(1); void *memory; if (posix_memalign(&memory, 256, size)) return OUT_OF_MEMORY;
     *address = (uint64_t)memory; held_memory++; made++; return OK;
 }
-Result cuMemFree_v2(uint64_t address) { if (!depth) return NO_CONTEXT; free((void *)address); held_memory--; return OK; }
+Result cuMemFree_v2(uint64_t address) { ENTER(-1); if (!depth) return NO_CONTEXT; free((void *)address); held_memory--; return OK; }
 Result cuMemHostAlloc(void **memory, size_t size, unsigned flags) {
     ENTER(1); if (posix_memalign(memory, 4096, size)) return OUT_OF_MEMORY; held_host++; made++; return OK;
 }
-Result cuMemFreeHost(void *memory) { if (!depth) return NO_CONTEXT; free(memory); held_host--; return OK; }
+Result cuMemFreeHost(void *memory) { ENTER(-1); if (!depth) return NO_CONTEXT; free(memory); held_host--; return OK; }
 Result cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags) {
     ENTER(1); *address = (uint64_t)memory; return OK;
 }
@@ -138,7 +138,7 @@ Result cuStreamCreate(Stream **stream, unsigned flags) {
     ENTER(1); *stream = calloc(1, sizeof(Stream)); held_streams++; made++; return OK;
 }
 Result cuStreamDestroy_v2(Stream *stream) {
-    if (!depth) return NO_CONTEXT; free(stream->queue.items); free(stream); held_streams--; return OK;
+    ENTER(-1); if (!depth) return NO_CONTEXT; free(stream->queue.items); free(stream); held_streams--; return OK;
 }
 Result cuStreamSynchronize(Stream *stream) {
     ENTER(1); if (stream->capturing) return 900;
@@ -148,7 +148,7 @@ Result cuStreamSynchronize(Stream *stream) {
 Result cuEventCreate(Event **event, unsigned flags) {
     ENTER(1); *event = calloc(1, sizeof(Event)); held_events++; made++; return OK;
 }
-Result cuEventDestroy_v2(Event *event) { if (!depth) return NO_CONTEXT; free(event); held_events--; return OK; }
+Result cuEventDestroy_v2(Event *event) { ENTER(-1); if (!depth) return NO_CONTEXT; free(event); held_events--; return OK; }
 Result cuEventRecord(Event *event, Stream *stream) {
     ENTER(1); enqueue(stream, (Work){.kind = STAMP, .target = event});
     event->stream = stream; event->after = put_so_far(stream); return OK;
@@ -178,7 +178,7 @@ Result cuGraphInstantiateWithFlags(Queue **executable, Queue *graph, unsigned lo
     return OK;
 }
 Result cuGraphDestroy(Queue *graph) { free(graph->items); free(graph); held_graphs--; return OK; }
-Result cuGraphExecDestroy(Queue *graph) { free(graph->items); free(graph); held_graphs--; return OK; }
+Result cuGraphExecDestroy(Queue *graph) { ENTER(-1); free(graph->items); free(graph); held_graphs--; return OK; }
 Result cuGraphUpload(Queue *graph, Stream *stream) { ENTER(1); return OK; }
 Result cuGraphLaunch(Queue *graph, Stream *stream) {
     ENTER(1); for (size_t index = 0; index < graph->count; index++) enqueue(stream, graph->items[index]); return OK;

@@ -53,7 +53,16 @@ def run(scenario: str, stand_in: Path, **environment: str) -> None:
     assert found.returncode == 0 and not found.stderr, found.stderr
 
 
-SCENARIOS = ["values", "frames_on_the_gpu", "faults", "threads", "a_held_buffer", "forgotten_at_the_end"]
+SCENARIOS = [
+    "values",
+    "frames_on_the_gpu",
+    "faults",
+    "faults_while_closing",
+    "a_capture_that_fails",
+    "threads",
+    "a_held_buffer",
+    "forgotten_at_the_end",
+]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
