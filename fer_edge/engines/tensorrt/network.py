@@ -5,9 +5,12 @@ An engine says more (`inspector`), but only where there is a GPU; so this is wha
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import ExecutedOperator
+
+if TYPE_CHECKING:
+    from tensorrt_types import ILayer, INetworkDefinition, ITensor
 
 # As the bindings of both call element types, without what stands before the dot.
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
@@ -17,8 +20,8 @@ PASSING = {"SHUFFLE", "CAST", "IDENTITY"}
 NOT_OPERATORS = {"CONSTANT"}
 
 
-def operators_of_network(network: Any) -> tuple[ExecutedOperator, ...]:
-    """The layers of an `INetworkDefinition`, constants left out.
+def operators_of_network(network: INetworkDefinition) -> tuple[ExecutedOperator, ...]:
+    """The layers of a network, constants left out.
 
     A product of two dequantised tensors is int8: that is what such a network means, and what builders fuse.
     """
@@ -41,12 +44,12 @@ def operators_of_network(network: Any) -> tuple[ExecutedOperator, ...]:
     return tuple(found)
 
 
-def _dequantised(tensor: Any, makers: dict[str, Any]) -> bool:
+def _dequantised(tensor: ITensor, makers: dict[str, ILayer]) -> bool:
     maker = makers.get(tensor.name)
     while maker is not None and _kind(maker) in PASSING:
         maker = makers.get(maker.get_input(0).name)
     return maker is not None and _kind(maker) == "DEQUANTIZE"
 
 
-def _kind(layer: Any) -> str:
+def _kind(layer: ILayer) -> str:
     return str(layer.type).rsplit(".", 1)[-1]

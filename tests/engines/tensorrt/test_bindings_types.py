@@ -11,9 +11,9 @@ from mypy import api as mypy
 ROOT = Path(__file__).parents[3]
 STUBS = {name: ROOT / "stubs" / f"tensorrt-{name}" for name in ("10", "11", "rtx")}
 PLANTED = """
-from tensorrt_types import Bindings, IBuilderConfig, ICudaEngine
+from tensorrt_types import Bindings, IBuilderConfig, ICudaEngine, ILayer
 
-def plant(trt: Bindings, config: IBuilderConfig, engine: ICudaEngine) -> None:
+def plant(trt: Bindings, config: IBuilderConfig, engine: ICudaEngine, layer: ILayer) -> None:
     {line}
 """
 
@@ -33,6 +33,7 @@ def check(line: str, version: str, folder: Path, monkeypatch: pytest.MonkeyPatch
         ("print(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)", ["11", "rtx"], ["10"]),
         ("print(engine.device_memory_size)", ["11", "rtx"], ["10"]),
         ("print(engine.device_memory_size_v2)", [], ["10", "11", "rtx"]),
+        ("print(layer.precision)", ["11", "rtx"], ["10"]),
         ("config.num_compute_capabilities = 1", ["10", "11"], ["rtx"]),
         ("config.builder_optimization_level = 'five'", ["10", "11", "rtx"], []),
     ],
