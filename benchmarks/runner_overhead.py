@@ -12,62 +12,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_edge.engines.base import Artifact, RunOptions
-from fer_edge.engines.tensorrt.device import Bytes
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
-from fer_edge.engines.tensorrt.runner import TensorRTRunner
-from tests.bindings_double import Context, api_double, plan
-from tests.cuda_double import Gpu
-from tests.tiny import tiny_onnx
+from tests.idle_double import idle_runner
 
 CALLS = 20_000
-
-
-class NoDevice:
-    """A device whose every call returns at once."""
-
-    integrated = False
-    stream = done_event = 1
-
-    def __enter__(self) -> NoDevice:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def page_locked(self, size: int) -> Bytes:
-        return np.zeros(size, np.uint8)
-
-    def mapped_address(self, memory: Bytes) -> int:
-        return 0
-
-    def allocate(self, size: int) -> int:
-        return 256
-
-    def capture(self, enqueue: Callable[[], None]) -> object:
-        return self
-
-    def milliseconds(self, first: int, second: int) -> float:
-        return 0.0
-
-    def _nothing(self, *arguments: Any) -> None:
-        pass
-
-    copy_in = copy_out = copy_within = follow = lead = launch = record_done = synchronize = mark = close = _nothing
-
-
-def executes_nothing(context: Context, stream: int) -> bool:
-    """`execute_async_v3` of a driver that does nothing."""
-    return True
 
 
 def microseconds(call: Callable[[], Any]) -> str:
@@ -84,16 +37,10 @@ def microseconds(call: Callable[[], Any]) -> str:
 
 def main() -> None:
     """Print the table."""
-    model = tiny_onnx()
-    setattr(Context, "execute_async_v3", executes_nothing)  # noqa: B010  mypy takes no assignment to a method
-    setattr(Context, "set_device_memory", lambda *arguments: None)  # noqa: B010
-    artifact = Artifact(model, plan(model, 4), 4)
     images = np.zeros((1, 112, 112, 3), np.uint8)
     print(f"{'':32}  median     p99   microseconds")
     for graphs in (True, False):
-        api = api_double(Gpu())
-        load = lambda api=api: LoadedEngine(api, artifact, RunOptions())  # noqa: E731
-        with TensorRTRunner(NoDevice, load, 4, graphs=graphs) as runner:
+        with idle_runner(4, graphs=graphs) as runner:
             context = next(iter(runner._contexts.values())).context
             print(f"{'execute_async_v3 alone':32} {microseconds(lambda context=context: context.execute_async_v3(1))}")  # type: ignore[misc]
             place = runner.input_buffer()[:1]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import json
 import weakref
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -66,9 +67,11 @@ class Bindings:
     """The module. Only what fer-edge calls while running."""
 
     __version__ = "11.4.0.106"
+    no_cuda: Mapping[str, str] = MappingProxyType({})  # a class that cannot be made -> the warning in the log before
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, context: type[Context] | None = None) -> None:
         self.gpu = gpu
+        self.context = context or Context
         self.logger: Any = None
         self.ILogger = self.IErrorRecorder = Listener
         self.ErrorCodeTRT = ErrorCode
@@ -81,17 +84,28 @@ class Bindings:
 
     def Runtime(self, logger: Any) -> Runtime:
         self.logger = logger
+        self.start_cuda("Runtime")
         return Runtime(self)
 
     def Refitter(self, engine: Engine, logger: Any) -> Refitter:
-        return Refitter(engine)
+        refitter = Refitter(engine)
+        del engine  # native code is no frame of a traceback
+        self.start_cuda("Refitter")
+        return refitter
 
     def OnnxParserRefitter(self, refitter: Any, logger: Any) -> OnnxParserRefitter:
         return OnnxParserRefitter(refitter)
 
-    def say(self, text: str) -> None:
-        """An error in the log."""
-        self.logger.log(Severity.ERROR, text)
+    def say(self, text: str, severity: Severity = Severity.ERROR) -> None:
+        """A message in the log."""
+        self.logger.log(severity, text)
+
+    def start_cuda(self, made: str) -> None:
+        """Fail as the real ones do where CUDA does not start: the reason is but a warning in the log."""
+        if made in self.no_cuda:
+            self.say("Unable to determine GPU memory usage", Severity.WARNING)
+            self.say(self.no_cuda[made], Severity.WARNING)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def answer(self, name: str, usual: Any) -> Any:
         """A call's result: what is planted for it, with a word in the log, or the usual."""
@@ -102,9 +116,9 @@ class Bindings:
         return None if fault == "none" else False
 
 
-def api_double(gpu: Gpu, product: Product = "tensorrt") -> Api:
+def api_double(gpu: Gpu, product: Product = "tensorrt", context: type[Context] | None = None) -> Api:
     """The double as `find_api` would give it."""
-    bindings: Any = Bindings(gpu)
+    bindings: Any = Bindings(gpu, context)
     return Api(product, bindings, "11.4.0.106" if product == "tensorrt" else "1.7.1.116")
 
 
@@ -174,7 +188,7 @@ class Engine:
     def create_execution_context(self, strategy: Any) -> Context | None:
         wanted = strategy if isinstance(strategy, str) else strategy.strategy
         assert wanted == "user", "scratch memory is the runner's to give"
-        return cast("Context | None", self.trt.answer("create_execution_context", Context(self)))
+        return cast("Context | None", self.trt.answer("create_execution_context", self.trt.context(self)))
 
     def create_runtime_config(self) -> RuntimeConfig:
         return RuntimeConfig(self.trt)

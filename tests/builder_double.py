@@ -26,7 +26,6 @@ class BuilderBindings(Bindings):
         super().__init__(gpu)
         self.__version__ = version
         self.configs: list[Config] = []
-        self.has_gpu = True
         self.IProgressMonitor = object
         self.BuilderFlag = Flag
         self.Dims = list
@@ -40,9 +39,7 @@ class BuilderBindings(Bindings):
 
     def Builder(self, logger: Any) -> Builder:
         self.logger = logger
-        if not self.has_gpu:
-            self.say("CUDA initialization failure with error: 35")
-            raise TypeError("pybind11::init(): factory function returned nullptr")
+        self.start_cuda("Builder")
         return Builder(self)
 
     def OnnxParser(self, network: Network, logger: Any) -> Parser:

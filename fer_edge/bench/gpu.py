@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from fer_edge.engines.tensorrt.driver import pci_bus_id
+
 INTERVAL = 0.05  # seconds between samples
 REASON = re.compile(r"nvmlClocksEventReason([A-Z]\w+)")
 HARMLESS = {"None", "GpuIdle", "All"}
@@ -38,9 +40,10 @@ class GpuState:
 
 
 class GpuSampler:
-    """Samples a GPU in a thread of its own, for as long as the block lasts.
+    """Samples a GPU in a thread of its own, for as long as the block lasts. It never ends what is measured meanwhile.
 
-    NVML counts all GPUs of the machine, CUDA those of CUDA_VISIBLE_DEVICES: with that set, `index` may be another one.
+    `index` is CUDA's. NVML counts all GPUs of the machine, CUDA those of CUDA_VISIBLE_DEVICES, and in another order: so
+    NVML is asked for the GPU by its place on the PCI bus.
 
     >>> with GpuSampler() as sampler:
     ...     measure()
@@ -56,8 +59,7 @@ class GpuSampler:
         self._thread: threading.Thread | None = None
         try:
             self._nvml = nvml or _nvml()
-            self._nvml.nvmlInit()
-            self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            self._handle = self._open(index)
         except ImportError as error:
             self.reason = f'{error}; run: pip install "fer-edge[cuda]"'
         except Exception as error:  # NVML's errors are made when it is imported; Jetsons have none of it
@@ -80,9 +82,25 @@ class GpuSampler:
         if self._thread is None:
             return
         self._thread.join()
-        if self._samples:
-            self.state = self._summary()
-        self._nvml.nvmlShutdown()
+        try:
+            if self._samples:
+                self.state = self._summary()
+        except Exception as failure:  # the measurement is done and must not be lost
+            self.reason = f"the GPU's state could not be read: {failure}"
+        finally:
+            self._shut_down()
+
+    def _open(self, index: int) -> Any:
+        self._nvml.nvmlInit()
+        try:
+            return self._nvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id(index))
+        except BaseException:
+            self._shut_down()
+            raise
+
+    def _shut_down(self) -> None:
+        with suppress(self._nvml.NVMLError):  # of a GPU that is gone
+            self._nvml.nvmlShutdown()
 
     def _run(self) -> None:
         while True:

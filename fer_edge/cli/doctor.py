@@ -16,7 +16,7 @@ def doctor(json: Json = False) -> None:
     from fer_edge.bench.environment import environment
     from fer_edge.cli.output import console, print_json, print_table
     from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
-    from fer_edge.engines.tensorrt.machine import diagnose, read_machine
+    from fer_edge.engines.tensorrt.machine import diagnose, products, read_machine
 
     machine = environment()
     statuses = [engine_status(name) for name in ENGINE_MODULES]
@@ -35,17 +35,18 @@ def doctor(json: Json = False) -> None:
             }
         )
         return
-    rows = [
-        (s.engine, s.version or "-", _word(s.can_build and not exporting), _word(s.can_run), s.reason) for s in statuses
-    ]
+    rows = [(s.engine, s.version or "-", _word(s.can_build), _word(s.can_run), s.reason) for s in statuses]
     rows.append(("pytorch", machine.get("torch", "-"), "-", _word(not exporting), note))
     print_table(platform_tag(), ("engine", "version", "builds", "runs", "why not"), rows)
     if exporting:
-        console().print(f"building bundles needs the export extra: {note}", soft_wrap=True)
+        console().print(
+            f"building from a checkpoint needs the export extra ({note}); add-engine builds from a bundle without it",
+            soft_wrap=True,
+        )
     gpus = nvidia.driver.gpus if nvidia.driver is not None else ()
     for gpu in gpus:
         console().print(f"GPU: {gpu.name}, target {gpu.target}, {gpu.memory_mb} MB", soft_wrap=True)
-    if gpus or any(name.startswith("tensorrt") for name in nvidia.packages):
+    if gpus or products(nvidia):
         for finding in findings:
             console().print(f"NVIDIA: {finding.problem}: {finding.cure}", soft_wrap=True)
     console().print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import pytest
+
+from fer_edge.bench import gpu as gpu_module
 from fer_edge.bench.gpu import GpuSampler
 from fer_edge.bench.scenarios.on_device import run_on_device
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.errors import EngineUnavailable
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import load
 from tests.tiny import tiny_onnx
@@ -33,6 +38,14 @@ def test_an_engine_without_a_device_has_nothing_to_tell() -> None:
         assert run_on_device(runner, synthetic_workload()) is None
 
 
+PLACES = ["0000:41:00.0", "0000:01:00.0"]  # of CUDA's GPUs
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_module, "pci_bus_id", PLACES.__getitem__)
+
+
 class Nvml:
     """NVML's functions that are sampled, of a GPU that is too hot."""
 
@@ -54,12 +67,13 @@ class Nvml:
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        if index:
+    def nvmlDeviceGetHandleByPciBusId(self, place: str) -> int:
+        if place != PLACES[0]:
             raise self.NVMLError("Invalid Argument")
         return 7
 
     def nvmlDeviceGetClockInfo(self, handle: int, clock: int) -> int:
+        assert handle == 7
         self.clock -= 100
         return self.clock if clock == self.NVML_CLOCK_SM else 9000
 
@@ -81,6 +95,7 @@ class Nvml:
         return "580.65"
 
 
+@pytest.mark.usefixtures("places")
 def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
     nvml = Nvml()
     with GpuSampler(nvml=nvml) as sampler:
@@ -93,10 +108,43 @@ def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
     assert nvml.open == 0
 
 
+@pytest.mark.usefixtures("places")
 def test_a_gpu_that_tells_little_or_nothing() -> None:
     with GpuSampler(nvml=Nvml(power=False)) as sampler:
         time.sleep(0.02)
     assert sampler.state is not None and sampler.state.power_w is None
-    with GpuSampler(1, Nvml()) as sampler:
+    nvml = Nvml()
+    with GpuSampler(1, nvml) as sampler:
         pass
     assert sampler.state is None and sampler.reason == "NVML tells nothing here: Invalid Argument"
+    assert nvml.open == 0
+
+
+def test_a_gpu_that_the_driver_does_not_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unplaced(index: int) -> str:
+        raise EngineUnavailable(f"the NVIDIA driver does not tell where GPU {index} is")
+
+    monkeypatch.setattr(gpu_module, "pci_bus_id", unplaced)
+    nvml = Nvml()
+    with GpuSampler(nvml=nvml) as sampler:
+        pass
+    assert sampler.reason == "NVML tells nothing here: the NVIDIA driver does not tell where GPU 0 is"
+    assert nvml.open == 0
+
+
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize("lost", [("nvmlDeviceGetName",), ("nvmlShutdown",), ("nvmlDeviceGetName", "nvmlShutdown")])
+def test_a_gpu_that_is_lost_at_the_end_ends_no_measurement(lost: tuple[str, ...]) -> None:
+    def fail(*arguments: Any) -> None:
+        raise Nvml.NVMLError("GPU is lost")
+
+    nvml = Nvml()
+    with GpuSampler(nvml=nvml) as sampler:
+        for name in lost:
+            setattr(nvml, name, fail)
+    if "nvmlDeviceGetName" in lost:
+        assert sampler.state is None
+        assert sampler.reason == "the GPU's state could not be read: GPU is lost"
+    else:
+        assert sampler.state is not None and not sampler.reason
+    assert nvml.open == ("nvmlShutdown" in lost)

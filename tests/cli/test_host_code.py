@@ -37,8 +37,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """TensorRT on a machine with an Ada GPU, on the doubles of bindings and driver."""
     found = Gpu()
     monkeypatch.setattr(engine_module, "find_api", lambda product: api_double(found))
-    monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm89")
-    monkeypatch.setattr(start, "check_runnable", lambda api: None)
+    monkeypatch.setattr(engine_module, "compute_capability", lambda device: "sm89")
+    monkeypatch.setattr(start, "check_runnable", lambda api, device: None)
     monkeypatch.setattr(start, "CudaDevice", lambda index: DoubleDevice(found, index))
     return found
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, BuildRequest, ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
+from fer_edge.engines.tensorrt.explain import started
 from fer_edge.engines.tensorrt.listeners import Messages, ProgressListener, logger_for, monitor_for
 from fer_edge.engines.tensorrt.network import operators_of_network
 from fer_edge.engines.tensorrt.options import BuilderOptions
-from fer_edge.errors import EngineError, EngineUnavailable
+from fer_edge.errors import EngineError
 
 if TYPE_CHECKING:
-    from tensorrt_types import Builder, IBuilderConfig, ILogger, INetworkDefinition, OnnxParser
+    from tensorrt_types import Builder, IBuilderConfig, INetworkDefinition, OnnxParser
 
     Prepare = Callable[[IBuilderConfig], AbstractContextManager[None]]
 
@@ -40,7 +41,7 @@ def plan_from_onnx(
         EngineError: The model cannot be read or built; says what TensorRT said.
     """
     logger, messages = logger_for(api.trt)
-    builder = _builder(api, logger, messages)
+    builder = started(api, "builder", lambda: api.trt.Builder(logger), messages)
     # No error recorder: the network would inherit it, and TensorRT-RTX 1.7 crashes when that is freed. The log has all.
     network = builder.create_network(1 << int(api.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = api.trt.OnnxParser(network, logger)
@@ -51,16 +52,6 @@ def plan_from_onnx(
     _configure(api, builder, config, options, request.max_batch)
     with prepare(config):
         return _serialize(api, builder, network, config, request, messages), operators
-
-
-def _builder(api: Api, logger: ILogger, messages: Messages) -> Builder:
-    try:
-        return api.trt.Builder(logger)
-    except TypeError as error:  # what pybind11 makes of a null pointer
-        raise EngineUnavailable(
-            f"{api.name}'s builder does not start: {messages.reason()}. TensorRT builds on the GPU it builds for: "
-            "it needs one here, with its driver; see: fer-edge doctor"
-        ) from error
 
 
 def _configure(api: Api, builder: Builder, config: IBuilderConfig, options: BuilderOptions, max_batch: int) -> None:

@@ -11,7 +11,7 @@ from fer_edge.errors import EngineUnavailable
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18  # of CUdevice_attribute
-NO_DEVICE, DRIVER_NOT_LOADED = 100, 35  # of CUresult
+NO_DEVICE = 100  # of CUresult
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,31 @@ def compute_capability(index: int = 0) -> str:
     if index >= len(gpus):
         raise EngineUnavailable(f"there is no GPU {index}; the driver finds {len(gpus)}, counted from 0")
     return gpus[index].target
+
+
+def pci_bus_id(index: int = 0, library: Any = None) -> str:
+    """Where a GPU is plugged in, `0000:01:00.0`: one name for CUDA and for NVML, which count GPUs differently.
+
+    Args:
+        index: Of the GPU, as CUDA counts.
+        library: The driver's, loaded; found by its usual name if not given.
+
+    Raises:
+        EngineUnavailable: There is no driver or no such GPU.
+    """
+    cuda = library or _load()
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(32)
+    result = (
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(device), index)
+        or cuda.cuDeviceGetPCIBusId(name, len(name), device)
+    )
+    if result:
+        raise EngineUnavailable(
+            f"the NVIDIA driver does not tell where GPU {index} is (CUDA error {result}, {_error_name(cuda, result)}); "
+            "see: fer-edge doctor"
+        )
+    return name.value.decode()
 
 
 def _load() -> Any:

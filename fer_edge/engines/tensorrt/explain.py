@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.device import CudaError
 from fer_edge.engines.tensorrt.listeners import Messages
 from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+
+Made = TypeVar("Made")
 
 REBUILD = "build it again with: fer-edge build-engine"
 # Words of TensorRT's messages -> the error to raise, and what to do. The first that is said decides.
 LOADING: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
     (
-        ("driver version is insufficient", "OLD_CUDA_DRIVER", "cudaError 35"),
+        ("driver version is insufficient", "OLD_CUDA_DRIVER", "cudaError 35", "initialization failure with error: 35"),
         EngineUnavailable,
         "the NVIDIA driver is too old for these packages, or missing: update it, or install the packages for an older "
         "CUDA; fer-edge doctor says which fit",
     ),
     (
-        ("no CUDA-capable device", "cudaError 100"),
+        ("no CUDA-capable device", "cudaError 100", "initialization failure with error: 100"),
         EngineUnavailable,
         "the driver finds no GPU; in a container run it with --gpus all",
     ),
@@ -53,6 +59,34 @@ LOADING: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
     ),
     (("MALFORMED_ENGINE",), EngineError, f"it is damaged or no engine: {REBUILD}"),
 )
+
+
+def started(api: Api, what: str, make: Callable[[], Made], messages: Messages) -> Made:
+    """Make a builder, runtime or refitter. Where CUDA does not start, the bindings give a TypeError without a reason.
+
+    Args:
+        api: The bindings.
+        what: What is made, for the message.
+        make: Makes it; as a traceback keeps it, it holds no engine itself.
+        messages: What TensorRT says meanwhile.
+
+    Raises:
+        EngineUnavailable: It does not start on this machine; says why.
+    """
+    try:
+        return make()
+    except TypeError as error:  # what pybind11 makes of a null pointer
+        raise _not_started(f"{api.name}'s {what} does not start", messages) from error
+
+
+def _not_started(problem: str, messages: Messages) -> EngineUnavailable:
+    for words, kind, advice in LOADING:
+        if kind is EngineUnavailable and messages.mentions(*words):  # the others are about a file
+            return EngineUnavailable(f"{problem}; {advice}. It said: {messages.reason()}")
+    return EngineUnavailable(
+        f"{problem}: {messages.reason()}. TensorRT builds on the GPU it builds for, and runs there: it needs one here, "
+        "with its driver; see: fer-edge doctor"
+    )
 
 
 def loading_failed(name: str, messages: Messages) -> Exception:

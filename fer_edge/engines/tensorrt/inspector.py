@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
+from fer_edge.engines.tensorrt.explain import started
 from fer_edge.engines.tensorrt.listeners import LOG, logger_for
-from fer_edge.errors import EngineError
+from fer_edge.errors import EngineError, EngineUnavailable
 
 if TYPE_CHECKING:
     from tensorrt_types import ICudaEngine
@@ -44,8 +45,12 @@ NOT_OPERATORS = ("constant", "noop", "no-op", "signal", "wait")
 
 def layers_of_plan(api: Api, plan: bytes) -> str | None:
     """The inspector's JSON of an engine that was just built; None where it cannot be loaded here."""
-    logger, _ = logger_for(api.trt)
-    runtime = api.trt.Runtime(logger)
+    logger, messages = logger_for(api.trt)
+    try:
+        runtime = started(api, "runtime", lambda: api.trt.Runtime(logger), messages)
+    except EngineUnavailable as error:
+        LOG.warning("%s; the engine's own layers stay unknown", error)  # no reason to lose a finished engine
+        return None
     runtime.engine_host_code_allowed = True  # it was just built here
     engine: ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
     if engine is None:

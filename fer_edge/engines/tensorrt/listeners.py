@@ -30,6 +30,7 @@ LEVELS = {
     "VERBOSE": logging.NOTSET,
 }
 KEPT = 64  # errors a process remembers
+NO_CUDA = "CUDA initialization failure"  # only a warning, though it is all that is said before nothing works
 
 
 class Heard:
@@ -101,7 +102,7 @@ def _logger(trt: Bindings, heard: Heard) -> ILogger:
 
         def log(self, severity: ILogger.Severity, text: str) -> None:
             name = severity.name
-            if name in ("ERROR", "INTERNAL_ERROR"):
+            if name in ("ERROR", "INTERNAL_ERROR") or (name == "WARNING" and NO_CUDA in text):
                 heard.add(name, text)
             level = LEVELS[name]
             if level and LOG.isEnabledFor(level):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import INPUT_NAME, OUTPUT_NAMES, Artifact, RunOptions
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.explain import loading_failed
+from fer_edge.engines.tensorrt.explain import loading_failed, started
 from fer_edge.engines.tensorrt.listeners import logger_for
 from fer_edge.errors import EngineError
 
@@ -25,7 +25,7 @@ class LoadedEngine:
         self.artifact = artifact
         self.options = options
         self._logger, self.messages = logger_for(api.trt)
-        self._runtime: Runtime | None = api.trt.Runtime(self._logger)
+        self._runtime: Runtime | None = started(api, "runtime", lambda: api.trt.Runtime(self._logger), self.messages)
         try:
             self._load(self._runtime, artifact)
         except BaseException:
@@ -36,7 +36,6 @@ class LoadedEngine:
     def _load(self, runtime: Runtime, artifact: Artifact) -> None:
         assert artifact.file is not None
         runtime.engine_host_code_allowed = self.options.allow_host_code
-        self.messages.clear()
         self.check_file(runtime, artifact.file)
         self.engine: ICudaEngine = runtime.deserialize_cuda_engine(artifact.file)
         if self.engine is None:  # the stub knows no None here; the documentation does
@@ -117,7 +116,7 @@ class LoadedEngine:
         """Give an engine that was built without weights those of the bundle's model."""
         trt = self.api.trt
         self.messages.clear()
-        refitter = trt.Refitter(self.engine, self._logger)
+        refitter = started(self.api, "refitter", lambda: trt.Refitter(self.engine, self._logger), self.messages)
         parser = trt.OnnxParserRefitter(refitter, self._logger)
         fits = parser.refit_from_bytes(model) and refitter.refit_cuda_engine()
         missing = "" if fits else ", ".join(refitter.get_missing_weights()[:3])

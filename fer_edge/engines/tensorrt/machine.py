@@ -12,7 +12,8 @@ from fer_edge.engines.tensorrt.driver import Driver, read_driver
 from fer_edge.errors import EngineUnavailable
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
-CUDA_SUFFIX = re.compile(r"[-_]cu(\d+)")
+# Those of the products, by pip's spelling: not tensorrt-stubs, nor what PyTorch brings of CUDA.
+PRODUCT = re.compile(r"(tensorrt(?:-rtx)?)(?:-cu(\d+))?(?:-(?:bindings|libs))?")
 OLDEST_TARGET = 75  # Turing, for TensorRT 10.3 and newer and for TensorRT-RTX
 DRIVERS = {12: "r535", 13: "r580"}  # the first that runs pip packages of that CUDA
 L4T_OF_TENSORRT_10 = (36, 4)  # JetPack 6.1; before it JetPack has TensorRT 8
@@ -70,8 +71,16 @@ def l4t_from_release(text: str) -> tuple[int, int] | None:
 
 def diagnose(machine: Machine) -> list[Finding]:
     """What stands in the way of TensorRT here; the first to mend first."""
-    findings = [*_driver(machine), *_gpus(machine), *_jetson(machine), *_packages_fit(machine), *_missing(machine)]
-    return [finding for finding in findings if finding is not None]
+    return [*_driver(machine), *_gpus(machine), *_jetson(machine), *_packages_fit(machine), *_missing(machine)]
+
+
+def products(machine: Machine) -> dict[str, dict[str, int | None]]:
+    """`tensorrt` and `tensorrt-rtx`, where installed: their packages, and the CUDA each is named after."""
+    found: dict[str, dict[str, int | None]] = {}
+    for name in machine.packages:
+        if parts := PRODUCT.fullmatch(name):
+            found.setdefault(parts[1], {})[name] = int(parts[2]) if parts[2] else None
+    return found
 
 
 def _driver(machine: Machine) -> list[Finding]:
@@ -118,7 +127,7 @@ def _jetson(machine: Machine) -> list[Finding]:
                 "update to JetPack 6.1 (L4T 36.4, TensorRT 10.3) or newer",
             )
         ]
-    if "tensorrt" not in machine.packages:
+    if "tensorrt" not in products(machine):
         return [
             Finding(
                 "JetPack's TensorRT is not seen by this Python",
@@ -131,20 +140,18 @@ def _jetson(machine: Machine) -> list[Finding]:
 def _packages_fit(machine: Machine) -> list[Finding]:
     """Packages of one CUDA, of one version, and no newer than the driver."""
     findings = []
-    by_product: dict[str, set[int]] = {}
-    for name in machine.packages:
-        if found := CUDA_SUFFIX.search(name):
-            by_product.setdefault("tensorrt-rtx" if "rtx" in name else "tensorrt", set()).add(int(found[1]))
-    for product, majors in by_product.items():
+    for product, packages in products(machine).items():
+        majors = {major for major in packages.values() if major is not None}
         if len(majors) > 1:
+            older = sorted(name for name, major in packages.items() if major == min(majors))
             several = " and ".join(f"CUDA {major}" for major in sorted(majors))
             findings.append(
                 Finding(
                     f"{product} is installed for {several}; the one hides the other",
-                    f"remove one: pip uninstall {' '.join(_named(machine, f'cu{min(majors)}', product))}",
+                    f"remove one: pip uninstall {' '.join(older)}",
                 )
             )
-        elif machine.driver is not None and max(majors) > machine.driver.cuda[0]:
+        elif machine.driver is not None and max(majors, default=0) > machine.driver.cuda[0]:
             major, (driver_major, driver_minor) = max(majors), machine.driver.cuda
             findings.append(
                 Finding(
@@ -153,7 +160,7 @@ def _packages_fit(machine: Machine) -> list[Finding]:
                     f"or pip install {product}-cu{driver_major}",
                 )
             )
-        findings += _versions_differ(machine, product)
+        findings += _versions_differ(product, {name: machine.packages[name] for name in packages})
     bindings = machine.packages.get("cuda-bindings")
     if bindings and machine.driver is not None and int(bindings.split(".")[0]) > machine.driver.cuda[0]:
         major = machine.driver.cuda[0]
@@ -166,8 +173,7 @@ def _packages_fit(machine: Machine) -> list[Finding]:
     return findings
 
 
-def _versions_differ(machine: Machine, product: str) -> list[Finding]:
-    versions = {name: machine.packages[name] for name in _named(machine, "", product)}
+def _versions_differ(product: str, versions: dict[str, str]) -> list[Finding]:
     if len(set(versions.values())) < 2:
         return []
     listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
@@ -180,22 +186,16 @@ def _versions_differ(machine: Machine, product: str) -> list[Finding]:
 
 
 def _missing(machine: Machine) -> list[Finding]:
-    products = [name for name in ("tensorrt", "tensorrt-rtx") if name in machine.packages]
+    installed = sorted(products(machine))
     absent = [name for name in ("pycuda", "cuda-bindings") if name not in machine.packages]
-    if not products or not absent or machine.driver is None:
+    if not installed or not absent or machine.driver is None:
         return []
     return [
         Finding(
-            f"{' and '.join(products)} can build here but not run: {' and '.join(absent)} missing",
+            f"{' and '.join(installed)} can build here but not run: {' and '.join(absent)} missing",
             'pip install "fer-edge[cuda]"; PyCUDA is compiled then and needs the CUDA toolkit and a C++ compiler',
         )
     ]
-
-
-def _named(machine: Machine, word: str, product: str) -> list[str]:
-    """Packages of a product whose name has a word."""
-    rtx = product == "tensorrt-rtx"
-    return sorted(n for n in machine.packages if n.startswith("tensorrt") and ("rtx" in n) == rtx and word in n)
 
 
 def _numbers(version: str) -> list[int]:
@@ -205,7 +205,7 @@ def _numbers(version: str) -> list[int]:
 def _packages() -> dict[str, str]:
     found = {}
     for package in distributions():
-        name = (package.metadata["Name"] or "").lower().replace("_", "-")
+        name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()  # as pip spells it
         if PACKAGES.match(name):
             found[name] = package.version
     return dict(sorted(found.items()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,6 +86,7 @@ class TensorRTRunner(Runner):
         graphs: bool = True,
     ) -> None:
         super().__init__(max_batch)
+        self._running = _Reporting(self, "running")
         self._in_flight = 0
         self._contexts: dict[int, BatchContext] = {}
         self._loaded: LoadedEngine | None = None
@@ -94,7 +95,7 @@ class TensorRTRunner(Runner):
         except CudaError as error:
             raise cuda_failed(error, "opening the GPU") from error
         try:
-            with self._reporting("loading the engine"), self._device:
+            with _Reporting(self, "loading the engine"), self._device:
                 self._loaded = load()
                 self._allocate()
                 self._prepare(graphs)
@@ -126,7 +127,7 @@ class TensorRTRunner(Runner):
             EngineError: A batch is in flight, the runner is closed or the engine failed.
         """
         self._check_batch(batch)
-        with self._reporting("running"), self._device:
+        with self._running, self._device:
             self._copy_in(batch)
             self._start(batch)
 
@@ -145,7 +146,7 @@ class TensorRTRunner(Runner):
             EngineError: A batch is in flight, the runner is closed or the engine failed.
         """
         self._check_batch(batch)
-        with self._reporting("running"), self._device as device:
+        with self._running, self._device as device:
             device.follow(stream)
             device.copy_within(self._input_address, address, batch * IMAGE_BYTES)
             device.lead(stream)
@@ -161,7 +162,7 @@ class TensorRTRunner(Runner):
         batch = self._in_flight
         if not batch:
             raise EngineError("no batch is in flight; call submit first")
-        with self._reporting("running"), self._device as device:
+        with self._running, self._device as device:
             device.synchronize()
         self._in_flight = 0
         label, text, probabilities = (None if view is None else view[:batch].copy() for view in self._outputs)
@@ -172,7 +173,7 @@ class TensorRTRunner(Runner):
         """Milliseconds of copying in, computing and copying out, by CUDA events; None where there is no graph."""
         self._check_batch(batch)
         times = np.zeros((repeats, 3))
-        with self._reporting("timing"), self._device as device:
+        with _Reporting(self, "timing"), self._device as device:
             if graph and self._context_for(batch).graph is None:
                 return None
             for row in times:
@@ -198,7 +199,7 @@ class TensorRTRunner(Runner):
 
     def _is_input(self, images: Images) -> bool:
         """Whether these are the first images of the input buffer, already in place."""
-        return images.base is self._memory and images.__array_interface__["data"] == self._input_data
+        return images.base is self._memory and np.may_share_memory(images, self._first_byte)
 
     def _check_batch(self, batch: int) -> None:
         self._check_open()
@@ -219,7 +220,7 @@ class TensorRTRunner(Runner):
         device, outputs = self._device, self._loaded.outputs
         self._memory = device.page_locked(self.max_batch * IMAGE_BYTES)
         self._input = self._memory.reshape(self.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3)
-        self._input_data = self._input.__array_interface__["data"]
+        self._first_byte = self._memory[:1]
         self._input_views = [self._memory[: size * IMAGE_BYTES] for size in range(self.max_batch + 1)]
         places, size = {}, 0
         for name, classes in outputs.items():
@@ -310,19 +311,15 @@ class TensorRTRunner(Runner):
         messages = self._loaded.messages
         raise EngineError(f"{self._loaded.api.name} could not run a batch of {prepared.batch}: {messages.reason()}")
 
-    @contextmanager
-    def _reporting(self, doing: str) -> Iterator[None]:
-        """CUDA's errors as ours; a runner whose CUDA context is lost is closed."""
-        try:
-            yield
-        except (CudaError, EngineError) as error:
-            self._in_flight = 0
-            cause = self._settled(error)
-            if not isinstance(cause, CudaError):
-                raise
-            if cause.sticky:
-                self.close()
-            raise cuda_failed(cause, doing) from cause
+    def _failed(self, error: CudaError | EngineError, doing: str) -> None:
+        """Raise CUDA's errors as ours; a runner whose CUDA context is lost is closed."""
+        self._in_flight = 0
+        cause = self._settled(error)
+        if not isinstance(cause, CudaError):
+            return
+        if cause.sticky:
+            self.close()
+        raise cuda_failed(cause, doing) from cause
 
     def _settled(self, error: CudaError | EngineError) -> CudaError | EngineError:
         """Wait until nothing of a failed batch is left in the stream; that may tell a graver cause."""
@@ -353,7 +350,7 @@ class TensorRTRunner(Runner):
         except CudaError:
             self._free_engine()  # without its CUDA context; the device says why it cannot be entered
         # Views of page-locked memory; a caller who holds `input_buffer()` keeps that alive.
-        for name in ("_memory", "_input", "_input_views", "_output_memory", "_outputs"):
+        for name in ("_memory", "_input", "_first_byte", "_input_views", "_output_memory", "_outputs"):
             self.__dict__.pop(name, None)
         self._device.close()
 
@@ -364,3 +361,21 @@ class TensorRTRunner(Runner):
         if self._loaded is not None:
             self._loaded.close()
         self._loaded = None
+
+
+class _Reporting:
+    """Errors in a block go to the runner's `_failed`. One object serves every frame."""
+
+    def __init__(self, runner: TensorRTRunner, doing: str) -> None:
+        self._runner = weakref.ref(runner)  # a circle would keep a forgotten runner, and its GPU memory, for a while
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runner = self._runner()
+        if runner is not None and isinstance(error, (CudaError, EngineError)):
+            runner._failed(error, self._doing)

@@ -15,6 +15,7 @@ from fer_edge.engines.available import engine_status, get_engine, platform_tag
 from fer_edge.engines.base import Artifact, BuildRequest, RunOptions
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api, find_api
+from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.errors import BundleMismatch, ConfigError, EngineError, EngineUnavailable, UnsupportedTarget
 from tests.builder_double import BuilderBindings, Flag
@@ -22,6 +23,8 @@ from tests.cuda_double import Gpu
 from tests.tiny import tiny_manifest, tiny_onnx
 
 TENSORRT = get_engine("tensorrt")
+# What TensorRT says, as a warning, before it gives no builder: NVIDIA/TensorRT issue 2913.
+NO_CUDA = "CUDA initialization failure with error: {}. Please check your CUDA installation: http://docs.nvidia.com/"
 
 
 @pytest.fixture
@@ -100,10 +103,31 @@ def test_timings_are_kept_for_the_next_build(bindings: BuilderBindings, tmp_path
     assert bindings.configs[2].started_with == b""
 
 
-def test_a_machine_without_gpu_is_told(bindings: BuilderBindings) -> None:
-    bindings.has_gpu = False
-    with pytest.raises(EngineUnavailable, match=r"builder does not start: CUDA initialization.*it needs one here"):
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (NO_CUDA.format(35), r"builder does not start; the NVIDIA driver is too old .*error: 35\. Please check"),
+        (NO_CUDA.format(100), r"builder does not start; the driver finds no GPU; .*error: 100\. Please check"),
+        (NO_CUDA.format(803), r"builder does not start: CUDA init.*error: 803\..*it needs one here, with its driver"),
+        ("libcudart.so.12: CUDA initialization failure", r"builder does not start; the CUDA packages are not of one"),
+        ("CUDA lazy loading is not enabled", r"builder does not start: no reason given\. .*see: fer-edge doctor"),
+    ],
+)
+def test_a_builder_that_does_not_start_is_explained(bindings: BuilderBindings, said: str, message: str) -> None:
+    bindings.no_cuda = {"Builder": said}
+    with pytest.raises(EngineUnavailable, match=message):
         build()
+
+
+def test_a_finished_engine_is_kept_where_the_runtime_does_not_start(
+    bindings: BuilderBindings, caplog: pytest.LogCaptureFixture
+) -> None:
+    bindings.no_cuda = {"Runtime": NO_CUDA.format(35)}
+    with caplog.at_level("WARNING", LOG.name):
+        built = build()
+    assert built.file and built.layers is None
+    assert "runtime does not start; the NVIDIA driver is too old" in caplog.text
+    assert "the engine's own layers stay unknown" in caplog.text
 
 
 def test_what_the_parser_says_is_told(bindings: BuilderBindings) -> None:

@@ -10,6 +10,8 @@ import pytest
 from fer_edge.engines.tensorrt.device import CudaError
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+from tests import bindings_double
+from tests.bindings_double import Bindings, Runtime, Severity
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import IMAGES, assert_equal, load, put_images, reference
 from tests.tiny import tiny_onnx
@@ -131,6 +133,8 @@ def test_every_call_is_among_the_faults() -> None:
             EngineUnavailable,
             "driver is too old for these packages",
         ),
+        ("CUDA initialization failure with error: 35. Please check", EngineUnavailable, "driver is too old"),
+        ("CUDA initialization failure with error: 100. Please check", EngineUnavailable, "driver finds no GPU"),
         ("no CUDA-capable device is detected", EngineUnavailable, "run it with --gpus all"),
         (
             "host code is not allowed: lean runtime",
@@ -150,6 +154,35 @@ def test_what_tensorrt_says_when_loading_is_explained(said: str, kind: type[Exce
     with pytest.raises(kind, match=message):
         load(gpu, refuses=said)
     assert gpu.ledger() == {}
+
+
+@pytest.mark.parametrize("made", ["Runtime", "Refitter"])
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("CUDA initialization failure with error: 35. Please check", "does not start; the NVIDIA driver is too old"),
+        ("compute capability", "does not start: no reason given. TensorRT builds on the GPU it builds for, and runs"),
+    ],
+)
+def test_a_runtime_or_refitter_that_does_not_start_is_explained(
+    made: str, said: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Gpu()
+    monkeypatch.setattr(Bindings, "no_cuda", {made: said})
+    with pytest.raises(EngineUnavailable, match=f"TensorRT 11.4.0.106's {made.lower()} {message}"):
+        load(gpu, stripped=True)
+    assert gpu.ledger() == {}
+
+
+def test_what_is_said_while_the_runtime_starts_explains_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WarningRuntime(Runtime):
+        def __init__(self, trt: Bindings) -> None:
+            super().__init__(trt)
+            trt.say("CUDA initialization failure with error: 35. Please check", Severity.WARNING)
+
+    monkeypatch.setattr(bindings_double, "Runtime", WarningRuntime)
+    with pytest.raises(EngineUnavailable, match="does not load the engine; the NVIDIA driver is too old"):
+        load(Gpu(), refuses="no context")
 
 
 def test_an_engine_of_another_model_is_refused() -> None:

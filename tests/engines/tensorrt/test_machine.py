@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fer_edge.engines.tensorrt import driver as driver_module
-from fer_edge.engines.tensorrt.driver import Driver, Gpu, compute_capability, read_driver
-from fer_edge.engines.tensorrt.machine import Machine, diagnose, l4t_from_release, read_machine
+from fer_edge.engines.tensorrt import machine as machine_module
+from fer_edge.engines.tensorrt.driver import Driver, Gpu, compute_capability, pci_bus_id, read_driver
+from fer_edge.engines.tensorrt.machine import Machine, diagnose, l4t_from_release, products, read_machine
 from fer_edge.errors import EngineUnavailable
 
 RTX_4070 = Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False)
@@ -26,6 +28,16 @@ PIP = {
 DESKTOP = Machine(Driver((13, 0), (RTX_4070,)), packages=PIP, kernel_module=True)
 NO_DRIVER = Machine(None, "no NVIDIA driver here (libcuda.so.1 not found)", packages=PIP)
 ORIN = Machine(Driver((12, 6), (Gpu("Orin", "sm87", 7620, integrated=True),)), packages={}, l4t=(36, 4))
+
+
+# What PyTorch brings for CUDA 12 and 13, and packages that only share the name.
+OTHERS = {
+    "nvidia-cuda-runtime": "13.0.96",
+    "nvidia-cuda-runtime-cu12": "12.8.90",
+    "tensorrt-llm": "1.0.0",
+    "tensorrt-stubs": "10.3.0",
+    "tensorrt-stubs-cu11": "8.6.1",
+}
 
 
 def without(*names: str, **versions: str) -> dict[str, str]:
@@ -69,6 +81,16 @@ def test_a_good_desktop_has_nothing_to_mend() -> None:
             "pip uninstall tensorrt-cu12 tensorrt-cu12-libs",
         ),
         (
+            replace(DESKTOP, packages=OTHERS | without(tensorrt_cu12="11.4.0.106")),
+            "tensorrt is installed for CUDA 12 and CUDA 13; the one hides the other",
+            "pip uninstall tensorrt-cu12",
+        ),
+        (
+            replace(DESKTOP, packages=without("tensorrt", "pycuda")),
+            "tensorrt can build here but not run: pycuda missing",
+            'pip install "fer-edge[cuda]"',
+        ),
+        (
             replace(DESKTOP, packages=without(tensorrt_cu13_libs="11.3.0.10")),
             "tensorrt-cu13-bindings 11.4.0.106, tensorrt-cu13-libs 11.3.0.10",
             "--force-reinstall tensorrt==11.4.0.106",
@@ -86,6 +108,27 @@ def test_each_trouble_has_its_cure(machine: Machine, problem: str, cure: str) ->
     first = diagnose(machine)[0]
     assert problem in first.problem, first
     assert cure in first.cure, first
+
+
+def test_packages_of_others_are_no_trouble() -> None:
+    assert diagnose(replace(DESKTOP, packages={**PIP, **OTHERS})) == []
+    old_driver = Driver((11, 8), (RTX_4070,))
+    assert diagnose(replace(DESKTOP, driver=old_driver, packages=OTHERS)) == []
+    assert products(replace(DESKTOP, packages=OTHERS)) == {}
+    assert products(replace(DESKTOP, packages={**OTHERS, "tensorrt-rtx-cu13-libs": "1.7.1.116"})) == {
+        "tensorrt-rtx": {"tensorrt-rtx-cu13-libs": 13}
+    }
+
+
+def test_packages_are_named_as_pip_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        SimpleNamespace(metadata={"Name": name}, version="11.4.0.106")
+        for name in ("tensorrt_cu13_bindings", "TensorRT.cu13__libs", "numpy")
+    ]
+    monkeypatch.setattr(machine_module, "distributions", lambda: found)
+    machine = read_machine()
+    assert list(machine.packages) == ["tensorrt-cu13-bindings", "tensorrt-cu13-libs"]
+    assert products(machine) == {"tensorrt": {"tensorrt-cu13-bindings": 13, "tensorrt-cu13-libs": 13}}
 
 
 def test_rtx_and_tensorrt_of_different_versions_are_no_trouble() -> None:
@@ -119,7 +162,8 @@ class FakeDriver:
         return self.started
 
     def cuGetErrorName(self, code: int, text: Any) -> int:
-        text._obj.value = b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"
+        names = {101: b"CUDA_ERROR_INVALID_DEVICE", 803: b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"}
+        text._obj.value = names[code]
         return 0
 
     def cuDriverGetVersion(self, version: Any) -> int:
@@ -131,6 +175,11 @@ class FakeDriver:
         return 0
 
     def cuDeviceGet(self, device: Any, index: int) -> int:
+        device._obj.value = index
+        return 0 if index < self.count else 101
+
+    def cuDeviceGetPCIBusId(self, name: Any, size: int, device: Any) -> int:
+        name.value = f"0000:{device.value + 1:02x}:00.0".encode()
         return 0
 
     def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:
@@ -163,6 +212,16 @@ def test_the_target_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "_load", lambda: FakeDriver(count=0))
     with pytest.raises(EngineUnavailable, match="the NVIDIA driver finds no GPU"):
         compute_capability()
+
+
+def test_the_place_of_a_gpu_on_the_bus() -> None:
+    assert pci_bus_id(1, FakeDriver(count=2)) == "0000:02:00.0"
+    with pytest.raises(
+        EngineUnavailable, match=r"where GPU 2 is \(CUDA error 101, CUDA_ERROR_INVALID_DEVICE\); see: fer-edge doctor"
+    ):
+        pci_bus_id(2, FakeDriver(count=2))
+    with pytest.raises(EngineUnavailable, match="CUDA error 803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"):
+        pci_bus_id(0, FakeDriver(started=803))
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import tracemalloc
 from typing import Any
@@ -18,6 +19,7 @@ from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import EngineError, InputError
 from tests.bindings_double import api_double, plan
 from tests.cuda_double import DoubleDevice, Gpu
+from tests.idle_double import idle_runner
 from tests.tiny import tiny_onnx
 
 MODEL = tiny_onnx()
@@ -196,7 +198,7 @@ def test_a_runner_loaded_in_one_thread_runs_and_closes_in_another() -> None:
     assert gpu.ledger() == {}
 
 
-def test_nothing_is_allocated_per_frame() -> None:
+def test_nothing_is_kept_of_a_frame() -> None:
     gpu = Gpu()
     with load(gpu) as runner:
         buffer = runner.input_buffer()[:2]
@@ -218,6 +220,24 @@ def test_nothing_is_allocated_per_frame() -> None:
         assert dict(gpu.allocated) == before
         ours = [entry for entry in grown if "fer_edge" in entry.traceback[0].filename]
         assert sum(entry.count_diff for entry in ours) < 20, ours
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_frame_allocates_its_results_and_no_more(graphs: bool, in_place: bool) -> None:
+    with idle_runner(4, graphs=graphs) as runner:
+        images = runner.input_buffer()[:2] if in_place else IMAGES[:2]
+        results = sum(sys.getsizeof(value) for value in runner.infer(images) if value is not None)
+        tracemalloc.start()
+        most = 0
+        for _ in range(1000):
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            runner.infer(images)
+            most = max(most, tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+    # Views and tuples; the double has its own small objects. A copy of one image alone would be 37 kB.
+    assert most < results + 1024, f"{most} bytes at once; the results are {results}"
 
 
 def test_time_on_the_device_is_told_with_and_without_graph() -> None:
