@@ -31,6 +31,7 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
 MAX_BATCH = 1024
 MAX_THREADS = 1024
+LOCAL_OPTIONS = ("timing_cache",)  # build options that name a place on the machine that builds
 CHUNK = 1 << 20
 INPUT: dict[str, Any] = {
     "name": "images",
@@ -52,6 +53,7 @@ class EngineEntry:
     file: str | None  # member name; None: the engine runs model.onnx, on any version and platform
     platform: str | None  # where the file is tied to one
     proof: dict[str, Any] = field(default_factory=dict)  # what it executes: see `fer_edge.export.precision`
+    options: dict[str, Any] = field(default_factory=dict)  # it was built with; left out of the stored form where empty
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Manifest:
         values = asdict(self)
         if not self.tunings:
             del values["tunings"]  # earlier versions do not know it
+        for entry in values["engines"]:
+            if not entry["options"]:
+                del entry["options"]  # nor this
         return json.dumps({"format": FORMAT_VERSION, **values}, indent=1, sort_keys=True)
 
 
@@ -231,6 +236,12 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
             archive.writestr(info, data)
 
 
+def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Build options as a bundle keeps them: only those that say the same on every machine, as JSON gives them back."""
+    kept = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
 def _open_zip(path: Path) -> zipfile.ZipFile:
     size = path.stat().st_size
     if size > MAX_BUNDLE_BYTES:
@@ -279,7 +290,7 @@ def _manifest_from_json(data: bytes, path: Path) -> Manifest:
         tunings = tuple(Tuning(**tuning) for tuning in values.get("tunings", ()))
         manifest = Manifest(**{**values, **lists, "engines": engines, "tunings": tunings})
         _check_types(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BundleDamaged(f"{path}: {MANIFEST} is not understood: {error!r}") from error
     if manifest.precision not in get_args(Precision):
         raise BundleVersionError(
@@ -304,6 +315,7 @@ def _check_types(manifest: Manifest) -> None:
         texts += names
     for entry in manifest.engines:
         texts += [entry.engine, entry.engine_version, entry.file or "", entry.platform or ""]
+        _check_options(entry)
     for tuning in manifest.tunings:
         texts += [tuning.engine, tuning.machine, tuning.target]
         _check_counts(tuning)
@@ -316,6 +328,15 @@ def _check_types(manifest: Manifest) -> None:
     described += [entry.proof for entry in manifest.engines]
     if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
         raise TypeError("files, operators, checkpoint, created_with and proof are objects")
+
+
+def _check_options(entry: EngineEntry) -> None:
+    if not isinstance(entry.options, dict):
+        raise TypeError(f"options of {entry.engine} are {entry.options!r}; expected an object")
+    for name, value in entry.options.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
+            raise TypeError(f"option {name} of {entry.engine} is {value!r}; expected a plain value or a list of those")
 
 
 def _check_counts(tuning: Tuning) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import fer_edge
-from fer_edge.bundle import MODEL, Bundle, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle import MODEL, Bundle, EngineEntry, Manifest, recorded_options, write_bundle
 from fer_edge.engines.available import get_engine
-from fer_edge.engines.base import BuildRequest, Precision
+from fer_edge.engines.base import BuildRequest, BuiltEngine, ExecutedOperator, Precision
+
+Prove = Callable[[str, bytes, tuple[ExecutedOperator, ...]], dict[str, Any]]
 
 
 def add_engine(
@@ -20,6 +22,7 @@ def add_engine(
     *,
     targets: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
+    prove: Prove | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Manifest:
     """Build an engine from a bundle's model and write a bundle that has it first.
@@ -30,31 +33,49 @@ def add_engine(
         name: The engine. One of that name in the bundle is replaced.
         targets: GPU targets.
         options: The engine's own build options.
+        prove: Compares what the engine executes with the model, `fer_edge.export.precision.proven` for one; without it
+            the bundle holds no proof for this engine.
         progress: Told what a long build does: phase, steps done, steps in all.
 
     Raises:
         FerEdgeError: The engine cannot be built; nothing is written then.
     """
     manifest, engine = bundle.manifest, get_engine(name)
-    engine.check_options(options or {})
+    options = options or {}
+    engine.check_options(options)
     model = bundle.read(MODEL)
     precision = cast(Precision, manifest.precision)  # one that this version knows, or the bundle had not been opened
-    built = engine.build(model, BuildRequest(precision, targets, manifest.max_batch, options or {}, progress))
+    built = engine.build(model, BuildRequest(precision, targets, manifest.max_batch, options, progress))
+    proof = {} if prove is None else prove(name, model, built.operators)
     kept = tuple(entry for entry in manifest.engines if entry.engine != name)
-    gone = {f"{entry.file}" for entry in manifest.engines if entry.engine == name}
-    gone |= {_layers(file) for file in gone}
+    replaced = [entry for entry in manifest.engines if entry.engine == name]
+    gone = {member for entry in replaced for member in (entry.file, *_members(name, entry.targets))}
     members = {member: bundle.read(member) for member in manifest.files if member not in gone}
-    file = None
-    if built.file is not None:
-        file = f"engines/{name}-{'-'.join(built.targets)}.engine"
-        members[file] = built.file
-        if built.layers is not None:
-            members[_layers(file)] = built.layers.encode()
-    entry = EngineEntry(name, built.targets, built.engine_version, file, built.platform)
+    entry, files = entry_and_files(name, built, options, proof)
+    members.update(files)
     tools = {**manifest.created_with, f"fer_edge ({name})": fer_edge.__version__}
     write_bundle(out, replace(manifest, engines=(entry, *kept), created_with=tools), members)
     return Bundle.open(out).manifest
 
 
-def _layers(file: str) -> str:
-    return f"{file.removesuffix('.engine')}.layers.json"
+def entry_and_files(
+    name: str, built: BuiltEngine, options: Mapping[str, Any], proof: dict[str, Any]
+) -> tuple[EngineEntry, dict[str, bytes]]:
+    """What a bundle holds of an engine: its entry in the manifest, and member names with their bytes."""
+    file, layers = _members(name, built.targets)
+    files = {file: built.file, layers: None if built.layers is None else built.layers.encode()}
+    entry = EngineEntry(
+        engine=name,
+        targets=built.targets,
+        engine_version=built.engine_version,
+        file=None if built.file is None else file,
+        platform=built.platform,
+        proof=proof,
+        options=recorded_options(options),
+    )
+    return entry, {member: data for member, data in files.items() if data is not None}
+
+
+def _members(name: str, targets: tuple[str, ...]) -> tuple[str, str]:
+    stem = f"engines/{name}-{'-'.join(targets)}"
+    return f"{stem}.engine", f"{stem}.layers.json"

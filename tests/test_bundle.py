@@ -140,6 +140,41 @@ def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str,
         Bundle.open(path)
 
 
+BUILT_WITH = {"weights": "inside", "optimal_batches": [1, 8], "tf32": False, "workspace_mb": None}
+
+
+def test_an_entry_keeps_what_it_was_built_with(tmp_path: Path) -> None:
+    bundle = rtx_bundle(tmp_path / "a.fer", options=BUILT_WITH)
+    assert bundle.entry().options == BUILT_WITH
+
+
+def test_entries_without_options_are_stored_as_before_there_were_any(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    with zipfile.ZipFile(path) as archive:
+        stored = json.loads(archive.read("manifest.json"))["engines"]
+    assert [set(entry) for entry in stored] == [
+        {"engine", "targets", "engine_version", "file", "platform", "proof"} for _ in tiny_manifest().engines
+    ]
+    assert Bundle.open(path).entry().options == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["weights"], r"options of openvino are \['weights'\]; expected an object"),
+        (None, "options of openvino are None; expected an object"),
+        ({"weights": {"a": 1}}, r"option weights of openvino is \{'a': 1\}; expected a plain value or a list"),
+        ({"optimal_batches": [[1]]}, r"option optimal_batches of openvino is \[\[1\]\]; expected a plain value"),
+    ],
+)
+def test_options_of_another_shape_are_refused(tmp_path: Path, options: Any, message: str) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    entry = {"engine": "openvino", "targets": ["cpu"], "engine_version": "1", "file": None, "platform": None}
+    change_manifest(path, engines=[{**entry, "options": options}])
+    with pytest.raises(BundleDamaged, match=message):
+        Bundle.open(path)
+
+
 def test_a_precision_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, precision="int4")
@@ -151,6 +186,14 @@ def test_an_input_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, input={"layout": "NCHW"})
     with pytest.raises(BundleVersionError, match="input"):
+        Bundle.open(path)
+
+
+def test_a_manifest_nested_without_end_is_refused(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    nested = b"[" * 100_000 + b"]" * 100_000
+    rewrite(path, lambda members: [(name, nested if name == "manifest.json" else data) for name, data in members])
+    with pytest.raises(BundleDamaged, match=r"manifest\.json is not understood"):
         Bundle.open(path)
 
 

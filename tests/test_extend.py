@@ -24,7 +24,8 @@ def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypat
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
     path = tiny_bundle(tmp_path / "a.fer")
-    for options, size in (({}, 1), ({"optimal_batches": [1, 8]}, 2)):
+    cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"optimal_batches": [1, 8]}, 2)]
+    for options, size in cases:
         manifest = add_engine(Bundle.open(path), path, "tensorrt", options=options)
         assert [entry.engine for entry in manifest.engines] == ["tensorrt", "openvino", "onnxruntime"]
         assert set(manifest.files) == {
@@ -33,11 +34,24 @@ def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypat
             "engines/tensorrt-sm87.layers.json",
         }
         assert len(double.configs[-1].profiles) == size
+        assert manifest.engines[0].options == options
     opened = Bundle.open(path)
     assert opened.read("model.onnx") == tiny_onnx()
     assert opened.read("engines/tensorrt-sm87.layers.json").decode() == double.inspected
     with opened.runner("onnxruntime") as runner:
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
+
+
+def test_a_bundle_keeps_build_options_but_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    double: Any = BuilderBindings(Gpu())
+    monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
+    monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
+    bundle, options = Bundle.open(tiny_bundle(tmp_path / "a.fer")), {"optimal_batches": (1, 8), "weights": "inside"}
+    for place in ("here", "there"):
+        local = {**options, "timing_cache": str(tmp_path / place)}
+        manifest = add_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
+        assert manifest.engines[0].options == {"optimal_batches": [1, 8], "weights": "inside"}
+    assert (tmp_path / "here.fer").read_bytes() == (tmp_path / "there.fer").read_bytes()
 
 
 def test_nothing_is_written_when_it_fails(tmp_path: Path) -> None:
@@ -46,6 +60,12 @@ def test_nothing_is_written_when_it_fails(tmp_path: Path) -> None:
         add_engine(Bundle.open(path), out, "openvino", options={"x": 1})
     with pytest.raises(EngineError, match="builds for cpu"):
         add_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
+
+    def fallen(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+        raise EngineError(f"{engine} does not run 1 layers as the graph says")
+
+    with pytest.raises(EngineError, match="onnxruntime does not run 1 layers"):
+        add_engine(Bundle.open(path), out, "onnxruntime", prove=fallen)
     assert not out.exists()
 
 
@@ -57,5 +77,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert "tensorrt-rtx 1." in found.stdout and "(sm89)" in found.stdout
     assert "engines/tensorrt-rtx-sm89.engine" in Bundle.open(out).manifest.files
+    assert Bundle.open(out).entry().options == {"optimization_level": 1}
+    assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "as executed" in found.stdout
+    assert "optimization_level: 1" in fer_edge("inspect", out).stdout
     wrong = fer_edge("add-engine", path, "--engine", "tensorrt-rtx", "--option", "level", "-o", out)
-    assert wrong.returncode == 2 and "expected ENGINE.NAME=VALUE" in wrong.stderr
+    assert wrong.returncode == 2 and "--option level: expected NAME=VALUE" in wrong.stderr

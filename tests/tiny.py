@@ -25,6 +25,8 @@ def tiny_onnx(*, text_head: bool = True, seed: int = 0) -> bytes:
     ]
     nodes += [helper.make_node("MatMul", ["mean", f"{head}_weight"], [f"{head}_logits"]) for head in heads]
     nodes.append(helper.make_node("Softmax", ["label_logits"], ["probabilities"], axis=-1))
+    for node in nodes:
+        node.name = node.output[0]
     constants = [
         numpy_helper.from_array(np.float32(1 / 255).reshape(1), "scale"),
         numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fer_edge.cli.options import Json
+
+if TYPE_CHECKING:
+    from fer_edge.bundle import EngineEntry
 
 DEFAULTS: dict[str, Any] = {"engines": ["openvino"]}
 # What a recipe may say, besides the checkpoint.
@@ -49,7 +53,7 @@ def build_engine(
 
     Example: fer-edge build-engine edge.safetensors --engine openvino --precision fp32 -o edge.fer
     """
-    from fer_edge.cli.output import console, err_console, phases, print_json, print_table
+    from fer_edge.cli.output import console, phases, print_json
     from fer_edge.errors import ConfigError, EngineUnavailable
 
     try:
@@ -73,7 +77,14 @@ def build_engine(
         return
     engines = ", ".join(f"{entry.engine} ({', '.join(entry.targets)})" for entry in manifest.engines)
     console().print(f"{out}: {manifest.precision}, {engines}, {out.stat().st_size / 1e6:.1f} MB")
-    proofs = {entry.engine: entry.proof for entry in manifest.engines}
+    print_proofs(manifest.engines)
+
+
+def print_proofs(entries: Sequence[EngineEntry]) -> None:
+    """What engines execute, and what of it is not theirs to say or not as asked."""
+    from fer_edge.cli.output import err_console, print_table
+
+    proofs = {entry.engine: entry.proof for entry in entries}
     rows = [
         (engine, precision, proof["operators"].get(precision, 0), f"{100 * proof['macs'].get(precision, 0):.1f}")
         for engine, proof in proofs.items()
@@ -118,18 +129,25 @@ def _recipe(path: Path | None) -> dict[str, Any]:
 
 
 def options_of_flags(flags: list[str]) -> dict[str, dict[str, Any]]:
-    """Engine -> its build options, of `ENGINE.NAME=VALUE`; values as in TOML, words without quotes."""
-    from fer_edge._toml import TOMLDecodeError, read_toml
-
+    """Engine -> its build options, of `ENGINE.NAME=VALUE`."""
     options: dict[str, dict[str, Any]] = {}
     for flag in flags:
-        name, equals, text = flag.partition("=")
+        name, value = setting_of_flag(flag, "ENGINE.NAME=VALUE")
         engine, dot, setting = name.partition(".")
-        if not (equals and dot and setting):
+        if not (dot and setting):
             raise typer.BadParameter(f"--option {flag}: expected ENGINE.NAME=VALUE")
-        try:
-            value = read_toml(f"value = {text}")["value"]
-        except TOMLDecodeError:
-            value = text
         options.setdefault(engine, {})[setting] = value
     return options
+
+
+def setting_of_flag(flag: str, expected: str) -> tuple[str, Any]:
+    """Name and value of `NAME=VALUE`; the value as in TOML, words without quotes."""
+    from fer_edge._toml import TOMLDecodeError, read_toml
+
+    name, equals, text = flag.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"--option {flag}: expected {expected}")
+    try:
+        return name, read_toml(f"value = {text}")["value"]
+    except TOMLDecodeError:
+        return name, text

@@ -16,7 +16,7 @@ def export_triton(
     engine: EngineName = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: the bundle's.")] = None,
     instances: Annotated[int, typer.Option(min=1, help="Copies that work side by side on each device.")] = 1,
-    kind: Annotated[str | None, typer.Option(help="cpu or gpu; default: gpu for tensorrt, else cpu.")] = None,
+    kind: Annotated[str | None, typer.Option(help="cpu or gpu; tensorrt has gpu only, openvino cpu only.")] = None,
     queue_delay: Annotated[
         int, typer.Option(min=0, help="Microseconds a request waits for others to share a batch with.")
     ] = 500,
@@ -32,7 +32,7 @@ def export_triton(
     from fer_edge.errors import EngineUnavailable
 
     try:
-        from fer_edge.export.triton import Serving
+        from fer_edge.export.triton import Serving, server_options
         from fer_edge.export.triton import export_triton as write
     except ImportError as error:
         raise EngineUnavailable(f'exporting needs onnx ({error}); run: pip install "fer-edge[export]"') from error
@@ -42,11 +42,15 @@ def export_triton(
     serving = Serving(instances, kind, queue_delay, version)  # type: ignore[arg-type]
     folder = write(opened, repository, engine=engine, name=name, serving=serving)
     entry = opened.entry(engine)
+    needed = server_options(entry)
     if json:
-        print_json({"model": folder, "engine": entry.engine, "engine_version": entry.engine_version})
+        told = {"engine": entry.engine, "engine_version": entry.engine_version, "server_options": needed}
+        print_json({"model": folder, **told})
         return
     console().print(f"{folder}: {entry.engine}, batches of up to {opened.manifest.max_batch}", soft_wrap=True)
     if entry.file is not None:
         console().print(
             f"run it with a Triton that has {entry.engine} {entry.engine_version}, on {', '.join(entry.targets)}"
         )
+    if needed:
+        console().print(f"start Triton with {' '.join(needed)}", soft_wrap=True)

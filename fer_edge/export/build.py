@@ -11,7 +11,7 @@ import torch
 
 import fer_edge
 from fer_edge._files import sha256
-from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Manifest, write_bundle
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import Ranges, read_ranges
 from fer_edge.engines.available import get_engine
@@ -19,8 +19,9 @@ from fer_edge.engines.base import BuildRequest, Precision
 from fer_edge.errors import ConfigError
 from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
-from fer_edge.export.precision import check_precision, prove_precision
+from fer_edge.export.precision import proven
 from fer_edge.export.prelu import split_prelus
+from fer_edge.extend import entry_and_files
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 
 RESTS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
@@ -72,19 +73,12 @@ def build_bundle(
     for name in engines:
         engine = get_engine(name)
         gpu = tuple(targets) if name.startswith("tensorrt") else ()
-        built = engine.build(model, BuildRequest(precision, gpu, max_batch, options.get(name, {}), progress))
-        proof = prove_precision(model, built.operators)
-        if not allow_fallback:
-            check_precision(name, proof)
-        file = None
-        if built.file is not None:
-            file = f"engines/{name}-{'-'.join(built.targets)}.engine"
-            members[file] = built.file
-        if built.layers is not None:
-            members[f"engines/{name}-{'-'.join(built.targets)}.layers.json"] = built.layers.encode()
-        entries.append(
-            EngineEntry(name, built.targets, built.engine_version, file, built.platform, proof=proof.to_dict())
-        )
+        settings = options.get(name, {})
+        built = engine.build(model, BuildRequest(precision, gpu, max_batch, settings, progress))
+        proof = proven(name, model, built.operators, allow_fallback=allow_fallback)
+        entry, files = entry_and_files(name, built, settings, proof)
+        entries.append(entry)
+        members.update(files)
     info = checkpoint.info
     manifest = Manifest(
         name=out.stem,

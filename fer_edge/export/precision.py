@@ -67,6 +67,20 @@ def prove_precision(model: bytes, executed: Iterable[ExecutedOperator]) -> Preci
     )
 
 
+def proven(
+    engine: str, model: bytes, executed: Iterable[ExecutedOperator], *, allow_fallback: bool = False
+) -> dict[str, Any]:
+    """The proof of an engine's precision as a bundle stores it.
+
+    Raises:
+        EngineError: The engine fell back, and may not.
+    """
+    proof = prove_precision(model, executed)
+    if not allow_fallback:
+        check_precision(engine, proof)
+    return proof.to_dict()
+
+
 def check_precision(engine: str, proof: PrecisionProof) -> None:
     """Refuse an engine that fell back.
 

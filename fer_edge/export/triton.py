@@ -10,19 +10,31 @@ from typing import Any, Literal
 import onnx
 
 from fer_edge._files import write_atomically
-from fer_edge.bundle import MODEL, Bundle
+from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
-from fer_edge.errors import ConfigError, UnsupportedTarget
+from fer_edge.engines.tensorrt.options import options_from_settings
+from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
 
 LABELS = "labels.txt"
-# Engine -> Triton's backend and the name it expects of the file.
-BACKENDS = {
-    "tensorrt": ("tensorrt", "model.plan"),
-    "onnxruntime": ("onnxruntime", "model.onnx"),
-    "openvino": ("openvino", "model.onnx"),
-}
+VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 
 Kind = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What of Triton's runs an engine's models."""
+
+    name: str
+    file: str  # what we call the model file; OpenVINO's backend would look for model.xml
+    kinds: tuple[Kind, ...]  # where it has instances; the first is the default
+
+
+BACKENDS = {
+    "tensorrt": Backend("tensorrt", "model.plan", ("gpu",)),
+    "onnxruntime": Backend("onnxruntime", "model.onnx", ("cpu", "gpu")),
+    "openvino": Backend("openvino", "model.onnx", ("cpu",)),
+}
 
 
 class Word(str):
@@ -34,7 +46,7 @@ class Serving:
     """How Triton serves a model."""
 
     instances: int = 1  # copies on each device that work side by side
-    kind: Kind | None = None  # where; None: gpu for tensorrt, cpu for the others
+    kind: Kind | None = None  # where; None: the first that the backend has
     queue_delay_us: int = 500  # how long a request waits for others to share a batch with, in microseconds
     version: int = 1  # of the model in the repository
 
@@ -69,38 +81,77 @@ def export_triton(
         The model's folder: `config.pbtxt`, `labels.txt` and the version's model file.
 
     Raises:
-        BundleError: The bundle lacks that engine.
+        BundleError: The bundle lacks that engine, or does not say in known words how it was built.
         ConfigError: The name is no folder name.
-        UnsupportedTarget: Triton has no backend for the engine.
+        UnsupportedTarget: Triton has no backend for the engine, or not of that kind; or the plan has no weights.
     """
     serving = serving or Serving()
     name = bundle.manifest.name if name is None else name
     if not name or name in (".", "..") or any(sign in name for sign in "/\\:\0"):
         raise ConfigError(f"the model's name is {name!r}; expected a plain folder name: give another")
     entry = bundle.entry(engine)
-    if entry.engine not in BACKENDS:
-        raise UnsupportedTarget(
-            f"Triton has no backend for {entry.engine}; choose one of {', '.join(BACKENDS)} that the bundle has"
-        )
-    backend, file = BACKENDS[entry.engine]
+    backend = _backend(entry, serving.kind)
+    profiles = _profiles(bundle, entry)
     model = bundle.read(entry.file or MODEL)
     folder = repository / name
-    config = triton_config(bundle, folder.name, backend, _outputs(bundle), serving)
-    write_atomically(folder / str(serving.version) / file, model)
+    config = triton_config(bundle, folder.name, backend, _outputs(bundle), serving, profiles)
+    write_atomically(folder / str(serving.version) / backend.file, model)
     write_atomically(folder / LABELS, "".join(f"{label}\n" for label in bundle.manifest.labels).encode())
     write_atomically(folder / "config.pbtxt", _text_format(config).encode())  # last: with it the model is there
     return folder
 
 
+def server_options(entry: EngineEntry) -> tuple[str, ...]:
+    """What Triton must be started with to serve an engine."""
+    compatible = entry.engine == "tensorrt" and entry.engine_version.endswith("+")
+    return (VERSION_COMPATIBLE,) if compatible else ()
+
+
+def _backend(entry: EngineEntry, kind: Kind | None) -> Backend:
+    if entry.engine not in BACKENDS:
+        raise UnsupportedTarget(
+            f"Triton has no backend for {entry.engine}; choose one of {', '.join(BACKENDS)} that the bundle has"
+        )
+    backend = BACKENDS[entry.engine]
+    if kind not in (None, *backend.kinds):
+        only = backend.kinds[0]
+        raise UnsupportedTarget(
+            f"Triton's {backend.name} backend runs on {only.upper()}s only; got kind {kind}: "
+            f"give {only}, or choose another engine"
+        )
+    return backend
+
+
+def _profiles(bundle: Bundle, entry: EngineEntry) -> int:
+    """How many optimisation profiles an engine's plan has; 0 for what is no plan."""
+    if entry.engine != "tensorrt":
+        return 0
+    again = "build it again with: fer-edge add-engine BUNDLE -o OUT --engine tensorrt"
+    try:
+        options = options_from_settings(entry.options)
+        profiles = options.profiles(bundle.manifest.max_batch)
+    except ConfigError as error:
+        raise BundleError(
+            f"{bundle.path}: the options its tensorrt engine was built with are not understood: {error}; "
+            f"update fer-edge, or {again}"
+        ) from error
+    if options.weights == "stripped":
+        raise UnsupportedTarget(
+            f"{bundle.path}: the tensorrt engine was built with weights = stripped: its plan has no weights, "
+            f"and Triton cannot add them; {again} --option weights=inside"
+        )
+    return len(profiles)
+
+
 def triton_config(
-    bundle: Bundle, name: str, backend: str, outputs: tuple[str, ...], serving: Serving
+    bundle: Bundle, name: str, backend: Backend, outputs: tuple[str, ...], serving: Serving, profiles: int = 0
 ) -> dict[str, Any]:
     """The fields of Triton's `ModelConfig` message."""
     most, classes = bundle.manifest.max_batch, len(bundle.manifest.labels)
-    kind = serving.kind or ("gpu" if backend == "tensorrt" else "cpu")
     config: dict[str, Any] = {
         "name": name,
-        "backend": backend,
+        "backend": backend.name,
+        "default_model_filename": backend.file,
         "max_batch_size": most,
         "input": [
             {
@@ -119,7 +170,7 @@ def triton_config(
             }
             for output in outputs
         ],
-        "instance_group": [{"count": serving.instances, "kind": Word(f"KIND_{kind.upper()}")}],
+        "instance_group": [_instances(backend, serving, profiles)],
         "model_warmup": [_warm_up(batch) for batch in sorted({1, most})],
     }
     if most > 1:
@@ -127,9 +178,19 @@ def triton_config(
             "preferred_batch_size": sorted({min(most, size) for size in (4, 8, most)}),
             "max_queue_delay_microseconds": serving.queue_delay_us,
         }
-    if backend == "tensorrt":
+    if backend.name == "tensorrt":
         config["optimization"] = {"cuda": {"graphs": True}}
+    if backend.name == "openvino" and most > 1:  # it compiles for the largest batch and would refuse any other
+        config["parameters"] = [{"key": "ENABLE_BATCH_PADDING", "value": {"string_value": "YES"}}]
     return config
+
+
+def _instances(backend: Backend, serving: Serving, profiles: int) -> dict[str, Any]:
+    kind = serving.kind or backend.kinds[0]
+    group: dict[str, Any] = {"count": serving.instances, "kind": Word(f"KIND_{kind.upper()}")}
+    if profiles > 1:  # unless they are named, Triton takes the first one only, which may be for single frames
+        group["profile"] = [str(index) for index in range(profiles)]
+    return group
 
 
 def _warm_up(batch: int) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) ->
     assert found.stderr == ""  # progress is for terminals
     assert json.loads(found.stdout)["manifest"]["precision"] == "fp32"
     bundle = Bundle.open(tmp_path / "a.fer")
+    assert bundle.entry().options == {"optimal_batches": 4, "optimization_level": 1}
     by_hand = []
     for batches in ([4], [1, 4]):
         options = {"optimal_batches": batches, "optimization_level": 1}

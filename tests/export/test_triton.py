@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf import text_format
 
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
-from fer_edge.export.triton import Serving, export_triton
+from fer_edge.export.triton import Kind, Serving, export_triton
 from tests.cli.test_cli import fer_edge
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
@@ -20,6 +21,13 @@ schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs
 def read(folder: Path) -> Any:
     """A configuration as Triton reads it: an unknown field or a wrong type is an error."""
     return text_format.Parse((folder / "config.pbtxt").read_text(), schema.ModelConfig())
+
+
+def plan_bundle(path: Path, version: str = "11.4.0.106", **options: Any) -> Path:
+    """A bundle of a TensorRT engine that was built with these options."""
+    entry = EngineEntry("tensorrt", ("sm89",), version, "engines/x", "linux-x86_64", options=options)
+    write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"plan"})
+    return path
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -32,6 +40,10 @@ def test_the_configuration_is_tritons(tmp_path: Path, engine: str) -> None:
     assert (folder / "labels.txt").read_text().split() == list(LABELS)
     config = read(folder)
     assert (config.name, config.backend, config.max_batch_size) == ("tiny", engine, 8)
+    assert config.default_model_filename == "model.onnx"  # OpenVINO's backend would look for model.xml
+    padded = {"ENABLE_BATCH_PADDING": "YES"} if engine == "openvino" else {}
+    assert {name: value.string_value for name, value in config.parameters.items()} == padded
+    assert not config.instance_group[0].profile
     (images,) = config.input
     assert (images.name, list(images.dims)) == ("images", [112, 112, 3])
     assert (images.data_type, images.format) == (schema.TYPE_UINT8, schema.ModelInput.FORMAT_NHWC)
@@ -58,10 +70,66 @@ def test_a_plan_runs_on_gpus_with_graphs(tmp_path: Path) -> None:
     config = read(folder)
     assert config.name == 'odd "name"' and config.backend == "tensorrt"
     assert (folder / "1" / "model.plan").read_bytes() == b"plan"
+    assert config.default_model_filename == "model.plan"
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     assert config.optimization.cuda.graphs
     assert not config.HasField("dynamic_batching")
     assert [output.name for output in config.output] == ["label_logits", "probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("options", "profiles"),
+    [
+        ({}, []),
+        ({"optimal_batches": 8}, []),
+        ({"optimal_batches": [8], "workspace_mb": 64}, []),
+        ({"optimal_batches": [1, 8]}, ["0", "1"]),
+        ({"optimal_batches": [1, 2, 8]}, ["0", "1", "2"]),
+    ],
+)
+def test_all_profiles_of_a_plan_are_named(tmp_path: Path, options: dict[str, Any], profiles: list[str]) -> None:
+    bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", **options))
+    (group,) = read(export_triton(bundle, tmp_path / "models")).instance_group
+    assert list(group.profile) == profiles
+
+
+def test_a_plan_without_weights_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", weights="stripped"))
+    message = "its plan has no weights, and Triton cannot add them; build it again with: .* --option weights=inside"
+    with pytest.raises(UnsupportedTarget, match=message):
+        export_triton(bundle, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speed": "high"}, "no build option 'speed'; expected some of: optimization_level"),
+        ({"weights": 7}, "weights is 7; expected one of: inside, stripped"),
+        ({"optimal_batches": [True, "x"]}, "optimal_batches is True; expected a whole number"),
+        ({"optimal_batches": [1, 64]}, "optimal_batches has 64; the engine takes at most 8"),
+    ],
+)
+def test_build_options_that_cannot_be_are_a_bad_bundle(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", **options))
+    with pytest.raises(BundleError, match=rf"a\.fer: the options its tensorrt engine .* not understood: {message}"):
+        export_triton(bundle, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "message"),
+    [
+        ("tensorrt", "cpu", "Triton's tensorrt backend runs on GPUs only; got kind cpu: give gpu, or choose another"),
+        ("openvino", "gpu", "Triton's openvino backend runs on CPUs only; got kind gpu: give cpu, or choose another"),
+    ],
+)
+def test_kinds_that_a_backend_lacks_are_refused(tmp_path: Path, engine: str, kind: Kind, message: str) -> None:
+    path = tmp_path / "a.fer"
+    bundle = Bundle.open(plan_bundle(path) if engine == "tensorrt" else tiny_bundle(path))
+    with pytest.raises(UnsupportedTarget, match=message):
+        export_triton(bundle, tmp_path / "models", engine=engine, serving=Serving(kind=kind))
+    assert not (tmp_path / "models").exists()
 
 
 def test_engines_without_a_backend_are_refused(tmp_path: Path) -> None:
@@ -86,8 +154,21 @@ def test_a_bundles_name_does_not_lead_out_of_the_repository(tmp_path: Path, name
 
 def test_the_command(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny.fer")
-    found = fer_edge("export-triton", bundle, "-o", tmp_path / "models", "--name", "faces", "--kind", "gpu")
+    named = ["--engine", "onnxruntime", "--name", "faces", "--kind", "gpu"]
+    found = fer_edge("export-triton", bundle, "-o", tmp_path / "models", *named)
     assert found.returncode == 0, found.stderr
-    assert "openvino, batches of up to 8" in found.stdout
+    assert "onnxruntime, batches of up to 8" in found.stdout and "start Triton with" not in found.stdout
     assert read(tmp_path / "models" / "faces").instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     assert "expected cpu or gpu" in fer_edge("export-triton", bundle, "--kind", "tpu").stderr
+    refused = fer_edge("export-triton", bundle, "-o", tmp_path / "refused", "--kind", "gpu")
+    assert refused.returncode == 1 and "openvino backend runs on CPUs only" in refused.stderr
+
+
+def test_the_command_says_how_triton_must_be_started(tmp_path: Path) -> None:
+    bundle = plan_bundle(tmp_path / "a.fer", "11.4.0.106+", version_compatible=True)
+    found = fer_edge("export-triton", bundle, "-o", tmp_path / "models")
+    assert "start Triton with --backend-config=tensorrt,version-compatible=true" in found.stdout, found.stderr
+    told = json.loads(fer_edge("export-triton", bundle, "-o", tmp_path / "models", "--json").stdout)
+    assert told["server_options"] == ["--backend-config=tensorrt,version-compatible=true"]
+    told = json.loads(fer_edge("export-triton", plan_bundle(bundle), "-o", tmp_path / "models", "--json").stdout)
+    assert (told["engine_version"], told["server_options"]) == ("11.4.0.106", [])
