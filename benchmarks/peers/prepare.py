@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import fer_edge
 from benchmarks.peers.protocol import SIDE
 from benchmarks.plain_export import plain_onnx
 from fer_edge.data.splits import Split
@@ -49,13 +52,13 @@ def prepare_faces(data: Path, split: Split, out: Path, limit: int | None) -> lis
 
 
 def prepare_model(name: str, folder: Path, data: Path) -> None:
-    """Write a model as checkpoint, bundles (fp32 and int8), plain export and description, if it is not there.
+    """Write a model as checkpoint, bundles (fp32 and int8), plain export and description, unless they are up to date.
 
     `edge` has the shipped weights and activation ranges. `paper` has random weights with the statistics of trained
     ones, since nobody has trained it on data that may be had: its latency does not depend on them.
     """
     described = folder / f"{name}.json"
-    if described.exists():
+    if is_made(described):
         return
     checkpoint, ranges = folder / f"{name}.safetensors", folder / f"{name}.ranges.json"
     if name == "edge":
@@ -73,6 +76,34 @@ def prepare_model(name: str, folder: Path, data: Path) -> None:
     info = loaded.info
     fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision}
     described.write_text(json.dumps(fields))
+    mark_made(described)
+
+
+def is_made(file: Path) -> bool:
+    """Whether a file is there, made by the code, weights and ranges as they are now."""
+    mark = _mark(file)
+    return file.exists() and mark.exists() and mark.read_text() == _sources()
+
+
+def mark_made(file: Path) -> None:
+    """Say so."""
+    _mark(file).write_text(_sources())
+
+
+def _mark(file: Path) -> Path:
+    return file.with_name(f"{file.name}.made-from")
+
+
+@cache
+def _sources() -> str:
+    """One hash of all that the models come from: fer-edge, its weights and ranges, and the exports of the suite."""
+    package, here = Path(fer_edge.__file__).parent, Path(__file__).parent
+    exports = (here.parent / "plain_export.py", here / "prepare.py", here / "quantise_nncf.py")
+    files = [*package.rglob("*.py"), *package.glob("presets/*"), *package.glob("weights/*"), *exports, RANGES]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _fer_edge(*arguments: object) -> None:

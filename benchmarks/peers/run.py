@@ -2,8 +2,8 @@
 
     PYTHONPATH=. .venv/bin/python benchmarks/peers/run.py --data ferplus/ --threads 2
 
-Environments and models are made once, in `benchmarks/peers/work`. Results are printed, and written as CSV with the
-machine, all versions and the date.
+Environments and models are made once in `benchmarks/peers/work`, and again when what they are made from has changed.
+Results are printed, and written as CSV with the machine, all versions and the date.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.names import machine_slug
 from benchmarks.peers.environments import NODE, PROJECT, interpreter, variables
-from benchmarks.peers.prepare import CALIBRATION, prepare_faces, prepare_model
-from fer_edge.bench.contenders import Comparison, Contender, comparisons, take_turns
+from benchmarks.peers.prepare import CALIBRATION, is_made, mark_made, prepare_faces, prepare_model
+from fer_edge.bench.contenders import Comparison, Contender, Rounds, comparisons, take_turns
 from fer_edge.bench.environment import environment
 from fer_edge.bench.noise import Watch
 from fer_edge.bench.records import Record, csv_from_records, records_from_comparisons
@@ -36,15 +37,16 @@ class Peer:
     environment: str
     script: str
     arguments: tuple[str, ...]
+    scored: bool = True  # False: random weights have no accuracy worth a word
 
 
 def _plain(environment: str, script: str, model: str, *more: str) -> Peer:
     return Peer(environment, script, ("--model", model, "--described", "{work}/{model}.json", *more))
 
 
-def _torch(*more: str) -> Peer:
-    files = ("--checkpoint", "{work}/{model}.safetensors", "--described", "{work}/{model}.json")
-    return Peer(PROJECT, "pytorch.py", (*files, *more))
+def _torch(*more: str, model: str = "{model}") -> Peer:
+    files = ("--checkpoint", f"{{work}}/{model}.safetensors", "--described", f"{{work}}/{model}.json")
+    return Peer(PROJECT, "pytorch.py", (*files, *more), scored=model == "{model}")
 
 
 def _ours(engine: str, suffix: str = "") -> Peer:
@@ -70,7 +72,18 @@ APPLICATIONS = {
     "face-api, node wasm": Peer(NODE, "face_api.mjs", ("--node", "{node}")),
     "face-api's network, openvino f32": Peer("openvino", "face_api_openvino.py", ("--node", "{node}")),
 }
-GROUPS = {"edge": SAME_NETWORK | APPLICATIONS, "paper": SAME_NETWORK}
+# Beside `edge`, so that the two are measured in one run.
+PAPER = {"paper, pytorch eager": _torch(model="paper")}
+GROUPS = {
+    "edge": SAME_NETWORK | APPLICATIONS | PAPER,
+    "paper": {name: replace(peer, scored=False) for name, peer in SAME_NETWORK.items()},
+}
+# What is compared with others than the first, where both run.
+PAIRS = (
+    ("fer-edge int8, openvino", "nncf default int8, openvino"),
+    ("fer-edge, openvino", "plain export, openvino f32"),
+    ("fer-edge int8, openvino", "paper, pytorch eager"),
+)
 
 
 @dataclass(frozen=True)
@@ -117,18 +130,15 @@ def scored(contender: Contender, truth: list[str]) -> Score:
 
 def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
     """Measure one group and write its results."""
-    prepare_model(model, given.work, given.data)
-    _quantise(model, given.work)
     peers = {name: peer for name, peer in GROUPS[model].items() if not given.only or name in given.only}
     with ExitStack() as stack:
         contenders = start(peers, model, given, stack)
         with Watch() as watch:
             times = take_turns(contenders, given.rounds, given.turn, progress=_tell)
-        # Random weights have no accuracy worth a word.
-        scores = {each.name: scored(each, truth) for each in contenders} if model == "edge" else {}
-    found = comparisons(times)
+        scores = {each.name: scored(each, truth) for each in contenders if peers[each.name].scored}
+    found, paired = comparisons(times), pairs(times)
     described = {"model": model, "threads": given.threads, "noise": "; ".join(watch.noise.warnings), **environment()}
-    records = records_from_comparisons(found)
+    records = [*records_from_comparisons(found), *paired]
     for contender in contenders:
         records += _records(contender, scores.get(contender.name))
     versions = {f"peer {each.name}": each.described["versions"] for each in contenders}
@@ -136,6 +146,9 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
     file = given.out / f"peers-{model}-{machine_slug()}-{given.threads}threads.csv"
     file.write_text(csv_from_records(records, {**described, **versions}))
     print(table(found, contenders, scores))
+    for pair in paired:
+        bounds = "" if pair.low is None or pair.high is None else f" ({pair.low:.4f} to {pair.high:.4f})"
+        print(f"{pair.setting}: {pair.figure} {pair.value:.4f}{bounds}")
     for warning in watch.noise.warnings:
         print(f"warning: the machine was not quiet: {warning}", file=sys.stderr)
     print(f"written: {file}", file=sys.stderr)
@@ -161,6 +174,17 @@ def table(found: list[Comparison], contenders: list[Contender], scores: dict[str
     return "\n".join(lines)
 
 
+def pairs(times: Mapping[str, Rounds]) -> list[Record]:
+    """The ratios of the pairs that ran, with intervals: each is of turns in the same rounds."""
+    found = []
+    for name, base in PAIRS:
+        if name in times and base in times:
+            _, one = comparisons({base: times[base], name: times[name]})
+            ratio = one.p50_ratio
+            found.append(Record("pairs", f"{name} to {base}", "ratio of p50", "", ratio.value, ratio.low, ratio.high))
+    return found
+
+
 def _records(contender: Contender, score: Score | None) -> list[Record]:
     found = [Record("compare", contender.name, "size", "bytes", contender.described["bytes"])]
     if score is not None:
@@ -172,13 +196,14 @@ def _records(contender: Contender, score: Score | None) -> list[Record]:
 
 def _quantise(model: str, work: Path) -> None:
     out = work / f"{model}-nncf.xml"
-    if out.exists():
+    if is_made(out):
         return
     try:
         program = interpreter("nncf", work / "environments")
         files = [work / f"{model}.onnx", work / f"{model}.json", work / "calibration.bin", out]
         command = [program, str(HERE / "quantise_nncf.py"), *map(str, files)]
         subprocess.run(command, check=True, env=variables(ROOT, 2), stdout=subprocess.DEVNULL)
+        mark_made(out)
     except subprocess.CalledProcessError as error:
         print(f"left out: NNCF: {error}", file=sys.stderr)
 
@@ -210,6 +235,9 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     truth = prepare_faces(given.data, "valid", given.work / "faces.bin", given.limit)
     prepare_faces(given.data, "train", given.work / "calibration.bin", CALIBRATION)
+    for model in GROUPS:
+        prepare_model(model, given.work, given.data)
+        _quantise(model, given.work)
     for model in given.models:
         run_group(model, given, truth)
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from benchmarks.names import machine_slug
+from benchmarks.peers import environments, prepare
 from benchmarks.peers.environments import PROJECT, interpreter, variables
 from benchmarks.peers.picture import Row, rows_of
 from benchmarks.peers.picture import main as draw_picture
 from benchmarks.peers.plain import Plain
+from benchmarks.peers.prepare import is_made, mark_made
 from benchmarks.peers.protocol import SIDE
-from benchmarks.peers.run import GROUPS, HERE, ROOT, Score, _filled, scored, table
+from benchmarks.peers.run import GROUPS, HERE, PAIRS, ROOT, Score, _filled, pairs, scored, table
 from fer_edge.bench.contenders import Contender, comparisons, take_turns
 from tests.tiny import LABELS, tiny_bundle
 
@@ -103,12 +105,48 @@ def test_every_peer_has_its_script_and_environment(tmp_path: Path) -> None:
     assert variables(ROOT, 3)["OMP_NUM_THREADS"] == "3"
 
 
+def test_pairs_that_ran_are_compared_with_intervals() -> None:
+    weather = np.random.default_rng(0).uniform(1, 2, (40, 1)) * np.ones((1, 10)) * 1e6
+    name, base = PAIRS[0]
+    found = pairs({base: weather.astype(np.int64), name: (weather * 0.8).astype(np.int64)})
+    assert [one.setting for one in found] == [f"{name} to {base}"]
+    assert found[0].low is not None and found[0].high is not None
+    assert found[0].value == pytest.approx(0.8, abs=1e-4)
+    assert found[0].low <= found[0].value <= found[0].high
+
+
+def test_what_is_made_is_made_again_when_its_sources_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "edge.json"
+    assert not is_made(file)
+    file.write_text("{}")
+    assert not is_made(file), "left by a run that was broken off"
+    mark_made(file)
+    assert is_made(file)
+    monkeypatch.setattr(prepare, "_sources", lambda: "other code")
+    assert not is_made(file)
+
+
+def test_an_environment_is_made_again_when_its_pins_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def make(place: Path, name: str) -> None:
+        place.mkdir()
+        made.append(name)
+
+    monkeypatch.setattr(environments, "_make_python", make)
+    for pins in (["a==1"], ["a==1"], ["a==2"]):
+        monkeypatch.setitem(environments.REQUIREMENTS, "nncf", pins)
+        assert interpreter("nncf", tmp_path) == str(tmp_path / "nncf" / "bin" / "python")
+    assert made == ["nncf", "nncf"]
+
+
 def test_the_picture_has_a_row_for_each_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "peers.csv"
     file.write_text(
         "scenario,setting,figure,unit,value\n"
         "compare,slow one,p50,ms,4\ncompare,slow one,p90,ms,5\n"
         "compare,fer-edge,p50,ms,1\ncompare,fer-edge,p90,ms,2\naccuracy,fer-edge,accuracy,%,88.2\n"
+        "pairs,fer-edge to slow one,ratio of p50,,0.25\n"
     )
     assert rows_of(file) == [Row("fer-edge", 1, 2, 88.2), Row("slow one", 4, 5, None)]
     pictures = [tmp_path / "a.svg", tmp_path / "b.svg"]
