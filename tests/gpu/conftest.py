@@ -1,4 +1,4 @@
-"""Tests that need an NVIDIA GPU, and the report they write: see scripts/verify-gpu."""
+"""Tests that need an NVIDIA GPU, and the report they write: see scripts/verify_gpu.py."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fer_edge.bench.gpu import GpuSampler
+from fer_edge.calibration.ranges import read_ranges
 from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.tensorrt.cuda import CudaDevice
@@ -21,16 +22,16 @@ from fer_edge.engines.tensorrt.inspector import operators_of_layers
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
 from fer_edge.evaluation.parity import GATES, relative_error
-from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.export.build import typed_graph
 from fer_edge.export.precision import prove_precision
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS
+from tests.shipped import CHECKPOINT, RANGES
 
 if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
     pytest.skip(f"no GPU: {engine_status('tensorrt-rtx').reason}", allow_module_level=True)
 
-WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
 MOST = GRAPH_BATCHES + 4
 FRAMES = np.stack([smooth_frame(seed) for seed in range(MOST)])
 Record = Callable[[str, Any], None]
@@ -39,8 +40,12 @@ Record = Callable[[str, Any], None]
 @pytest.fixture(scope="module")
 def models() -> dict[str, bytes]:
     """The shipped model's graphs."""
-    checkpoint = load_checkpoint(WEIGHTS)
-    return {"fp32": onnx_from_checkpoint(checkpoint, "fp32"), "fp16": onnx_from_checkpoint(checkpoint, "fp16")}
+    checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
+    return {
+        "fp32": typed_graph(checkpoint, "fp32"),
+        "fp16": typed_graph(checkpoint, "fp16", ranges),
+        "int8": typed_graph(checkpoint, "int8", ranges, "fp16"),
+    }
 
 
 def build(product: str, model: bytes, precision: Precision = "fp32", **options: Any) -> BuiltEngine:
@@ -61,7 +66,7 @@ def reference(model: bytes) -> Runner:
     return get_engine("onnxruntime").load(Artifact(model, None, MOST), RunOptions())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("graphs", [True, False])
 def test_every_batch_size_agrees(
     product: str, precision: Precision, graphs: bool, models: dict[str, bytes], tmp_path: Path, record: Record
@@ -79,9 +84,12 @@ def test_every_batch_size_agrees(
     assert worst <= GATES[precision].tolerance
 
 
-def test_time_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
-    built = build(product, models["fp16"], "fp16")
-    with running(product, models["fp16"], built, tmp_path) as runner, GpuSampler() as sampler:
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_time_on_the_gpu(
+    product: str, precision: Precision, models: dict[str, bytes], tmp_path: Path, record: Record
+) -> None:
+    built = build(product, models[precision], precision)
+    with running(product, models[precision], built, tmp_path) as runner, GpuSampler() as sampler:
         for graph in (True, False):
             runner.time_on_device(1, 200, graph=graph)
             timing = runner.time_on_device(1, 1000, graph=graph)
@@ -216,18 +224,19 @@ def test_timings_and_kernels_are_kept(product: str, models: dict[str, bytes], tm
     assert kept.stat().st_size >= size
 
 
-def test_layers_are_told(product: str, models: dict[str, bytes], record: Record) -> None:
-    built = build(product, models["fp16"], "fp16")
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_layers_are_told(product: str, precision: Precision, models: dict[str, bytes], record: Record) -> None:
+    built = build(product, models[precision], precision)
     if built.layers is None:
         pytest.skip(f"{product} does not load an engine to inspect it here")
     record("layers", built.layers[:20_000])
     told = operators_of_layers(built.layers)
     record("told", sorted({(operator.kind, operator.precision, operator.multiplies) for operator in told}))
-    proof = prove_precision(models["fp16"], built.operators)
+    proof = prove_precision(models[precision], built.operators)
     record("proof", proof.to_dict())
     assert proof.fallen == ()
     if product == "tensorrt":
-        assert any(operator.multiplies and operator.precision == "fp16" for operator in told)
+        assert any(operator.multiplies and operator.precision == precision for operator in told)
 
 
 def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:

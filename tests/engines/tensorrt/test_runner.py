@@ -13,7 +13,7 @@ import pytest
 
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Images, Prediction, Runner, RunOptions
-from fer_edge.engines.tensorrt.api import Product
+from fer_edge.engines.tensorrt.api import Api, Product
 from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import EngineError, InputError
@@ -33,12 +33,13 @@ def load(
     model: bytes = MODEL,
     graphs: bool = True,
     product: Product = "tensorrt",
+    api: Api | None = None,
     **says: Any,
 ) -> TensorRTRunner:
     artifact = Artifact(model, plan(model, max_batch, **says), max_batch)
-    api = api_double(gpu, product)
+    bindings = api or api_double(gpu, product)
     return TensorRTRunner(
-        lambda: DoubleDevice(gpu), lambda: LoadedEngine(api, artifact, RunOptions()), max_batch, graphs=graphs
+        lambda: DoubleDevice(gpu), lambda: LoadedEngine(bindings, artifact, RunOptions()), max_batch, graphs=graphs
     )
 
 
@@ -163,10 +164,11 @@ def test_outputs_are_on_the_gpu_once_the_event_is_reached() -> None:
 
 def test_threads_have_a_runner_each() -> None:
     gpu, failures = Gpu(), []
+    api = api_double(gpu)  # one for all, as in a process
 
     def work(number: int) -> None:
         try:
-            with load(gpu, graphs=bool(number % 2)) as runner, reference(4) as other:
+            with load(gpu, graphs=bool(number % 2), api=api) as runner, reference(4) as other:
                 for step in range(12):
                     batch = IMAGES[(number + step) % 12 :][: 1 + step % 4]
                     assert_equal(runner.infer(batch), other.infer(batch))
