@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError
 
+CHUNK = 1 << 20  # bytes that are read at once
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -64,3 +66,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, which is not held in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -33,8 +33,8 @@ def main() -> int:
     if unknown := set(products) - set(PRODUCTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected some of: {', '.join(PRODUCTS)}")
     place = ROOT / ".venv"
-    python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not python.exists() or JETSON:  # on Jetson again, to let the system's packages in
+    python = str(place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    if not Path(python).exists() or JETSON:  # on Jetson again, to let the system's packages in
         venv.create(place, with_pip=True, system_site_packages=JETSON)
     pip = [python, "-m", "pip", "install", "-q"]
     subprocess.run([*pip, "-r", "requirements-dev.txt"], cwd=ROOT, check=True)

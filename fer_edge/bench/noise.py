@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 from fer_edge.bench.environment import CPUS
 from fer_edge.machine import cores
@@ -17,6 +16,10 @@ from fer_edge.machine import cores
 OTHERS_SHARE = 0.05
 STOLEN_SHARE = 0.01
 PREEMPTIONS = 20.0
+# Two threads on two cores leave a processor 10 to 40 times a second while others take nothing, and wait less than a
+# hundredth of the time to have it back; one thread, 1 to 5 times. Only where others took so much is it their doing.
+PREEMPTING_SHARE = 0.01
+LOAD_FADES = 180.0  # seconds after which less than a twentieth of the load average is what this process did before
 PROC = Path("/proc")
 
 
@@ -24,10 +27,10 @@ PROC = Path("/proc")
 class Noise:
     """What else the processors did while something was measured; None: the system does not tell."""
 
-    load_before: float | None  # processes that wanted to run, a mean over the minute before
+    load_before: float | None  # processes that wanted to run, a mean over the minute before, if none of them was ours
     others_share: float | None  # of the processors' time, spent on other processes
     stolen_share: float | None  # of the processors' time, taken by the hypervisor
-    preemptions: float | None  # times a second that this process had to leave a processor
+    preemptions: float | None  # times a second that this process had to leave a processor, for whomever
     throttled: int | None  # times that a processor slowed down for its temperature
 
     @property
@@ -40,11 +43,18 @@ class Noise:
             found.append(f"other processes took {100 * self.others_share:.0f} % of the processors' time")
         if self.stolen_share is not None and self.stolen_share > STOLEN_SHARE:
             found.append(f"the hypervisor took {100 * self.stolen_share:.1f} % of the processors' time")
-        if self.preemptions is not None and self.preemptions > PREEMPTIONS:
-            found.append(f"this process was preempted {self.preemptions:.0f} times a second")
+        if self._others_preempt:
+            found.append(
+                f"with others at work, this process had to leave a processor {self.preemptions:.0f} times a second"
+            )
         if self.throttled:
             found.append(f"processors were throttled for their temperature {self.throttled} times")
         return tuple(found)
+
+    @property
+    def _others_preempt(self) -> bool:
+        often = self.preemptions is not None and self.preemptions > PREEMPTIONS
+        return often and self.others_share is not None and self.others_share > PREEMPTING_SHARE
 
 
 @dataclass(frozen=True)
@@ -60,16 +70,26 @@ class _Counters:
 class Watch:
     """Watches the machine while its block runs; `noise` is there afterwards.
 
+    The load of the minute before is told only if this process watched nothing in the last minutes: otherwise it is that
+    of its own work.
+
+    Args:
+        crowded: What is watched has more threads than processors: they preempt each other, which is no noise.
+
     >>> with Watch() as watch:
     ...     measure()
     >>> watch.noise.warnings
     """
 
     noise: Noise
+    _ended: ClassVar[float] = -LOAD_FADES  # when the last one of this process did, on the monotonic clock
+
+    def __init__(self, *, crowded: bool = False) -> None:
+        self._crowded = crowded
 
     def __enter__(self) -> Watch:
-        self._crowded_seconds, self._crowded_preemptions = 0.0, 0
-        self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        rested = time.monotonic() - Watch._ended >= LOAD_FADES
+        self._load = os.getloadavg()[0] if rested and hasattr(os, "getloadavg") else None
         self._before = _read_counters()
         return self
 
@@ -77,33 +97,21 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         after = _read_counters()
-        seconds = after.seconds - self._before.seconds - self._crowded_seconds
-        preemptions = None
-        if self._before.preemptions is not None and after.preemptions is not None and seconds > 0:
-            preemptions = (after.preemptions - self._before.preemptions - self._crowded_preemptions) / seconds
-        self.noise = _compare(self._load, self._before, after, preemptions)
-
-    @contextmanager
-    def crowded(self) -> Iterator[None]:
-        """A part in which this process has more threads than processors: they preempt each other, which is no noise."""
-        seconds, before = time.monotonic(), _preemptions()
-        try:
-            yield
-        finally:
-            after = _preemptions()
-            self._crowded_seconds += time.monotonic() - seconds
-            self._crowded_preemptions += (after or 0) - (before or 0)
+        self.noise = _compare(self._load, self._before, after, crowded=self._crowded)
+        Watch._ended = after.seconds
 
 
-def _compare(load: float | None, before: _Counters, after: _Counters, preemptions: float | None) -> Noise:
+def _compare(load: float | None, before: _Counters, after: _Counters, *, crowded: bool) -> Noise:
     seconds = max(after.seconds - before.seconds, 1e-9)
     total = seconds * cores()
-    others = stolen = throttled = None
+    others = stolen = preemptions = throttled = None
     if before.busy is not None and after.busy is not None:
         # The system counts in hundredths of a second: of short runs the difference can be negative.
         others = max(0.0, after.busy - before.busy - (after.own - before.own)) / total
     if before.stolen is not None and after.stolen is not None:
         stolen = (after.stolen - before.stolen) / total
+    if before.preemptions is not None and after.preemptions is not None and not crowded:
+        preemptions = (after.preemptions - before.preemptions) / seconds
     if before.throttled is not None and after.throttled is not None:
         throttled = after.throttled - before.throttled
     return Noise(load, others, stolen, preemptions, throttled)

@@ -146,7 +146,9 @@ def scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
             label=f"threads {threads}, streams {streams}",
         )  # fmt: skip
     _logarithmic(axes, "x")
-    axes.set(xlabel="p99 of a batch, milliseconds", ylabel="images a second", ylim=(0, None))
+    axes.set(
+        xlabel="p99 of a batch in the engine, milliseconds", ylabel="images a second of the engine", ylim=(0, None)
+    )
     axes.grid(linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure

@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fer_edge.bench.contenders import Comparison
+from fer_edge.bench.gpu import Spread
 from fer_edge.bench.run import BenchReport
 from fer_edge.bench.scenarios.cold_start import ColdStart
 from fer_edge.bench.statistics import Distribution, Estimate
+
+# Name and unit of figures whose field says too little; of others the field's name will do, and they count something.
+NAMED: dict[str, tuple[str, str]] = {
+    "load_ms": ("load", "ms"),
+    "memory_mb": ("memory of the benchmark", "MB"),
+    "peak_memory_mb": ("peak memory of the benchmark", "MB"),
+    "first_ms": ("first query", "ms"),
+    "warm_up": ("warm-up", "queries"),
+    "seconds": ("seconds", "s"),
+    "images_per_second": ("rate", "images/s"),
+    "late": ("late frames", ""),
+    "late_share": ("late", "share"),
+    "busy_share": ("busy", "share"),
+    "slowest_stream": ("slowest stream to the mean", ""),
+    "drift": ("drift", "% a minute"),
+    "slowest_to_fastest": ("slowest to fastest part", ""),
+    "p50": ("p50", "ms"),
+    "p90": ("p90", "ms"),
+    "mhz": ("clock", "MHz"),
+    "celsius": ("temperature", "degrees Celsius"),
+    "sm_clock_mhz": ("SM clock", "MHz"),
+    "memory_clock_mhz": ("memory clock", "MHz"),
+    "power_w": ("power", "W"),
+    "temperature_c": ("temperature", "degrees Celsius"),
+    "own_imports": ("own imports", "ms"),
+    "milliseconds": ("time", "ms"),
+    "at_peak": ("time at the peaks", "ms"),
+    "microseconds": ("time", "us"),
+    "macs": ("multiply-accumulates", ""),
+    "macs_per_second": ("rate", "MAC/s"),
+    "macs_per_byte": ("multiply-accumulates per byte", ""),
+    "peak": ("its peak", "MAC/s"),
+    "share_of_time": ("share of time", "share"),
+    "share_of_peak": ("share of peak", "share"),
+    "share_of_roof": ("share of roof", "share"),
+    "load_before": ("load before", ""),
+    "others_share": ("other processes", "share"),
+    "stolen_share": ("taken by the hypervisor", "share"),
+    "preemptions": ("preemptions", "1/s"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +66,7 @@ class Record:
     value: float
     low: float | None = None  # bounds of the interval of 95 % confidence
     high: float | None = None
+    warnings: str = ""  # what else the machine did while the scenario was measured, where that makes it doubtful
 
 
 def csv_from_records(records: Iterable[Record], described: dict[str, Any]) -> str:
@@ -40,34 +82,42 @@ def csv_from_records(records: Iterable[Record], described: dict[str, Any]) -> st
 
 
 def description(report: BenchReport) -> dict[str, Any]:
-    """What describes a run: model, settings, noise and environment."""
-    noise = {f"noise {name}": value for name, value in vars(report.noise).items()}
-    model = {"bundle": report.bundle, "engine": report.engine, "precision": report.precision}
+    """What describes a run: model, settings and environment."""
+    gpu = None if report.on_device is None else report.on_device.gpu
+    held = {} if gpu is None else {"GPU clocks held down by": " ".join(gpu.held_down_by) or "nothing"}
     return {
-        **model,
+        "bundle": report.bundle,
+        "bundle SHA-256": report.bundle_sha256,
+        "engine": report.engine,
+        "precision": report.precision,
         "threads": report.threads or "engine's default",
         "tuned": report.tuned,
-        **noise,
+        **{f"asked {name}": _in_words(value) for name, value in vars(report.asked).items()},
+        "left out": " | ".join(f"{name}: {reason}" for name, reason in report.left_out.items()),
+        **({} if gpu is None else {"GPU": gpu.name, "GPU driver": gpu.driver}),
+        **held,
         **report.environment,
     }
 
 
 def records_from_report(report: BenchReport) -> list[Record]:
-    """Every figure of a report."""
-    found = [Record("load", "", "load", "ms", report.load_ms)]
-    if report.peak_memory_mb is not None:
-        found.append(Record("load", "", "peak memory of the benchmark", "MB", report.peak_memory_mb))
+    """Every figure of a report, but for the bins of histograms."""
+    found = [*_figures("load", "", report, only=("load_ms", "memory_mb", "peak_memory_mb")), *_bundle(report)]
     found += _streams(report)
+    found += _on_device(report)
     if report.cold_start is not None:
         found += _cold_start(report.cold_start)
     if report.sustained is not None:
-        found.append(_estimate("sustained", "", "drift", "% a minute", report.sustained.drift))
-        found += [
-            Record("sustained", f"{window.start:.0f} s", "p50", "ms", window.p50) for window in report.sustained.windows
-        ]
+        found += _figures("sustained", "", report.sustained)
+        for window in report.sustained.windows:
+            found += _figures("sustained", f"{window.start:g} s", window, without=("start",))
     if report.parity is not None:
-        found += [Record("parity", stage.name, "passed", "", float(stage.passed)) for stage in report.parity.stages]
-    return [*found, *_roofline(report)]
+        found += [*_figures("parity", "", report.parity), *_figures("parity", "gate", report.parity.gate)]
+        found += [record for stage in report.parity.stages for record in _figures("parity", stage.name, stage)]
+    found += _roofline(report)
+    warnings = {name: "; ".join(noise.warnings) for name, noise in report.noise.items()}
+    found = [replace(record, warnings=warnings.get(record.scenario, "")) for record in found]
+    return [*found, *(each for name, noise in report.noise.items() for each in _figures(name, "noise", noise))]
 
 
 def records_from_comparisons(comparisons: Sequence[Comparison]) -> list[Record]:
@@ -80,52 +130,86 @@ def records_from_comparisons(comparisons: Sequence[Comparison]) -> list[Record]:
     return found
 
 
+def _bundle(report: BenchReport) -> Iterator[Record]:
+    for operator, types in report.operators.items():
+        for element, count in types.items():
+            yield Record("bundle", f"{operator} {element}", "nodes", "", count)
+    for name, share in report.proven.items():
+        yield Record("bundle", name, "multiplications when it was built", "share", share)
+
+
 def _streams(report: BenchReport) -> Iterator[Record]:
     if report.single_stream is not None:
-        yield from _latency("single-stream", "total", report.single_stream.latency)
+        yield from _figures("single-stream", "total", report.single_stream)
         for stage, latency in report.single_stream.stages.items():
             yield from _latency("single-stream", stage, latency)
     for batch in report.batches:
-        yield from _latency("batches", str(batch.batch), batch.latency)
-        yield Record("batches", str(batch.batch), "rate", "images/s", batch.images_per_second)
-    for each in () if report.on_device is None else report.on_device.batches:
+        yield from _figures("batches", str(batch.batch), batch, without=("batch",))
+    for loop in report.open_loop:
+        yield from _figures("open-loop", f"{loop.rate:g} Hz", loop, without=("rate",))
+    for streams in report.multi_stream:
+        yield from _figures("multi-stream", str(streams.streams), streams, without=("streams",))
+    for point in report.scaling:
+        setting = f"threads {point.threads}, streams {point.streams}, batch {point.batch}"
+        yield from _figures("scaling", setting, point, without=("threads", "streams", "batch"))
+
+
+def _on_device(report: BenchReport) -> Iterator[Record]:
+    if report.on_device is None:
+        return
+    for each in report.on_device.batches:
         launch = "graph" if each.graph else "layer by layer"
         for part in ("copy_in", "compute", "copy_out", "total"):
             yield from _latency("on-device", f"{each.batch}, {launch}, {part.replace('_', ' ')}", getattr(each, part))
-    for loop in report.open_loop:
-        yield from _latency("open-loop", f"{loop.rate:g} Hz", loop.latency)
-        yield _estimate("open-loop", f"{loop.rate:g} Hz", "late", "share", loop.late_share)
-    for streams in report.multi_stream:
-        yield from _latency("multi-stream", str(streams.streams), streams.latency)
-        yield Record("multi-stream", str(streams.streams), "rate", "images/s", streams.images_per_second)
-    for point in report.scaling:
-        setting = f"threads {point.threads}, streams {point.streams}, batch {point.batch}"
-        yield from _latency("scaling", setting, point.latency)
-        yield Record("scaling", setting, "rate", "images/s", point.images_per_second)
+    if report.on_device.gpu is not None:
+        yield from _figures("on-device", "GPU", report.on_device.gpu)
 
 
 def _cold_start(found: ColdStart) -> Iterator[Record]:
-    for column in fields(found):
-        value = getattr(found, column.name)
-        if isinstance(value, Estimate):
-            yield _estimate("cold-start", "", column.name.replace("_", " "), "ms", value)
-    yield Record("cold-start", "", "own imports", "ms", found.own_imports)
+    yield from _figures("cold-start", "", found)
     for name, size in vars(found.memory).items():
         if size is not None:
             yield Record("cold-start", name.replace("_", " "), "memory", "MB", size)
 
 
 def _roofline(report: BenchReport) -> Iterator[Record]:
-    if report.roofline is None:
+    found = report.roofline
+    if found is None:
         return
-    for peak in report.roofline.peaks:
+    for peak in found.peaks:
         unit = "bytes/s" if peak.name == "memory" else "MAC/s"
         yield Record("roofline", peak.name, "peak", unit, peak.per_second)
-    yield Record("roofline", "all layers", "share of peak", "share", report.roofline.share_of_peak)
-    for each in report.roofline.layers:
-        yield Record("roofline", each.layer.name, "time", "us", each.layer.microseconds)
-        if each.share_of_peak is not None:
-            yield Record("roofline", each.layer.name, "share of peak", "share", each.share_of_peak)
+    yield from _figures("roofline", "all layers", found)
+    for precision, share in found.macs_by_precision.items():
+        yield Record("roofline", precision, "multiply-accumulates of all", "share", share)
+    for kind in found.kinds:
+        yield from _figures("roofline", f"{kind.kind}, {kind.precision}", kind)
+    for each in found.layers:
+        yield from _figures("roofline", each.layer.name, each.layer)
+        yield from _figures("roofline", each.layer.name, each)
+
+
+def _figures(
+    scenario: str, setting: str, found: Any, *, only: Collection[str] = (), without: Collection[str] = ()
+) -> Iterator[Record]:
+    """Every number, estimate, spread and latency among a dataclass's fields; its lists and parts are the caller's.
+
+    So a figure that a scenario learns to measure is in the table without a word here.
+    """
+    for column in fields(found):
+        if column.name in without or (only and column.name not in only):
+            continue
+        value = getattr(found, column.name)
+        name, unit = NAMED.get(column.name, (column.name.replace("_", " "), ""))
+        if isinstance(value, Distribution):
+            yield from _latency(scenario, setting, value)
+        elif isinstance(value, Estimate):
+            yield _estimate(scenario, setting, name, unit or "ms", value)
+        elif isinstance(value, Spread):
+            for part, number in vars(value).items():
+                yield Record(scenario, setting, f"{name}, {part}", unit, number)
+        elif isinstance(value, (int, float)):
+            yield Record(scenario, setting, name, unit, +value)  # the sign makes yes and no 1 and 0
 
 
 def _latency(scenario: str, setting: str, latency: Distribution) -> Iterator[Record]:
@@ -134,6 +218,12 @@ def _latency(scenario: str, setting: str, latency: Distribution) -> Iterator[Rec
     for name in ("mean", "min", "max"):
         yield Record(scenario, setting, name, "ms", getattr(latency, name))
     yield Record(scenario, setting, "queries", "", latency.count)
+    yield Record(scenario, setting, "effective queries", "", latency.effective_count)
+
+
+def _in_words(value: Any) -> Any:
+    """A setting for one cell."""
+    return " ".join(f"{each:g}" for each in value) if isinstance(value, tuple) else value
 
 
 def _estimate(scenario: str, setting: str, figure: str, unit: str, estimate: Estimate) -> Record:

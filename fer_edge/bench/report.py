@@ -44,6 +44,7 @@ def page_from_report(report: BenchReport, timelines: dict[str, Stamps]) -> bytes
         version=fer_edge.__version__,
         pictures=_pictures(report, timelines),
         tiles_shown=_tiles(report),
+        noisy=[scenario for scenario, noise in report.noise.items() if noise.warnings],
         recommended=recommendation(report.scaling) if report.scaling else None,
         described=described,
         mlperf=f"{MLPERF_QUERIES:,} queries and {MLPERF_SECONDS:.0f} seconds",

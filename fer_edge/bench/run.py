@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fer_edge._files import file_sha256
 from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
+from fer_edge.bench.measurable import measurable
 from fer_edge.bench.noise import Noise, Watch
 from fer_edge.bench.roofline import Roofline, measure_roofline
 from fer_edge.bench.scenarios.batches import BatchResult, run_batches
@@ -30,6 +32,7 @@ from fer_edge.bench.workload import Workload, recognition, synthetic_workload
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.engines.available import get_engine
 from fer_edge.evaluation.parity import ParityReport
+from fer_edge.images import Box
 from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
 
@@ -64,6 +67,7 @@ class Plan:
     """What is done with it."""
 
     scenarios: tuple[str, ...] = QUICK
+    named: tuple[str, ...] = ()  # of these; what cannot be measured of them is an error, of the others it is left out
     queries: int = MLPERF_QUERIES  # a single stream's fewest
     seconds: float = 5.0  # of each measurement, at least
     minutes: float = 2.0  # of the sustained run
@@ -74,10 +78,26 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A plan as a report tells it."""
+
+    queries: int
+    seconds: float
+    minutes: float
+    rates: tuple[float, ...]
+    streams: tuple[int, ...]
+    image: str  # where the frame is from
+    width: int  # of the frame, in pixels
+    height: int
+    box: Box | None  # the face; None: the whole frame
+
+
+@dataclass(frozen=True)
 class BenchReport:
-    """All that was measured, and where; None or empty: not asked for."""
+    """All that was measured, and where; None or empty: not asked for, or left out."""
 
     bundle: str
+    bundle_sha256: str  # of the file as it was measured
     engine: str
     precision: str
     threads: int | None  # None: the engine's default
@@ -85,7 +105,9 @@ class BenchReport:
     load_ms: float
     memory_mb: float | None  # of this process, when all was done
     peak_memory_mb: float | None
-    noise: Noise
+    noise: dict[str, Noise]  # by scenario: what else the machine did meanwhile
+    left_out: dict[str, str]  # scenarios that cannot be measured here, and why
+    asked: Asked
     environment: dict[str, str]
     operators: dict[str, dict[str, int]]  # of the bundle: operator -> element type -> nodes
     proven: dict[str, float]  # precision -> share of multiplications, as the engine was found to run when it was built
@@ -112,6 +134,7 @@ class Session:
     plan: Plan
     bundle: Bundle
     recognizer: Recognizer
+    threads: int | None  # of one inference: as told, as the bundle was tuned, or None for the engine's default
     told: Told
     timelines: dict[str, Stamps]  # raw stamps, for pictures
 
@@ -146,7 +169,7 @@ def _multi_stream(session: Session) -> list[MultiStream]:
     found = []
     for index, streams in enumerate(session.plan.streams):
         session.told(index / len(session.plan.streams))
-        threads = session.subject.threads or max(1, cores() // streams)
+        threads = session.threads or max(1, cores() // streams)
         with ExitStack() as stack:
             opened = [stack.enter_context(session.subject.open(threads)) for _ in range(streams)]
             queries = [recognition(each, session.plan.workload) for each in opened]
@@ -164,7 +187,7 @@ def _cold_start(session: Session) -> ColdStart:
     return run_cold_start(
         subject.bundle,
         subject.engine,
-        subject.threads,
+        session.threads,
         plan.workload,
         allow_host_code=subject.allow_host_code,
         runs=plan.cold_starts,
@@ -173,8 +196,7 @@ def _cold_start(session: Session) -> ColdStart:
 
 
 def _roofline(session: Session) -> Roofline:
-    subject = session.subject
-    return measure_roofline(session.bundle, subject.engine, subject.threads, progress=session.told)
+    return measure_roofline(session.bundle, session.subject.engine, session.threads, progress=session.told)
 
 
 def _scaling(session: Session) -> list[ScalingPoint]:
@@ -223,37 +245,62 @@ def run_bench(
         The report, and the raw times of scenarios that have a picture of them.
 
     Raises:
+        ConfigError: A scenario that was asked for by name cannot be measured; nothing was.
         FerEdgeError: The bundle cannot be opened or its engine failed.
     """
     bundle = Bundle.open(subject.bundle)
+    entry = bundle.entry(subject.engine)
+    checksum = file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
     found: dict[str, Any] = {}
+    noise: dict[str, Noise] = {}
     started = time.perf_counter()
-    with subject.open() as recognizer, Watch() as watch:
-        tuning = recognizer.tuning
+    with subject.open() as recognizer:
         load_ms = (time.perf_counter() - started) * 1e3
-        for name in plan.scenarios:
+        tuning = recognizer.tuning
+        threads = subject.threads if tuning is None else tuning.threads
+        scenarios, left_out = measurable(plan.scenarios, plan.named, entry.engine, recognizer.runner, subject.device)
+        for name in scenarios:
             progress(name, 0.0)
-            session = Session(subject, plan, bundle, recognizer, _named(progress, name), timelines)
-            with watch.crowded() if name in CROWDED else nullcontext():
+            session = Session(subject, plan, bundle, recognizer, threads, _named(progress, name), timelines)
+            with Watch(crowded=name in CROWDED) as watch:
                 found[name.replace("-", "_")] = SCENARIOS[name](session)
+            noise[name] = watch.noise
             progress(name, 1.0)
     report = BenchReport(
         bundle=bundle.manifest.name,
-        engine=bundle.entry(subject.engine).engine,
+        bundle_sha256=checksum,
+        engine=entry.engine,
         precision=bundle.manifest.precision,
-        threads=subject.threads if tuning is None else tuning.threads,
+        threads=threads,
         tuned=tuning is not None,
         load_ms=load_ms,
         memory_mb=memory_mb(),
         peak_memory_mb=peak_memory_mb(),
-        noise=watch.noise,
+        noise=noise,
+        left_out=left_out,
+        asked=_asked(plan),
         environment=environment(),
         operators=bundle.manifest.operators,
-        proven=_proven(bundle.entry(subject.engine)),
+        proven=_proven(entry),
         **found,
     )
     return report, timelines
+
+
+def _asked(plan: Plan) -> Asked:
+    height, width = plan.workload.frame.shape[:2]
+    return Asked(
+        queries=plan.queries,
+        seconds=plan.seconds,
+        minutes=plan.minutes,
+        rates=plan.rates,
+        streams=plan.streams,
+        image=plan.workload.source,
+        width=width,
+        height=height,
+        box=plan.workload.box,
+    )
 
 
 def _proven(entry: EngineEntry) -> dict[str, float]:

@@ -30,6 +30,7 @@ class Workload:
 
     frame: npt.NDArray[np.uint8]  # RGB (H, W, 3)
     box: Box | None  # None: the frame is a face crop
+    source: str = ""  # where the frame is from, for the record
 
 
 def synthetic_workload(seed: int = 0) -> Workload:
@@ -39,7 +40,7 @@ def synthetic_workload(seed: int = 0) -> Workload:
     """
     noise = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     frame = Image.fromarray(noise).resize((FRAME_WIDTH, FRAME_HEIGHT), Image.Resampling.BICUBIC)
-    return Workload(np.asarray(frame), FACE)
+    return Workload(np.asarray(frame), FACE, "synthetic")
 
 
 def recognition(recognizer: Recognizer, workload: Workload) -> Query:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -26,19 +28,49 @@ if TYPE_CHECKING:
     from fer_edge.bench.tune import Target
     from fer_edge.bench.workload import Workload
     from fer_edge.bundle import Tuning
-    from fer_edge.evaluation.parity import ParityReport
+    from fer_edge.errors import FerEdgeError
+
+
+def _at_most(most: float) -> Callable[[float], float]:
+    """A check of an option: infinity and nan would run for ever, or overflow."""
+
+    def check(value: float) -> float:
+        if not value <= most:  # nan compares false with everything
+            raise typer.BadParameter(f"{value:g} is too large, or no number; expected one up to {most:,.0f}")
+        return value
+
+    return check
+
+
+def _rates(values: list[float] | None) -> list[float] | None:
+    return None if values is None else [_at_most(100_000)(value) for value in values]
+
 
 Scenarios = Annotated[
     list[str] | None,
     typer.Option(
         "--scenario",
         help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
-        "or all; may be repeated. Default: the first three.",
+        "or all; may be repeated. all leaves out what the engine has not, and says so. Default: the first three.",
     ),
 ]
 Rates = Annotated[
     list[float] | None,
-    typer.Option("--rate", min=1, help="Frames a second of the open loop; may be repeated. Default: 30, 60, 90."),
+    typer.Option(
+        "--rate",
+        min=1,
+        callback=_rates,
+        help="Frames a second of the open loop; may be repeated. Default: 30, 60, 90.",
+    ),
+]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds", min=0.1, callback=_at_most(86_400), help="and each measurement for so many seconds at least."
+    ),
+]
+Minutes = Annotated[
+    float, typer.Option("--minutes", min=0.05, callback=_at_most(10_080), help="Length of the sustained run.")
 ]
 ReportFolder = Annotated[
     Path | None, typer.Option("--report", metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
@@ -53,10 +85,18 @@ TuneTarget = Annotated[
     typer.Option(
         "--tune",
         metavar="TARGET",
-        help="Find the best settings for p99=MILLISECONDS or throughput=IMAGES_A_SECOND and write them into the "
-        "bundle, which then uses them on machines like this one.",
+        help="Find the best settings for p99=MILLISECONDS of the engine or throughput=IMAGES_A_SECOND of the engine, "
+        "alone, and write them into the bundle, which then uses them on machines like this one.",
     ),
 ]
+
+
+class Outputs(NamedTuple):
+    """Where results go, besides the terminal."""
+
+    csv: Path | None
+    folder: Path | None  # of the page
+    json: bool  # instead of tables
 
 
 def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
@@ -88,7 +128,7 @@ def chosen_workload(image: Path | None, box: str | None) -> Workload:
         if box is not None:
             raise typer.BadParameter("--box goes with --image")
         return synthetic_workload()
-    return Workload(read_image(image), parse_box(box))
+    return Workload(read_image(image), parse_box(box), str(image))
 
 
 def bench(
@@ -97,8 +137,8 @@ def bench(
     engine: EngineName = None,
     threads: Threads = None,
     queries: Annotated[int, typer.Option(min=10, help="Run a single stream for so many queries at least,")] = 1024,
-    seconds: Annotated[float, typer.Option(min=0.1, help="and each measurement for so many seconds at least.")] = 5.0,
-    minutes: Annotated[float, typer.Option(min=0.05, help="Length of the sustained run.")] = 2.0,
+    seconds: Seconds = 5.0,
+    minutes: Minutes = 2.0,
     rate: Rates = None,
     image: FaceImage = None,
     box: FaceBox = None,
@@ -114,60 +154,142 @@ def bench(
     """Measure a bundle on this machine.
 
     Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all. Exits with 1 if parity was
-    asked for and fails.
+    asked for and fails, or if no settings reach the target of --tune: behind all that was measured.
 
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
-    from dataclasses import replace
-
     from fer_edge.bench.run import Plan, Subject, run_bench
-    from fer_edge.cli.bench_display import print_report, print_tuning, print_warnings, scenario_progress
-    from fer_edge.cli.output import console, prepare_report, print_json
+    from fer_edge.cli.bench_display import scenario_progress
+    from fer_edge.cli.output import prepare_report
 
     target = None if tune is None else _target(tune)
+    wanted = scenario if target is None else [*(scenario or ()), "scaling"]
     subject = Subject(bundle, engine, threads, device, allow_host_code)
     plan = Plan(
-        scenarios=chosen_scenarios(scenario if target is None else [*(scenario or ()), "scaling"]),
+        scenarios=chosen_scenarios(wanted),
+        named=tuple(wanted or ()),
         queries=queries,
         seconds=seconds,
         minutes=minutes,
         rates=tuple(rate or Plan.rates),
         workload=chosen_workload(image, box),
     )
+    _check_comparison(subject, reference, faces)
     if report is not None:
         prepare_report(report, "fer_edge.bench.report")
-    if (reference is None) != (faces is None):
-        raise typer.BadParameter("--reference and --faces go together")
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
+    errors: list[FerEdgeError] = []
     # Behind all else: PyTorch's memory and threads must not be in the figures.
-    parity = _parity(subject, reference, faces)
-    found = replace(found, parity=parity)
-    page = _write_files(found, timelines, csv, report)
-    if json:
-        print_warnings(found.noise)
-    else:
-        print_report(found)
+    with _kept(errors):
+        found = _with_parity(found, subject, reference, faces)
+    outputs = Outputs(csv, report, json)
+    page = _tell(found, timelines, outputs, errors)
     # After the rest has been told: there may be no settings that reach the target.
-    tuning = None if target is None else _tune(subject, plan, found, target)
-    if json:
-        print_json({"file": bundle, "report": page, "tuning": tuning, **vars(found)})
-    elif tuning is not None:
-        print_tuning(bundle, tuning)
-    if page is not None and not json:
-        console().print(f"report: {page}", soft_wrap=True)
-    if parity is not None and not parity:
+    tuning, reason = _tune(subject, plan, found, target, errors)
+    _tell_tuning(bundle, found, outputs, page, tuning, reason)
+    _end(errors, found)
+
+
+def _end(errors: list[FerEdgeError], found: BenchReport) -> None:
+    """Exit as what was kept asks for.
+
+    Raises:
+        FerEdgeError: The last that was kept; those before it are printed.
+        Exit: Parity fails.
+    """
+    from fer_edge.cli.output import err_console
+
+    for error in errors[:-1]:
+        err_console().print(f"error: {error}", soft_wrap=True)
+    if errors:
+        raise errors[-1]
+    if found.parity is not None and not found.parity:
         raise typer.Exit(1)
 
 
-def _parity(subject: Subject, reference: Path | None, faces: Path | None) -> ParityReport | None:
-    """The bundle beside its checkpoint, where asked for."""
+@contextmanager
+def _kept(errors: list[FerEdgeError]) -> Iterator[None]:
+    """Keep an error for the end: what was measured is told first."""
+    from fer_edge.errors import FerEdgeError
+
+    try:
+        yield
+    except FerEdgeError as error:
+        errors.append(error)
+
+
+def _tell(
+    found: BenchReport, timelines: dict[str, Stamps], outputs: Outputs, errors: list[FerEdgeError]
+) -> Path | None:
+    """Print tables and write files; the page, if there is one."""
+    from fer_edge.cli.bench_display import print_left_out, print_report, print_warnings
+
+    if outputs.json:
+        print_warnings(found.noise)
+        print_left_out(found.left_out)
+    else:
+        print_report(found)
+    with _kept(errors):
+        return _write_files(found, timelines, outputs.csv, outputs.folder)
+    return None
+
+
+def _tell_tuning(
+    bundle: Path, found: BenchReport, outputs: Outputs, page: Path | None, tuning: Tuning | None, reason: str
+) -> None:
+    """What `_tell` left for the end: the settings, and with them all of the JSON."""
+    from fer_edge.cli.bench_display import print_tuning
+    from fer_edge.cli.output import console, print_json
+
+    if outputs.json:
+        told = {"file": bundle, "report": page, "tuning": tuning, "tuning_reason": reason}
+        print_json({**told, **vars(found)})
+        return
+    if tuning is not None:
+        print_tuning(bundle, tuning)
+    if page is not None:
+        console().print(f"report: {page}", soft_wrap=True)
+
+
+def _check_comparison(subject: Subject, reference: Path | None, faces: Path | None) -> None:
+    """Whether there is something to compare with, before anything is measured; without PyTorch, which is large.
+
+    Raises:
+        BadParameter: One is missing.
+        FerEdgeError: There is no such checkpoint, there are no such faces, or PyTorch is not installed.
+    """
+    from importlib.util import find_spec
+
+    from fer_edge.bundle import Bundle
+    from fer_edge.errors import ConfigError, EngineUnavailable
+    from fer_edge.evaluation.dataset import image_set
+
+    if (reference is None) != (faces is None):
+        raise typer.BadParameter("--reference and --faces go together")
     if reference is None or faces is None:
-        return None
+        return
+    if not reference.is_file() or reference.suffix != ".safetensors":
+        raise ConfigError(
+            f"--reference: no checkpoint at {reference}; expected the .safetensors file that the bundle was built from"
+        )
+    if find_spec("torch") is None:
+        raise EngineUnavailable('--reference needs PyTorch; run: pip install "fer-edge[export]"')
+    manifest = Bundle.open(subject.bundle).manifest
+    image_set(faces, manifest.labels, manifest.words)
+
+
+def _with_parity(found: BenchReport, subject: Subject, reference: Path | None, faces: Path | None) -> BenchReport:
+    """With the comparison of the bundle and its checkpoint, where asked for."""
+    if reference is None or faces is None:
+        return found
+    from dataclasses import replace
+
     from fer_edge.cli.parity import measure_parity
 
-    settings = (subject.engine, subject.threads, subject.allow_host_code)
-    return measure_parity(subject.bundle, reference, faces, *settings)[1]
+    settings = (subject.engine, found.threads, subject.allow_host_code)
+    compared = measure_parity(subject.bundle, reference, faces, *settings, device=subject.device)
+    return replace(found, parity=compared[1])
 
 
 def _write_files(
@@ -196,11 +318,19 @@ def _target(text: str) -> Target:
         raise typer.BadParameter(str(error)) from None
 
 
-def _tune(subject: Subject, plan: Plan, found: BenchReport, target: Target) -> Tuning:
+def _tune(
+    subject: Subject, plan: Plan, found: BenchReport, target: Target | None, errors: list[FerEdgeError]
+) -> tuple[Tuning | None, str]:
+    """The settings that were written into the bundle, where asked for; or why there are none."""
     from fer_edge.bench.tune import confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
 
-    with err_console().status("measuring the best settings again"):
+    if target is None:
+        return None, ""
+    failed: list[FerEdgeError] = []
+    with _kept(failed), err_console().status("measuring the best settings again"):
         point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
-    return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target)
+        return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target), ""
+    errors += failed
+    return None, str(failed[0])

@@ -60,7 +60,7 @@ def bench_compare(
     described = {"threads": threads or "engine's default", **environment()}
     if csv is not None:
         write_text(csv, csv_from_records(records_from_comparisons(found), described))
-    print_warnings(watch.noise)
+    print_warnings({"the comparison": watch.noise})
     if json:
         print_json(
             {"contenders": found, "rounds": rounds, "turn": turn, "noise": watch.noise, "environment": described}

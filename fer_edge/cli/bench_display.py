@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,25 +45,34 @@ def scenario_progress() -> Iterator[Callable[[str, float], None]]:
 
 
 def print_report(report: BenchReport) -> None:
-    """Every scenario that was run, then what the figures depend on."""
+    """Every scenario that was run with what disturbed it, then what the figures depend on."""
     for name, show in SHOWN.items():
         found = getattr(report, name)
         if found is not None and found != []:
             show(found)
+            scenario = name.replace("_", "-")
+            print_warnings({key: noise for key, noise in report.noise.items() if key == scenario})
     if report.parity is not None:
         print_parity(report.engine, report.parity)
+    print_left_out(report.left_out)
     memory = f"memory {_megabytes(report.memory_mb)} now, {_megabytes(report.peak_memory_mb)} at its peak"
     console().print(f"load {report.load_ms:.0f} ms; this process: {memory}")
     threads = f"{report.threads or 'as the engine chooses'}{' (tuned)' if report.tuned else ''}"
     described = {"engine": report.engine, "threads": threads, **report.environment}
     console().print(", ".join(f"{name} {value}" for name, value in described.items()), soft_wrap=True)
-    print_warnings(report.noise)
 
 
-def print_warnings(noise: Noise) -> None:
-    """What makes the figures doubtful, on stderr."""
-    for warning in noise.warnings:
-        err_console().print(f"warning: the machine was not quiet: {warning}", soft_wrap=True)
+def print_left_out(reasons: Mapping[str, str]) -> None:
+    """Scenarios that were not measured, on stderr."""
+    for scenario, reason in reasons.items():
+        err_console().print(f"{scenario} was left out: {reason}", soft_wrap=True)
+
+
+def print_warnings(noises: Mapping[str, Noise]) -> None:
+    """What makes the figures of scenarios doubtful, on stderr."""
+    for scenario, noise in noises.items():
+        for warning in noise.warnings:
+            err_console().print(f"warning: the machine was not quiet during {scenario}: {warning}", soft_wrap=True)
 
 
 def print_comparisons(comparisons: Sequence[Comparison], rounds: int, turn: int) -> None:
@@ -208,7 +217,8 @@ def print_tuning(bundle: Path, tuning: Tuning) -> None:
     many = "" if tuning.streams == 1 else f", {tuning.streams} recognizers at once"
     console().print(
         f"{bundle}: on {tuning.machine}, {tuning.engine} runs with threads {tuning.threads}, batches of {tuning.batch}"
-        f"{many}: p99 {tuning.p99_ms:.2f} ms, {tuning.images_per_second:.0f} images/s (asked for {tuning.target})",
+        f"{many}: engine p99 {tuning.p99_ms:.2f} ms, {tuning.images_per_second:.0f} images a second of the engine "
+        f"(asked for {tuning.target})",
         soft_wrap=True,
     )
 

@@ -76,6 +76,7 @@ def measure_parity(
     threads: int | None = None,
     allow_host_code: bool = False,
     *,
+    device: int = 0,
     limit: int = IMAGES,
     tolerance: float | None = None,
 ) -> tuple[str, ParityReport]:
@@ -91,7 +92,7 @@ def measure_parity(
     from fer_edge.evaluation.parity import GATES, compare
     from fer_edge.evaluation.runners import open_model
 
-    candidate = open_model(bundle, engine, threads, allow_host_code=allow_host_code)
+    candidate = open_model(bundle, engine, threads, device, allow_host_code=allow_host_code)
     truth = open_model(reference, "pytorch", threads)
     data = image_set(images, truth.labels, truth.words).limited(limit)
     gate = GATES[candidate.precision]

@@ -30,7 +30,12 @@ class OpenedModel:
 
 
 def open_model(
-    path: Path, engine: str | None = None, threads: int | None = None, *, allow_host_code: bool = False
+    path: Path,
+    engine: str | None = None,
+    threads: int | None = None,
+    device: int = 0,
+    *,
+    allow_host_code: bool = False,
 ) -> OpenedModel:
     """Open a bundle (`.fer`) or a checkpoint (`.safetensors`, run by PyTorch).
 
@@ -38,6 +43,7 @@ def open_model(
         path: The file.
         engine: One of a bundle's engines; its first if not given.
         threads: CPU threads of one inference; if not given, the engine's choice.
+        device: Which GPU a bundle's engine runs on, counted from 0; for engines that have one.
         allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a bundle
             whose origin you trust.
 
@@ -52,7 +58,7 @@ def open_model(
     if path.suffix != ".fer":
         raise ConfigError(f"{path} is neither a bundle (.fer) nor a checkpoint (.safetensors)")
     bundle = Bundle.open(path)
-    runner = bundle.runner(engine, RunOptions(threads=threads, allow_host_code=allow_host_code))
+    runner = bundle.runner(engine, RunOptions(threads=threads, device=device, allow_host_code=allow_host_code))
     manifest = bundle.manifest
     return OpenedModel(
         runner,

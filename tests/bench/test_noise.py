@@ -13,7 +13,7 @@ import pytest
 
 from fer_edge.bench import noise
 from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
-from fer_edge.bench.noise import PROC, Noise, Watch, _children_seconds
+from fer_edge.bench.noise import LOAD_FADES, PROC, Noise, Watch, _children_seconds
 from fer_edge.machine import cores
 
 LINUX = Path("/proc/stat").exists()
@@ -25,12 +25,23 @@ def test_quiet_machines_give_no_warning() -> None:
     assert Noise(None, None, None, None, None).warnings == ()
 
 
+@pytest.mark.parametrize("others", [None, 0.0007, 0.009])
+def test_preemptions_that_are_not_others_doing_give_no_warning(others: float | None) -> None:
+    assert Noise(0.5, others, 0.0, 400.0, 0).warnings == ()
+
+
+def test_preemptions_are_told_where_others_were_at_work() -> None:
+    assert Noise(0.5, 0.02, 0.0, 38.2, 0).warnings == (
+        "with others at work, this process had to leave a processor 38 times a second",
+    )
+
+
 def test_warnings_say_what_and_how_much() -> None:
     assert Noise(cores() + 1.0, 0.31, 0.024, 210.4, 2).warnings == (
         f"{cores() + 1:.1f} processes wanted to run in the minute before, on {cores()} cores",
         "other processes took 31 % of the processors' time",
         "the hypervisor took 2.4 % of the processors' time",
-        "this process was preempted 210 times a second",
+        "with others at work, this process had to leave a processor 210 times a second",
         "processors were throttled for their temperature 2 times",
     )
 
@@ -57,13 +68,33 @@ def test_own_work_is_not_noise_and_others_is() -> None:
 
 
 def test_threads_that_preempt_each_other_on_purpose_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = iter((1000, 1010, 9000, 9030))  # at the start, around the crowded part, at the end
-    seconds = iter((0.0, 1.0, 7.0, 9.0))
+    counts = iter((1000, 1040, 2000, 9000))
     monkeypatch.setattr(noise, "_preemptions", lambda: next(counts))
-    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
-    with Watch() as watch, watch.crowded():
+    with Watch() as watch:
+        time.sleep(0.01)
+    with Watch(crowded=True) as crowded:
         pass
-    assert watch.noise.preemptions == pytest.approx(40 / 3)
+    assert watch.noise.preemptions is not None and watch.noise.preemptions > 0
+    assert crowded.noise.preemptions is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="other systems do not tell")
+def test_own_work_of_the_minute_before_is_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(Watch, "_ended", now - LOAD_FADES)
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.1, 2.0, 2.0))
+
+    def load_before() -> float | None:
+        with Watch() as watch:
+            pass
+        return watch.noise.load_before
+
+    assert load_before() == 2.1
+    now += 10
+    assert load_before() is None, "the load is that of the step before"
+    now += LOAD_FADES
+    assert load_before() == 2.1
 
 
 @pytest.mark.skipif(not LINUX, reason="other systems do not tell")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from fer_edge.bench.gpu import GpuState, Spread
 from fer_edge.bench.noise import Noise
 from fer_edge.bench.records import records_from_report
 from fer_edge.bench.report import page_from_report, write_report
 from fer_edge.bench.run import BenchReport
+from fer_edge.bench.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.bench.scenarios.single_stream import Stamps, summarise_single_stream
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from tests.browser import show
@@ -41,10 +43,12 @@ def test_all_scenarios_on_one_page(
 
 def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_path: Path, browser: Browser) -> None:
     stamps = np.cumsum(np.full((50, 4), 1_000_000), axis=0) + np.arange(4) * 250_000
-    noise = Noise(0.1, 0.4, 0.0, 2.0, None)
+    noise = {"single-stream": Noise(0.1, 0.4, 0.0, 2.0, None)}
     alone = BenchReport(
-        bundle=ATTACK, engine="openvino", precision="fp32", threads=None, tuned=False, load_ms=1.0, memory_mb=None,
-        peak_memory_mb=None, noise=noise, environment=report.environment, operators={ATTACK: {"float": 2}},
+        bundle=ATTACK, bundle_sha256="c0ffee", engine="openvino", precision="fp32", threads=None, tuned=False,
+        load_ms=1.0, memory_mb=None,
+        peak_memory_mb=None, noise=noise, left_out={"on-device": ATTACK}, asked=report.asked,
+        environment=report.environment, operators={ATTACK: {"float": 2}},
         proven={"int8": 0.9},
         single_stream=summarise_single_stream(stamps),
     )  # fmt: skip
@@ -53,10 +57,32 @@ def test_a_page_of_one_scenario_shows_what_there_is(report: BenchReport, tmp_pat
     shown = show(browser, file, 390)
     assert (shown.broken, shown.complaints, shown.requests, len(shown.images)) == ([], [], [], 2)
     assert ATTACK in shown.text and "the engine's default threads" in shown.text
-    assert "The machine was not quiet: other processes took 40 % of the processors' time" in shown.text
+    assert "The machine was not quiet during single-stream: what disturbed it is said there." in shown.text
+    assert "not quiet meanwhile: other processes took 40 % of the processors' time. Read these" in shown.text
+    assert f"on-device was left out: {ATTACK}." in shown.text and "c0ffee" in shown.text
     assert "openvino was found to multiply in int8 (90.0 %)" in shown.text
     assert "Batches" not in shown.text and "Layers and limits" not in shown.text
     assert shown.scroll_width <= 390
+
+
+def test_what_disturbed_a_scenario_is_said_beside_it(report: BenchReport) -> None:
+    loud = Noise(None, 0.31, 0.0, None, None)
+    noise = {name: loud if name in ("batches", "roofline") else Noise(*[None] * 5) for name in report.noise}
+    page = page_from_report(replace(report, noise=noise), {}).decode()
+    assert "</strong> during batches, roofline: what disturbed it is said there." in page
+    sections = {part.split("</h2>")[0]: part for part in page.split("<h2>")[1:]}
+    told = [heading for heading, part in sections.items() if "other processes took 31 %" in part]
+    assert told == ["Batches", "Layers and limits"]
+
+
+def test_a_gpus_own_times_and_clocks_are_on_the_page(report: BenchReport) -> None:
+    total, spread = report.batches[0].latency, Spread(1410, 1700, 1980)
+    gpu = GpuState("RTX <4070>", "580.65", 3, spread, spread, None, spread, ("SwPowerCap",))
+    batches = (DeviceBatch(4, True, total, total, total, total),)
+    page = page_from_report(replace(report, on_device=OnDevice(batches, gpu, "")), {}).decode()
+    assert "RTX &lt;4070&gt;, driver 580.65: SM clock 1,410 to 1,980 MHz, held down by SwPowerCap." in page
+    page = page_from_report(replace(report, on_device=OnDevice(batches, None, "no NVML here")), {}).decode()
+    assert "Its clocks are unknown: no NVML here." in page
 
 
 def test_what_does_not_keep_up_or_was_disturbed_is_said(report: BenchReport) -> None:
@@ -79,9 +105,12 @@ def test_parity_is_told_stage_by_stage(report: BenchReport, held: bool, verdict:
     page = page_from_report(found, {}).decode()
     assert f"Compared with PyTorch on 256 real images: {verdict}" in page
     assert "outputs &lt;a&gt;" in page and ("FAIL" in page) is not held
-    assert [(row.figure, row.value) for row in records_from_report(found) if row.scenario == "parity"] == [
-        ("passed", 1.0),
-        ("passed", float(held)),
+    rows = [(row.setting, row.figure, row.value) for row in records_from_report(found) if row.scenario == "parity"]
+    assert rows == [
+        ("", "images", 256),
+        *(("gate", name, value) for name, value in vars(GATES["fp32"]).items()),
+        ("names", "passed", 1),
+        ("values", "passed", held),
     ]
 
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from fer_edge.bench import run
+from fer_edge.bench.gpu import GpuState, Spread
+from fer_edge.bench.noise import Noise, Watch
 from fer_edge.bench.records import csv_from_records, description, records_from_report
 from fer_edge.bench.run import QUICK, SCENARIOS, BenchReport, Plan, Subject, run_bench
 from fer_edge.bench.scenarios.cold_start import _import_times
+from fer_edge.bench.scenarios.on_device import DeviceBatch, OnDevice
+from fer_edge.bench.statistics import Histogram
 from fer_edge.bench.workload import synthetic_workload
+from fer_edge.bundle import Tuning
+from fer_edge.evaluation.parity import GATES, ParityReport, Stage
+from fer_edge.machine import machine_name
 from tests.tiny import tiny_bundle
 
 
@@ -46,10 +60,111 @@ def test_import_times_are_read_from_pythons_report() -> None:
 def test_records_have_every_scenario_and_the_environment(report: BenchReport) -> None:
     rows = list(csv.DictReader(io.StringIO(csv_from_records(records_from_report(report), description(report)))))
     assert {row["scenario"] for row in rows} == {"load", *SCENARIOS} - {"on-device"}  # this engine has no device
+    assert len({row["bundle SHA-256"] for row in rows}) == 1 and len(rows[0]["bundle SHA-256"]) == 64
+    assert {(row["asked queries"], row["asked image"], row["asked box"]) for row in rows} == {
+        ("30", "synthetic", "240 160 160 160")
+    }
     assert all(row["cpu"] and row["openvino"] and row["engine"] == "openvino" for row in rows)
     p90 = next(row for row in rows if row["setting"] == "total" and row["figure"] == "p90")
     assert report.single_stream is not None
     assert float(p90["value"]) == report.single_stream.latency.p90.value
+
+
+def test_warnings_are_in_the_rows_of_their_scenario(report: BenchReport) -> None:
+    noise = {**report.noise, "batches": Noise(None, 0.31, 0.0, None, None)}
+    rows = records_from_report(replace(report, noise=noise))
+    figures = [row for row in rows if row.setting != "noise"]
+    assert {row.scenario for row in figures if row.warnings == "other processes took 31 % of the processors' time"} == {
+        "batches"
+    }
+    assert ("batches", "noise", "other processes", 0.31) in {
+        (row.scenario, row.setting, row.figure, row.value) for row in rows
+    }
+
+
+def test_every_number_of_a_report_is_among_the_records(report: BenchReport) -> None:
+    count = itertools.count(1000)
+    full = numbered(filled(report), count)
+    described = [str(value) for value in description(full).values()]
+    rows = records_from_report(full)
+    told = {
+        found
+        for text in (*described, *(row.setting for row in rows), *(str(row.value) for row in rows))
+        for found in re.findall(r"\d{4}", text)
+    } | {str(bound) for row in rows for bound in (row.low, row.high)}
+    numbers = next(count) - 1000
+    assert numbers > 500
+    assert [number for number in range(1000, 1000 + numbers) if str(number) not in told] == []
+
+
+def filled(report: BenchReport) -> BenchReport:
+    """With what this machine or engine does not have."""
+    total = report.batches[0].latency
+    spread = Spread(1, 2, 3)
+    gpu = GpuState("RTX", "580.65", 3, spread, spread, spread, spread, ("SwPowerCap",))
+    long = report.sustained
+    assert long is not None
+    windows = [replace(window, mhz=1.0, celsius=1.0, throttled=1) for window in long.windows]
+    return replace(
+        report,
+        threads=1,
+        noise={name: Noise(1.0, 1.0, 1.0, 1.0, 1) for name in report.noise},
+        sustained=replace(long, windows=windows),
+        on_device=OnDevice((DeviceBatch(1, True, total, total, total, total),), gpu, ""),
+        parity=ParityReport(1, GATES["fp32"], (Stage("names", True, ""),)),
+        operators={"Conv": {"float": 1}},
+        proven={"int8": 1.0},
+    )
+
+
+def numbered(value: Any, count: Iterator[int]) -> Any:
+    """The same with a number of its own in place of each; bins of histograms and what describes the system stay."""
+    if isinstance(value, (bool, str, Histogram)) or value is None:
+        return value
+    if isinstance(value, (int, float)):
+        return next(count)
+    if isinstance(value, dict):
+        return {name: numbered(each, count) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([numbered(each, count) for each in value])
+    return replace(value, **{each.name: numbered(getattr(value, each.name), count) for each in fields(value)})
+
+
+def test_tuned_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = Tuning("onnxruntime", machine_name(), 3, 1, 1, "p99=8", 5.0, 300.0)
+    path = tiny_bundle(tmp_path / "a.fer", max_batch=1, tunings=(tuning,))
+    given: dict[str, object] = {}
+    monkeypatch.setattr(run, "measurable", lambda scenarios, *rest: (scenarios, {}))
+    for name in ("measure_roofline", "run_cold_start"):
+
+        def note(bundle: object, engine: str, threads: int, *rest: object, name: str = name, **more: object) -> None:
+            given[name] = threads
+
+        monkeypatch.setattr(run, name, note)
+    plan = Plan(("multi-stream", "cold-start", "roofline"), seconds=0.02, streams=(1, 2))
+    found, _ = run_bench(Subject(path, "onnxruntime"), plan)
+    assert (found.threads, found.tuned) == (3, True)
+    assert [each.threads for each in found.multi_stream] == [3, 3]
+    assert given == {"measure_roofline": 3, "run_cold_start": 3}
+    told, _ = run_bench(Subject(path, "onnxruntime", threads=1), plan)
+    assert (told.threads, told.tuned, told.multi_stream[0].threads, given["measure_roofline"]) == (1, False, 1, 1)
+
+
+def test_each_scenario_is_watched_alone(report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(report.noise) == [name for name in SCENARIOS if name not in report.left_out]
+    assert list(report.left_out) == ["on-device"]
+    shares = iter((0.0, 0.5))
+
+    class Burst(Watch):
+        def __exit__(self, *error: Any) -> None:
+            super().__exit__(*error)
+            self.noise = replace(self.noise, others_share=next(shares))
+
+    monkeypatch.setattr(run, "Watch", Burst)
+    path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
+    found, _ = run_bench(Subject(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
+    assert {name: noise.others_share for name, noise in found.noise.items()} == {"single-stream": 0.0, "batches": 0.5}
+    assert found.noise["batches"].load_before is None, "the load of the minute before is the single stream's"
 
 
 def test_quick_is_the_default(tmp_path: Path) -> None:

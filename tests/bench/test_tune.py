@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fer_edge import Bundle, Recognizer
+from fer_edge.bench import tune
 from fer_edge.bench.run import thread_counts
 from fer_edge.bench.scenarios.scaling import ScalingPoint, run_scaling
-from fer_edge.bench.statistics import distribution_from_samples
+from fer_edge.bench.statistics import Estimate, distribution_from_samples
 from fer_edge.bench.tune import Target, confirmed, recommendation, target_from_text, write_tuning
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.bundle import Tuning
@@ -83,8 +84,28 @@ def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path) ->
     assert opened == [1, 1, 1, 2, 2, 2]
     again = confirmed(points, Target("p99", 1000), open_recognizer, workload, 0.05)
     assert again.images_per_second > 0 and again not in points
-    with pytest.raises(ConfigError, match=r"no setting reaches p99=1e-05 here; the nearest, threads \d, streams \d"):
+    with pytest.raises(
+        ConfigError, match=r"reaches p99=1e-05 here; the nearest, threads \d, streams \d, batch \d, has an eng"
+    ):
         confirmed(points, Target("p99", 1e-5), open_recognizer, workload, 0.05)
+
+
+def test_a_setting_is_taken_only_if_the_bound_of_its_p99_is_within_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(p99: Estimate) -> ScalingPoint:
+        plain = point(1, 1, 1, 7.0, 140)
+        return replace(plain, latency=replace(plain.latency, p99=p99))
+
+    target = Target("p99", 8)
+    assert target.confirmed_by(measured(Estimate(7.5, 7.0, 7.9)))
+    assert target.confirmed_by(measured(Estimate(7.5))), "so few samples have no bound"
+    assert not target.confirmed_by(measured(Estimate(7.5, 7.0, 8.4)))
+    assert Target("throughput", 100).confirmed_by(measured(Estimate(7.5, 7.0, 8.4)))
+    monkeypatch.setattr(tune, "measure_point", lambda *arguments: measured(Estimate(7.5, 7.0, 8.4)))
+    expected = "no setting certainly reaches p99=8 here; the nearest, threads 1, streams 1, batch 1, has an engine p99"
+    with pytest.raises(
+        ConfigError, match=expected + r" of 7\.50 ms \(up to 8\.40\) and 140 images a second of the eng"
+    ):
+        confirmed([point(1, 1, 1, 7.0, 140)], target, lambda threads: mock.MagicMock(), synthetic_workload(), 0.01)
 
 
 def test_threads_to_try_reach_all_cores(tmp_path: Path) -> None:

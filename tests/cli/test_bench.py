@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fer_edge.bench.run import Plan, Subject, run_bench
 from fer_edge.bench.statistics import Estimate
+from fer_edge.bundle import Bundle
+from fer_edge.cli.bench import _with_parity
 from fer_edge.cli.bench_display import _interval
+from fer_edge.engines.base import Runner, RunOptions
+from fer_edge.errors import EngineError
 from tests.cli.test_cli import fer_edge
 from tests.tiny import tiny_bundle
 
+NOWHERE = ("--reference", "/nope.safetensors", "--faces", "/nope")
 QUICK = ("--queries", 20, "--seconds", 0.1)
 
 
@@ -63,13 +69,32 @@ def test_engines_are_compared_with_the_first(bundle: Path, tmp_path: Path) -> No
     assert "ratio of p50" in table.read_text()
 
 
-def test_wrong_usage_is_told(bundle: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "tiny.safetensors"
+    checkpoint.touch()
     cases: list[tuple[list[object], int, str]] = [
         (["bench", bundle, "--scenario", "offline"], 2, "no scenario 'offline'; expected some of: single-stream"),
         (["bench", bundle, "--box", "1,2,3,4"], 2, "--box goes with --image"),
         (["bench", bundle, "--faces", tmp_path], 2, "--reference and --faces go together"),
         (["bench", tmp_path / "none.fer"], 1, "error: no bundle at"),
-        (["bench", bundle, "--engine", "onnxruntime", "--scenario", "roofline"], 1, "onnxruntime does not tell"),
+        (
+            ["bench", bundle, "--engine", "onnxruntime", "--scenario", "single-stream", "--scenario", "roofline"],
+            1,
+            "error: roofline cannot be measured: onnxruntime does not tell what its layers take; openvino does",
+        ),
+        (
+            ["bench", bundle, "--scenario", "on-device"],
+            1,
+            "on-device cannot be measured: openvino runs on the",
+        ),
+        (["bench", bundle, *NOWHERE], 1, "error: --reference: no checkpoint at /nope.safetensors; expected the"),
+        (["bench", bundle, "--reference", checkpoint, "--faces", "/nope"], 1, "error: no file or folder at /nope"),
+        (["bench", bundle, "--rate", "inf"], 2, "inf is too large, or no number; expected one up to 100,000"),
+        (["bench", bundle, "--rate", "30", "--rate", "nan"], 2, "Invalid value for '--rate'"),
+        (["bench", bundle, "--seconds", "inf"], 2, "inf is too large, or no number; expected one up to 86,400"),
+        (["bench", bundle, "--seconds", "nan"], 2, "Invalid value for '--seconds'"),
+        (["bench", bundle, "--minutes", "inf"], 2, "inf is too large, or no number; expected one up to 10,080"),
+        (["bench", bundle, "--minutes", "nan"], 2, "Invalid value for '--minutes'"),
         (["bench-compare", bundle], 2, "expected two or more different contenders"),
         (["bench-compare", bundle, bundle], 2, "expected two or more different contenders"),
         (["bench-compare", bundle, f"{bundle}@tensorrt-rtx"], 1, "has no engine tensorrt-rtx; it has: openvino"),
@@ -78,7 +103,59 @@ def test_wrong_usage_is_told(bundle: Path, tmp_path: Path) -> None:
         found = fer_edge(*arguments)
         assert found.returncode == code, found.stderr
         assert message in " ".join(found.stderr.split()), found.stderr
-        assert "Traceback" not in found.stderr
+        assert "Traceback" not in found.stderr and found.stdout == ""
+
+
+def test_all_leaves_out_what_an_engine_has_not(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
+    short = ("--queries", 10, "--seconds", 0.1, "--minutes", 0.05, "--rate", 200)
+    found = fer_edge("bench", bundle, "--engine", "onnxruntime", "--scenario", "all", *short, "--json")
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert report["left_out"] == {
+        "on-device": "onnxruntime runs on the processor, which has no clock of its own; engines on a GPU have one",
+        "roofline": "onnxruntime does not tell what its layers take; openvino does",
+    }
+    assert "roofline was left out: onnxruntime does not tell what its layers take" in found.stderr
+    assert report["roofline"] is None and report["sustained"]["windows"] and report["scaling"]
+    assert list(report["noise"]) == [
+        *("single-stream", "batches", "open-loop", "multi-stream", "cold-start", "scaling", "sustained"),
+    ]
+
+
+def test_what_was_measured_is_told_though_parity_or_tuning_fails(bundle: Path, tmp_path: Path) -> None:
+    broken, faces, table = tmp_path / "broken.safetensors", tmp_path / "faces", tmp_path / "figures.csv"
+    broken.write_bytes(b"none")
+    faces.mkdir()
+    Image.new("RGB", (48, 48)).save(faces / "one.png")
+    comparison = ("--scenario", "single-stream", "--reference", broken, "--faces", faces, "--csv", table)
+    found = fer_edge("bench", bundle, *QUICK, *comparison, "--tune", "p99=0.001", "--json")
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert "error: no setting certainly reaches p99=0.001 here" in found.stderr
+    assert str(broken) in found.stderr
+    report = json.loads(found.stdout)
+    assert report["single_stream"]["latency"]["count"] >= 20 and report["parity"] is None
+    assert report["tuning"] is None and report["tuning_reason"].startswith("no setting certainly reaches p99=0.001")
+    assert table.stat().st_size > 1000
+    tables = fer_edge("bench", bundle, *QUICK, "--tune", "p99=0.001")
+    assert tables.returncode == 1 and "scaling, the engine alone" in tables.stdout
+    assert "has an engine p99 of" in tables.stderr
+
+
+def test_parity_runs_on_the_device_and_threads_of_the_benchmark(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[RunOptions | None] = []
+
+    def note(self: Bundle, engine: str | None = None, options: RunOptions | None = None) -> Runner:
+        given.append(options)
+        raise EngineError("enough is known")
+
+    found, _ = run_bench(Subject(bundle, threads=2), Plan((), seconds=0.1))
+    monkeypatch.setattr(Bundle, "runner", note)
+    with pytest.raises(EngineError, match="enough is known"):
+        _with_parity(found, Subject(bundle, device=3), tmp_path / "reference.safetensors", tmp_path)
+    assert given == [RunOptions(threads=2, device=3)]
 
 
 def test_intervals_are_left_open_where_samples_do_not_tell() -> None:
@@ -108,5 +185,7 @@ def test_tuning_writes_into_the_bundle(tmp_path: Path) -> None:
     assert json.loads(fer_edge("inspect", bundle, "--json").stdout)["tunings"] == [report["tuning"]]
     used = json.loads(fer_edge("bench", bundle, *QUICK, "--scenario", "single-stream", "--json").stdout)
     assert (used["threads"], used["tuned"]) == (report["tuning"]["threads"], True)
+    told = fer_edge("bench", bundle, "--seconds", 0.1, "--tune", "throughput=1")
+    assert "engine p99" in told.stdout and "images a second of the engine (asked for throughput=1)" in told.stdout
     wrong = fer_edge("bench", bundle, "--tune", "fast")
     assert wrong.returncode == 2 and "expected p99=MILLISECONDS" in " ".join(wrong.stderr.split())
