@@ -36,6 +36,7 @@ class GpuState:
     memory_clock_mhz: Spread
     power_w: Spread | None  # None where the GPU does not tell
     temperature_c: Spread
+    memory_used_mb: Spread  # of the GPU's memory, by all processes
     held_down_by: tuple[str, ...]  # NVML's names: SwPowerCap, HwThermalSlowdown, ...
 
 
@@ -118,6 +119,7 @@ class GpuSampler:
             "sm_clock_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
             "memory_clock_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
             "temperature_c": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+            "memory_used_mb": nvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6,
         }
         with suppress(nvml.NVMLError):  # not every GPU tells
             sample["power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000
@@ -134,6 +136,7 @@ class GpuSampler:
             memory_clock_mhz=self._spread("memory_clock_mhz"),
             power_w=self._spread("power_w") if "power_w" in self._samples[0] else None,
             temperature_c=self._spread("temperature_c"),
+            memory_used_mb=self._spread("memory_used_mb"),
             held_down_by=tuple(sorted(self._held)),
         )
 

@@ -37,6 +37,7 @@ NAMED: dict[str, tuple[str, str]] = {
     "memory_clock_mhz": ("memory clock", "MHz"),
     "power_w": ("power", "W"),
     "temperature_c": ("temperature", "degrees Celsius"),
+    "memory_used_mb": ("memory in use by all processes", "MB"),
     "own_imports": ("own imports", "ms"),
     "milliseconds": ("time", "ms"),
     "at_peak": ("time at the peaks", "ms"),

@@ -19,6 +19,9 @@ CONFIDENCE = 0.95
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 NORMAL = 1.959964  # of a normal distribution, 95 % lie within so many standard deviations
 BLOCK = 5  # samples whose median is one point for the detection of warm-up
+WARM_UP_PART = 10  # at most one in so many samples is warm-up
+FEWEST_FOR_WARM_UP = 100  # in fewer, chance moves the end of the warm-up about
+CLEARLY = 0.8  # of the error after the best allowed cut; above it, a later cut is as good by chance
 BINS = 40
 RESAMPLES = 2000
 
@@ -54,6 +57,14 @@ class Distribution:
     p99: Estimate
     max: float
     histogram: Histogram
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The first samples, which do not count."""
+
+    length: int
+    steady: bool  # False: the best cut lies clearly beyond the longest warm-up, so nothing is cut
 
 
 def distribution_from_samples(nanoseconds: Samples) -> Distribution:
@@ -128,22 +139,44 @@ def effective_count(values: Samples) -> int:
     return max(1, min(count, round(count / max(1.0, 2 * float(pairs.sum()) - 1))))
 
 
-def warm_up_length(values: Samples) -> int:
-    """How many of the first samples are warm-up: the cut after which the mean is known best.
+def find_warm_up(values: Samples) -> WarmUp:
+    """Where the warm-up ends: at the cut after which the mean is known best, if it lies in the first tenth.
 
-    MSER (White, 1997) on medians of five samples, so that single slow ones do not count; at most half is cut.
+    MSER (White, 1997) on medians of five samples, so that single slow ones do not count. It looks for the best cut in
+    the first half, as published, but takes none beyond the first tenth. What lasts longer is no warm-up: it is a
+    machine that changes its speed, and a cut would hide one of its speeds. The bound is a share and not a time, since a
+    time would be all of a short run. Fewer than 100 samples are left whole, and taken for steady.
     """
+    if len(values) < FEWEST_FOR_WARM_UP:
+        return WarmUp(0, True)
+    errors = _errors_after_cuts(values)
+    allowed = errors[: longest_warm_up(len(values)) // BLOCK + 1]
+    best = int(np.argmax(allowed <= allowed.min() + 1e-9 * allowed[0]))  # the first of equals
+    if errors.min() < allowed[best] - 1e-9 * allowed[0]:
+        return WarmUp(0, bool(errors.min() >= CLEARLY * allowed[best]))
+    return WarmUp(best * BLOCK, True)
+
+
+def warm_up_length(values: Samples) -> int:
+    """How many of the first samples are warm-up; at most a tenth, and none if they settle later."""
+    return find_warm_up(values).length
+
+
+def longest_warm_up(count: int) -> int:
+    """How many of so many samples `find_warm_up` cuts at most."""
+    return count // WARM_UP_PART
+
+
+def _errors_after_cuts(values: Samples) -> npt.NDArray[np.float64]:
+    """Squared standard error of the mean of what is left, for cuts of 0, 1, 2, ... blocks up to half of all."""
     blocks = len(values) // BLOCK
-    if blocks < 4:
-        return 0
     medians = np.median(np.asarray(values[: blocks * BLOCK], np.float64).reshape(blocks, BLOCK), axis=1)
     medians -= medians.mean()  # squares of large numbers close to each other would lose their digits
     left = np.arange(blocks, 0, -1)
     sums = np.cumsum(medians[::-1])[::-1]
     squares = np.cumsum(medians[::-1] ** 2)[::-1]
-    errors = (squares - sums**2 / left) / left**2  # squared standard error of the mean of what is left
-    allowed = errors[: blocks // 2 + 1]
-    return int(np.argmax(allowed <= allowed.min() + 1e-9 * allowed[0])) * BLOCK  # the first of equals
+    errors: npt.NDArray[np.float64] = (squares - sums**2 / left) / left**2
+    return errors[: blocks // 2 + 1]
 
 
 def share_estimate(hits: int, count: int) -> Estimate:
@@ -168,16 +201,17 @@ def ratio_of_percentiles(a: Samples, b: Samples, share: float, seed: int = 0) ->
 
 
 def trend(times: Samples, values: Samples) -> Estimate:
-    """Change of `values` with `times`: the median slope between pairs of points (Theil and Sen), with its interval."""
+    """Change of `values` with `times`: the median slope between pairs of points (Theil and Sen), with its interval.
+
+    Its bounds have the same rank from either end, so values that are turned round turn the interval round.
+    """
     first, second = np.triu_indices(len(times), 1)
     slopes = np.sort((values[second] - values[first]) / (times[second] - times[first]))
     count = len(times)
     reach = NORMAL * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)  # of Kendall's statistic
-    low, high = math.floor((len(slopes) - reach) / 2), math.ceil((len(slopes) + reach) / 2)
-    enough = low >= 0 and high < len(slopes)
-    return Estimate(
-        float(np.median(slopes)), float(slopes[low]) if enough else None, float(slopes[high]) if enough else None
-    )
+    rank = math.floor((len(slopes) - reach) / 2)  # from 1, of the lower bound from below and the upper from above
+    middle = float(np.median(slopes))
+    return Estimate(middle, float(slopes[rank - 1]), float(slopes[-rank])) if rank >= 1 else Estimate(middle)
 
 
 def _histogram(ordered: npt.NDArray[np.float64]) -> Histogram:

@@ -131,7 +131,8 @@ def _print_on_device(found: OnDevice) -> None:
     held = ", ".join(gpu.held_down_by) or "nothing"
     console().print(
         f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
-        f"{gpu.temperature_c.most:.0f} degrees{power}; clocks held down by {held}",
+        f"{gpu.temperature_c.most:.0f} degrees{power}, {gpu.memory_used_mb.most:.0f} MB in use; "
+        f"clocks held down by {held}",
         soft_wrap=True,
     )
 

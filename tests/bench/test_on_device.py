@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +78,9 @@ class Nvml:
         self.clock -= 100
         return self.clock if clock == self.NVML_CLOCK_SM else 9000
 
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+        return SimpleNamespace(used=512_000_000, total=8_000_000_000)
+
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
         return 91
 
@@ -104,6 +108,7 @@ def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
     assert state is not None and state.samples >= 2
     assert (state.name, state.driver, state.held_down_by) == ("RTX 4070", "580.65", ("HwThermalSlowdown",))
     assert state.sm_clock_mhz.least < state.sm_clock_mhz.most == 1900
+    assert state.memory_used_mb.most == 512
     assert state.power_w is not None and state.power_w.median == 200.5
     assert nvml.open == 0
 

@@ -101,7 +101,7 @@ def filled(report: BenchReport) -> BenchReport:
     """With what this machine or engine does not have."""
     total = report.batches[0].latency
     spread = Spread(1, 2, 3)
-    gpu = GpuState("RTX", "580.65", 3, spread, spread, spread, spread, ("SwPowerCap",))
+    gpu = GpuState("RTX", "580.65", 3, spread, spread, spread, spread, spread, ("SwPowerCap",))
     long = report.sustained
     assert long is not None
     windows = [replace(window, mhz=1.0, celsius=1.0, throttled=1) for window in long.windows]

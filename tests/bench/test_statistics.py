@@ -13,6 +13,8 @@ from fer_edge.bench.statistics import (
     BINS,
     distribution_from_samples,
     effective_count,
+    find_warm_up,
+    longest_warm_up,
     percentile,
     rank_interval,
     ratio_of_percentiles,
@@ -105,8 +107,37 @@ def test_warm_up_ends_where_samples_settle() -> None:
     spiky = steady.copy()
     spiky[::50] = 5000
     assert warm_up_length(spiky) == 0, "single slow samples are no warm-up"
-    assert warm_up_length(np.linspace(500, 100, 100)) <= 50, "at most half is cut"
     assert warm_up_length(np.ones(10)) == 0
+    first = np.random.default_rng(1).normal(1, 0.1, 5000)
+    first[:200] *= 3
+    found = find_warm_up(first)
+    assert found.steady and 195 <= found.length <= 210
+
+
+@pytest.mark.parametrize("speeds", [(1.20, 0.96), (0.96, 1.20)])
+def test_a_speed_that_lasts_is_no_warm_up(speeds: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    values = np.repeat(speeds, [20_000, 37_500]) + rng.normal(0, 0.05, 57_500)  # 1.20 ms for 24 s, 0.96 ms for 36
+    found = find_warm_up(values)
+    assert (found.length, found.steady) == (0, False)
+    assert find_warm_up(values[::-1]).length == 0
+    drift = find_warm_up(np.linspace(500, 100, 1000) + rng.normal(0, 5, 1000))
+    assert (drift.length, drift.steady) == (0, False)
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=600))
+def test_warm_up_is_a_tenth_at_most(samples: list[float]) -> None:
+    found = find_warm_up(np.array(samples))
+    assert 0 <= found.length <= longest_warm_up(len(samples))
+    assert found.steady or found.length == 0
+
+
+def test_steady_samples_are_told_so() -> None:
+    rng = np.random.default_rng(0)
+    found = [find_warm_up(rng.gamma(4, 0.25, 1000)) for _ in range(200)]
+    assert all(each.steady for each in found)
+    assert np.mean([each.length for each in found]) < 20, "little is cut by chance"
+    assert find_warm_up(np.linspace(500, 100, 99)) == find_warm_up(np.ones(99)), "too few to tell"
 
 
 def test_shares_have_intervals_at_the_ends_too() -> None:
@@ -133,5 +164,13 @@ def test_trend_is_the_middle_slope() -> None:
     found = trend(times, values)
     assert found.value == pytest.approx(0.5)
     assert found.low == pytest.approx(0.5) and found.high == pytest.approx(0.5)
+    rng = np.random.default_rng(0)
+    for count in (8, 20, 24):
+        times, values = np.arange(float(count)), rng.normal(size=count)
+        found, turned = trend(times, values), trend(times, -values)
+        assert found.low is not None and found.high is not None
+        assert (turned.low, turned.value, turned.high) == (-found.high, -found.value, -found.low)
+        slopes = [(values[b] - values[a]) / (b - a) for a in range(count) for b in range(a + 1, count)]
+        assert sum(slope < found.low for slope in slopes) == sum(slope > found.high for slope in slopes)
     few = trend(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]))
     assert (few.value, few.low, few.high) == (1, None, None)

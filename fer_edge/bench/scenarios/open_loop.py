@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_edge.bench.scenarios.checks import check_positive
 from fer_edge.bench.statistics import Distribution, Estimate, distribution_from_samples, share_estimate
 from fer_edge.bench.workload import Clock, Query, clock, no_garbage_collection
 
@@ -51,7 +52,12 @@ def run_open_loop(
         now: The clock that `query` uses.
         sleep: Waits for so many seconds.
         progress: Told the share that is done.
+
+    Raises:
+        ConfigError: The rate or the seconds are not above 0, or too many to count.
     """
+    check_positive("the rate", rate)
+    check_positive("the number of seconds", seconds)
     period = 1e9 / rate
     frames = max(1, round(seconds * rate))
     latencies, busy = [], 0

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fer_edge.bench.scenarios.batches import SIZES, inference
+from fer_edge.bench.scenarios.checks import check_positive
 from fer_edge.bench.scenarios.multi_stream import run_streams
 from fer_edge.bench.statistics import Distribution
 from fer_edge.bench.workload import Workload
@@ -46,7 +47,11 @@ def run_scaling(
         streams: Runners at once.
         batches: Faces that run together; those that are too large for the engine are left out.
         progress: Told the share that is done.
+
+    Raises:
+        ConfigError: The seconds are not above 0, or too many to count.
     """
+    check_positive("the number of seconds", seconds)
     each = max(SHORTEST, seconds / (len(threads) * len(streams) * len(batches)))
     found: list[ScalingPoint] = []
     for done, (thread_count, stream_count) in enumerate((t, s) for t in threads for s in streams):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_edge.bench.noise import frequency_mhz, temperature, throttle_count
+from fer_edge.bench.scenarios.checks import check_positive
 from fer_edge.bench.statistics import Estimate, trend
 from fer_edge.bench.workload import Clock, Query, clock, no_garbage_collection
 
@@ -58,7 +59,11 @@ def run_sustained(
         seconds: How long.
         now: The clock that `query` uses.
         progress: Told the share that is done.
+
+    Raises:
+        ConfigError: The seconds are not above 0, or too many to count.
     """
+    check_positive("the number of seconds", seconds)
     windows: list[Window] = []
     length = int(seconds * 1e9 / WINDOWS)
     with no_garbage_collection():
