@@ -104,6 +104,8 @@ def _print_single_stream(found: SingleStream) -> None:
         "in brackets: 95 % confidence",
         soft_wrap=True,
     )
+    if not found.steady:
+        console().print("its speed changed in the middle of the run, so no warm-up was left out")
 
 
 def _print_batches(results: Sequence[BatchResult]) -> None:
@@ -160,6 +162,10 @@ def _print_multi_stream(results: Sequence[MultiStream]) -> None:
     ]
     columns = ("streams", "threads each", "p50 ms", "p90 ms", "p99 ms", "images/s")
     print_table("several recognizers at once", columns, rows)
+    if unsteady := [str(one.streams) for one in results if not one.steady]:
+        console().print(
+            f"speed changed in the middle of the run, no warm-up left out, at streams: {', '.join(unsteady)}"
+        )
 
 
 def _print_cold_start(found: ColdStart) -> None:
