@@ -15,6 +15,7 @@ from fer_edge.errors import ImageError, InputError
 
 MAX_FILE_BYTES = 256 << 20
 MAX_PIXELS = 100_000_000
+MAX_SHOWN = 80  # characters of a wrong value in a message
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
@@ -98,7 +99,7 @@ def crop_and_resize(
         uint8 (size, size, 3).
 
     Raises:
-        InputError: The frame is no RGB frame, or the box is empty or outside of it.
+        InputError: The frame is no RGB frame, or the box is no four numbers, empty or outside of it.
     """
     check_frame(frame)
     left, top, right, bottom = _pixels(box, *frame.shape[1::-1])
@@ -118,13 +119,31 @@ def _pixels(box: Box | None, width: int, height: int) -> tuple[int, int, int, in
     """Left, top, right and bottom of what a box has in common with a frame."""
     if box is None:
         return 0, 0, width, height
-    x, y, w, h = box
-    if w > 0 and h > 0 and math.isfinite(x) and math.isfinite(y) and math.isfinite(w) and math.isfinite(h):
-        left, top = math.floor(max(0, x)), math.floor(max(0, y))
-        right, bottom = math.ceil(min(width, x + w)), math.ceil(min(height, y + h))  # a sum may be infinite
-        if left < right and top < bottom:
-            return left, top, right, bottom
-    raise InputError(f"box {(x, y, w, h)} is empty, not finite or outside of the frame of {width} x {height} pixels")
+    try:
+        x, y, w, h = box
+        if w > 0 and h > 0 and math.isfinite(x) and math.isfinite(y) and math.isfinite(w) and math.isfinite(h):
+            left, top = math.floor(max(0, x)), math.floor(max(0, y))
+            # A sum may be infinite; one of a detector's narrow integers would wrap around.
+            right = math.ceil(min(width, float(x) + float(w)))
+            bottom = math.ceil(min(height, float(y) + float(h)))
+            if left < right and top < bottom:
+                return left, top, right, bottom
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"box {_shown(box)} is no box; expected four finite numbers: x, y, width, height in pixels"
+        ) from error
+    raise InputError(
+        f"box {_shown((x, y, w, h))} is empty, not finite or outside of the frame of {width} x {height} pixels"
+    )
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it: on one line, and short."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python does not write integers of many thousand digits
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _to_rgb(image: Image.Image) -> Images:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
-from fer_edge.errors import BundleError
+from fer_edge.errors import BundleError, EngineError, InputError
 from fer_edge.images import Box, crop_and_resize
 
 SHIPPED_BUNDLE = "edge.fer"
@@ -76,7 +76,8 @@ class Recognizer:
                 bundle whose origin you trust.
 
         Raises:
-            BundleError: The bundle cannot be read or does not fit this machine.
+            BundleError: The bundle cannot be read, does not fit this machine, or its labels do not fit its model.
+            ConfigError: `threads` or `device` is out of range.
             EngineError: The engine is not installed, has no device here or failed.
         """
         bundle = Bundle.open(shipped_bundle() if path is None else path)
@@ -84,9 +85,23 @@ class Recognizer:
         options = RunOptions(
             threads=threads if tuning is None else tuning.threads, device=device, allow_host_code=allow_host_code
         )
-        recognizer = cls(bundle.runner(engine, options), bundle.manifest.labels, tuning)
-        recognizer.runner.infer(recognizer._input[:1])
+        runner, recognizer = bundle.runner(engine, options), None
+        try:
+            recognizer = cls(runner, bundle.manifest.labels, tuning)
+            recognizer._warm_up(bundle.path)
+        except BaseException:
+            (recognizer or runner).close()
+            raise
         return recognizer
+
+    def _warm_up(self, path: Path) -> None:
+        """Run once. Only now is it known how many labels the model really has."""
+        shape = self.runner.infer(self._input[:1]).probabilities.shape
+        if shape != (1, len(self.labels)):
+            raise BundleError(
+                f"{path} has {len(self.labels)} labels, but its model gives probabilities of shape {shape} for one "
+                f"image; expected (1, {len(self.labels)}): build the bundle again"
+            )
 
     def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None) -> Expression:
         """The expression of one face.
@@ -96,20 +111,43 @@ class Recognizer:
             box: The face: x, y, width, height in pixels. None: the frame is a face crop.
 
         Raises:
+            EngineError: The recognizer is closed, or the engine failed.
             InputError: The frame or box cannot be used.
         """
         return self.recognize_faces(frame, [box])[0]
 
     def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> list[Expression]:
-        """The expressions of several faces of one frame, in batches as large as was tuned, or as the engine allows."""
+        """The expressions of several faces of one frame, in batches as large as was tuned, or as the engine allows.
+
+        Raises:
+            EngineError: The recognizer is closed, or the engine failed.
+            InputError: The frame or a box cannot be used, or `boxes` is no sequence.
+        """
+        try:
+            batches = [boxes[start : start + self._batch] for start in range(0, len(boxes), self._batch)]
+        except (TypeError, KeyError) as error:
+            kind = type(boxes).__name__
+            raise InputError(f"boxes are of type {kind}; expected a list of boxes (x, y, width, height)") from error
         found: list[Expression] = []
-        for start in range(0, len(boxes), self._batch):
-            images = self.preprocess(frame, boxes[start : start + self._batch])
+        for batch in batches:
+            images = self.preprocess(frame, batch)
             found += self.postprocess(self.runner.infer(images))
         return found
 
     def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> Images:
-        """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`."""
+        """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`.
+
+        Raises:
+            EngineError: The recognizer is closed.
+            InputError: The frame or a box cannot be used, or there are more boxes than the engine takes at once.
+        """
+        if len(boxes) > len(self._input):
+            if not len(self._input):
+                raise EngineError("the recognizer is closed; open the bundle again")
+            raise InputError(
+                f"{len(boxes)} boxes; this engine takes at most {len(self._input)} at once: "
+                "call recognize_faces, which makes batches"
+            )
         for index, box in enumerate(boxes):
             crop_and_resize(frame, box, out=self._input[index])
         return self._input[: len(boxes)]

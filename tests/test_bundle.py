@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bundle import Bundle, EngineEntry, write_bundle
+from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
 from fer_edge.engines.available import get_engine, platform_tag
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import (
@@ -21,6 +23,7 @@ from fer_edge.errors import (
     EngineUnavailable,
     FerEdgeError,
 )
+from fer_edge.recognizer import shipped_bundle
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
@@ -90,7 +93,140 @@ def test_a_forged_member_with_right_zip_checksum_is_found(tmp_path: Path) -> Non
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\b", "C:evil", "a//b"])
+METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bz2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
+
+
+@pytest.mark.parametrize("member", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_compressed_members_are_refused_before_they_are_unpacked(tmp_path: Path, method: int, member: str) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members[member] += b" " * (32 << 20)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data, method if name == member else zipfile.ZIP_STORED)
+    del members
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match=f"'{member}' is compressed .zip method {method}.*stored as they are"):
+            Bundle.open(path)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def change_directory(path: Path, offset: int, pattern: str, value: int) -> None:
+    """Write over a field of the first entry of a zip file's central directory, which is what readers believe."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(pattern, data, data.index(b"PK\x01\x02") + offset, value)
+    path.write_bytes(data)
+
+
+METHOD, STORED_SIZE, SIZE = (10, "<H"), (20, "<L"), (24, "<L")  # places in an entry
+
+
+@pytest.mark.parametrize("size", [0, 100, 3 << 30])
+def test_sizes_that_contradict_each_other_are_damage(tmp_path: Path, size: int) -> None:
+    for place in (SIZE, STORED_SIZE):
+        path = tiny_bundle(tmp_path / "a.fer")
+        change_directory(path, *place, size)
+        with pytest.raises(BundleDamaged, match=r"'manifest\.json' is said to have .* expected equal numbers"):
+            Bundle.open(path)
+
+
+def test_members_larger_than_the_file_are_damage(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    for place in (SIZE, STORED_SIZE):
+        change_directory(path, *place, 3 << 30)
+    with pytest.raises(BundleDamaged, match="bytes, but its members are said to have 32212"):
+        Bundle.open(path)
+
+
+def test_a_manifest_said_to_be_shorter_is_damage(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    for place in (SIZE, STORED_SIZE):
+        change_directory(path, *place, 10)
+    with pytest.raises(BundleDamaged, match=r"manifest\.json cannot be read"):
+        Bundle.open(path)
+
+
+def test_a_compressed_member_said_to_be_stored_is_damage(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    with zipfile.ZipFile(path) as archive:
+        stored = archive.read("manifest.json")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", stored)
+        packed = archive.infolist()[0].compress_size
+    change_directory(path, *METHOD, zipfile.ZIP_STORED)
+    change_directory(path, *SIZE, packed)
+    with pytest.raises(BundleDamaged, match=r"manifest\.json cannot be read: Bad CRC-32"):
+        Bundle.open(path)
+
+
+def test_the_shipped_bundle_is_stored() -> None:
+    with zipfile.ZipFile(shipped_bundle()) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_a_file_that_changes_while_it_is_open_is_damage(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    opened = Bundle.open(path)
+    rewrite(path, lambda members: members[:1])
+    with pytest.raises(BundleDamaged, match=r"model\.onnx is gone since the bundle was opened; open it again"):
+        opened.read("model.onnx")
+    path.unlink()
+    with pytest.raises(BundleDamaged, match="is not a bundle, or is truncated"):
+        opened.read("model.onnx")
+
+
+UNUSABLE = [
+    ({"labels": ()}, r"labels are \[\]; expected at least 2"),
+    ({"labels": ("a",)}, r"labels are \['a'\]; expected at least 2"),
+    ({"labels": ("a", "b", "a")}, "expected each to differ from the others"),
+    ({"labels": ("a", "b", " ")}, "and none empty"),
+    ({"labels": ("a", "b", "\ud800")}, r"\\ud800.* holds what cannot be printed; expected printable text"),
+    ({"labels": ("a", "b", "\x1b[31m")}, r"x1b\[31m.* holds what cannot be printed"),
+    ({"name": "\x1b[31m"}, "holds what cannot be printed"),
+    ({"checkpoint": {"provenance": {"data": ["a\nb", "\x1b]0;x\x07"]}}}, "holds what cannot be printed"),
+    ({"checkpoint": {"metrics": {"\ud800": 1}}}, "holds what cannot be printed"),
+    ({"created_with": {"torch": 3}}, "3 is no text"),
+    ({"words": ("a", "b")}, "2 words for 3 labels; expected as many, or none"),
+    ({"decision": "foo"}, "decision is 'foo'; expected label, text, mean"),
+    ({"max_batch": True}, "max_batch is True; expected 1 to 1024"),
+    ({"max_batch": 0}, "max_batch is 0; expected 1 to 1024"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), UNUSABLE)
+def test_values_that_cannot_be_used_are_neither_read_nor_written(
+    tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    before = path.read_bytes()
+    with pytest.raises(BundleError, match=f"not written, since it could not be opened again: .*{message}"):
+        tiny_bundle(path, **values)
+    assert path.read_bytes() == before
+    change_manifest(path, **values)
+    with pytest.raises(BundleDamaged, match=rf"manifest\.json is not understood: .*{message}"):
+        Bundle.open(path)
+
+
+def test_what_no_version_knows_is_not_written(tmp_path: Path) -> None:
+    tuning = Tuning("openvino", "cpu", True, 1, 1, "p99=8", 1.0, 1.0)
+    for values in ({"precision": "int4"}, {"tunings": (tuning,)}, {"checkpoint": {"metrics": {"a": object()}}}):
+        with pytest.raises(BundleError, match="not written, since it could not be opened again"):
+            tiny_bundle(tmp_path / "a.fer", **values)
+    assert not any(tmp_path.iterdir())
+
+
+def test_notes_may_have_lines_and_any_writing(tmp_path: Path) -> None:
+    notes = {"provenance": {"data": "two\n\tlines, 表情, \u00a0"}}
+    path = tiny_bundle(tmp_path / "a.fer", checkpoint=notes, labels=("中性", "joie", "très surpris"), words=())
+    assert Bundle.open(path).manifest.checkpoint == notes
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\b", "C:evil", "a//b", "a\x1b[31m"])
 def test_names_that_escape_are_refused(tmp_path: Path, name: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [*members, (name, b"x")])

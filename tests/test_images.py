@@ -103,6 +103,28 @@ def test_boxes_outside_are_refused(box: tuple[float, float, float, float]) -> No
         crop_and_resize(RGB, box)
 
 
+@pytest.mark.parametrize(
+    "box", [(1, 2, 3), (1, 2, 3, 4, 5), ("1", 2, 3, 4), (1, 2, None, 4), 5, "abcd", (10**400, 1, 1, 1), (1, 1, 1, 1j)]
+)
+def test_what_is_no_box_is_told(box: object) -> None:
+    with pytest.raises(InputError, match="is no box; expected four finite numbers: x, y, width, height in pixels"):
+        crop_and_resize(RGB, box)  # type: ignore[arg-type]
+
+
+def test_a_wrong_box_is_shown_on_one_short_line() -> None:
+    with pytest.raises(InputError) as caught:
+        crop_and_resize(RGB, np.zeros((20, 20)))  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="box of type tuple is empty, not finite or outside"):
+        crop_and_resize(RGB, (1, 1, -(10**5000), 1))
+
+
+def test_boxes_of_narrow_integers_do_not_wrap_around() -> None:
+    frame = np.random.default_rng(4).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    box = np.array([200, 150, 80, 110], np.uint8)
+    assert np.array_equal(crop_and_resize(frame, tuple(box)), crop_and_resize(frame, (200, 150, 80, 110)))
+
+
 @pytest.mark.parametrize("frame", [RGB.astype(float), RGB[:, :, 0], "frame", RGB[:0]])
 def test_frames_that_are_none_are_refused(frame: object) -> None:
     with pytest.raises(InputError, match="the frame is"):

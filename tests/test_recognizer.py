@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fer_edge import Bundle, Recognizer
-from fer_edge.errors import BundleError, InputError
+from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
+from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
 from fer_edge.recognizer import shipped_bundle
 from tests.tiny import LABELS, tiny_bundle
 
@@ -38,6 +40,93 @@ def test_wrong_frames_are_named(tmp_path: Path) -> None:
     expected = r"the frame is float32 \(4, 4, 3\); expected a uint8 array"
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer")) as recognizer, pytest.raises(InputError, match=expected):
         recognizer.recognize(frame)  # type: ignore[arg-type]
+
+
+def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
+    recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
+    recognizer.close()
+    recognizer.close()
+    for use in (recognizer.recognize, lambda frame: recognizer.preprocess(frame, [None])):
+        with pytest.raises(EngineError, match="the recognizer is closed; open the bundle again"):
+            use(FRAME)
+
+
+@pytest.mark.parametrize("box", [(1, 2, 3), ("1", 2, 3, 4), (1, 2, None, 4), 5, (1, 1, 10**400, 1)])
+def test_wrong_boxes_are_told(tmp_path: Path, box: Any) -> None:
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1) as recognizer:
+        with pytest.raises(InputError, match="is no box; expected four finite numbers"):
+            recognizer.recognize(FRAME, box)
+        assert recognizer.recognize(FRAME, (10, 10, 50, 50)).label in LABELS
+
+
+def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), "onnxruntime", threads=1) as recognizer:
+        one: Any = (10, 10, 50, 50)
+        with pytest.raises(InputError, match="box 10 is no box; expected four finite numbers"):
+            recognizer.recognize_faces(FRAME, one)
+        for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
+            with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
+                recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="3 boxes; this engine takes at most 2 at once: call recognize_faces"):
+            recognizer.preprocess(FRAME, [one] * 3)
+        array = np.array([one, one, one])
+        assert len(recognizer.recognize_faces(FRAME, array)) == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [-3, 0, 1025, "2", 1.5, True])
+def test_threads_that_cannot_be_right_are_refused(tmp_path: Path, threads: Any) -> None:
+    with pytest.raises(ConfigError, match=f"threads are {threads!r}; expected a whole number from 1 to 1024, or None"):
+        Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=threads)
+
+
+@pytest.mark.parametrize("device", [-1, "0", 0.0, None, False])
+def test_devices_that_cannot_be_right_are_refused(device: Any) -> None:
+    with pytest.raises(ConfigError, match=f"device is {device!r}; expected a whole number from 0, the first GPU"):
+        RunOptions(device=device)
+    assert RunOptions(threads=1024, device=7).device == 7
+
+
+class Double(Runner):
+    """A runner that gives what it is told, or raises it."""
+
+    def __init__(self, outcome: Any) -> None:
+        super().__init__(4)
+        self.outcome, self.closed = outcome, 0
+
+    def _infer(self, images: Images) -> Prediction:
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return Prediction(self.outcome, None, self.outcome)
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 8), (1, 0), (3,), (2, 3)])
+def test_labels_that_do_not_fit_the_model_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    runner = Double(np.zeros(shape, np.float32))
+    monkeypatch.setattr(Bundle, "runner", lambda *_: runner)
+    with pytest.raises(BundleError, match=r"a\.fer has 3 labels, but its model gives .*; expected \(1, 3\): build"):
+        Recognizer.open(tiny_bundle(tmp_path / "a.fer"))
+    assert runner.closed == 1
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d")])
+def test_a_bundle_with_labels_of_another_model_is_refused(tmp_path: Path, labels: tuple[str, ...], engine: str) -> None:
+    path = tiny_bundle(tmp_path / "a.fer", labels=labels, words=())
+    with pytest.raises(BundleError, match=f"has {len(labels)} labels, but its model gives probabilities of shape"):
+        Recognizer.open(path, engine, threads=1)
+
+
+def test_a_runner_that_fails_at_first_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Double(EngineError("no memory"))
+    monkeypatch.setattr(Bundle, "runner", lambda *_: runner)
+    with pytest.raises(EngineError, match="no memory"):
+        Recognizer.open(tiny_bundle(tmp_path / "a.fer"))
+    assert runner.closed == 1
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 IMAGE_SIZE = 112
+MAX_THREADS = 1024
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
 HALF_SCALES = "fer_edge.half_scales"  # in the metadata of a typed ONNX whose int8 has float16 scales
@@ -95,6 +96,24 @@ class RunOptions:
     graphs: bool = True  # launch CUDA graphs; off, each layer is launched by itself
     cache: Path | None = None  # folder for kernels compiled on this machine; None: the user's cache folder
     allow_host_code: bool = False  # run native code that a version-compatible TensorRT engine brings with it
+
+    def __post_init__(self) -> None:
+        """Refuse what engines would accept silently or explain at length.
+
+        Raises:
+            ConfigError: `threads` or `device` is no number that can be right.
+        """
+        if self.threads is not None and not (_is_whole(self.threads) and 1 <= self.threads <= MAX_THREADS):
+            raise ConfigError(
+                f"threads are {self.threads!r}; expected a whole number from 1 to {MAX_THREADS}, "
+                "or None for the engine's choice"
+            )
+        if not (_is_whole(self.device) and self.device >= 0):
+            raise ConfigError(f"device is {self.device!r}; expected a whole number from 0, the first GPU")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 SomeRunner = TypeVar("SomeRunner", bound="Runner")
