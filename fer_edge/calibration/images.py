@@ -17,7 +17,7 @@ import numpy as np
 from fer_edge._files import sha256, write_atomically
 from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import DataError, ImageError, InputError
 from fer_edge.images import crop_and_resize, read_image
 
 FORMAT_VERSION = 1
@@ -91,12 +91,12 @@ class CalibrationSet:
         """The images themselves.
 
         Args:
-            root: Folder of the data set.
+            root: Folder of the data set, or its list file.
 
         Raises:
             DataError: One is missing, another than the manifest says, too small or all black.
         """
-        opened = CalibrationImages(self, root)
+        opened = CalibrationImages(self, _folder(root))
         for image in self.images:
             opened.read(image)
         return opened
@@ -171,17 +171,17 @@ def choose_images(
 ) -> CalibrationSet:
     """Draw a set, in turns from each class until there are enough; rare classes give what they have.
 
-    Images that are damaged, too small, all black or there already are passed over.
+    Images that are damaged, too small, all black, without their box or there already are passed over.
 
     Args:
         data: What to choose from. The training split: what a model is judged on must not shape it.
-        root: Folder that file names are relative to.
+        root: Folder that file names are relative to, or the list file in it.
         count: How many.
         seed: Same seed, same images.
         progress: Told of each image chosen.
 
     Raises:
-        DataError: The set comes out too small or of one class.
+        DataError: An image is missing or not below `root`, or the set comes out too small or of one class.
     """
     names = data.label_set.labels
     queues = [
@@ -205,10 +205,37 @@ def _next_fit(
     while queue:
         index = int(queue.pop(0))
         path, box = data.paths[index], data.box(index)
-        digest = sha256(path.read_bytes())
+        name = _name_below(path, root)
+        try:
+            digest = sha256(path.read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"{path} of {data.source} cannot be read ({error.strerror}); expected every image that it names: "
+                "restore the file, or take it off the list"
+            ) from error
         if digest not in chosen and _face(path, box)[0] is not None:
-            return CalibrationImage(path.relative_to(root).as_posix(), digest, label, box)
+            return CalibrationImage(name, digest, label, box)
     return None
+
+
+def _name_below(path: Path, root: Path) -> str:
+    """What a calibration set calls an image.
+
+    Raises:
+        DataError: It is not below the data set's folder.
+    """
+    folder, path = _folder(root).absolute(), path.absolute()  # a list may name files below it by absolute paths
+    if not path.is_relative_to(folder):
+        raise DataError(
+            f"{path} is outside of {folder}; a calibration set names files below it: "
+            "move the images there, or name the folder that holds them"
+        )
+    return path.relative_to(folder).as_posix()
+
+
+def _folder(root: Path) -> Path:
+    """A data set's folder; a list file stands for the one it lies in."""
+    return root.parent if root.is_file() else root
 
 
 def _face(path: Path, box: Box | None) -> tuple[Images | None, str]:
@@ -220,7 +247,10 @@ def _face(path: Path, box: Box | None) -> tuple[Images | None, str]:
     width, height = (image.shape[1], image.shape[0]) if box is None else (box[2], box[3])
     if min(width, height) < SMALLEST_SIDE:
         return None, f"the face is {width:g} x {height:g} pixels; expected at least {SMALLEST_SIDE} on each side"
-    face = crop_and_resize(image, box, IMAGE_SIZE)
+    try:
+        face = crop_and_resize(image, box, IMAGE_SIZE)
+    except InputError as error:  # the box is outside of the image
+        return None, str(error)
     if face.max() < DARKEST:
         return None, "the image is all black"
     return face, ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_edge._files import atomic_path
 from fer_edge.calibration.search import SearchResult
 from fer_edge.errors import EngineUnavailable
+from fer_edge.evaluation.pictures import save_plot
 
 FLOOR = 1e-9  # of a divergence on a logarithmic axis
 
@@ -22,7 +22,6 @@ def plot_search(result: SearchResult, path: Path) -> None:
         EngineUnavailable: Matplotlib is not installed.
     """
     try:
-        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise EngineUnavailable(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
@@ -46,11 +45,4 @@ def plot_search(result: SearchResult, path: Path) -> None:
     together.set_xlim(-0.5, max(len(step.kept) for step in steps) + 0.5)
     together.xaxis.get_major_locator().set_params(integer=True)
     together.legend()
-    # Without the salt, names inside an SVG are drawn at random.
-    with rc_context({"svg.hashsalt": "fer-edge"}), atomic_path(path) as temporary, temporary.open("wb") as file:
-        figure.savefig(file, format=path.suffix.lstrip(".") or "png", metadata={"Date": None} if _dated(path) else None)
-
-
-def _dated(path: Path) -> bool:
-    """Whether the format would hold the time of writing, which would make equal pictures differ."""
-    return path.suffix == ".svg"
+    save_plot(figure, path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from fer_edge.cli.options import Json, Limit, Split, Threads
+from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
     from fer_edge.calibration.images import CalibrationSet
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CHOICE = "Which images"
 BUDGET = "Accuracy budget"
+ENGINE = "openvino"  # accuracy is measured on, unless told otherwise
 
 
 class _Budget(NamedTuple):
@@ -53,14 +55,18 @@ def calibrate(
     split: Split = "valid",
     limit: Limit = None,
     engine: Annotated[
-        str, typer.Option(help="Engine that accuracy is measured on.", rich_help_panel=BUDGET)
-    ] = "openvino",
+        str | None,
+        typer.Option(help=f"Engine that accuracy is measured on; default: {ENGINE}.", rich_help_panel=BUDGET),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(help="Measurements of the search; default: beside the ranges.", rich_help_panel=BUDGET),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of the search to write (.svg or .png).", rich_help_panel=BUDGET)
+        Path | None,
+        typer.Option(
+            help="Picture of the search to write (.svg, .png or .pdf).", callback=check_plot, rich_help_panel=BUDGET
+        ),
     ] = None,
     threads: Threads = None,
     json: Json = False,
@@ -72,6 +78,7 @@ def calibrate(
 
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
+    _check_budget_options(max_drop, engine=engine, plot=plot)
     from fer_edge._files import sha256
     from fer_edge.cli.output import console, err_console, print_json, progress
     from fer_edge.errors import ConfigError, EngineUnavailable
@@ -103,13 +110,13 @@ def calibrate(
     if max_drop is not None:
         info = loaded.info
         found = labelled(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
-        budget = _Budget(max_drop, engine, threads, state or out.with_suffix(".search.json"))
+        budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
         ranges, result = _search(model, ranges, found, budget)
-        if plot is not None:
-            from fer_edge.calibration.plot import plot_search
-
-            plot_search(result, plot)
     ranges.save(out)
+    if plot is not None and result is not None:
+        from fer_edge.calibration.plot import plot_search
+
+        plot_search(result, plot)
     if json:
         print_json({"ranges": out, "sha256": ranges.sha256(), **_described(ranges, result)})
         return
@@ -118,6 +125,17 @@ def calibrate(
     )
     if result is not None:
         _print_search(result)
+
+
+def _check_budget_options(max_drop: float | None, **given: object) -> None:
+    """Refuse options of the search where none was asked for.
+
+    Raises:
+        typer.BadParameter: One was given without --max-drop.
+    """
+    for name, value in given.items():
+        if max_drop is None and value is not None:
+            raise typer.BadParameter(f"--{name} is about the search; add --max-drop, or leave out --{name}")
 
 
 def _choose(data: Path, count: int, seed: int) -> CalibrationSet:

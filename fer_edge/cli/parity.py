@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Limit, Threads
+from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.parity import ParityReport
@@ -25,7 +26,10 @@ def parity(
     engine: EngineName = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest relative logit error; default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8."),
+        typer.Option(
+            help="Largest relative error of logits and absolute one of probabilities; "
+            "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8."
+        ),
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare every tensor inside, on 16 images.", rich_help_panel=LAYERS)
@@ -38,7 +42,12 @@ def parity(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture along the network to write (.svg or .png).", rich_help_panel=LAYERS)
+        Path | None,
+        typer.Option(
+            help="Picture along the network to write (.svg, .png or .pdf).",
+            callback=check_plot,
+            rich_help_panel=LAYERS,
+        ),
     ] = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
@@ -55,6 +64,8 @@ def parity(
     if layers:
         _compare_layers(bundle, reference, images, engine, threshold, plot, limit or 16, json)
         return
+    if plot is not None:
+        raise typer.BadParameter("--plot draws what --layers compares; add --layers, or leave out --plot")
     from fer_edge.cli.output import print_json
 
     name, report = measure_parity(
@@ -89,7 +100,7 @@ def measure_parity(
 
     from fer_edge.cli.output import progress
     from fer_edge.evaluation.dataset import image_set
-    from fer_edge.evaluation.parity import GATES, compare
+    from fer_edge.evaluation.parity import GATES, compare, compare_labels
     from fer_edge.evaluation.runners import open_model
 
     candidate = open_model(bundle, engine, threads, device, allow_host_code=allow_host_code)
@@ -97,8 +108,10 @@ def measure_parity(
     data = image_set(images, truth.labels, truth.words).limited(limit)
     gate = GATES[candidate.precision]
     gate = gate if tolerance is None else replace(gate, tolerance=tolerance)
+    before = (compare_labels(candidate, truth),)
     with candidate.runner, truth.runner, progress("comparing", len(data)) as advance:
-        return candidate.engine, compare(candidate.runner, truth.runner, data, gate=gate, progress=advance)
+        report = compare(candidate.runner, truth.runner, data, gate=gate, before=before, progress=advance)
+    return candidate.engine, report
 
 
 def print_parity(engine: str, report: ParityReport) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from fer_edge._files import atomic_path
 from fer_edge.engines.base import INPUT_NAME, Images
 from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailable
+from fer_edge.evaluation.pictures import save_plot
 
 Tensors = dict[str, npt.NDArray[Any]]
 # A tensor has diverged where its signal is less than this many dB above its error. Measured on `edge`: fp32 on another
@@ -236,8 +236,7 @@ def plot_tensors(report: TensorReport, title: str, path: Path) -> None:
     axes.set_ylabel("signal to error, dB")
     axes.set_title(title)
     axes.margins(x=0.01)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        figure.savefig(file, format=path.suffix.lstrip(".") or "png")
+    save_plot(figure, path)
 
 
 def _error(name: str, found: Sequence[npt.NDArray[Any]], expected: Sequence[npt.NDArray[Any]]) -> TensorError:

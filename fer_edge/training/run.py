@@ -35,6 +35,7 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
         skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
 
     Raises:
+        DataError: Training and validation have the same images.
         FerEdgeError: Data, model, features or devices cannot be used.
     """
     fabric = make_fabric(recipe.training)
@@ -42,12 +43,22 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     # Validation images that lie elsewhere may be laid out otherwise.
     layout = recipe.layout if sources.valid is None else AUTO
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
+    _check_apart(train, valid)
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
     from_data = {"data": train.source, "validation": valid.source, "images": len(data.images)}
     info = replace(info, provenance={**info.provenance, **from_data})
     return Trainer(learner, info, recipe.training, data, folder, teachers, fabric)
+
+
+def _check_apart(train: LabelledSplit, valid: LabelledSplit) -> None:
+    # A list file stands for every split, so the images tell, and not the folder.
+    if {path.resolve() for path in train.paths} == {path.resolve() for path in valid.paths}:
+        raise DataError(
+            f"{valid.source} has the same {len(valid)} images to validate on as {train.source} has to learn from; "
+            "expected others: name validation images with --valid"
+        )
 
 
 def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, skip: Skip | None = None) -> TrainingData:

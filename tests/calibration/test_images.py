@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,47 @@ def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
     whole = CalibrationImage(again.images[0].file, again.images[0].sha256, again.images[0].label)
     opened = again.open(tmp_path)
     assert not np.array_equal(opened.read(again.images[0]), opened.read(whole))
+
+
+def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit:
+    """40 images in a folder; the first has a box of our choice."""
+    folder.mkdir()
+    paths = [folder / f"{index}.png" for index in range(40)]
+    for index, path in enumerate(paths):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (60, 80), dtype=np.uint8)).save(path)
+    boxes = (box, *((10.0, 5.0, 40.0, 40.0),) * 39)
+    return LabelledSplit("boxes", FERPLUS, tuple(paths), np.arange(40) % 4, None, boxes)
+
+
+def test_a_box_outside_its_image_is_passed_over(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "faces", (200.0, 5.0, 40.0, 40.0))
+    found = choose_images(data, tmp_path / "faces", 40)
+    assert len(found) == 39 and "0.png" not in {image.file for image in found.images}
+    first = replace(found.images[0], box=(200.0, 5.0, 40.0, 40.0))
+    with pytest.raises(DataError, match=r"\.png: box .* outside of the frame of 80 x 60 pixels"):
+        replace(found, images=(first, *found.images[1:])).open(tmp_path / "faces")
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
+    data.paths[3].unlink()
+    with pytest.raises(DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or take it"):
+        choose_images(data, tmp_path / "faces", 40)
+
+
+def test_images_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
+    (tmp_path / "lists").mkdir()
+    with pytest.raises(DataError, match=r"\.png is outside of .*lists; .*: move the images there, or name the folder"):
+        choose_images(data, tmp_path / "lists", 40)
+
+
+def test_a_list_file_stands_for_its_folder(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
+    table = tmp_path / "train.txt"
+    names = FERPLUS.labels
+    rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.labels, strict=True)]
+    table.write_text("\n".join(rows))
+    found = choose_images(read_split(table, "train"), table, 40)
+    assert {image.file for image in found.images} == {f"faces/{index}.png" for index in range(40)}
+    assert found.open(table).root == tmp_path

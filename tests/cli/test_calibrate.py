@@ -95,6 +95,18 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         ),
         (("calibrate", checkpoint, data, "-o", out, "--layers", "pool"), 2, "no kind of layer 'pool'"),
         (("calibrate", checkpoint, data, "-o", out, "--images", 8), 1, "a calibration set of 8 images; expected at"),
+        (
+            ("calibrate", checkpoint, data, "-o", out, "--max-drop", 1, "--plot", folder / "x.foo"),
+            2,
+            "expected one of: .svg, .png, .pdf",
+        ),
+        (("calibrate", checkpoint, data, "-o", out, "--plot", folder / "x.svg"), 2, "--plot is about the search; add"),
+        (("calibrate", checkpoint, data, "-o", out, "--engine", "openvino"), 2, "--engine is about the search; add"),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--plot", folder / "x.svg"),
+            2,
+            "--plot draws what --layers compares; add --layers",
+        ),
         (("build-engine", checkpoint, "--precision", "int8"), 1, "int8 needs activation ranges"),
         (
             ("build-engine", checkpoint, "--precision", "fp16", "--ranges", folder / "tiny.json"),

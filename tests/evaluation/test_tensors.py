@@ -84,4 +84,17 @@ def test_the_network_is_drawn(tmp_path: Path) -> None:
     planted = altered("blocks.0.fc1.weight", 1.05)
     report = compare_tensors(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
     plot_tensors(report, "planted", tmp_path / "layers.svg")
-    assert "blocks.0.fc1/MatMul" in (tmp_path / "layers.svg").read_text()
+    drawn = (tmp_path / "layers.svg").read_text()
+    assert "blocks.0.fc1/MatMul" in drawn and "<dc:date>" not in drawn
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_equal_figures_give_equal_files(suffix: str, tmp_path: Path) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    from fer_edge.evaluation.pictures import save_plot
+
+    for name in ("first", "second"):
+        figure = figures.Figure()
+        figure.subplots().plot([1, 2])
+        save_plot(figure, tmp_path / f"{name}.{suffix}")
+    assert (tmp_path / f"first.{suffix}").read_bytes() == (tmp_path / f"second.{suffix}").read_bytes()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, DataError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.model.config import preset
@@ -162,3 +162,21 @@ def test_a_learned_text_side_says_so(tmp_path: Path) -> None:
     )
     assert info.text_source == "open_clip:a:b"
     assert not learner.model.text_head.text_features.requires_grad  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_list_that_stands_for_both_splits_is_refused(absolute: bool, tmp_path: Path) -> None:
+    root = make_sfew(tmp_path / "sfew")
+    images = sorted((root / "Train").rglob("*.png"))
+    lines = [f"{path if absolute else path.relative_to(root)} {path.parent.name.lower()} 0" for path in images]
+    names = sorted({path.parent.name.lower() for path in images})
+    lines = [f"{line.rsplit(' ', 1)[0]} {names.index(line.split()[-2])}" for line in lines]
+    (root / "all.txt").write_text("\n".join(lines))
+    recipe = replace(Recipe.from_dict(read_recipe("edge-ferplus")), layout="auto")
+    for valid in (None, root / "all.txt"):
+        with pytest.raises(
+            DataError,
+            match=r"all\.txt has the same \d+ images to validate on as all\.txt has to learn from; "
+            r"expected others: name validation images with --valid",
+        ):
+            prepare_run(recipe, Sources(root / "all.txt", valid=valid), tmp_path / "run")
