@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fer_edge._checked import check_types
 from fer_edge._files import sha256, write_atomically
 from fer_edge.calibration.graph import KINDS, Graph, Kind
 from fer_edge.calibration.images import CalibrationImages
@@ -85,18 +86,19 @@ def read_ranges(path: Path) -> Ranges:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has {path.stat().st_size} bytes; ranges have at most {MAX_BYTES}")
-        return ranges_from_json(path.read_text())
+        return ranges_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"ranges {path} cannot be read: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
-        raise DataError(f"{path} holds no ranges that this version understands: {error!r}") from error
+        raise DataError(f"ranges {path} cannot be read: {error}; name another file, or calibrate again") from error
+    except (ArithmeticError, AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise DataError(f"{path} holds no ranges that this version understands: {error!r}; calibrate again") from error
 
 
 def ranges_from_json(text: str) -> Ranges:
     """The stored form, checked.
 
     Raises:
-        ValueError: It is not understood; also TypeError, KeyError or AttributeError.
+        ValueError: It is not understood; also ArithmeticError, AttributeError, KeyError, RecursionError or TypeError.
+        ConfigError: There is no such method or kind, or a value is of another type.
     """
     data = json.loads(text)
     version = data.pop("format")
@@ -108,7 +110,9 @@ def ranges_from_json(text: str) -> Ranges:
         raise ValueError(f"the range of {wrong[0]} is {tuple(tensors[wrong[0]])}")
     kinds, kept = tuple(data.pop("kinds")), tuple(map(str, data.pop("kept")))
     check_choices(data["method"], kinds)
-    return Ranges(**data, tensors=tensors, kinds=kinds, kept=kept)
+    ranges = Ranges(**data, tensors=tensors, kinds=kinds, kept=kept)
+    check_types(Ranges, vars(ranges))
+    return ranges
 
 
 def measure(

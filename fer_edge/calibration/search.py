@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fer_edge._checked import build, check_types, table
 from fer_edge._files import sha256, write_atomically
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, FerEdgeError
 
 FORMAT_VERSION = 1
 
@@ -113,10 +114,10 @@ class _Notes:
         if path is None or not path.exists():
             return cls(path, key, {})
         try:
-            data: dict[str, Any] = json.loads(path.read_text())
-            found = {str(name): Score(**values) for name, values in data["scores"].items()}
+            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found = {name: _score(name, values) for name, values in table(data["scores"], "scores").items()}
             same = (data["format"], data["key"]) == (FORMAT_VERSION, key)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, FerEdgeError) as error:
             raise DataError(f"{path} holds no search that can be gone on with: {error!r}; remove it") from error
         if not same:
             raise DataError(
@@ -132,6 +133,12 @@ class _Notes:
                 plain = {"format": FORMAT_VERSION, "key": self.key, "scores": _plain(self.scores)}
                 write_atomically(self.path, json.dumps(plain, indent=1).encode())
         return self.scores[name]
+
+
+def _score(name: str, values: object) -> Score:
+    score = build(Score, values, name)
+    check_types(Score, vars(score))
+    return score
 
 
 def _plain(scores: dict[str, Score]) -> dict[str, dict[str, float]]:

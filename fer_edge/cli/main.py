@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -73,10 +74,14 @@ def root(
     """Facial expression recognition with FER-former, from a checkpoint to an engine on the device."""
 
 
+# What a full disk, a quota or a closed output says; other OSErrors are of files and tell of our own mistakes.
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
+
 def main() -> None:
     """Run the command; user errors print one line and exit with 1, wrong usage with 2."""
     try:
-        app()
+        _run_and_flush()
     except FerEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -84,6 +89,26 @@ def main() -> None:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # Whoever read our output has gone; closing stdout again at exit would print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has gone
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+            raise
+        _drop_output()
+        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _run_and_flush() -> None:
+    try:
+        app()
+    except SystemExit:
+        # The interpreter flushes too, but only once nobody can catch what goes wrong.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        raise
+
+
+def _drop_output() -> None:
+    # Closing stdout again at exit would print a traceback.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -69,6 +69,7 @@ def train(
     try:
         import torch
 
+        from fer_edge._files import make_folder
         from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
         from fer_edge.training.run import prepare_run
         from fer_edge.training.start import Sources
@@ -86,6 +87,8 @@ def train(
     chosen = Recipe.from_dict(changed(changed(read_recipe(recipe), given), parse_settings(settings or ())))
     if threads is not None:
         torch.set_num_threads(threads)
+    if not dry_run:
+        make_folder(out / "tensorboard")  # where the log goes: a folder that is there may still not be written to
     sources = Sources(data, valid, init, stem, text_features, tuple(teacher or ()))
     skipped: list[str] = []
     skip = (lambda error: skipped.append(str(error))) if skip_damaged else None

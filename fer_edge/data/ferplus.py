@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.data.lists import read_text_file
 from fer_edge.data.splits import Indices, LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
 from fer_edge.labels import FERPLUS
@@ -15,6 +18,7 @@ from fer_edge.labels import FERPLUS
 FOLDERS: dict[str, str] = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 CLASSES = len(FERPLUS)
 VOTE_COLUMNS = CLASSES + 2  # the classes, then "unknown" and "NF" (no face)
+MOST_VOTES = 10**6  # for one class; ten people voted
 SHARE_OF_SEVERAL = 0.3  # of the votes, from which a class is one of an image's several labels
 
 
@@ -27,27 +31,34 @@ def read_ferplus(root: Path, split: Split) -> LabelledSplit:
     """Read one split's `label.csv`: image name, face box, ten vote counts. Labels are the majority's.
 
     Raises:
-        DataError: The folder or file is missing, or a line is not as expected.
+        DataError: The folder or file is missing or cannot be read, or a line is not as expected.
     """
     folder = root / FOLDERS[split]
     table = folder / "label.csv"
     if not table.is_file():
         raise DataError(f"no {table}; expected FERPlus's layout: {', '.join(FOLDERS.values())}, each with label.csv")
     paths, votes = [], []
-    with table.open(newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            try:
-                counts = [int(value) for value in row[2 : 2 + VOTE_COLUMNS]]
-            except ValueError as error:
-                raise DataError(f"{table}, line {number}: votes are not numbers: {error}") from error
-            if len(row) != 2 + VOTE_COLUMNS or min(counts) < 0 or Path(row[0]).name != row[0]:
-                raise DataError(f"{table}, line {number}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
-            paths.append(folder / row[0])
-            votes.append(counts)
+    for number, row in enumerate(_rows(table), start=1):
+        try:
+            counts = [int(value) for value in row[2 : 2 + VOTE_COLUMNS]]
+        except ValueError as error:
+            raise DataError(f"{table}, line {number}: votes are not numbers: {error}") from error
+        usable = len(row) == 2 + VOTE_COLUMNS and 0 <= min(counts) <= max(counts) <= MOST_VOTES
+        if not usable or Path(row[0]).name != row[0]:
+            raise DataError(f"{table}, line {number}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
+        paths.append(folder / row[0])
+        votes.append(counts)
     if not paths:
         raise DataError(f"{table} names no image")
     counted = np.asarray(votes, dtype=np.int64)
     return LabelledSplit(f"FERPlus {split}", FERPLUS, tuple(paths), majority_labels(counted), counted)
+
+
+def _rows(table: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(read_text_file(table), newline=""))
+    except csv.Error as error:
+        raise DataError(f"{table} is no table of comma-separated values: {error}; get the file again") from error
 
 
 def majority_labels(votes: Indices) -> Indices:

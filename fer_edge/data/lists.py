@@ -12,6 +12,20 @@ from fer_edge.errors import DataError
 from fer_edge.labels import match_labels
 
 
+def read_text_file(path: Path) -> str:
+    """A data set's text file, whole.
+
+    Raises:
+        DataError: It cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8, or name another file") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; make it readable, or name another file") from error
+
+
 def list_file(root: Path, split: Split) -> Path | None:
     """The list itself, or the split's list in a folder: train.txt, valid.txt, ..."""
     if root.is_file():
@@ -30,7 +44,7 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
     Paths are relative to the list's folder, or absolute.
 
     Raises:
-        DataError: The list is missing, a line is not as expected, or an index goes with two names.
+        DataError: The list is missing or cannot be read, a line is not as expected, or an index goes with two names.
     """
     table = list_file(root, split)
     if table is None:
@@ -38,7 +52,7 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
     paths: list[Path] = []
     names: list[str] = []
     of_index: dict[str, str] = {}
-    for number, line in enumerate(table.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text_file(table).splitlines(), start=1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)

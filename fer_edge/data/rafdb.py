@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from fer_edge.data.lists import read_text_file
 from fer_edge.data.splits import Box, LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
 from fer_edge.labels import RAFDB
@@ -35,7 +36,7 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
             `Annotation/boundingbox`.
 
     Raises:
-        DataError: There is no such split, the list is missing, or a line is not as expected.
+        DataError: There is no such split, the list is missing or cannot be read, or a line is not as expected.
     """
     if split == "valid":
         raise DataError("RAF-DB has the splits train and test, not valid; papers report on test: ask for that")
@@ -45,7 +46,7 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
         raise DataError(f"no {table}; expected RAF-DB's layout: basic/{LIST} and basic/Image/{images}")
     paths: list[Path] = []
     labels: list[int] = []
-    for number, line in enumerate(table.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text_file(table).splitlines(), start=1):
         if not line.strip():
             continue
         name, _, index = line.strip().partition(" ")
@@ -67,7 +68,7 @@ def _box(folder: Path, image: Path) -> Box | None:
     if not file.is_file():
         return None
     try:
-        left, top, right, bottom = (float(value) for value in file.read_text().split())
+        left, top, right, bottom = (float(value) for value in read_text_file(file).split())
     except ValueError as error:
         raise DataError(f"{file}: expected four numbers: {error}") from error
     return left, top, right - left, bottom - top

@@ -11,9 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
+from fer_edge._checked import build, check_types, table
 from fer_edge._files import sha256, write_atomically
-from fer_edge.errors import CheckpointError, ConfigError
-from fer_edge.model.config import ModelConfig, with_tuples
+from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
 
 FORMAT_VERSION = 1
@@ -39,15 +40,14 @@ class CheckpointInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_types(CheckpointInfo, vars(self), error=CheckpointError)
         if len(self.labels) != self.config.classes or len(self.words) != self.config.classes:
             raise CheckpointError(
                 f"{len(self.labels)} labels and {len(self.words)} words for {self.config.classes} classes; "
                 "expected one of each per class"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise CheckpointError(f"mean {self.mean} and std {self.std}; expected three values each, std above 0")
-        if self.decision not in ("label", "text", "mean"):
-            raise CheckpointError(f"decision is {self.decision!r}; expected label, text or mean")
+        if min(self.std) <= 0:
+            raise CheckpointError(f"std is {self.std}; expected values above 0")
         if not self.config.text_head and self.decision != "label":
             raise CheckpointError(f"decision is {self.decision!r} but the model has no text head; expected label")
 
@@ -63,16 +63,16 @@ class CheckpointInfo:
             CheckpointError: It is not understood.
         """
         try:
-            data = json.loads(text)
-            version = data.pop("format")
-            if version != FORMAT_VERSION:
-                raise CheckpointError(
-                    f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge"
-                )
-            config = ModelConfig.from_dict(data.pop("config"))
-            return cls(config=config, **with_tuples(data))
-        except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
-            raise CheckpointError(f"checkpoint metadata not understood: {error}") from error
+            data = table(json.loads(text), "metadata")
+            version = data.pop("format", None)
+            if version == FORMAT_VERSION:
+                config = ModelConfig.from_dict(data.pop("config", None))
+                return build(cls, {**data, "config": config}, "metadata", CheckpointError)
+        except (ValueError, RecursionError, FerEdgeError) as error:
+            raise CheckpointError(
+                f"checkpoint metadata not understood: {error}; get the file from its maker again"
+            ) from error
+        raise CheckpointError(f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
 
 
 def first_decision(config: ModelConfig) -> Decision:
@@ -119,10 +119,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: The file is missing, damaged, no fer-edge checkpoint, or its tensors do not fit.
     """
     info, tensors = _open(path, tensors=True)
-    with torch.device("meta"):
+    with torch.device("meta"):  # no memory is taken before the tensors are seen to fit
         model = FERFormer(info.config)
-    model.to_empty(device="cpu")
-    _restore_constants(model)
     expected = model.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
@@ -135,12 +133,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    model.to_empty(device="cpu")
+    _restore_constants(model)
     model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
     return Checkpoint(model.eval(), info)
 
 
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
-    """The metadata alone, without loading weights."""
+    """The metadata alone, without loading weights.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or no fer-edge checkpoint.
+    """
     return _open(path, tensors=False)[0]
 
 
@@ -157,11 +161,18 @@ def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, torch
                 )
             if len(metadata[METADATA_KEY]) > MAX_METADATA_BYTES:
                 raise CheckpointError(f"{path}: metadata larger than {MAX_METADATA_BYTES} bytes")
-            info = CheckpointInfo.from_json(metadata[METADATA_KEY])
+            info = _info_of(metadata[METADATA_KEY], path)
             names = list(file.keys()) if tensors else []
             return info, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _info_of(metadata: str, path: Path) -> CheckpointInfo:
+    try:
+        return CheckpointInfo.from_json(metadata)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _restore_constants(model: FERFormer) -> None:

@@ -10,10 +10,20 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any, Literal
 
+from fer_edge._checked import Bounds, build, check_ranges, check_types, table
 from fer_edge._toml import read_toml
 from fer_edge.errors import ConfigError
 
 IMAGE_SIZE = 112
+
+# Checkpoints come from strangers: no configuration may take minutes to be built, or memory beyond measure.
+_WIDEST = 8192
+_STAGES = 6  # 112 halved more often is nothing
+_STEM_BOUNDS: Bounds = {"input_width": (1, _WIDEST), "widths": (1, _WIDEST), "units": (1, 64)}
+_BOUNDS: Bounds = {
+    "classes": (2, _WIDEST), "grid": (1, IMAGE_SIZE), "patches": (1, IMAGE_SIZE), "dim": (1, _WIDEST), "depth": (1, 64),
+    "heads": (1, _WIDEST), "mlp_ratio": (1, 64), "text_dim": (1, _WIDEST), "text_scale": (1e-6, 1e6),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,15 @@ class StemConfig:
     widths: tuple[int, ...] = (64, 128, 256)  # channels of each stage; each stage halves the map
     units: tuple[int, ...] = (3, 4, 14)  # IR blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
+
+    def __post_init__(self) -> None:
+        check_types(StemConfig, vars(self), "stem.")
+        check_ranges(vars(self), _STEM_BOUNDS, "stem.")
+        if len(self.widths) != len(self.units) or not 1 <= len(self.widths) <= _STAGES:
+            raise ConfigError(
+                f"stem.widths has {len(self.widths)} stages and stem.units {len(self.units)}; "
+                f"expected the same number, at least one and at most {_STAGES}"
+            )
 
     @property
     def map_size(self) -> int:
@@ -54,13 +73,8 @@ class ModelConfig:
     text_scale: float = 100.0  # factor on the cosine; CLIP's and the release's 100
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise ConfigError(f"classes is {self.classes}; expected at least 2")
-        if len(self.stem.widths) != len(self.stem.units) or not self.stem.widths:
-            raise ConfigError(
-                f"stem.widths has {len(self.stem.widths)} stages and stem.units {len(self.stem.units)}; "
-                "expected the same number, at least one"
-            )
+        check_types(ModelConfig, vars(self))
+        check_ranges(vars(self), _BOUNDS)
         if not 1 <= self.grid <= self.stem.map_size:
             raise ConfigError(f"grid is {self.grid}; expected 1 to {self.stem.map_size}, the size of the stem's map")
         if not self.patches or any(self.grid % patch for patch in self.patches):
@@ -90,22 +104,15 @@ class ModelConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+    def from_dict(cls, data: object) -> ModelConfig:
         """Build a configuration from plain data.
 
         Raises:
-            ConfigError: A field is unknown, missing or out of range.
+            ConfigError: A field is unknown, missing, of another type or out of range.
         """
-        values = with_tuples(data)
-        try:
-            return cls(stem=StemConfig(**with_tuples(values.pop("stem", {}))), **values)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"model configuration not understood: {error}") from error
-
-
-def with_tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """Plain data with its lists as the tuples that frozen dataclasses hold."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        values = table(data, "model configuration")
+        stem = build(StemConfig, values.get("stem", {}), "the stem of the model configuration")
+        return build(cls, {**values, "stem": stem}, "model configuration")
 
 
 def preset_names() -> list[str]:
@@ -126,10 +133,10 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
         changes: Fields of `ModelConfig` to set otherwise; of `stem`, those given.
 
     Raises:
-        ConfigError: There is no such preset or a field is not one of `ModelConfig`.
+        ConfigError: There is no such preset, or a field is not one of `ModelConfig` or cannot be what it is set to.
     """
     if name not in preset_names():
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
     data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
-    stem = {**data.get("stem", {}), **changes.pop("stem", {})}
+    stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "stem")}
     return ModelConfig.from_dict({**data, **changes, "stem": stem, "classes": classes})

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from math import inf
+from typing import Any, Literal
 
+from fer_edge._checked import Bounds, build, check_ranges, check_types, table
 from fer_edge.data.augment import Augmentation
 from fer_edge.data.targets import Targets
 from fer_edge.errors import ConfigError
-from fer_edge.model.config import with_tuples
 
 # How the text features come about. learned: as parameters, with no language in them; features: from a file, fixed;
 # frozen: from a CLIP text tower, fixed; fine-tuned: the tower is trained along (the paper's way).
 TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
 
-_LEAST: dict[str, float] = {
-    "epochs": 1, "batch": 2, "devices": 1, "nodes": 1, "step_epochs": 1, "early_stop": 0, "limit_train": 0, "mixup": 0,
-    "clip": 0, "weight_decay": 0, "momentum": 0, "stem_rate": 0, "encoder_rate": 0, "text_rate": 0, "save_minutes": 0,
+_MANY = 10**6
+_BOUNDS: Bounds = {
+    "epochs": (1, _MANY), "batch": (2, _MANY), "devices": (1, 1024), "nodes": (1, 1024), "step_epochs": (1, _MANY),
+    "early_stop": (0, _MANY), "limit_train": (0, inf), "mixup": (0, inf), "clip": (0, inf), "weight_decay": (0, inf),
+    "momentum": (0, 1), "stem_rate": (0, inf), "encoder_rate": (0, inf), "text_rate": (0, inf),
+    "save_minutes": (0, inf), "seed": (0, 2**32 - 1), "distillation": (0, 1), "label_smoothing": (0, 1),
+    "step_factor": (0, 1),
 }  # fmt: skip
-_SHARES = ("distillation", "label_smoothing", "step_factor")
+_AUGMENTATION: Bounds = {
+    "flip": (0, 1), "rotation": (0, 180), "scale": (0, 1), "shift": (0, 1), "brightness": (0, 1), "contrast": (0, 1),
+    "grey": (0, 1), "erasing": (0, 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,15 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least:g}")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(get_args(hint))}")
+        check_types(TrainingConfig, vars(self))
+        check_types(Augmentation, vars(self.augmentation), "augmentation.")
+        check_ranges(vars(self), _BOUNDS)
+        check_ranges(vars(self.augmentation), _AUGMENTATION, "augmentation.")
         if not 0 < self.warmup < 1 or not 0 <= self.ema < 1 or self.learning_rate <= 0:
-            raise ConfigError("expected 0 < warmup < 1, 0 <= ema < 1 and learning_rate > 0")
+            raise ConfigError(
+                f"warmup is {self.warmup}, ema {self.ema} and learning_rate {self.learning_rate}; "
+                "expected 0 < warmup < 1, 0 <= ema < 1 and learning_rate > 0"
+            )
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -99,9 +105,6 @@ class TrainingConfig:
         Raises:
             ConfigError: A field is unknown, of another type or out of range.
         """
-        values = with_tuples(dict(data))
-        try:
-            augmentation = Augmentation(**values.pop("augmentation", {}))
-            return cls(augmentation=augmentation, **values)
-        except TypeError as error:
-            raise ConfigError(f"training settings not understood: {error}") from error
+        values = table(data, "training settings")
+        augmentation = build(Augmentation, values.get("augmentation", {}), "augmentation of the training settings")
+        return build(cls, {**values, "augmentation": augmentation}, "training settings")

@@ -123,7 +123,7 @@ class Trainer:
         """Go on from the folder's resume point, if it has one.
 
         Raises:
-            CheckpointError: The resume point is damaged or was made with other settings.
+            CheckpointError: The resume point is damaged, incomplete or was made with other settings.
         """
         if not self.resume_file.is_file():
             return False
@@ -131,18 +131,31 @@ class Trainer:
             state = torch.load(self.resume_file, weights_only=True, map_location="cpu")
             made_with = json.loads(state["configuration"])
         except Exception as error:  # torch raises half a dozen unrelated types for damaged files
-            raise CheckpointError(f"{self.resume_file} cannot be resumed from: {error}") from error
+            raise self._not_resumable(error) from error
         if made_with != json.loads(self._configuration()):
             raise CheckpointError(
                 f"{self.resume_file} belongs to a run with other settings; use the same ones or another folder"
             )
+        try:
+            self._restore(state)
+        except Exception as error:  # load_state_dict of four classes, each with its own idea of what to raise
+            raise self._not_resumable(error) from error
+        return True
+
+    def _not_resumable(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self.resume_file} cannot be resumed from: {error!r}; remove it to start anew, or name another folder"
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.next_epoch, self.next_step, self.loss_sum = state["next_epoch"], state["next_step"], state["loss_sum"]
         self.results = [EpochResult(**result) for result in state["results"]]
-        return True
+        if len(self.results) != self.next_epoch:
+            raise ValueError(f"{len(self.results)} results of {self.next_epoch} epochs")
 
     def run(self, listener: Listener) -> EpochResult:
         """Train to the end; the averaged weights of the best epoch are in `best.safetensors`."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from fer_edge._checked import check_names, check_types, table, with_tuples
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.data.layouts import AUTO
-from fer_edge.data.splits import SPLITS, Split
+from fer_edge.data.splits import Split
 from fer_edge.errors import ConfigError
-from fer_edge.model.config import ModelConfig, preset
+from fer_edge.model.config import ModelConfig, StemConfig, preset
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
@@ -29,8 +30,13 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.valid_split not in SPLITS:
-            raise ConfigError(f"valid_split is {self.valid_split!r}; expected one of: {', '.join(SPLITS)}")
+        check_types(Recipe, vars(self))
+        model = table(self.model, "model")
+        stem = table(model.pop("stem", {}), "model.stem")
+        for kind, values, prefix in ((ModelConfig, model, "model."), (StemConfig, stem, "model.stem.")):
+            # The number of classes is the data set's.
+            check_names(values, (one.name for one in fields(kind) if one.name != "classes"), prefix)
+            check_types(kind, with_tuples(values), prefix)
 
     def model_config(self, classes: int, **changes: Any) -> ModelConfig:
         """The model for a number of labels."""
@@ -41,7 +47,7 @@ class Recipe:
         """Build a recipe from a parsed file.
 
         Raises:
-            ConfigError: A setting is unknown or out of range.
+            ConfigError: A setting is unknown, of another type or out of range.
         """
         unknown = sorted(data.keys() - {*TOP, "model", "training"})
         if unknown:
@@ -62,7 +68,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     """A shipped recipe by name, or a file of yours, as plain data.
 
     Raises:
-        ConfigError: There is none, or it is no TOML.
+        ConfigError: There is none, or it cannot be read or is no TOML.
     """
     if name in recipe_names():
         return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
@@ -70,23 +76,29 @@ def read_recipe(name: str) -> dict[str, Any]:
     if path.suffix != ".toml" or not path.is_file():
         raise ConfigError(f"no recipe {name!r}; expected a .toml file or one of: {', '.join(recipe_names())}")
     try:
-        return read_toml(path.read_text())
-    except (TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        return read_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}; make it readable") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}; correct it, or name another recipe") from error
 
 
 def changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's data with settings changed: `epochs`, `augmentation.flip`, `model.patches`, `preset`, ..."""
+    """A recipe's data with settings changed: `epochs`, `augmentation.flip`, `model.patches`, `preset`, ...
+
+    Raises:
+        ConfigError: What should hold a setting is none that holds others.
+    """
     result = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
     for name, value in settings.items():
         *parents, last = name.split(".")
-        if name not in TOP and parents[:1] not in (["model"], ["training"]):
+        if name.partition(".")[0] not in (*TOP, "model", "training"):
             parents = ["training", *parents]
-        table = result
+        inner = result
         for parent in parents:
-            table[parent] = dict(table.get(parent, {}))
-            table = table[parent]
-        table[last] = value
+            inner[parent] = table(inner.get(parent, {}), f"{name} cannot be set in {parent}")
+            inner = inner[parent]
+        inner[last] = value
     return result
 
 
@@ -94,7 +106,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Settings given as `KEY=VALUE`; the value is TOML, or else a text as it stands.
 
     Raises:
-        ConfigError: There is no equals sign.
+        ConfigError: There is no equals sign, or the value is too large to be read.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -105,4 +117,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
             settings[name.strip()] = read_toml(f"value = {value}")["value"]
         except TOMLDecodeError:
             settings[name.strip()] = value.strip()
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"setting {name.strip()} has too many digits or brackets ({error}); expected a plain value"
+            ) from error
     return settings

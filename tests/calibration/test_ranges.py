@@ -53,6 +53,11 @@ def test_methods_differ_but_in_what_they_saw() -> None:
         {"tensors": {"x": [0, 1, -1]}},
         {"tensors": {"x": [0, 1, float("inf")]}},
         {"surprise": 1},
+        {"checkpoint": 5},
+        {"images": []},
+        {"batch": "16"},
+        {"kinds": [["conv"]]},
+        {"tensors": {"x": [0, 1, 10**400]}},
         {"tensors": []},
     ],
 )
@@ -63,6 +68,20 @@ def test_other_files_are_refused(change: dict[str, Any], tmp_path: Path) -> None
         read_ranges(path)
     with pytest.raises(DataError, match=r"none\.json cannot be read"):
         read_ranges(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[" * 100_000, r"holds no ranges that this version understands: RecursionError.*; calibrate again"),
+        (b'"caf\xe9"', r"cannot be read: .*; name another file, or calibrate again"),
+    ],
+)
+def test_damaged_files_are_refused(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "ranges.json"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"ranges\.json {message}"):
+        read_ranges(path)
 
 
 def test_unknown_tensors_methods_and_kinds_are_named() -> None:

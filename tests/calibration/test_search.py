@@ -145,9 +145,11 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     search(10, state)
     with pytest.raises(DataError, match=r"state\.json is of a search with another model, other ranges or images"):
         find_kept(tiny_graph(), tiny_ranges("mse"), planted, 10, state=state)
-    state.write_text("{")
-    with pytest.raises(DataError, match=r"state\.json holds no search that can be gone on with"):
-        search(10, state)
+    wrong = '{"format": 1, "key": "", "scores": {"alone x": {"drop": "1", "agreement": 1, "divergence": 1}}}'
+    for text in ("{", "[" * 100_000, "[]", '{"scores": 5}', wrong):
+        state.write_text(text)
+        with pytest.raises(DataError, match=r"state\.json holds no search that can be gone on with: .*; remove it"):
+            search(10, state)
 
 
 def test_scores_are_counted_against_the_float_graph(tmp_path: Path) -> None:

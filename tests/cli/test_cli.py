@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from fer_edge.labels import FERPLUS
 from fer_edge.model.text import TextFeatures, save_text_features
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
+
+FULL = Path("/dev/full")
 
 
 def fer_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -78,6 +81,29 @@ def test_exit_codes_and_no_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in found.stderr + found.stdout
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["doctor"], ["doctor", "--json"]])
+def test_a_full_disk_is_said_in_one_line(arguments: list[str]) -> None:
+    code = "from fer_edge.cli.main import main; main()"
+    with FULL.open("w") as full:
+        found = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert found.returncode == 1
+    assert found.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from fer_edge.cli.main import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", code, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (1, "")
+
+
 def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> None:
     checkpoint, bundle = tmp_path / "tiny.safetensors", tmp_path / "tiny.fer"
     tiny_checkpoint().save(checkpoint)
@@ -88,7 +114,7 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     compared = fer_edge("parity", bundle, "--reference", checkpoint, "--images", faces, "--json")
     assert compared.returncode == 0, compared.stderr
     stages = {stage["name"]: stage["passed"] for stage in json.loads(compared.stdout)["stages"]}
-    assert list(stages) == ["names", "types", "shapes", "values", "top-1 agreement", "accuracy"]
+    assert list(stages) == ["labels", "names", "types", "shapes", "values", "top-1 agreement", "accuracy"]
     timed = json.loads(fer_edge("bench", bundle, "--queries", 20, "--seconds", 0.2, "--json").stdout)
     assert timed["single_stream"]["latency"]["count"] >= 20
     assert [entry["batch"] for entry in timed["batches"]] == [1, 2, 4, 8]

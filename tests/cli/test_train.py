@@ -105,3 +105,14 @@ def test_dry_runs_and_damaged_images(faces: Path, tmp_path: Path) -> None:
     wrong = run(command(faces, tmp_path / "run", "--set", "epoch=3"))
     assert wrong.returncode == 1 and "training settings not understood" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_images_are_read(faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "run"):
+        stopped = run(command(faces, out))
+        assert stopped.returncode == 1 and "images to learn from" not in stopped.stderr
+        assert stopped.stderr.startswith("error: cannot make the folder") and "name another one" in stopped.stderr
+        assert len(stopped.stderr.splitlines()) == 1
+    assert run(command(faces, file / "run", "--dry-run")).returncode == 0

@@ -48,6 +48,15 @@ def test_broken_tables_are_named(tmp_path: Path) -> None:
     table.write_text('../a.png,"(0, 0, 48, 48)",1,0,0,0,0,0,0,0,0,0\n')
     with pytest.raises(DataError, match="line 1"):
         read_ferplus(tmp_path, "valid")
+    table.write_text('a.png,"(0, 0, 48, 48)",1000000000000000000000000,0,0,0,0,0,0,0,0,0\n')
+    with pytest.raises(DataError, match="line 1: expected an image name, a box and 10 vote counts"):
+        read_ferplus(tmp_path, "valid")
+    table.write_bytes(b'caf\xe9.png,"(0, 0, 48, 48)",1,0,0,0,0,0,0,0,0,0\n')
+    with pytest.raises(DataError, match=r"label\.csv is not UTF-8 text: .*; save it as UTF-8, or name another file"):
+        read_ferplus(tmp_path, "valid")
+    table.write_text('a.png,"' + "0" * 200_000 + '"\n')
+    with pytest.raises(DataError, match=r"label\.csv is no table of comma-separated values: .*; get the file again"):
+        read_ferplus(tmp_path, "valid")
     table.write_text("")
     with pytest.raises(DataError, match="names no image"):
         read_ferplus(tmp_path, "valid")

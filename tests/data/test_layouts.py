@@ -10,6 +10,7 @@ from PIL import Image
 
 from fer_edge.data.images import decode
 from fer_edge.data.layouts import find_layout, read_split
+from fer_edge.data.lists import read_text_file
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, match_labels
 from tests.faces import face, make_ferplus, make_rafdb, make_sfew
@@ -82,6 +83,20 @@ def test_the_authors_lists(tmp_path: Path) -> None:
     listed.write_text("a.jpg happy\n")
     with pytest.raises(DataError, match="line 1: expected `path label-name class-index`"):
         read_split(listed, "train")
+
+
+def test_lists_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    root = make_rafdb(tmp_path / "raf")
+    listed, table = tmp_path / "list.txt", root / "basic/EmoLabel/list_patition_label.txt"
+    box = next((root / "basic/Annotation/boundingbox").iterdir())
+    for path in (listed, table):
+        path.write_bytes(b"caf\xe9.jpg happy 3\n")
+        with pytest.raises(DataError, match=rf"{path.name} is not UTF-8 text: .*; save it as UTF-8, or name another"):
+            read_split(listed if path is listed else root, "train")
+    with pytest.raises(DataError, match=rf"{box.name} cannot be read: Is a directory; make it readable"):
+        box.unlink()
+        box.mkdir()
+        read_text_file(box)
 
 
 def test_unknown_layouts_are_refused(tmp_path: Path) -> None:

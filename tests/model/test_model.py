@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS, LABEL_SETS, TEMPLATES, fill_template, prompts_for
-from fer_edge.model.checkpoint import load_checkpoint, read_checkpoint_info
+from fer_edge.model.checkpoint import METADATA_KEY, load_checkpoint, read_checkpoint_info
 from fer_edge.model.config import ModelConfig, preset, preset_names
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import fold_text_features
@@ -25,6 +27,11 @@ from fer_edge.model.text import (
     text_features_from_tower,
 )
 from tests.tiny_model import tiny_checkpoint, tiny_config
+
+
+def write_metadata(path: Path, text: str) -> Path:
+    save_file({"x": torch.zeros(1)}, path, {METADATA_KEY: text})
+    return path
 
 
 def test_presets() -> None:
@@ -75,14 +82,40 @@ def test_every_ablation_is_a_configuration(name: str) -> None:
         ({"patches": (2, 2)}, "expected each side once"),
         ({"grid": 15}, "expected 1 to 14"),
         ({"heads": 3}, "dim 16 is not a multiple of heads 3"),
-        ({"classes": 1}, "expected at least 2"),
+        ({"classes": 1}, "classes is 1; expected 2 to 8192"),
+        ({"heads": 0}, "heads is 0; expected 1 to 8192"),
+        ({"patches": (0,)}, r"patches is \[0\]; expected each 1 to 112"),
+        ({"text_dim": 0}, "text_dim is 0; expected 1 to 8192"),
+        ({"depth": 0}, "depth is 0; expected 1 to 64"),
+        ({"depth": 2.0}, r"depth is 2\.0; expected a whole number"),
+        ({"depth": 10**7}, "depth is 10000000; expected 1 to 64"),
+        ({"token_norm": "no"}, "token_norm is 'no'; expected true or false"),
+        ({"text_scale": float("nan")}, "text_scale is nan; expected a finite number"),
+        ({"text_token": "word"}, "text_token is 'word'; expected one of: steering, class"),
+        ({"stem": 5}, "stem is 5; expected a table of names and values"),
     ],
 )
 def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_config(**changes)
-    with pytest.raises(ConfigError, match="model configuration not understood"):
-        ModelConfig.from_dict({"classes": 3, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"classes": 3, "colour": "red"}, "model configuration not understood: colour is not known; expected some of"),
+        ({"classes": 3, "dept": 2}, "model configuration not understood: dept is not known; did you mean depth?"),
+        ({"dim": 16}, "model configuration not understood: classes missing"),
+        ({"classes": 3, "stem": {"color": "blue"}}, r"stem\.color is 'blue'; expected one of: rgb, grey"),
+        ({"classes": 3, "stem": {"input_stride": True}}, r"stem\.input_stride is True; expected one of: 1, 2"),
+        ({"classes": 3, "stem": {"units": [3, 4]}}, "3 stages and stem.units 2; expected the same number"),
+        ({"classes": 3, "stem": 5}, "the stem of the model configuration: found 5; expected a table"),
+        ([], r"model configuration: found \[\]; expected a table"),
+    ],
+)
+def test_configurations_that_are_none_are_refused(data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_dict(data)
 
 
 def test_patches_are_cut_in_reading_order() -> None:
@@ -122,8 +155,6 @@ def test_grey_checkpoints_keep_their_luma(tmp_path: Path) -> None:
 
 
 def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     path = tmp_path / "a.safetensors"
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(path)
@@ -143,6 +174,48 @@ def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
         checkpoint.with_info(labels=("a", "b"))
     with pytest.raises(CheckpointError, match="no text head; expected label"):
         tiny_checkpoint(text_head=False, decision="mean")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": {"heads": 0}}, "heads is 0; expected 1 to 8192"),
+        ({"config": {"patches": [0]}}, r"patches is \[0\]; expected each 1 to 112"),
+        ({"config": {"depth": 10**7}}, "depth is 10000000; expected 1 to 64"),
+        ({"labels": list(range(8))}, r"labels is \[0, 1, .*\]; expected a list, each a text"),
+        ({"templates": "word"}, "templates is 'word'; expected a list, each a text"),
+        ({"mean": [0.5, 0.5]}, r"mean is \[0\.5, 0\.5\]; expected a list of 3, each a finite number"),
+        ({"std": [0.0, 1.0, 1.0]}, "std is .*; expected values above 0"),
+        ({"decision": "both"}, "decision is 'both'; expected one of: label, text, mean"),
+        ({"metric": {}}, "metric is not known; did you mean metrics?"),
+    ],
+)
+def test_checkpoints_that_say_impossible_things_are_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    said = json.loads(tiny_checkpoint().info.to_json())
+    said["config"].update(changes.pop("config", {}))
+    path = write_metadata(tmp_path / "a.safetensors", json.dumps({**said, **changes}))
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: checkpoint metadata not understood: .*{message}"):
+        read_checkpoint_info(path)
+
+
+def test_metadata_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for text, message in (
+        ("[" * 100_000, "recursion"),
+        ("[]", "expected a table"),
+        ('{"format": 1}', "model configuration: found None"),
+        ('{"format": 9}', r"a\.safetensors: checkpoint format 9; this version reads 1: update fer-edge"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_checkpoint(write_metadata(tmp_path / "a.safetensors", text))
+
+
+def test_a_vast_model_without_its_tensors_takes_no_memory(tmp_path: Path) -> None:
+    said = json.loads(tiny_checkpoint().info.to_json())
+    said["config"].update(dim=8192, depth=64, mlp_ratio=64)  # 4 TB
+    with pytest.raises(CheckpointError, match="tensors missing"):
+        load_checkpoint(write_metadata(tmp_path / "a.safetensors", json.dumps(said)))
 
 
 def test_prompts_of_table_v() -> None:

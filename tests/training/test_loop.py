@@ -106,6 +106,17 @@ def test_resume_points_of_other_runs_and_damaged_ones_are_refused(faces: Path, t
     short.run(Quiet())
     with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
         trainer(faces, tmp_path).resume()
+    state = torch.load(short.resume_file, weights_only=True)
+    for damaged, message in (
+        ({name: value for name, value in state.items() if name != "results"}, "'results'"),
+        ({**state, "results": []}, "0 results of 1 epochs"),
+        ({**state, "learner": {}}, "Missing key"),
+        ([state], "list indices"),
+    ):
+        torch.save(damaged, short.resume_file)
+        with pytest.raises(CheckpointError, match=rf"(?s)last\.pt cannot be resumed from: .*{message}.*; remove it to"):
+            trainer(faces, tmp_path, short.config).resume()
+    torch.save(state, short.resume_file)
     short.resume_file.write_bytes(short.resume_file.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be resumed from"):
         trainer(faces, tmp_path).resume()
