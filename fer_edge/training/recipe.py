@@ -17,6 +17,7 @@ from fer_edge.model.config import ModelConfig, StemConfig, preset
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
+LONGEST_SETTING = 4096  # characters; how deep Python reads brackets depends on who else is in the process
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"setting {text!r}; expected KEY=VALUE, such as label_smoothing=0.1 or model.depth=4")
+        if len(value) > LONGEST_SETTING:
+            raise ConfigError(
+                f"setting {name.strip()} has too many digits or brackets ({len(value)} characters); "
+                "expected a plain value"
+            )
         try:
             settings[name.strip()] = read_toml(f"value = {value}")["value"]
         except TOMLDecodeError:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -110,6 +111,15 @@ def test_the_user_stops_a_build() -> None:
     assert build() > 10_000  # and the builder works on
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Python's own handler, which a test run in the background does not have: there Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_stops_a_build() -> None:
     # A real signal, while native code runs: the next callback would meet Python's own interrupt, and swallow it.
     sent = threading.Event()
@@ -130,6 +140,7 @@ def test_ctrl_c_stops_a_build() -> None:
     assert build() > 10_000
 
 
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("where", ["another thread", "an app's own handler"])
 def test_ctrl_c_is_left_alone_where_it_is_not_ours(where: str) -> None:
     def build_and_look() -> None:
