@@ -133,6 +133,8 @@ class OpenVINOEngine(Engine):
         chosen: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
+            # Pinned, every runner of a process sits on the same first cores: two of one thread shared one core.
+            "ENABLE_CPU_PINNING": False,
             # On CPUs with bf16 or f16 units the default lowers precision behind the caller's back.
             "INFERENCE_PRECISION_HINT": "f32",
             **(settings or {}),

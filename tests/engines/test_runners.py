@@ -10,6 +10,7 @@ import pytest
 
 from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Runner, RunOptions
+from fer_edge.engines.openvino import ENGINE as OPENVINO
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, InputError, UnsupportedTarget
 from fer_edge.evaluation.parity import relative_error
 from tests.tiny import tiny_onnx
@@ -86,3 +87,9 @@ def test_a_missing_engine_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> No
 def test_unknown_engines_are_refused() -> None:
     with pytest.raises(ConfigError, match="no engine 'caffe'; expected one of: openvino, onnxruntime, tensorrt, "):
         get_engine("caffe")
+
+
+def test_runners_beside_each_other_are_not_pinned_to_the_same_core() -> None:
+    compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions(threads=1))
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
