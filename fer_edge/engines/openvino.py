@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class OpenVINOEngine(Engine):
         return BuiltEngine(("cpu",), self.version(), operators=executed_operators(compiled))
 
     def check_runnable(self) -> None:
-        if "CPU" not in _openvino().Core().available_devices:
+        if "CPU" not in core().available_devices:
             raise EngineUnavailable("OpenVINO finds no CPU device; reinstall the openvino package")
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
@@ -142,13 +143,13 @@ class OpenVINOEngine(Engine):
         if options.threads is not None:
             chosen["INFERENCE_NUM_THREADS"] = options.threads
         try:
-            return _openvino().Core().compile_model(network, "CPU", chosen)
+            return core().compile_model(network, "CPU", chosen)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the model: {error}") from error
 
     def _read(self, model: bytes) -> Any:
         try:
-            network = _openvino().Core().read_model(model)
+            network = core().read_model(model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the model: {error}") from error
         join_prelus(network)
@@ -177,6 +178,20 @@ def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:
 
 def _text(info: Any, key: str) -> str:
     return str(info[key].astype(str)) if key in info else ""
+
+
+@cache
+def core() -> Any:
+    """This process's `openvino.Core`: the one that everything here uses, until the process ends.
+
+    On Linux the CPU plugin of each gives the thread that made it a stack for signals, and unmaps it when it goes,
+    without asking what the thread uses by then. After two that go in the order they came, Python's next signal, a
+    Ctrl-C, crashes the process.
+
+    Raises:
+        EngineUnavailable: The package cannot be imported.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from fer_edge.engines.base import INPUT_NAME, Images
+from fer_edge.engines.openvino import core
 from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailable
 from fer_edge.evaluation.pictures import save_plot
 
@@ -72,13 +73,10 @@ class OpenVINOTensors:
     """
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
-        import openvino
-
         self.names = list(names)
         try:
-            core = openvino.Core()
-            network = core.read_model(with_outputs(model, names))
-            compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            network = core().read_model(with_outputs(model, names))
+            compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refused the graph: {error}") from error
         self._request = compiled.create_infer_request()

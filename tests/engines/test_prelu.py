@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 
 from fer_edge.calibration.qdq import quantize_graph
+from fer_edge.engines.openvino import core
 from fer_edge.engines.prelu import skip_pairs
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
 
 def read(model: bytes) -> Any:
-    return openvino.Core().read_model(model)
+    return core().read_model(model)
 
 
 def logits(network: Any) -> Any:
-    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled(next(tiny_images().batches(16)))["label_logits"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -93,3 +94,20 @@ def test_runners_beside_each_other_are_not_pinned_to_the_same_core() -> None:
     compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions(threads=1))
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_ctrl_c_after_two_runners_were_closed_is_no_crash() -> None:
+    script = """
+import signal
+from tests.engines.test_runners import load
+first, second = load("openvino"), load("openvino")
+first.close()
+second.close()
+try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "interrupted\n"), ran.stderr

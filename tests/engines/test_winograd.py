@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13 as ops
 
+from fer_edge.engines.openvino import core
 from fer_edge.engines.winograd import KERNEL, POINTS, rewrite_convolutions, row_transforms
 
 
@@ -53,7 +54,7 @@ def model(
 
 
 def outputs(network: Any) -> list[Any]:
-    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shape = network.input(0).get_shape()
     images = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     return [np.array(value) for value in compiled([images]).values()]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from fer_edge.engines.openvino import core
 from fer_edge.engines.prelu import join_prelus
 from fer_edge.export.prelu import split_prelus
 
@@ -48,12 +49,12 @@ def test_a_slope_above_one_stays_a_prelu() -> None:
 
 
 def test_openvino_gets_its_prelu_back() -> None:
-    network = openvino.Core().read_model(split_prelus(model([0.5, -2, 1])))
+    network = core().read_model(split_prelus(model([0.5, -2, 1])))
     assert join_prelus(network) == 1
     assert "PRelu" in kinds(network) and "Maximum" not in kinds(network)
     assert "y" in {node.get_friendly_name() for node in network.get_ordered_ops()}
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    found = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
+    found = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
     expected = np.where(x > 0, x, x * np.array([0.5, -2, 1], np.float32)[:, None, None])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
