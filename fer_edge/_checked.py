@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.errors import MAX_SHOWN, ConfigError, FerEdgeError, shown
 
 T = TypeVar("T")
 Bounds = Mapping[str, tuple[float, float]]
@@ -21,7 +21,6 @@ _WORDS: dict[Any, str] = {
     str: "a text",
     NoneType: "nothing",
 }
-_SHOWN = 80  # characters of a wrong value; a file's may be as long as the file
 
 
 def build(kind: type[T], data: object, what: str, error: type[FerEdgeError] = ConfigError) -> T:
@@ -56,7 +55,7 @@ def table(data: object, what: str, error: type[FerEdgeError] = ConfigError) -> d
         FerEdgeError: As `error`: it is something else.
     """
     if not isinstance(data, Mapping):
-        raise error(f"{what}: found {_shown(data)}; expected a table of names and values")
+        raise error(f"{what}: found {_written(data)}; expected a table of names and values")
     return {str(name): value for name, value in data.items()}
 
 
@@ -72,9 +71,9 @@ def check_names(
     for name in found:
         if name in choices:
             continue
-        near = difflib.get_close_matches(name[:_SHOWN], choices, n=1)
+        near = difflib.get_close_matches(name[:MAX_SHOWN], choices, n=1)
         cure = f"did you mean {prefix}{near[0]}?" if near else f"expected some of: {', '.join(choices)}"
-        raise error(f"{prefix}{name[:_SHOWN]} is not known; {cure}")
+        raise error(f"{prefix}{name[:MAX_SHOWN]} is not known; {cure}")
 
 
 def check_types(
@@ -94,7 +93,7 @@ def check_types(
     hints = get_type_hints(kind)
     for name, value in values.items():
         if not _fits(value, hints[name]):
-            raise error(f"{prefix}{name} is {_shown(value)}; expected {_expected(hints[name])}")
+            raise error(f"{prefix}{name} is {_written(value)}; expected {_expected(hints[name])}")
 
 
 def check_ranges(
@@ -111,7 +110,7 @@ def check_ranges(
             if not least <= number <= most:
                 expected = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:.10g}"
                 each = "each " if several else ""
-                raise error(f"{prefix}{name} is {_shown(values[name])}; expected {each}{expected}")
+                raise error(f"{prefix}{name} is {_written(values[name])}; expected {each}{expected}")
 
 
 def with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,9 +160,6 @@ def _expected(hint: Any) -> str:
     return _WORDS.get(hint, "a table of names and values")
 
 
-def _shown(value: object) -> str:
-    try:
-        text = repr(list(value) if isinstance(value, tuple) else value)
-    except (ValueError, RecursionError):  # whole numbers of thousands of digits, endless nesting
-        return "a value too large to show"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _written(value: object) -> str:
+    """A value as settings are written."""
+    return shown(list(value) if isinstance(value, tuple) else value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fer_edge._files import atomic_path, sha256
+from fer_edge._files import CHUNK, atomic_path, sha256
 from fer_edge.engines.available import get_engine, platform_tag
 from fer_edge.engines.base import Artifact, Runner, RunOptions
 from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError
@@ -39,7 +39,6 @@ MAX_BUNDLE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_MEMBERS = 64
 LOCAL_OPTIONS = ("timing_cache",)  # build options that name a place on the machine that builds
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -266,13 +265,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
 
 def _check_name(name: str, path: Path) -> None:
     parts = name.split("/")
-    if (
-        not name.isprintable()
-        or "\\" in name
-        or ":" in name
-        or "\0" in name
-        or any(part in ("", ".", "..") for part in parts)
-    ):
+    if not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
         raise BundleError(f"{path}: member name {name!r} is not acceptable: expected a plain relative path")
 
 

@@ -19,6 +19,8 @@ Messages say what was found, what was expected and what to do next.
 
 from __future__ import annotations
 
+MAX_SHOWN = 80  # characters of a wrong value in a message; a file's may be as long as the file
+
 
 class FerEdgeError(Exception):
     """Base of every error that fer-edge raises on purpose."""
@@ -70,3 +72,12 @@ class UnsupportedTarget(EngineError):
 
 class InputError(FerEdgeError):
     """What was handed to `infer` or `recognize` has the wrong type, shape or range."""
+
+
+def shown(value: object) -> str:
+    """A wrong value as a message shows it: on one line, and short."""
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # integers of many thousand digits, endless nesting
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fer_edge.engines.base import IMAGE_SIZE, Images
-from fer_edge.errors import ImageError, InputError
+from fer_edge.errors import ImageError, InputError, shown
 
 MAX_FILE_BYTES = 256 << 20
 MAX_PIXELS = 100_000_000
-MAX_SHOWN = 80  # characters of a wrong value in a message
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
@@ -130,20 +129,11 @@ def _pixels(box: Box | None, width: int, height: int) -> tuple[int, int, int, in
                 return left, top, right, bottom
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"box {_shown(box)} is no box; expected four finite numbers: x, y, width, height in pixels"
+            f"box {shown(box)} is no box; expected four finite numbers: x, y, width, height in pixels"
         ) from error
     raise InputError(
-        f"box {_shown((x, y, w, h))} is empty, not finite or outside of the frame of {width} x {height} pixels"
+        f"box {shown((x, y, w, h))} is empty, not finite or outside of the frame of {width} x {height} pixels"
     )
-
-
-def _shown(value: object) -> str:
-    """A value as a message shows it: on one line, and short."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python does not write integers of many thousand digits
-        return f"of type {type(value).__name__}"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _to_rgb(image: Image.Image) -> Images:

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from fer_edge.engines.base import MAX_THREADS, Precision
 from fer_edge.errors import BundleDamaged, BundleVersionError
@@ -18,7 +18,7 @@ from fer_edge.errors import BundleDamaged, BundleVersionError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_BATCH = 1024
-DECISIONS = ("label", "text", "mean")  # the heads that `probabilities` may come from
+Decision = Literal["label", "text", "mean"]  # which head's probabilities the deploy graph gives
 # Controls that a terminal obeys, turns of the writing direction, and halves of characters that cannot be encoded.
 # Notes on a checkpoint may have lines and tabs.
 UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -65,7 +65,7 @@ class Manifest:
 
     name: str
     labels: tuple[str, ...]
-    decision: str  # which head `probabilities` come from: label, text or mean
+    decision: str  # a `Decision`
     precision: str
     max_batch: int
     engines: tuple[EngineEntry, ...]
@@ -189,8 +189,8 @@ def _check_labels(manifest: Manifest) -> None:
         raise ValueError(f"labels are {list(labels)}; expected each to differ from the others, and none empty")
     if len(words) not in (0, len(labels)):
         raise ValueError(f"{len(words)} words for {len(labels)} labels; expected as many, or none")
-    if manifest.decision not in DECISIONS:
-        raise ValueError(f"decision is {manifest.decision!r}; expected {', '.join(DECISIONS)}")
+    if manifest.decision not in get_args(Decision):
+        raise ValueError(f"decision is {manifest.decision!r}; expected {', '.join(get_args(Decision))}")
 
 
 def _check_options(entry: EngineEntry) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from fer_edge.evaluation.pictures import save_plot
 from fer_edge.pages.theme import LIGHT
 
 WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: of all, of a row, of what is above and below
@@ -73,10 +74,8 @@ def main() -> None:
     parser.add_argument("csv", type=Path)
     parser.add_argument("picture", type=Path)
     given = parser.parse_args()
-    # Equal figures give equal files.
-    metadata = {"Date": None} if given.picture.suffix == ".svg" else None
-    with rc_context({"svg.hashsalt": "fer-edge", "font.size": 9, "text.color": LIGHT.ink}):
-        draw(rows_of(given.csv)).savefig(given.picture, metadata=metadata)
+    with rc_context({"font.size": 9, "text.color": LIGHT.ink}):
+        save_plot(draw(rows_of(given.csv)), given.picture)
 
 
 if __name__ == "__main__":

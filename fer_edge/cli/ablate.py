@@ -75,14 +75,13 @@ def ablate(
 
 
 def _train(run: Run, sources: Sources, folder: Path, skip_damaged: bool) -> tuple[Trainer, EpochResult]:
-    from fer_edge._files import make_folder
     from fer_edge.cli.output import err_console
-    from fer_edge.cli.training_display import run_and_show
+    from fer_edge.cli.training_display import make_run_folder, run_and_show
     from fer_edge.training.run import prepare_run
 
     skipped: list[str] = []
     skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
-    make_folder(folder / "tensorboard")  # before images are read, which takes long
+    make_run_folder(folder)
     trainer = prepare_run(run.recipe, sources, folder, skip)
     if trainer.fabric.is_global_zero:
         rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)

@@ -325,12 +325,14 @@ def _tune(
     from fer_edge.bench.tune import confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
+    from fer_edge.errors import FerEdgeError
 
     if target is None:
         return None, ""
-    failed: list[FerEdgeError] = []
-    with _kept(failed), err_console().status("measuring the best settings again"):
-        point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
+    try:
+        with err_console().status("measuring the best settings again"):
+            point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
         return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target), ""
-    errors += failed
-    return None, str(failed[0])
+    except FerEdgeError as error:
+        errors.append(error)
+        return None, str(error)

@@ -64,12 +64,12 @@ def train(
     Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
     """
     from fer_edge.cli.output import err_console
+    from fer_edge.cli.training_display import make_run_folder
     from fer_edge.errors import EngineUnavailable
 
     try:
         import torch
 
-        from fer_edge._files import make_folder
         from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
         from fer_edge.training.run import prepare_run
         from fer_edge.training.start import Sources
@@ -88,7 +88,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     if not dry_run:
-        make_folder(out / "tensorboard")  # where the log goes: a folder that is there may still not be written to
+        make_run_folder(out)
     sources = Sources(data, valid, init, stem, text_features, tuple(teacher or ()))
     skipped: list[str] = []
     skip = (lambda error: skipped.append(str(error))) if skip_damaged else None

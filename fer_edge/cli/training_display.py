@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fer_edge._files import make_folder
 from fer_edge.cli.output import err_console
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from fer_edge.training.loop import EpochResult, Trainer
 
 SHOWN = 15  # epochs; earlier ones scroll away
+LOG = "tensorboard"  # in the folder of a run
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make the folder of a run and its log's, before images are read, which takes long.
+
+    Raises:
+        FerEdgeError: One cannot be made; a folder that is there may still not be written to.
+    """
+    make_folder(folder / LOG)
 
 
 def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:
@@ -29,7 +40,7 @@ def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:
         return trainer.run(Several(()))
     if resumed:
         err_console().print(f"going on in epoch {trainer.next_epoch + 1}, step {trainer.next_step + 1}")
-    board = TensorBoard(folder / "tensorboard")
+    board = TensorBoard(folder / LOG)
     with TrainingDisplay(trainer.batches.steps, trainer.results) as display:
         best = trainer.run(Several((display, board)))
     board.close()

@@ -15,7 +15,8 @@ from fer_edge.engines.base import Floats
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.reliability import expected_calibration_error
-from fer_edge.model.checkpoint import Checkpoint, Decision
+from fer_edge.manifest import Decision
+from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import decide
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,14 +14,13 @@ from safetensors.torch import save as safetensors_bytes
 from fer_edge._checked import build, check_types, table
 from fer_edge._files import sha256, write_atomically
 from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.manifest import Decision
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer_edge"
 MAX_METADATA_BYTES = 1 << 20
-
-Decision = Literal["label", "text", "mean"]
 
 
 @dataclass(frozen=True)

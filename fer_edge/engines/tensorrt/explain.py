@@ -80,20 +80,27 @@ def started(api: Api, what: str, make: Callable[[], Made], messages: Messages) -
 
 
 def _not_started(problem: str, messages: Messages) -> EngineUnavailable:
-    for words, kind, advice in LOADING:
-        if kind is EngineUnavailable and messages.mentions(*words):  # the others are about a file
-            return EngineUnavailable(f"{problem}; {advice}. It said: {messages.reason()}")
+    told = _explained(messages, EngineUnavailable)  # the others are about a file
+    if told is not None:
+        return EngineUnavailable(f"{problem}; {told[1]}. It said: {messages.reason()}")
     return EngineUnavailable(
         f"{problem}: {messages.reason()}. TensorRT builds on the GPU it builds for, and runs there: it needs one here, "
         "with its driver; see: fer-edge doctor"
     )
 
 
+def _explained(messages: Messages, wanted: type[Exception] = Exception) -> tuple[type[Exception], str] | None:
+    """The error and the advice for what was said; of errors of a kind only, if it is given."""
+    rows = ((kind, advice) for words, kind, advice in LOADING if issubclass(kind, wanted) and messages.mentions(*words))
+    return next(rows, None)
+
+
 def loading_failed(name: str, messages: Messages) -> Exception:
     """The error for an engine file that TensorRT did not take."""
-    for words, kind, advice in LOADING:
-        if messages.mentions(*words):
-            return kind(f"{name} does not load the engine; {advice}. It said: {messages.reason()}")
+    told = _explained(messages)
+    if told is not None:
+        kind, advice = told
+        return kind(f"{name} does not load the engine; {advice}. It said: {messages.reason()}")
     return EngineError(f"{name} does not load the engine: {messages.reason()}; {REBUILD}")
 
 

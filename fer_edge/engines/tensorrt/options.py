@@ -45,11 +45,7 @@ class BuilderOptions:
             raise ConfigError(f"optimal_batches is {list(self.optimal_batches)}; expected different batch sizes")
         for batch in self.optimal_batches:
             _within("optimal_batches", batch, 1, 1024)
-        for name, choices in (
-            ("weights", Weights),
-            ("hardware_compatible", HardwareCompatible),
-            ("platform", Platform),
-        ):
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(get_args(choices))}")
         for name in ("tf32", "version_compatible"):
