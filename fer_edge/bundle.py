@@ -122,6 +122,30 @@ class Bundle:
         self._check_fits(entry, options.device)
         return get_engine(entry.engine).load(self.artifact(entry), options)
 
+    def warm_runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
+        """Load an engine and run it once. Only then is it known how many labels the model really has.
+
+        Args:
+            engine: As for `runner`.
+            options: As for `runner`.
+
+        Raises:
+            BundleError: The model has another number of labels than the bundle; or as `runner` says.
+            EngineError: The engine failed; or as `runner` says.
+        """
+        runner, labels = self.runner(engine, options), len(self.manifest.labels)
+        try:
+            shape = runner.infer(runner.input_buffer()[:1]).probabilities.shape
+            if shape != (1, labels):
+                raise BundleError(
+                    f"{self.path} has {labels} labels, but its model gives probabilities of shape {shape} for one "
+                    f"image; expected (1, {labels}): build the bundle again"
+                )
+        except BaseException:
+            runner.close()
+            raise
+        return runner
+
     def artifact(self, entry: EngineEntry) -> Artifact:
         """What an engine of the bundle is loaded from.
 
@@ -204,6 +228,8 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
             raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        if path.suffix == ".safetensors":
+            raise BundleError(f"{path} is a checkpoint; make a bundle of it with: fer-edge build-engine") from error
         raise BundleDamaged(f"{path} is not a bundle, or is truncated: {error}") from error
     try:
         _check_stored(archive.infolist(), size, path)

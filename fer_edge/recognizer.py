@@ -85,23 +85,7 @@ class Recognizer:
         options = RunOptions(
             threads=threads if tuning is None else tuning.threads, device=device, allow_host_code=allow_host_code
         )
-        runner, recognizer = bundle.runner(engine, options), None
-        try:
-            recognizer = cls(runner, bundle.manifest.labels, tuning)
-            recognizer._warm_up(bundle.path)
-        except BaseException:
-            (recognizer or runner).close()
-            raise
-        return recognizer
-
-    def _warm_up(self, path: Path) -> None:
-        """Run once. Only now is it known how many labels the model really has."""
-        shape = self.runner.infer(self._input[:1]).probabilities.shape
-        if shape != (1, len(self.labels)):
-            raise BundleError(
-                f"{path} has {len(self.labels)} labels, but its model gives probabilities of shape {shape} for one "
-                f"image; expected (1, {len(self.labels)}): build the bundle again"
-            )
+        return cls(bundle.warm_runner(engine, options), bundle.manifest.labels, tuning)
 
     def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None) -> Expression:
         """The expression of one face.
@@ -123,14 +107,10 @@ class Recognizer:
             EngineError: The recognizer is closed, or the engine failed.
             InputError: The frame or a box cannot be used, or `boxes` is no sequence.
         """
-        try:
-            batches = [boxes[start : start + self._batch] for start in range(0, len(boxes), self._batch)]
-        except (TypeError, KeyError) as error:
-            kind = type(boxes).__name__
-            raise InputError(f"boxes are of type {kind}; expected a list of boxes (x, y, width, height)") from error
+        self._check_usable(boxes)
         found: list[Expression] = []
-        for batch in batches:
-            images = self.preprocess(frame, batch)
+        for start in range(0, len(boxes), self._batch):
+            images = self.preprocess(frame, boxes[start : start + self._batch])
             found += self.postprocess(self.runner.infer(images))
         return found
 
@@ -139,11 +119,11 @@ class Recognizer:
 
         Raises:
             EngineError: The recognizer is closed.
-            InputError: The frame or a box cannot be used, or there are more boxes than the engine takes at once.
+            InputError: The frame or a box cannot be used, `boxes` is no sequence, or there are more boxes than the
+                engine takes at once.
         """
+        self._check_usable(boxes)
         if len(boxes) > len(self._input):
-            if not len(self._input):
-                raise EngineError("the recognizer is closed; open the bundle again")
             raise InputError(
                 f"{len(boxes)} boxes; this engine takes at most {len(self._input)} at once: "
                 "call recognize_faces, which makes batches"
@@ -151,6 +131,15 @@ class Recognizer:
         for index, box in enumerate(boxes):
             crop_and_resize(frame, box, out=self._input[index])
         return self._input[: len(boxes)]
+
+    def _check_usable(self, boxes: Sequence[Box | None]) -> None:
+        if not len(self._input):
+            raise EngineError("the recognizer is closed; open the bundle again")
+        try:
+            len(boxes[:0])
+        except (TypeError, KeyError) as error:
+            kind = type(boxes).__name__
+            raise InputError(f"boxes are of type {kind}; expected a list of boxes (x, y, width, height)") from error
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
         """Expressions of a prediction."""

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,12 @@ def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
-    for use in (recognizer.recognize, lambda frame: recognizer.preprocess(frame, [None])):
+    uses: list[Callable[[Any], Any]] = [
+        recognizer.recognize,
+        lambda frame: recognizer.recognize_faces(frame, []),
+        lambda frame: recognizer.preprocess(frame, [None]),
+    ]
+    for use in uses:
         with pytest.raises(EngineError, match="the recognizer is closed; open the bundle again"):
             use(FRAME)
 
@@ -67,6 +73,8 @@ def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
         for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
+            with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
+                recognizer.preprocess(FRAME, boxes)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="3 boxes; this engine takes at most 2 at once: call recognize_faces"):
             recognizer.preprocess(FRAME, [one] * 3)
         array = np.array([one, one, one])

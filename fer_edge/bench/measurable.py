@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from fer_edge.engines.available import get_profiler
 from fer_edge.engines.base import Runner
-from fer_edge.errors import ConfigError, EngineError
+from fer_edge.errors import EngineError
 
 
 def measurable(
@@ -22,13 +22,13 @@ def measurable(
         device: Which GPU it was loaded on.
 
     Raises:
-        ConfigError: One that was asked for by name cannot be measured.
+        EngineError: One that was asked for by name cannot be measured.
     """
     reasons = {name: _reason_against(name, engine, runner, device) for name in scenarios}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in left_out.items():
         if name in named:
-            raise ConfigError(f"{name} cannot be measured: {reason}; nothing was measured, leave {name} out")
+            raise EngineError(f"{name} cannot be measured: {reason}; nothing was measured, leave {name} out")
     return tuple(name for name in scenarios if name not in left_out), left_out
 
 

@@ -245,7 +245,7 @@ def run_bench(
         The report, and the raw times of scenarios that have a picture of them.
 
     Raises:
-        ConfigError: A scenario that was asked for by name cannot be measured; nothing was.
+        EngineError: A scenario that was asked for by name cannot be measured; nothing was.
         FerEdgeError: The bundle cannot be opened or its engine failed.
     """
     bundle = Bundle.open(subject.bundle)

@@ -13,7 +13,7 @@ from typing import Literal
 from fer_edge.bench.scenarios.scaling import ScalingPoint, measure_point
 from fer_edge.bench.workload import Workload
 from fer_edge.bundle import Bundle, Tuning, write_bundle
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, EngineError
 from fer_edge.machine import machine_name
 from fer_edge.recognizer import Recognizer
 
@@ -99,7 +99,7 @@ def confirmed(
     """The best point that certainly reaches the target when it runs for longer.
 
     Raises:
-        ConfigError: None does; says how near the best came.
+        EngineError: None does; says how near the best came.
     """
     tried = []
     for candidate in target.ranked(points)[:CONFIRMED]:
@@ -111,7 +111,7 @@ def confirmed(
     nearest = _nearest(tried or points, target)
     p99 = nearest.latency.p99
     bound = "" if p99.high is None else f" (up to {p99.high:.2f})"
-    raise ConfigError(
+    raise EngineError(
         f"no setting certainly reaches {target} here; the nearest, {described(nearest)}, has an engine p99 of "
         f"{p99.value:.2f} ms{bound} and {nearest.images_per_second:.0f} images a second of the engine; the bundle is "
         "as it was: ask for less, or measure for longer with --seconds"

@@ -76,13 +76,10 @@ def ablate(
 
 def _train(run: Run, sources: Sources, folder: Path, skip_damaged: bool) -> tuple[Trainer, EpochResult]:
     from fer_edge.cli.output import err_console
-    from fer_edge.cli.training_display import make_run_folder, run_and_show
-    from fer_edge.training.run import prepare_run
+    from fer_edge.cli.training_display import make_run_folder, prepare, run_and_show
 
-    skipped: list[str] = []
-    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
     make_run_folder(folder)
-    trainer = prepare_run(run.recipe, sources, folder, skip)
+    trainer, skipped = prepare(run.recipe, sources, folder, skip_damaged=skip_damaged)
     if trainer.fabric.is_global_zero:
         rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)
         err_console().print(f"{rows}, seed {run.recipe.training.seed}; {len(skipped)} images skipped", soft_wrap=True)

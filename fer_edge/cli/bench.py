@@ -159,10 +159,11 @@ def bench(
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
     from fer_edge.bench.run import Plan, Subject, run_bench
+    from fer_edge.bench.tune import target_from_text
     from fer_edge.cli.bench_display import scenario_progress
     from fer_edge.cli.output import prepare_report
 
-    target = None if tune is None else _target(tune)
+    target = None if tune is None else target_from_text(tune)
     wanted = scenario if target is None else [*(scenario or ()), "scaling"]
     subject = Subject(bundle, engine, threads, device, allow_host_code)
     plan = Plan(
@@ -262,7 +263,7 @@ def _check_comparison(subject: Subject, reference: Path | None, faces: Path | No
     from importlib.util import find_spec
 
     from fer_edge.bundle import Bundle
-    from fer_edge.errors import ConfigError, EngineUnavailable
+    from fer_edge.errors import CheckpointError, EngineUnavailable
     from fer_edge.evaluation.dataset import image_set
 
     if (reference is None) != (faces is None):
@@ -270,7 +271,7 @@ def _check_comparison(subject: Subject, reference: Path | None, faces: Path | No
     if reference is None or faces is None:
         return
     if not reference.is_file() or reference.suffix != ".safetensors":
-        raise ConfigError(
+        raise CheckpointError(
             f"--reference: no checkpoint at {reference}; expected the .safetensors file that the bundle was built from"
         )
     if find_spec("torch") is None:
@@ -306,16 +307,6 @@ def _write_files(
     from fer_edge.bench.report import write_report
 
     return write_report(folder, found, timelines)
-
-
-def _target(text: str) -> Target:
-    from fer_edge.bench.tune import target_from_text
-    from fer_edge.errors import ConfigError
-
-    try:
-        return target_from_text(text)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _tune(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,18 +15,22 @@ if TYPE_CHECKING:
     from fer_edge.bundle import EngineEntry
 
 DEFAULTS: dict[str, Any] = {"engines": ["openvino"]}
-# What a recipe may say, besides the checkpoint.
-TYPES: dict[str, type] = {
-    "engines": list,
-    "precision": str,
-    "targets": list,
-    "max_batch": int,
-    "ranges": str,
-    "rest": str,
-    "allow_fallback": bool,
-    "options": dict,
-}
 FILES = ("checkpoint", "ranges")  # named relative to the recipe
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """What a recipe may say, as arguments of `build_bundle`; each may be left out."""
+
+    checkpoint: str
+    engines: tuple[str, ...]
+    precision: str
+    targets: tuple[str, ...]
+    max_batch: int
+    ranges: str
+    rest: str
+    allow_fallback: bool
+    options: dict[str, dict[str, Any]]  # engine -> its own
 
 
 def build_engine(
@@ -105,6 +110,7 @@ def print_proofs(entries: Sequence[EngineEntry]) -> None:
 
 def _recipe(path: Path | None) -> dict[str, Any]:
     """A recipe's settings, checked by name and type."""
+    from fer_edge._checked import check_names, check_types, with_tuples
     from fer_edge._toml import read_toml
     from fer_edge.errors import ConfigError
 
@@ -114,18 +120,16 @@ def _recipe(path: Path | None) -> dict[str, Any]:
         found = read_toml(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    types = {"checkpoint": str, **TYPES}
-    for name, value in found.items():
-        if name not in types:
-            raise ConfigError(f"recipe {path}: {name} is not known; expected some of: {', '.join(types)}")
-        if not isinstance(value, types[name]):
-            raise ConfigError(f"recipe {path}: {name} is {value!r}; expected a {types[name].__name__}")
-    for engine, values in found.get("options", {}).items():
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"recipe {path}: options has {engine}; expected a table for an engine, [options.{engine}]"
-            )
-    return {name: path.parent / value if name in FILES else value for name, value in found.items()}
+    settings = with_tuples(found)
+    try:
+        check_names(settings, [field.name for field in fields(BuildRecipe)])
+        check_types(BuildRecipe, settings)
+        for engine, values in settings.get("options", {}).items():
+            if not isinstance(values, dict):
+                raise ConfigError(f"options has {engine}; expected a table for an engine, [options.{engine}]")
+    except ConfigError as error:
+        raise ConfigError(f"recipe {path}: {error}") from error
+    return {name: path.parent / value if name in FILES else value for name, value in settings.items()}
 
 
 def options_of_flags(flags: list[str]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from fer_edge.cli.options import Json, Limit, Split, Threads
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
-    from fer_edge.calibration.images import CalibrationSet
+    from fer_edge.calibration.images import CalibrationImages, CalibrationSet
     from fer_edge.calibration.ranges import Ranges
     from fer_edge.calibration.search import SearchResult
 
@@ -79,34 +79,27 @@ def calibrate(
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
     _check_budget_options(max_drop, engine=engine, plot=plot)
-    from fer_edge._files import sha256
-    from fer_edge.cli.output import console, err_console, print_json, progress
-    from fer_edge.errors import ConfigError, EngineUnavailable
+    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.errors import EngineUnavailable
 
     try:
         from fer_edge.calibration.images import read_set
-        from fer_edge.calibration.observe import passes
-        from fer_edge.calibration.ranges import DEFAULT_KINDS, check_choices, measure
+        from fer_edge.calibration.ranges import DEFAULT_KINDS, check_choices
         from fer_edge.evaluation.dataset import image_set as labelled
         from fer_edge.export.onnx_graph import onnx_from_checkpoint
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     kinds = tuple(layers) if layers else DEFAULT_KINDS
-    try:
-        check_choices(method, kinds)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+    check_choices(method, kinds)
     chosen = read_set(image_set) if image_set is not None and image_set.exists() else _choose(data, images, seed)
     opened = chosen.open(data)
     with err_console().status(f"exporting {checkpoint}"):
         loaded = load_checkpoint(checkpoint)
         model = onnx_from_checkpoint(loaded)
-    with progress("observing", len(chosen) * passes(method)) as advance:  # type: ignore[arg-type]
-        ranges = measure(model, sha256(checkpoint.read_bytes()), opened, method, kinds, advance)  # type: ignore[arg-type]
+    ranges, result = _measure(model, checkpoint, opened, method, kinds), None
     if image_set is not None and not image_set.exists():
         chosen.save(image_set)
-    result = None
     if max_drop is not None:
         info = loaded.info
         found = labelled(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
@@ -145,6 +138,16 @@ def _choose(data: Path, count: int, seed: int) -> CalibrationSet:
 
     with progress("choosing", count) as advance:
         return choose_images(read_split(data, "train"), data, count, seed, advance)
+
+
+def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:
+    from fer_edge._files import sha256
+    from fer_edge.calibration.observe import passes
+    from fer_edge.calibration.ranges import measure
+    from fer_edge.cli.output import progress
+
+    with progress("observing", len(images.set) * passes(method)) as advance:
+        return measure(model, sha256(checkpoint.read_bytes()), images, method, kinds, advance)
 
 
 def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple[Ranges, SearchResult]:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import fer_edge
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError
 
 # Command -> one line of help; the module and function are named as the command.
 COMMANDS: dict[str, str] = {
@@ -79,12 +79,15 @@ _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBAD
 
 
 def main() -> None:
-    """Run the command; user errors print one line and exit with 1, wrong usage with 2."""
+    """Run the command; user errors print one line and exit with 1, wrong usage with 2.
+
+    Usage is what is said on the command line and in recipes: what cannot be right whatever the files and machine are.
+    """
     try:
         _run_and_flush()
     except FerEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None

@@ -64,14 +64,13 @@ def train(
     Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
     """
     from fer_edge.cli.output import err_console
-    from fer_edge.cli.training_display import make_run_folder
+    from fer_edge.cli.training_display import make_run_folder, prepare
     from fer_edge.errors import EngineUnavailable
 
     try:
         import torch
 
         from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
-        from fer_edge.training.run import prepare_run
         from fer_edge.training.start import Sources
     except ImportError as error:
         raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
@@ -90,10 +89,7 @@ def train(
     if not dry_run:
         make_run_folder(out)
     sources = Sources(data, valid, init, stem, text_features, tuple(teacher or ()))
-    skipped: list[str] = []
-    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
-    with err_console().status("reading images"):
-        trainer = prepare_run(chosen, sources, out, skip)
+    trainer, skipped = prepare(chosen, sources, out, skip_damaged=skip_damaged)
     if trainer.fabric.is_global_zero:
         for reason in skipped:
             err_console().print(f"skipped: {reason}", soft_wrap=True)

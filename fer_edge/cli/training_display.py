@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fer_edge.training.loop import EpochResult, Trainer
+    from fer_edge.training.recipe import Recipe
+    from fer_edge.training.start import Sources
 
 SHOWN = 15  # epochs; earlier ones scroll away
 LOG = "tensorboard"  # in the folder of a run
@@ -29,6 +31,21 @@ def make_run_folder(folder: Path) -> None:
         FerEdgeError: One cannot be made; a folder that is there may still not be written to.
     """
     make_folder(folder / LOG)
+
+
+def prepare(recipe: Recipe, sources: Sources, folder: Path, *, skip_damaged: bool) -> tuple[Trainer, list[str]]:
+    """A trainer, its images read, and why some were skipped.
+
+    Raises:
+        ImageError: One cannot be read, and they are not to be skipped.
+        FerEdgeError: Data, model, features or devices cannot be used.
+    """
+    from fer_edge.training.run import prepare_run
+
+    skipped: list[str] = []
+    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
+    with err_console().status("reading images"):
+        return prepare_run(recipe, sources, folder, skip), skipped
 
 
 def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:

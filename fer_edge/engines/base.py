@@ -184,6 +184,7 @@ class Engine(ABC):
 
     name: str
     extra: str | None  # of `pip install fer-edge[extra]`; None: part of the core
+    for_gpus = False  # whether it builds for GPU targets; others build for CPUs alone
 
     @abstractmethod
     def version(self) -> str:

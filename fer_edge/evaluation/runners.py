@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
-from fer_edge.errors import ConfigError, EngineUnavailable
+from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner
@@ -49,6 +49,7 @@ def open_model(
 
     Raises:
         ConfigError: The file is neither.
+        BundleError: The bundle cannot be read, does not fit this machine, or its labels do not fit its model.
         EngineUnavailable: The engine, or torch for a checkpoint, is not installed.
     """
     if path.suffix == ".safetensors":
@@ -58,8 +59,8 @@ def open_model(
     if path.suffix != ".fer":
         raise ConfigError(f"{path} is neither a bundle (.fer) nor a checkpoint (.safetensors)")
     bundle = Bundle.open(path)
-    runner = bundle.runner(engine, RunOptions(threads=threads, device=device, allow_host_code=allow_host_code))
-    manifest = bundle.manifest
+    options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
+    runner, manifest = bundle.warm_runner(engine, options), bundle.manifest
     return OpenedModel(
         runner,
         path.name,
@@ -76,12 +77,12 @@ def open_reference(opened: OpenedModel, checkpoint: Path, threads: int | None = 
     """The PyTorch reference of an opened bundle, from the checkpoint that it was built from.
 
     Raises:
-        ConfigError: It was built from another one.
+        CheckpointError: It was built from another one.
         EngineUnavailable: PyTorch is not installed.
     """
     runner = _load_reference(checkpoint, threads)
     if opened.checkpoint not in (None, sha256(checkpoint.read_bytes())) or runner.info.labels != opened.labels:
-        raise ConfigError(f"{opened.name} was built from another checkpoint than {checkpoint}; name that one")
+        raise CheckpointError(f"{opened.name} was built from another checkpoint than {checkpoint}; name that one")
     return runner
 
 

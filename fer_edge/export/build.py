@@ -14,9 +14,9 @@ from fer_edge._files import sha256
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Manifest, write_bundle
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import Ranges, read_ranges
-from fer_edge.engines.available import get_engine
-from fer_edge.engines.base import BuildRequest, Precision
-from fer_edge.errors import ConfigError
+from fer_edge.engines.available import ENGINE_MODULES, get_engine
+from fer_edge.engines.base import BuildRequest, Engine, Precision
+from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
 from fer_edge.export.precision import proven
@@ -61,7 +61,7 @@ def build_bundle(
     """
     if not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
-    options = options or {}
+    chosen, options = _engines(engines, targets), options or {}
     _check_options(options, engines)
     checkpoint, digest = load_checkpoint(checkpoint_path), sha256(checkpoint_path.read_bytes())
     found = None if ranges is None else _ranges_of(ranges, digest)
@@ -70,13 +70,12 @@ def build_bundle(
     members, entries = {MODEL: model}, []
     if found is not None:
         members[CALIBRATION] = found.to_json().encode()
-    for name in engines:
-        engine = get_engine(name)
-        gpu = tuple(targets) if name.startswith("tensorrt") else ()
-        settings = options.get(name, {})
-        built = engine.build(model, BuildRequest(precision, gpu, max_batch, settings, progress))
-        proof = proven(name, model, built.operators, allow_fallback=allow_fallback)
-        entry, files = entry_and_files(name, built, settings, proof)
+    for engine in chosen:
+        settings = options.get(engine.name, {})
+        request = BuildRequest(precision, tuple(targets) if engine.for_gpus else (), max_batch, settings, progress)
+        built = engine.build(model, request)
+        proof = proven(engine.name, model, built.operators, allow_fallback=allow_fallback)
+        entry, files = entry_and_files(engine.name, built, settings, proof)
         entries.append(entry)
         members.update(files)
     info = checkpoint.info
@@ -96,6 +95,22 @@ def build_bundle(
     )
     write_bundle(out, manifest, members)
     return manifest
+
+
+def _engines(names: Sequence[str], targets: Sequence[str]) -> list[Engine]:
+    """Engines to build: at least one, each once, and one at least for the targets."""
+    if not names:
+        raise ConfigError(f"no engine to build; expected some of: {', '.join(ENGINE_MODULES)}")
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise ConfigError(f"engine {twice[0]} is named twice; a bundle holds one of each: name it once")
+    engines = [get_engine(name) for name in names]
+    if set(targets) - {"cpu"} and not any(engine.for_gpus for engine in engines):
+        raise ConfigError(
+            f"targets {', '.join(targets)} are GPUs, and {', '.join(names)} builds for CPUs alone: "
+            "leave the targets out, or build an engine for GPUs too, such as tensorrt-rtx"
+        )
+    return engines
 
 
 def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
@@ -119,6 +134,10 @@ def typed_graph(
         raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8")
     if rest not in RESTS:
         raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}")
+    if rest != "fp32" and precision != "int8":
+        raise ConfigError(
+            f"rest is {rest}, which is said of int8 alone; leave it out, or ask for int8, not {precision}"
+        )
     if precision == "fp32":
         return split_prelus(onnx_from_checkpoint(checkpoint, "fp32"))
     if ranges is None:
@@ -135,7 +154,7 @@ def typed_graph(
 def _ranges_of(path: Path, checkpoint: str) -> Ranges:
     found = read_ranges(path)
     if found.checkpoint != checkpoint:
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} was made of another checkpoint (SHA-256 {found.checkpoint[:12]}, this one is {checkpoint[:12]}); "
             "make ranges of this one with: fer-edge calibrate"
         )

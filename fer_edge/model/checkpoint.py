@@ -164,6 +164,10 @@ def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, torch
             names = list(file.keys()) if tensors else []
             return info, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
+        if path.suffix == ".fer":
+            raise CheckpointError(
+                f"{path} is a bundle; name the checkpoint it was built from (.safetensors)"
+            ) from error
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
 
 

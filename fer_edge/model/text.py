@@ -152,13 +152,13 @@ def refoldable_head(checkpoint: Checkpoint) -> TextHead:
     """The text head, if it takes features of a text tower; asked before a tower is run for nothing.
 
     Raises:
-        ConfigError: The model has no text head, or learned its own features.
+        CheckpointError: The model has no text head, or learned its own features.
     """
     head = checkpoint.model.text_head
     if head is None:
-        raise ConfigError("the model has no text head to give text features to")
+        raise CheckpointError("the model has no text head to give text features to")
     if checkpoint.info.text_source == "learned":
-        raise ConfigError("the model learned its text features; others in their place would mean nothing to it")
+        raise CheckpointError("the model learned its text features; others in their place would mean nothing to it")
     return head
 
 
@@ -166,16 +166,16 @@ def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
     """A checkpoint whose text head compares with other prompts' features; rows are matched by word, not by position.
 
     Raises:
-        ConfigError: The model has no text head, learned its own features, or words or width are others.
+        CheckpointError: The model has no text head, learned its own features, or words or width are others.
     """
     head, words = refoldable_head(checkpoint), checkpoint.info.words
     if sorted(features.words) != sorted(words):
-        raise ConfigError(
+        raise CheckpointError(
             f"text features of the words {', '.join(features.words)}; the model's are {', '.join(words)}: make them "
             "for the same label set"
         )
     if features.matrix.shape != head.text_features.shape:
-        raise ConfigError(
+        raise CheckpointError(
             f"text features of shape {tuple(features.matrix.shape)}; the model takes {tuple(head.text_features.shape)}"
         )
     rows = [features.words.index(word) for word in words]

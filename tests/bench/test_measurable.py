@@ -9,7 +9,7 @@ import pytest
 from fer_edge.bench.measurable import measurable
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Runner, RunOptions
-from fer_edge.errors import ConfigError
+from fer_edge.errors import EngineError
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import load
 from tests.tiny import tiny_onnx
@@ -35,7 +35,7 @@ def test_what_an_engine_has_not_is_left_out_with_the_reason(runner: Runner) -> N
 
 @pytest.mark.parametrize(("name", "reason"), [("roofline", NO_LAYERS), ("on-device", NO_CLOCK)])
 def test_what_was_asked_for_by_name_is_an_error(runner: Runner, name: str, reason: str) -> None:
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(EngineError) as refused:
         measurable(ALL, ("all", name), "onnxruntime", runner)
     assert str(refused.value) == f"{name} cannot be measured: {reason}; nothing was measured, leave {name} out"
 
@@ -45,6 +45,6 @@ def test_a_cold_start_is_of_the_first_gpu_only(runner: Runner) -> None:
         assert measurable(ALL, ALL[:3], "tensorrt-rtx", on_gpu)[0] == ALL[:3]
         scenarios, left_out = measurable(ALL, (), "tensorrt-rtx", on_gpu, device=1)
         assert scenarios == ("single-stream", "on-device") and left_out["cold-start"] == ELSEWHERE
-        with pytest.raises(ConfigError, match="cold-start cannot be measured: `fer-edge predict`, which it starts"):
+        with pytest.raises(EngineError, match="cold-start cannot be measured: `fer-edge predict`, which it starts"):
             measurable(ALL, ("cold-start",), "tensorrt-rtx", on_gpu, device=1)
     assert "cold-start" in measurable(ALL, (), "onnxruntime", runner, device=1)[0], "a processor is the same for all"

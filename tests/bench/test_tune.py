@@ -19,7 +19,7 @@ from fer_edge.bench.statistics import Estimate, distribution_from_samples
 from fer_edge.bench.tune import Target, confirmed, recommendation, target_from_text, write_tuning
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.bundle import Tuning
-from fer_edge.errors import BundleDamaged, ConfigError
+from fer_edge.errors import BundleDamaged, ConfigError, EngineError
 from fer_edge.machine import cores, machine_name
 from tests.tiny import tiny_bundle, tiny_manifest
 
@@ -85,7 +85,7 @@ def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path) ->
     again = confirmed(points, Target("p99", 1000), open_recognizer, workload, 0.05)
     assert again.images_per_second > 0 and again not in points
     with pytest.raises(
-        ConfigError, match=r"reaches p99=1e-05 here; the nearest, threads \d, streams \d, batch \d, has an eng"
+        EngineError, match=r"reaches p99=1e-05 here; the nearest, threads \d, streams \d, batch \d, has an eng"
     ):
         confirmed(points, Target("p99", 1e-5), open_recognizer, workload, 0.05)
 
@@ -103,7 +103,7 @@ def test_a_setting_is_taken_only_if_the_bound_of_its_p99_is_within_the_target(mo
     monkeypatch.setattr(tune, "measure_point", lambda *arguments: measured(Estimate(7.5, 7.0, 8.4)))
     expected = "no setting certainly reaches p99=8 here; the nearest, threads 1, streams 1, batch 1, has an engine p99"
     with pytest.raises(
-        ConfigError, match=expected + r" of 7\.50 ms \(up to 8\.40\) and 140 images a second of the eng"
+        EngineError, match=expected + r" of 7\.50 ms \(up to 8\.40\) and 140 images a second of the eng"
     ):
         confirmed([point(1, 1, 1, 7.0, 140)], target, lambda threads: mock.MagicMock(), synthetic_workload(), 0.01)
 

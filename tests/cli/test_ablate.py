@@ -31,4 +31,4 @@ def test_a_table_is_trained_once_and_kept_as_csv(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["runs"] == rows
     assert "epoch 1:" in first.stderr and "epoch 1:" not in again.stderr
     wrong = run([*command, "--table", "V"])
-    assert wrong.returncode == 1 and "--set text=frozen" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert wrong.returncode == 2 and "--set text=frozen" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -11,6 +11,7 @@ from fer_edge.bundle import Bundle
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest
 from tests.cli.test_cli import fer_edge
+from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
 
@@ -49,9 +50,9 @@ def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) ->
     [
         ("tensorrt-rtx.weights", 2, "expected ENGINE.NAME=VALUE"),
         ("weights=stripped", 2, "expected ENGINE.NAME=VALUE"),
-        ("tensorrt.tf32=true", 1, "options for tensorrt, which is not built; engines are tensorrt-rtx"),
-        ("tensorrt-rtx.tf33=true", 1, "no build option 'tf33'; expected some of: optimization_level"),
-        ("tensorrt-rtx.weights=some", 1, "weights is 'some'; expected one of: inside, stripped"),
+        ("tensorrt.tf32=true", 2, "options for tensorrt, which is not built; engines are tensorrt-rtx"),
+        ("tensorrt-rtx.tf33=true", 2, "no build option 'tf33'; expected some of: optimization_level"),
+        ("tensorrt-rtx.weights=some", 2, "weights is 'some'; expected one of: inside, stripped"),
         ("tensorrt-rtx.timing_cache=x", 1, "has no timing_cache; leave it out"),
     ],
 )
@@ -73,3 +74,36 @@ def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> Non
     recipe.write_text("[options]\ntf32 = true\n")
     found = fer_edge("build-engine", checkpoint, "--recipe", recipe)
     assert "options has tf32; expected a table for an engine, [options.tf32]" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "recipe", "message"),
+    [
+        (["--target", "sm89"], "", "targets sm89 are GPUs, and openvino builds for CPUs alone: leave the targets out"),
+        (["--engine", "openvino", "--engine", "openvino"], "", "engine openvino is named twice"),
+        (["--rest", "fp16"], "", "rest is fp16, which is said of int8 alone; leave it out, or ask for int8, not fp32"),
+        ([], "engines = []", "no engine to build; expected some of: openvino, onnxruntime"),
+        ([], "max_batch = true", "max_batch is True; expected a whole number"),
+        ([], "engines = [1]", "engines is [1]; expected a list, each a text"),
+        ([], "max_bach = 8", "max_bach is not known; did you mean max_batch?"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(
+    checkpoint: Path, tmp_path: Path, arguments: list[str], recipe: str, message: str
+) -> None:
+    (tmp_path / "r.toml").write_text(recipe)
+    out = tmp_path / "a.fer"
+    found = fer_edge("build-engine", checkpoint, "--recipe", tmp_path / "r.toml", "-o", out, *arguments)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert message in found.stderr and "Traceback" not in found.stderr
+    assert not out.exists()
+
+
+def test_bundles_and_checkpoints_in_each_others_place_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    inspected = fer_edge("bench", checkpoint)
+    assert inspected.returncode == 1
+    assert "tiny.safetensors is a checkpoint; make a bundle of it with: fer-edge build-engine" in inspected.stderr
+    bundle = tiny_bundle(tmp_path / "a.fer")
+    built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
+    assert built.returncode == 1
+    assert "a.fer is a bundle; name the checkpoint it was built from (.safetensors)" in built.stderr

@@ -107,7 +107,7 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
             2,
             "--plot draws what --layers compares; add --layers",
         ),
-        (("build-engine", checkpoint, "--precision", "int8"), 1, "int8 needs activation ranges"),
+        (("build-engine", checkpoint, "--precision", "int8"), 2, "int8 needs activation ranges"),
         (
             ("build-engine", checkpoint, "--precision", "fp16", "--ranges", folder / "tiny.json"),
             1,

@@ -103,7 +103,7 @@ def test_dry_runs_and_damaged_images(faces: Path, tmp_path: Path) -> None:
     assert json.loads(skipped.stdout)["steps"] == 3
     assert not (tmp_path / "run").exists()
     wrong = run(command(faces, tmp_path / "run", "--set", "epoch=3"))
-    assert wrong.returncode == 1 and "training settings not understood" in wrong.stderr
+    assert wrong.returncode == 2 and "training settings not understood" in wrong.stderr
     assert "Traceback" not in wrong.stderr
 
 

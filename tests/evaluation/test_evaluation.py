@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fer_edge.engines.base import Images, Prediction, Runner
-from fer_edge.errors import ConfigError, DataError, ImageError
+from fer_edge.errors import BundleError, ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import compare, relative_error
@@ -129,6 +129,8 @@ def test_parity_needs_images() -> None:
 
 
 def test_models_are_opened_by_their_suffix(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has 2 labels, but its model gives probabilities of shape \(1, 3\)"):
+        open_model(tiny_bundle(tmp_path / "b.fer", labels=("a", "b"), words=()))
     opened = open_model(tiny_bundle(tmp_path / "a.fer"), "onnxruntime")
     assert (opened.engine, opened.labels) == ("onnxruntime", LABELS)
     with pytest.raises(ConfigError, match="is a checkpoint, which only pytorch runs"):

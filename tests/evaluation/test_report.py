@@ -14,7 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from fer_edge._files import make_folder
-from fer_edge.errors import ConfigError, DataError, FerEdgeError
+from fer_edge.errors import CheckpointError, DataError, FerEdgeError
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.features import FEWEST, FeatureMap, feature_map, lay_out, sample
@@ -212,7 +212,7 @@ def test_features_come_from_the_bundles_own_checkpoint(tmp_path: Path) -> None:
     tiny_checkpoint(seed=1).save(other)
     opened = open_model(mine)
     assert open_reference(opened, mine).info.labels == opened.labels
-    with pytest.raises(ConfigError, match=r"was built from another checkpoint than .*other\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"was built from another checkpoint than .*other\.safetensors"):
         open_reference(opened, other)
-    with pytest.raises(ConfigError, match="was built from another checkpoint"):
+    with pytest.raises(CheckpointError, match="was built from another checkpoint"):
         open_reference(open_model(tiny_bundle(tmp_path / "tiny.fer")), mine)  # its labels differ

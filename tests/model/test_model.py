@@ -284,11 +284,11 @@ def test_features_travel_in_files_and_refold(tmp_path: Path) -> None:
     refolded = refold(tiny_checkpoint(), loaded)
     assert refolded.info.templates == TEMPLATES["active"]
     assert torch.equal(refolded.model.state_dict()["text_head.text_features"], features.matrix)
-    with pytest.raises(ConfigError, match="learned its text features"):
+    with pytest.raises(CheckpointError, match="learned its text features"):
         refold(tiny_checkpoint().with_info(text_source="learned"), loaded)
-    with pytest.raises(ConfigError, match="the model has no text head"):
+    with pytest.raises(CheckpointError, match="the model has no text head"):
         refold(tiny_checkpoint(text_head=False), loaded)
-    with pytest.raises(ConfigError, match=r"text features of shape \(8, 4\); the model takes \(8, 10\)"):
+    with pytest.raises(CheckpointError, match=r"text features of shape \(8, 4\); the model takes \(8, 10\)"):
         refold(tiny_checkpoint(), TextFeatures(torch.zeros(8, 4), FERPLUS.words, (), ""))
     with pytest.raises(CheckpointError, match="no text features at"):
         load_text_features(tmp_path / "none")

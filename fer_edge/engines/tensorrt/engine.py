@@ -30,6 +30,7 @@ class TensorRTEngine(Engine):
 
     name = "tensorrt"
     extra = "tensorrt"
+    for_gpus = True
 
     def version(self) -> str:
         return find_api("tensorrt").version

@@ -32,6 +32,7 @@ class TensorRTRTXEngine(Engine):
 
     name = "tensorrt-rtx"
     extra = "tensorrt-rtx"
+    for_gpus = True
 
     def version(self) -> str:
         return find_api("tensorrt-rtx").version
