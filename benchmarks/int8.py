@@ -3,27 +3,25 @@
 `openvino_fp32` is our engine, which rewrites wide convolutions; `openvino_fp32_direct` the same graph on OpenVINO as it
 comes; `openvino_fp32_plain` a plain export there.
 
-Contenders take turns in blocks, so that each has warm caches, as in a stream of frames, and all meet the same load of
-the machine. NNCF (`pip install nncf`) is left out where it is not installed. Its rivals get OpenVINO's default
+NNCF (`pip install nncf`) is left out where it is not installed. Its rivals get OpenVINO's default
 precision hint, as their users would have; ours is the engine as users run it.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import turns
 from benchmarks.plain_export import plain_onnx
-from fer_edge.bench.environment import environment
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.ranges import measure
 from fer_edge.data.layouts import read_split
@@ -38,9 +36,6 @@ from fer_edge.model.ferformer import FERFormer
 from tests.tiny_model import settle
 
 EDGE = Path(__file__).parents[1] / "fer_edge" / "weights" / "edge.safetensors"
-BLOCK = 30  # runs of one contender in a row,
-WARM = 10  # of which the first are not counted
-PAUSE = 0.02  # seconds between blocks: idle threads of the engine before spin for a while, and would be in the way
 
 
 def checkpoint_of(name: str) -> Checkpoint:
@@ -117,50 +112,23 @@ def openvino_request(network: Any, threads: int, hint: str | None) -> Callable[[
     return lambda images: request.infer([images], share_inputs=True, share_outputs=True)
 
 
-def measure_times(run: dict[str, Callable[[Images], Any]], rounds: int) -> dict[str, float]:
-    """Medians of blocks' medians in ms, and ratios: the median over rounds, and of the quietest tenth."""
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
-    times: dict[str, list[float]] = {name: [] for name in run}
-    for _ in range(rounds):
-        for name, call in run.items():
-            time.sleep(PAUSE)
-            block = np.zeros(BLOCK)
-            for index in range(BLOCK):
-                started = time.perf_counter()
-                call(pixels)
-                block[index] = 1000 * (time.perf_counter() - started)
-            times[name].append(float(np.median(block[WARM:])))
-    result = {f"{name}_ms": round(float(np.median(values)), 3) for name, values in times.items()}
-    rivals = [name for name in run if name != "openvino_int8" and not name.startswith("onnxruntime")]
-    pairs = [("openvino_int8", name) for name in rivals]
-    for ours, theirs in [*pairs, ("onnxruntime_int8", "onnxruntime_fp32")]:
-        a, b = np.array(times[ours]), np.array(times[theirs])
-        result[f"{ours}_to_{theirs}"] = round(float(np.median(a / b)), 3)
-        result[f"{ours}_to_{theirs}_p10"] = round(float(np.percentile(a, 10) / np.percentile(b, 10)), 3)
-    return result
-
-
 def main() -> None:
-    """Print times and ratios; write them as CSV where asked to."""
+    """Print figures; write them as CSV where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="FERPlus's folder, to calibrate on")
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     run = contenders(checkpoint_of(arguments.preset), arguments.data, arguments.images, arguments.threads)
-    settings = {name: getattr(arguments, name) for name in ("preset", "threads", "rounds", "images")}
-    result = {**settings, **measure_times(run, arguments.rounds), **environment()}
-    for name, value in result.items():
-        print(f"{name}: {value}")
-    if arguments.csv is not None:
-        with arguments.csv.open("a", newline="") as file:
-            writer = csv.DictWriter(file, result.keys())
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(result)
+    settings = {name: getattr(arguments, name) for name in ("preset", "threads", "images")}
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
+    calls = {name: partial(call, pixels) for name, call in run.items()}
+    rivals = [name for name in run if name != "openvino_int8" and not name.startswith("onnxruntime")]
+    pairs = [("onnxruntime_int8", "onnxruntime_fp32"), *(("openvino_int8", rival) for rival in rivals)]
+    turns.run(calls, pairs, arguments.rounds, settings, arguments.csv)
 
 
 if __name__ == "__main__":

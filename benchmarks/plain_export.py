@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import logging
-import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import openvino
 import torch
 from torch import nn
 
-from fer_edge.bench.environment import environment
+from benchmarks import turns
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
@@ -37,7 +37,6 @@ from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.stem import IRBlock
 from tests.tiny_model import settle
 
-WARMUP = 5
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -96,32 +95,13 @@ def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixe
     }
 
 
-def measure(run: dict[str, Callable[[Pixels], Any]], rounds: int) -> dict[str, float]:
-    """Medians in ms and ratios of ours to the plain export, of interleaved rounds."""
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
-    times = {name: np.zeros(rounds + WARMUP) for name in run}
-    for index in range(rounds + WARMUP):
-        for name, call in run.items():
-            started = time.perf_counter()
-            call(pixels)
-            times[name][index] = 1000 * (time.perf_counter() - started)
-    kept = {name: values[WARMUP:] for name, values in times.items()}
-    result = {f"{name}_p50_ms": round(float(np.median(values)), 3) for name, values in kept.items()}
-    for name in ("deploy", "engine"):
-        for peer in ("plain", "plain_network"):
-            tenths = np.percentile(kept[name], 10) / np.percentile(kept[peer], 10)
-            result[f"{name}_to_{peer}_median_ratio"] = round(float(np.median(kept[name] / kept[peer])), 4)
-            result[f"{name}_to_{peer}_ratio_of_p10"] = round(float(tenths), 4)
-    return result
-
-
 def main() -> None:
-    """Print medians and ratios; write them as CSV where asked to."""
+    """Print figures; write them as CSV where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--slopes", choices=("initial", "trained"), default="trained")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     config = preset(arguments.preset, classes=len(FERPLUS))
@@ -132,17 +112,12 @@ def main() -> None:
     info = CheckpointInfo(
         config, FERPLUS.labels, FERPLUS.words, (), "unset", (0.5,) * 3, (0.25,) * 3, "mean", {}, {"weights": "random"}
     )
-    settings = {name: getattr(arguments, name) for name in ("preset", "slopes", "threads", "rounds")}
+    settings = {name: getattr(arguments, name) for name in ("preset", "slopes", "threads")}
     run = contenders(Checkpoint(model, info), arguments.threads)
-    result = {**settings, **measure(run, arguments.rounds), **environment()}
-    for name, value in result.items():
-        print(f"{name}: {value}")
-    if arguments.csv is not None:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, result.keys())
-            writer.writeheader()
-            writer.writerow(result)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
+    calls = {name: partial(call, pixels) for name, call in run.items()}
+    pairs = product(("engine", "deploy"), ("plain", "plain_network"))
+    turns.run(calls, pairs, arguments.rounds, settings, arguments.csv)
 
 
 if __name__ == "__main__":

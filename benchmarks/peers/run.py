@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 from benchmarks.names import machine_slug
 from benchmarks.peers.environments import NODE, PROJECT, interpreter, variables
 from benchmarks.peers.prepare import CALIBRATION, is_made, mark_made, prepare_faces, prepare_model
-from fer_edge.bench.contenders import Comparison, Contender, Rounds, comparisons, take_turns
+from benchmarks.turns import pairs, told
+from fer_edge.bench.contenders import Comparison, Contender, comparisons, take_turns
 from fer_edge.bench.environment import environment
 from fer_edge.bench.noise import Watch
 from fer_edge.bench.records import Record, csv_from_records, records_from_comparisons
@@ -136,7 +136,7 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
         with Watch() as watch:
             times = take_turns(contenders, given.rounds, given.turn, progress=_tell)
         scores = {each.name: scored(each, truth) for each in contenders if peers[each.name].scored}
-    found, paired = comparisons(times), pairs(times)
+    found, paired = comparisons(times), pairs(times, PAIRS)
     described = {"model": model, "threads": given.threads, "noise": "; ".join(watch.noise.warnings), **environment()}
     records = [*records_from_comparisons(found), *paired]
     for contender in contenders:
@@ -147,8 +147,7 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
     file.write_text(csv_from_records(records, {**described, **versions}))
     print(table(found, contenders, scores))
     for pair in paired:
-        bounds = "" if pair.low is None or pair.high is None else f" ({pair.low:.4f} to {pair.high:.4f})"
-        print(f"{pair.setting}: {pair.figure} {pair.value:.4f}{bounds}")
+        print(told(pair))
     for warning in watch.noise.warnings:
         print(f"warning: the machine was not quiet: {warning}", file=sys.stderr)
     print(f"written: {file}", file=sys.stderr)
@@ -172,17 +171,6 @@ def table(found: list[Comparison], contenders: list[Contender], scores: dict[str
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def pairs(times: Mapping[str, Rounds]) -> list[Record]:
-    """The ratios of the pairs that ran, with intervals: each is of turns in the same rounds."""
-    found = []
-    for name, base in PAIRS:
-        if name in times and base in times:
-            _, one = comparisons({base: times[base], name: times[name]})
-            ratio = one.p50_ratio
-            found.append(Record("pairs", f"{name} to {base}", "ratio of p50", "", ratio.value, ratio.low, ratio.high))
-    return found
 
 
 def _records(contender: Contender, score: Score | None) -> list[Record]:

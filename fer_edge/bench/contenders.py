@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -127,8 +127,19 @@ class Comparison:
     p90_ratio: Estimate
 
 
+class Timed(Protocol):
+    """What can take turns: a `Contender`, or anything else that times its own queries."""
+
+    @property
+    def name(self) -> str:
+        """Of its own among those that take turns."""
+
+    def time(self, queries: int) -> list[int]:
+        """Durations in nanoseconds, of queries one after the other."""
+
+
 def take_turns(
-    contenders: Sequence[Contender],
+    contenders: Sequence[Timed],
     rounds: int,
     turn: int,
     *,

@@ -17,7 +17,8 @@ from benchmarks.peers.picture import main as draw_picture
 from benchmarks.peers.plain import Plain
 from benchmarks.peers.prepare import is_made, mark_made
 from benchmarks.peers.protocol import SIDE
-from benchmarks.peers.run import GROUPS, HERE, PAIRS, ROOT, Score, _filled, pairs, scored, table
+from benchmarks.peers.run import GROUPS, HERE, PAIRS, ROOT, Score, _filled, scored, table
+from benchmarks.turns import pairs
 from fer_edge.bench.contenders import Contender, comparisons, take_turns
 from tests.tiny import LABELS, tiny_bundle
 
@@ -108,7 +109,7 @@ def test_every_peer_has_its_script_and_environment(tmp_path: Path) -> None:
 def test_pairs_that_ran_are_compared_with_intervals() -> None:
     weather = np.random.default_rng(0).uniform(1, 2, (40, 1)) * np.ones((1, 10)) * 1e6
     name, base = PAIRS[0]
-    found = pairs({base: weather.astype(np.int64), name: (weather * 0.8).astype(np.int64)})
+    found = pairs({base: weather.astype(np.int64), name: (weather * 0.8).astype(np.int64)}, PAIRS)
     assert [one.setting for one in found] == [f"{name} to {base}"]
     assert found[0].low is not None and found[0].high is not None
     assert found[0].value == pytest.approx(0.8, abs=1e-4)
