@@ -7,6 +7,7 @@ which one is missing or another. There is no random data to fall back on.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge._checked import build, check_types
 from fer_edge._files import sha256, write_atomically
 from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
-from fer_edge.errors import DataError, ImageError, InputError
+from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
 from fer_edge.images import crop_and_resize, read_image
 
 FORMAT_VERSION = 1
@@ -36,6 +38,11 @@ class CalibrationImage:
     sha256: str
     label: str
     box: Box | None = None  # where the face is; None: the image is the face
+
+    def __post_init__(self) -> None:
+        check_types(CalibrationImage, vars(self))
+        if not self.file.isprintable():
+            raise ConfigError(f"file is {shown(self.file)}; expected a plain name")
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ class CalibrationImages:
             DataError: It is missing, another than the manifest says, too small or all black.
         """
         path = self.root / image.file
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        # By name alone: images of data sets under version control are often links to elsewhere.
+        if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(self.root.absolute())):
             raise DataError(f"{image.file} is outside of {self.root}; a calibration set names files below it")
         try:
             found = sha256(path.read_bytes())
@@ -149,17 +157,13 @@ def read_set(path: Path) -> CalibrationSet:
         data = json.loads(path.read_text())
         if data["format"] != FORMAT_VERSION:
             raise ValueError(f"format {data['format']}; this version reads {FORMAT_VERSION}")
-        images = tuple(
-            CalibrationImage(**{**entry, "box": None if entry["box"] is None else tuple(map(float, entry["box"]))})
-            for entry in data["images"]
-        )
-        if any(not isinstance(text, str) for image in images for text in (image.file, image.sha256, image.label)):
-            raise TypeError("file, sha256 and label are texts")
-        return CalibrationSet(str(data["source"]), int(data["seed"]), images)
+        source, seed = str(data["source"]), int(data["seed"])
+        images = tuple(build(CalibrationImage, entry, "an image", ConfigError) for entry in data["images"])
     except OSError as error:
         raise DataError(f"calibration set {path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ConfigError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is no calibration set that this version understands: {error!r}") from error
+    return CalibrationSet(source, seed, images)
 
 
 def choose_images(

@@ -44,7 +44,8 @@ class Scorer:
         self._batches: list[Images] = [batch for batch, _ in images.batches(BATCH)]
         self._reference = self._probabilities(model)
         pixels = sha256(b"".join(sha256(batch.data).encode() for batch in self._batches))
-        self.key = f"{engine} {sha256(self.labels.data)} {pixels}"  # what scores depend on, besides the graphs
+        # What scores depend on, besides the graphs.
+        self.key = f"{engine} {self._engine.version()} {sha256(self.labels.data)} {pixels}"
 
     @property
     def accuracy(self) -> float:

@@ -58,7 +58,8 @@ def ablate(
         from fer_edge.training.start import Sources
     except ImportError as error:
         raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
-    chosen = changed(read_recipe(recipe), parse_settings(settings or ()))
+    given = {} if text_features is None else {"text": "features"}
+    chosen = changed(changed(read_recipe(recipe), given), parse_settings(settings or ()))
     runs = planned_runs(chosen, table or ("IV", "VI"), seeds)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -75,10 +76,14 @@ def ablate(
 
 
 def _train(run: Run, sources: Sources, folder: Path, skip_damaged: bool) -> tuple[Trainer, EpochResult]:
+    from dataclasses import replace
+
     from fer_edge.cli.output import err_console
     from fer_edge.cli.training_display import make_run_folder, prepare, run_and_show
 
     make_run_folder(folder)
+    if run.recipe.training.text != "features":  # variants without a text head
+        sources = replace(sources, text_features=None)
     trainer, skipped = prepare(run.recipe, sources, folder, skip_damaged=skip_damaged)
     if trainer.fabric.is_global_zero:
         rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from fer_edge.cli.options import Json, Limit, Split, Threads
+from fer_edge.cli.options import Json, Layout, Limit, Split, Threads
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def calibrate(
         list[str] | None,
         typer.Option(help="Kind of layer to be int8: conv, depthwise, linear, attention, head; default: conv, linear."),
     ] = None,
+    layout: Layout = "auto",
     max_drop: Annotated[
         float | None, typer.Option(min=0, help="Largest drop of accuracy, in points.", rich_help_panel=BUDGET)
     ] = None,
@@ -78,7 +79,7 @@ def calibrate(
 
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
-    _check_budget_options(max_drop, engine=engine, plot=plot)
+    _check_budget_options(max_drop, engine=engine, plot=plot, limit=limit, state=state)
     from fer_edge.cli.output import console, err_console, print_json
     from fer_edge.errors import EngineUnavailable
 
@@ -92,7 +93,9 @@ def calibrate(
         raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     kinds = tuple(layers) if layers else DEFAULT_KINDS
     check_choices(method, kinds)
-    chosen = read_set(image_set) if image_set is not None and image_set.exists() else _choose(data, images, seed)
+    chosen = (
+        read_set(image_set) if image_set is not None and image_set.exists() else _choose(data, layout, images, seed)
+    )
     opened = chosen.open(data)
     with err_console().status(f"exporting {checkpoint}"):
         loaded = load_checkpoint(checkpoint)
@@ -102,7 +105,7 @@ def calibrate(
         chosen.save(image_set)
     if max_drop is not None:
         info = loaded.info
-        found = labelled(data, info.labels, info.words, split).limited(limit)  # type: ignore[arg-type]
+        found = labelled(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
         budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
         ranges, result = _search(model, ranges, found, budget)
     ranges.save(out)
@@ -131,13 +134,13 @@ def _check_budget_options(max_drop: float | None, **given: object) -> None:
             raise typer.BadParameter(f"--{name} is about the search; add --max-drop, or leave out --{name}")
 
 
-def _choose(data: Path, count: int, seed: int) -> CalibrationSet:
+def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
     from fer_edge.calibration.images import choose_images
     from fer_edge.cli.output import progress
     from fer_edge.data.layouts import read_split
 
     with progress("choosing", count) as advance:
-        return choose_images(read_split(data, "train"), data, count, seed, advance)
+        return choose_images(read_split(data, "train", layout), data, count, seed, advance)
 
 
 def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, EngineName, Json, Limit, SkipDamaged, Split, Threads
+from fer_edge.cli.options import AllowHostCode, EngineName, Json, Layout, Limit, SkipDamaged, Split, Threads
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.accuracy import AccuracyReport, Outputs
@@ -19,6 +19,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A bundle (.fer) or a checkpoint (.safetensors).")],
     data: Annotated[Path, typer.Argument(help="FERPlus's layout, or one folder per label.")],
     split: Split = "valid",
+    layout: Layout = "auto",
     engine: EngineName = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
@@ -44,7 +45,7 @@ def evaluate(
     if checkpoint is not None and (report is None or model.suffix == ".safetensors"):
         raise typer.BadParameter("--checkpoint is for a bundle's --report; leave it out")
     opened = open_model(model, engine, threads, allow_host_code=allow_host_code)
-    images = image_set(data, opened.labels, opened.words, split).limited(limit)  # type: ignore[arg-type]
+    images = image_set(data, opened.labels, opened.words, split, layout).limited(limit)  # type: ignore[arg-type]
     reference = None if report is None else _prepare_report(report, opened, checkpoint, threads)
     with opened.runner:
         with progress("evaluating", len(images)) as advance:

@@ -19,7 +19,7 @@ AllowHostCode = Annotated[
         "for a bundle whose origin you trust: hashes tell damage, not who made it.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use N images only, evenly spread.")]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
 ]
@@ -56,6 +56,9 @@ def _known_split(split: str) -> str:
 
 Split = Annotated[
     str, typer.Option("--split", callback=_known_split, help="Split of the data set: train, valid or test.")
+]
+Layout = Annotated[
+    str, typer.Option("--layout", help="Layout of the data set, where it cannot be told: rafdb-original for one.")
 ]
 Template = Annotated[
     list[str] | None,

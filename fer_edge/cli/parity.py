@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Limit, Threads
+from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Layout, Limit, Split, Threads
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fer_edge.evaluation.dataset import ImageSet
     from fer_edge.evaluation.parity import ParityReport
 
 LAYERS = "Tensor by tensor"
 IMAGES = 256  # compared, unless told otherwise
+LAYER_IMAGES = 16  # with every tensor of each in memory
 
 
 def parity(
@@ -23,6 +27,8 @@ def parity(
         Path, typer.Option(help="The checkpoint the bundle was built from; with --layers, another bundle may be it.")
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
+    split: Split = "valid",
+    layout: Layout = "auto",
     engine: EngineName = None,
     tolerance: Annotated[
         float | None,
@@ -61,16 +67,14 @@ def parity(
 
     Example: fer-edge parity edge.fer --reference edge.safetensors --images faces/
     """
-    if layers:
-        _compare_layers(bundle, reference, images, engine, threshold, plot, limit or 16, json)
-        return
-    if plot is not None:
-        raise typer.BadParameter("--plot draws what --layers compares; add --layers, or leave out --plot")
+    _check_options(layers, {"plot": plot, "threshold": threshold}, {"tolerance": tolerance, "threads": threads})
     from fer_edge.cli.output import print_json
 
-    name, report = measure_parity(
-        bundle, reference, images, engine, threads, allow_host_code, limit=limit or IMAGES, tolerance=tolerance
-    )
+    faces = Faces(images, split, layout, limit or (LAYER_IMAGES if layers else IMAGES))
+    if layers:
+        _compare_layers(bundle, reference, faces, engine, threshold, plot, json)
+        return
+    name, report = measure_parity(bundle, reference, faces, engine, threads, allow_host_code, tolerance=tolerance)
     if json:
         print_json({"engine": name, "passed": report.passed, **vars(report)})
     else:
@@ -79,16 +83,43 @@ def parity(
         raise typer.Exit(1)
 
 
+class Faces(NamedTuple):
+    """Images to compare on."""
+
+    root: Path
+    split: str = "valid"
+    layout: str = "auto"
+    limit: int = IMAGES
+
+    def open(self, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
+        """So many of them, with indices into a model's labels."""
+        from fer_edge.evaluation.dataset import image_set
+
+        return image_set(self.root, labels, words, self.split, self.layout).limited(self.limit)  # type: ignore[arg-type]
+
+
+def _check_options(layers: bool, for_layers: dict[str, object], for_outputs: dict[str, object]) -> None:
+    """Refuse options of the comparison that was not asked for.
+
+    Raises:
+        typer.BadParameter: One of the other was given.
+    """
+    for name, value in (for_outputs if layers else for_layers).items():
+        if value is not None and layers:
+            raise typer.BadParameter(f"--{name} is about outputs, which --layers does not compare; leave one out")
+        if value is not None:
+            raise typer.BadParameter(f"--{name} is about what --layers compares; add --layers, or leave out --{name}")
+
+
 def measure_parity(
     bundle: Path,
     reference: Path,
-    images: Path,
+    images: Faces,
     engine: str | None = None,
     threads: int | None = None,
     allow_host_code: bool = False,
     *,
     device: int = 0,
-    limit: int = IMAGES,
     tolerance: float | None = None,
 ) -> tuple[str, ParityReport]:
     """The engine's name, and how a bundle on it compares with its checkpoint in PyTorch.
@@ -99,13 +130,12 @@ def measure_parity(
     from dataclasses import replace
 
     from fer_edge.cli.output import progress
-    from fer_edge.evaluation.dataset import image_set
     from fer_edge.evaluation.parity import GATES, compare, compare_labels
     from fer_edge.evaluation.runners import open_model
 
     candidate = open_model(bundle, engine, threads, device, allow_host_code=allow_host_code)
     truth = open_model(reference, "pytorch", threads)
-    data = image_set(images, truth.labels, truth.words).limited(limit)
+    data = images.open(truth.labels, truth.words)
     gate = GATES[candidate.precision]
     gate = gate if tolerance is None else replace(gate, tolerance=tolerance)
     before = (compare_labels(candidate, truth),)
@@ -126,22 +156,20 @@ def print_parity(engine: str, report: ParityReport) -> None:
 def _compare_layers(
     path: Path,
     reference: Path,
-    images: Path,
+    images: Faces,
     engine: str | None,
     threshold: float | None,
     plot: Path | None,
-    limit: int,
     json: bool,
 ) -> None:
     from fer_edge.bundle import MODEL, Bundle
     from fer_edge.cli.output import console, print_json, print_table, progress
-    from fer_edge.evaluation.dataset import image_set
     from fer_edge.evaluation.tensors import DIVERGED, common_tensors, compare_tensors, plot_tensors
 
     bundle = Bundle.open(path)
     manifest, name = bundle.manifest, bundle.entry(engine).engine
     expected = _fp32_graph(reference) if reference.suffix == ".safetensors" else Bundle.open(reference).read(MODEL)
-    batches = [batch for batch, _ in image_set(images, manifest.labels, manifest.words).limited(limit).batches(8)]
+    batches = [batch for batch, _ in images.open(manifest.labels, manifest.words).batches(8)]
     least = DIVERGED[manifest.precision] if threshold is None else threshold
     graph = bundle.read(MODEL)
     with progress("tensors", len(common_tensors(expected, graph))) as advance:

@@ -76,6 +76,9 @@ def train(
         raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
     if text_features is not None and text is None:
         text = "features"
+    changed_models = [name for name in settings or () if name.startswith(("model.", "preset="))]
+    if init is not None and (preset is not None or changed_models):
+        raise typer.BadParameter("--init brings its own model; leave out --preset and settings of the model")
     options = {
         "preset": preset, "layout": layout, "valid_split": valid_split, "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "targets": targets, "mixup": mixup, "seed": seed, "text": text,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.data.splits import Indices, LabelledSplit
+from fer_edge.data.splits import Box, Indices, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import DataError, ImageError, InputError
 from fer_edge.images import crop_and_resize, read_image
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,14 +36,15 @@ def decode(
         (N, 1 or 3, H, W), and the indices (N,) into the split.
 
     Raises:
-        ImageError: An image is missing or damaged; the message names it.
+        ImageError: An image is missing or damaged, or its box is outside of it; the message names it.
         DataError: None could be read.
     """
     decoded: list[Pixels] = []
     kept: list[int] = []
     for index, path in enumerate(split.paths):
         try:
-            decoded.append(_small(read_image(path), split.box(index)))
+            with _named(path):
+                decoded.append(_small(read_image(path), split.box(index)))
             kept.append(index)
         except ImageError as error:
             if skip is None:
@@ -57,6 +60,25 @@ def decode(
     if any(image.ndim == 3 for image in decoded):
         return np.stack([_rgb(image) for image in decoded]).transpose(0, 3, 1, 2), np.array(kept, np.int64)
     return np.stack(decoded)[:, None], np.array(kept, np.int64)
+
+
+def read_face(path: Path, box: Box | None = None) -> Pixels:
+    """The face in an image file as a model takes it, (112, 112, 3).
+
+    Raises:
+        ImageError: The file cannot be read, or the box is outside of it; the message names it.
+    """
+    with _named(path):
+        return crop_and_resize(read_image(path), box)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of a data set's box is one of its image, and can be skipped as such."""
+    try:
+        yield
+    except InputError as error:
+        raise ImageError(f"{path}: {error}; correct the data set's list of boxes") from error
 
 
 def _small(image: Pixels, box: tuple[float, float, float, float] | None) -> Pixels:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.data.images import read_face
 from fer_edge.data.layouts import AUTO, find_layout, read_split
 from fer_edge.data.splits import Box, LabelledSplit, Split
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
-from fer_edge.images import SUFFIXES, crop_and_resize, find_images, read_image
+from fer_edge.images import SUFFIXES, find_images
 from fer_edge.labels import match_labels
 
 Labels = npt.NDArray[np.int64]
@@ -42,7 +43,7 @@ class ImageSet:
                 first one raises.
 
         Raises:
-            ImageError: An image cannot be read; the message names it.
+            ImageError: An image cannot be read, or its box is outside of it; the message names it.
         """
         for start in range(0, len(self.paths), size):
             paths = self.paths[start : start + size]
@@ -50,7 +51,7 @@ class ImageSet:
             kept: list[int] = []
             for index, path in enumerate(paths, start):
                 try:
-                    images[len(kept)] = crop_and_resize(read_image(path), self.boxes[index] if self.boxes else None)
+                    images[len(kept)] = read_face(path, self.boxes[index] if self.boxes else None)
                     kept.append(index)
                 except ImageError as error:
                     if skip is None:
@@ -69,8 +70,10 @@ class ImageSet:
         )
 
     def limited(self, count: int | None) -> ImageSet:
-        """The first `count` images."""
-        return self.take(np.arange(len(self))[:count])
+        """So many images, evenly spread: class folders come one after the other."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
 
 
 def image_set(

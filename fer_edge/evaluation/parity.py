@@ -113,7 +113,7 @@ def compare(
     Args:
         candidate: The engine.
         reference: What it must agree with.
-        images: What both run; every image at batch 1 and at batch 7.
+        images: What both run; every image at batch 1 and at batch 7, or the largest that the engine takes.
         gate: What must hold.
         before: Stages that the report starts with, such as that of `compare_labels`.
         progress: Told how many images are done.
@@ -123,7 +123,7 @@ def compare(
     """
     if not len(images):
         raise DataError("no images to compare on")
-    blank = np.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    blank = np.zeros((min(2, candidate.max_batch), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     stages = _structure(candidate.infer(blank), reference.infer(blank))
     if all(stage.passed for stage in stages):
         stages += _values(candidate, reference, images, gate, progress)
@@ -169,12 +169,12 @@ def _values(
     gate: Gate,
     progress: Callable[[int], None] | None,
 ) -> list[Stage]:
-    measured = {size: _Measured() for size in BATCHES}
+    measured = {min(size, candidate.max_batch): _Measured() for size in BATCHES}
     decisions: list[Classes] = []
-    for batch, _ in images.batches(max(BATCHES)):
+    for batch, _ in images.batches(max(measured)):
         expected = reference.infer(batch)
         decisions.append(expected.probabilities.argmax(axis=1))
-        for size in BATCHES:
+        for size in measured:
             parts = [candidate.infer(batch[start : start + size]) for start in range(0, len(batch), size)]
             found = Prediction(*(_join([getattr(part, name) for part in parts]) for name in Prediction._fields))  # type: ignore[arg-type]
             measured[size].add(found, expected)

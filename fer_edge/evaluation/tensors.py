@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +242,8 @@ def _error(name: str, found: Sequence[npt.NDArray[Any]], expected: Sequence[npt.
     ours, theirs = (np.concatenate([one.astype(np.float64).ravel() for one in parts]) for parts in (found, expected))
     difference = ours - theirs
     signal, error = float(theirs @ theirs), float(difference @ difference)
+    if not math.isfinite(error):  # NaN compares false with everything, and would pass
+        return TensorError(name, sqnr=-BEST, cosine=0.0, largest=math.inf, peak=float(np.abs(theirs).max()))
     lengths = float(np.sqrt((ours @ ours) * signal))
     return TensorError(
         name,

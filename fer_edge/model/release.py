@@ -157,8 +157,9 @@ def checkpoint_from_ir50(
     labels: LabelSet,
     features: TextFeatures | None = None,
     config: ModelConfig | None = None,
+    seed: int = 0,
 ) -> tuple[Checkpoint, ImportReport]:
-    """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh (seed 0).
+    """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh.
 
     Args:
         tensors: Of IR_50's state dict.
@@ -166,13 +167,14 @@ def checkpoint_from_ir50(
         labels: What the model will tell apart.
         features: Of the labels; random ones, to be learned, if not given.
         config: Instead of the preset as it is.
+        seed: Of what is fresh.
 
     Raises:
         CheckpointError: A stem tensor is missing or misshapen.
         ConfigError: The preset has no IR-50 stem, or the features do not fit.
     """
     config = config or preset(preset_name, classes=len(labels))
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = FERFormer(config).eval()
     report = load_ir50(model, tensors)
     info = CheckpointInfo(

@@ -22,6 +22,7 @@ from fer_edge.model.heads import TextHead
 
 METADATA_KEY = "fer_edge_text"
 UNTRAINED = "untrained"
+FINE_TUNED = ", fine-tuned"  # ends the source of features whose tower learned along
 
 TextTower = Callable[[list[str]], Tensor]  # prompts to features, (len(prompts), dim)
 
@@ -75,6 +76,9 @@ class ClipTextTower(nn.Module):
         for buffer in clip.buffers():
             if buffer.is_floating_point():  # the attention mask is minus infinity, of which no average can be taken
                 buffer.clamp_(min=torch.finfo(buffer.dtype).min)
+        for name in ("logit_scale", "logit_bias"):  # of CLIP's own loss; never to get a gradient here
+            if getattr(clip, name, None) is not None:
+                getattr(clip, name).requires_grad_(False)
         self.clip = clip
         self.tokenizer = tokenizer
 
@@ -152,21 +156,28 @@ def refoldable_head(checkpoint: Checkpoint) -> TextHead:
     """The text head, if it takes features of a text tower; asked before a tower is run for nothing.
 
     Raises:
-        CheckpointError: The model has no text head, or learned its own features.
+        CheckpointError: The model has no text head, or its text features or their tower were trained with it.
     """
     head = checkpoint.model.text_head
     if head is None:
         raise CheckpointError("the model has no text head to give text features to")
     if checkpoint.info.text_source == "learned":
         raise CheckpointError("the model learned its text features; others in their place would mean nothing to it")
+    if checkpoint.info.text_source.endswith(FINE_TUNED):
+        raise CheckpointError(
+            "the model was trained with a text tower that learned too, and was not kept; another's features would mean "
+            "something else to it"
+        )
     return head
 
 
 def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
     """A checkpoint whose text head compares with other prompts' features; rows are matched by word, not by position.
 
+    What was measured of the checkpoint before does not hold of this one, and is left out.
+
     Raises:
-        CheckpointError: The model has no text head, learned its own features, or words or width are others.
+        CheckpointError: The model takes no others, see `refoldable_head`, or words or width are others.
     """
     head, words = refoldable_head(checkpoint), checkpoint.info.words
     if sorted(features.words) != sorted(words):
@@ -181,4 +192,4 @@ def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
     rows = [features.words.index(word) for word in words]
     with torch.no_grad():
         head.text_features.copy_(features.matrix[rows])
-    return checkpoint.with_info(templates=features.templates, text_source=features.source)
+    return checkpoint.with_info(templates=features.templates, text_source=features.source, metrics={})

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_edge._files import sha256
 from fer_edge.data.augment import apply, mix
 from fer_edge.errors import DataError
 from fer_edge.model.config import IMAGE_SIZE
@@ -23,6 +24,11 @@ class TrainingData:
     targets: Tensor
     valid_images: Tensor
     valid_labels: Tensor
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all of it."""
+        parts = (self.images, self.targets, self.valid_images, self.valid_labels)
+        return sha256("".join(sha256(np.ascontiguousarray(part.cpu().numpy()).data) for part in parts).encode())
 
 
 class Batches:

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fer_edge._files import atomic_path
+from fer_edge._files import atomic_path, sha256
 from fer_edge.data.augment import resize
 from fer_edge.data.targets import class_weights
 from fer_edge.errors import CheckpointError, ConfigError
@@ -31,7 +31,7 @@ from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.sync_norm import with_synced_norms
 
 REPORT_EVERY = 10  # batches
-RESUME_FORMAT = 2
+RESUME_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class Trainer:
         self.stepped, self.stepper = self.fabric.setup(self._compiled(self.learner), self.optimizer)
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # of the steps done in the epoch under way
+        self.data_print, self.text_print = data.fingerprint(), _text_print(learner)
         self.results: list[EpochResult] = []
-        # A grey stem is spared the three equal channels of grey images; of their equal statistics one is enough.
-        self.channels = data.images.shape[1] if info.config.stem.color == "grey" else 3
+        self.channels = 1 if _one_channel_is_enough(data, info) else 3
         self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
         self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
 
@@ -257,7 +257,7 @@ class Trainer:
         mine = slice(self.fabric.global_rank, None, self.config.processes)
         labels = self.data.valid_labels[mine]
         output = self._predict(self._averaged(), self.data.valid_images[mine])
-        decided = decide(output.label_logits, output.text_logits, "mean")
+        decided = decide(output.label_logits, output.text_logits, self.info.decision)
         classes = self.info.config.classes
         scores = (output.label_logits, output.text_logits, decided)
         right = [None if one is None else self._counts(labels[one.argmax(dim=1) == labels], classes) for one in scores]
@@ -301,8 +301,10 @@ class Trainer:
                 "training": self.config.to_dict(),
                 "model": self.info.config.to_dict(),
                 "labels": self.info.labels,
-                "images": [len(self.data.images), len(self.data.valid_images)],
+                "normalisation": [self.info.mean, self.info.std],
+                "data": self.data_print,
                 "start": self.info.provenance,
+                "text": [self.info.text_source, self.info.templates, self.text_print],
                 "teachers": self.teacher_prints,
             }
         )
@@ -321,6 +323,22 @@ class Trainer:
         }
         with atomic_path(self.resume_file) as temporary:
             torch.save(state, temporary)
+
+
+def _one_channel_is_enough(data: TrainingData, info: CheckpointInfo) -> bool:
+    """Whether a model sees the same in one channel of its images as in three.
+
+    A grey stem is spared the three equal channels of grey images, if they are normalised alike: statistics that come
+    from colour images, with the weights that a run starts from, differ.
+    """
+    grey = data.images.shape[1] == data.valid_images.shape[1] == 1
+    return info.config.stem.color == "grey" and grey and len(set(info.mean)) == len(set(info.std)) == 1
+
+
+def _text_print(learner: Learner) -> str | None:
+    """SHA-256 of the text features that a run starts with; None without a text head."""
+    head = learner.model.text_head
+    return None if head is None else sha256(head.text_features.detach().float().cpu().numpy().tobytes())
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:

@@ -28,7 +28,9 @@ def make_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, step
         return StepLR(optimizer, config.step_epochs * steps, config.step_factor)
     if config.schedule == "one-cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=config.warmup)
+        # It would cycle momentum too; that of SGD is a setting, and stays what was asked for.
+        cycled = config.optimizer != "sgd"
+        return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=config.warmup, cycle_momentum=cycled)
     rising = max(1, round(config.warmup * total))
 
     def factor(step: int) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fer_edge.data.images import Pixels, decode
-from fer_edge.data.layouts import AUTO, read_split
+from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
 from fer_edge.data.splits import LabelledSplit
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import DataError, ImageError
@@ -40,9 +40,10 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     """
     fabric = make_fabric(recipe.training)
     train = read_split(sources.data, "train", recipe.layout)
+    elsewhere = sources.valid or sources.data
     # Validation images that lie elsewhere may be laid out otherwise.
-    layout = recipe.layout if sources.valid is None else AUTO
-    valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
+    fits = recipe.layout in LAYOUTS and LAYOUTS[recipe.layout].matches(elsewhere)
+    valid = read_split(elsewhere, recipe.valid_split, recipe.layout if fits or sources.valid is None else AUTO)
     _check_apart(train, valid)
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip)

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from fer_edge._files import sha256
 from fer_edge.errors import ConfigError
 from fer_edge.labels import LabelSet, match_labels, templates_named
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.release import checkpoint_from_ir50, read_foreign_weights
 from fer_edge.model.text import (
+    FINE_TUNED,
     PromptFeatures,
     TextFeatures,
     load_text_features,
@@ -71,7 +73,7 @@ def starting_point(
         if config.text == "learned":
             info = replace(info, text_source="learned", templates=())
         elif text is not None:
-            info = replace(info, text_source=f"{info.text_source}, fine-tuned")
+            info = replace(info, text_source=f"{info.text_source}{FINE_TUNED}")
     return Learner(checkpoint.model.train(), text if head is not None else None), info
 
 
@@ -123,8 +125,10 @@ def _fresh(
     changes: dict[str, Any] = {} if features is None else {"text_dim": features.matrix.shape[1]}
     config = recipe.model_config(len(labels), **changes)
     if sources.stem is not None:
-        checkpoint, _ = checkpoint_from_ir50(read_foreign_weights(sources.stem), recipe.preset, labels, config=config)
-        checkpoint = checkpoint.with_info(provenance={"stem": "face.evoLVe IR_50"})
+        weights, seed = read_foreign_weights(sources.stem), recipe.training.seed
+        checkpoint, _ = checkpoint_from_ir50(weights, recipe.preset, labels, config=config, seed=seed)
+        stem = {"stem": "face.evoLVe IR_50", "stem_sha256": sha256(sources.stem.read_bytes())}
+        checkpoint = checkpoint.with_info(provenance=stem)
     else:
         mean, std = statistics
         checkpoint = Checkpoint(

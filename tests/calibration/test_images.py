@@ -119,7 +119,40 @@ def test_a_manifest_reaches_no_file_outside(root: Path) -> None:
         CalibrationSet("test", 0, (*chosen(root).images, outside)).open(root)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 9}', '{"format": 1, "source": "x", "seed": 0, "images": [1]}'])
+def test_images_may_be_links_to_elsewhere(root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for path in root.rglob("*"):
+        here = linked / path.relative_to(root)
+        if path.is_dir():
+            here.mkdir()
+        else:
+            here.symlink_to(path)
+    assert chosen(linked) == chosen(root)
+    assert len(list(chosen(linked).open(linked).batches(8))) == len(list(chosen(root).open(root).batches(8)))
+
+
+def image(**changes: object) -> str:
+    entry = {"file": "a.png", "sha256": "0", "label": "anger", "box": None, **changes}
+    return json.dumps({"format": 1, "source": "x", "seed": 0, "images": [entry]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"format": 9}',
+        "[" * 100_000,
+        '{"format": 1, "source": "x", "seed": 0, "images": [1]}',
+        '{"format": 1, "source": "x", "seed": Infinity, "images": []}',
+        image(file=1),
+        image(file="a\0b.png"),
+        image(box=[1, 2]),
+        image(box=[1, 2, 3, 10**400]),
+        image(pixels="none"),
+    ],
+)
 def test_files_that_are_no_set_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_text(text)

@@ -105,8 +105,20 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         (
             ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--plot", folder / "x.svg"),
             2,
-            "--plot draws what --layers compares; add --layers",
+            "--plot is about what --layers compares; add --layers",
         ),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--threshold", 20),
+            2,
+            "--threshold is about what --layers compares; add --layers",
+        ),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--layers", "--tolerance", 1),
+            2,
+            "--tolerance is about outputs, which --layers does not compare",
+        ),
+        (("calibrate", checkpoint, data, "-o", out, "--limit", 64), 2, "--limit is about the search; add --max-drop"),
+        (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected auto or one of: ferplus"),
         (("build-engine", checkpoint, "--precision", "int8"), 2, "int8 needs activation ranges"),
         (
             ("build-engine", checkpoint, "--precision", "fp16", "--ranges", folder / "tiny.json"),

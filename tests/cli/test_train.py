@@ -103,6 +103,10 @@ def test_dry_runs_and_damaged_images(faces: Path, tmp_path: Path) -> None:
     assert json.loads(skipped.stdout)["steps"] == 3
     assert not (tmp_path / "run").exists()
     wrong = run(command(faces, tmp_path / "run", "--set", "epoch=3"))
+    twice = run(command(faces, tmp_path / "run", "--init", "x.safetensors"))
+    assert twice.returncode == 2 and "--init brings its own model; leave out --preset and settings" in " ".join(
+        twice.stderr.split()
+    )
     assert wrong.returncode == 2 and "training settings not understood" in wrong.stderr
     assert "Traceback" not in wrong.stderr
 

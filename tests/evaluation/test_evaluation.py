@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,27 @@ def test_words_name_folders_too(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "Happy" / "a.png")
     found = image_set(tmp_path, LABELS, ("neutral", "happy", "surprise")).labels
     assert found is not None and found.tolist() == [1]
+
+
+def test_limits_are_spread_over_all_classes(folder: Path) -> None:
+    images = image_set(folder, LABELS)
+    assert images.labels is not None
+    limited = images.limited(3)
+    assert limited.labels is not None and limited.labels.tolist() == [1, 0, 2]
+    assert limited.paths == (images.paths[0], images.paths[4], images.paths[8])
+    assert images.limited(1).paths == images.paths[:1]
+    assert images.limited(100) is images.limited(None) is images
+
+
+def test_boxes_outside_of_their_image_stop_or_are_skipped(folder: Path) -> None:
+    images = image_set(folder, LABELS)
+    boxed = replace(images, boxes=(*[(0.0, 0.0, 20.0, 20.0)] * 8, (30.0, 30.0, 5.0, 5.0)))
+    with pytest.raises(
+        ImageError, match=r"2\.png: box .* outside of the frame of 20 x 20 pixels; correct the data set"
+    ):
+        evaluate(Planted(), boxed, LABELS)
+    report = evaluate(Planted(), boxed, LABELS, skip_damaged=True)
+    assert report.images == 8 and "2.png: box" in report.skipped[0]
 
 
 def test_parity_holds_for_twins(folder: Path) -> None:

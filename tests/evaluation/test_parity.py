@@ -84,5 +84,16 @@ def test_the_worst_batch_size_counts(folder: Path) -> None:
     assert stages["accuracy"].detail.startswith("0.00 % at batch 1, the worst, reference 100.00 %; allowed drop")
 
 
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1, ["batch 1"]), (4, ["batch 1", "batch 4"]), (32, ["batch 1", "batch 7"])]
+)
+def test_engines_are_asked_for_no_more_than_they_take(largest: int, sizes: list[str], folder: Path) -> None:
+    candidate = Planted()
+    candidate.max_batch = largest
+    stages = stages_of(candidate, image_set(folder, LABELS))
+    assert all(stage.passed for stage in stages.values())
+    assert [size for size in ("batch 1", "batch 4", "batch 7") if f"{size}:" in stages["values"].detail] == sizes
+
+
 def test_probabilities_that_are_no_numbers_never_pass() -> None:
     assert absolute_error(np.array([np.nan], np.float32), np.ones(1, np.float32)) == np.inf

@@ -59,6 +59,15 @@ def test_the_first_tensor_that_differs_is_named() -> None:
     assert report.first.largest == pytest.approx(0.05 * report.first.peak, rel=1e-3)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_has_diverged(value: float) -> None:
+    report = compare_tensors(
+        ("onnxruntime", altered("blocks.0.fc1.weight", value)), ("onnxruntime", tiny_graph()), BATCHES, 60.0
+    )
+    assert report.first is not None
+    assert (report.first.name, report.first.sqnr, report.first.largest) == ("blocks.0.fc1/MatMul", -BEST, np.inf)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_int8_is_compared_by_the_names_of_the_float_graph(engine: str) -> None:
     model = quantize_graph(tiny_graph(), tiny_ranges())

@@ -19,6 +19,7 @@ from fer_edge.model.config import ModelConfig, preset, preset_names
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import fold_text_features
 from fer_edge.model.text import (
+    PromptFeatures,
     TextFeatures,
     load_text_features,
     open_text_tower,
@@ -270,6 +271,10 @@ def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
     found = text_features_from_tower(tower, FERPLUS.words, templates)
     with torch.inference_mode():
         torch.testing.assert_close(found, slow_features(tower, FERPLUS.words, templates), rtol=1e-4, atol=1e-5)
+    PromptFeatures(tower, FERPLUS.words, templates)().sum().backward()
+    # Processes that train together wait for every gradient.
+    idle = [name for name, one in tower.named_parameters() if one.requires_grad and one.grad is None]
+    assert not idle and any(one.requires_grad for one in tower.parameters())
     with pytest.raises(ConfigError, match="open_clip knows no model 'ViT-Z'"):
         open_text_tower("ViT-Z", "openai")
     with pytest.raises(ConfigError, match=r"weights 'none\.pt' of fer-tiny cannot be had"):
@@ -281,11 +286,14 @@ def test_features_travel_in_files_and_refold(tmp_path: Path) -> None:
     save_text_features(tmp_path / "t.safetensors", features)
     loaded = load_text_features(tmp_path / "t.safetensors")
     assert torch.equal(loaded.matrix, features.matrix)
-    refolded = refold(tiny_checkpoint(), loaded)
+    refolded = refold(tiny_checkpoint().with_info(metrics={"validation_accuracy": 88.0}), loaded)
+    assert refolded.info.metrics == {}
     assert refolded.info.templates == TEMPLATES["active"]
     assert torch.equal(refolded.model.state_dict()["text_head.text_features"], features.matrix)
     with pytest.raises(CheckpointError, match="learned its text features"):
         refold(tiny_checkpoint().with_info(text_source="learned"), loaded)
+    with pytest.raises(CheckpointError, match="trained with a text tower that learned too, and was not kept"):
+        refold(tiny_checkpoint().with_info(text_source="open_clip:ViT-B-32:openai, fine-tuned"), loaded)
     with pytest.raises(CheckpointError, match="the model has no text head"):
         refold(tiny_checkpoint(text_head=False), loaded)
     with pytest.raises(CheckpointError, match=r"text features of shape \(8, 4\); the model takes \(8, 10\)"):

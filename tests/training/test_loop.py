@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fer_edge.data.augment import resize
 from fer_edge.data.layouts import read_split
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS
@@ -44,10 +45,16 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ferplus(tmp_path_factory.mktemp("ferplus"))
 
 
-def trainer(faces: Path, folder: Path, config: TrainingConfig = CONFIG, teacher: Checkpoint | None = None) -> Trainer:
+def trainer(
+    faces: Path,
+    folder: Path,
+    config: TrainingConfig = CONFIG,
+    teacher: Checkpoint | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trainer:
     torch.manual_seed(config.seed)
     data = load(read_split(faces, "train"), read_split(faces, "valid"), config)
-    checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1)))
+    checkpoint = checkpoint or checkpoint_of(FERFormer(tiny_config(depth=1)))
     return Trainer(Learner(checkpoint.model), checkpoint.info, config, data, folder, [teacher] if teacher else [])
 
 
@@ -120,6 +127,74 @@ def test_resume_points_of_other_runs_and_damaged_ones_are_refused(faces: Path, t
     short.resume_file.write_bytes(short.resume_file.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be resumed from"):
         trainer(faces, tmp_path).resume()
+
+
+def test_a_folder_goes_on_only_with_what_it_was_begun_with(faces: Path, tmp_path: Path) -> None:
+    config = TrainingConfig(epochs=1, batch=8)
+    trainer(faces, tmp_path / "run", config).run(Quiet())
+    assert trainer(faces, tmp_path / "run", config).resume()
+    others = make_ferplus(tmp_path / "ferplus")
+    image = others / "FER2013Train" / "5.png"
+    image.write_bytes((others / "FER2013Train" / "8.png").read_bytes())  # the same class and count, other pixels
+    torch.manual_seed(config.seed)
+    same = checkpoint_of(FERFormer(tiny_config(depth=1)))
+    torch.manual_seed(config.seed)
+    features = checkpoint_of(FERFormer(tiny_config(depth=1)))
+    assert features.model.text_head is not None
+    with torch.no_grad():
+        features.model.text_head.text_features.mul_(-1)
+    for where, start in (
+        (others, None),
+        (faces, same.with_info(mean=(0.5, 0.5, 0.5))),
+        (faces, same.with_info(templates=("{}",))),
+        (faces, features),
+    ):
+        with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
+            trainer(where, tmp_path / "run", config, checkpoint=start).resume()
+
+
+@pytest.mark.parametrize("mean", [(0.57, 0.45, 0.40), (0.5, 0.5, 0.5)])
+def test_a_grey_stem_is_trained_on_what_it_is_given_later(faces: Path, tmp_path: Path, mean: tuple[float, ...]) -> None:
+    stem = replace(tiny_config().stem, color="grey")
+    checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=mean, std=(0.2, 0.2, 0.2))
+    run = trainer(faces, tmp_path, checkpoint=checkpoint)
+    assert run.data.valid_images.shape[1] == 1 and run.channels == (1 if len(set(mean)) == 1 else 3)
+    model, info = run._averaged(), run.info
+    images = resize(run.data.valid_images.float() / 255, 112).expand(-1, 3, -1, -1)
+    mean_, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (info.mean, info.std))
+    with torch.no_grad():
+        expected = model((images - mean_) / std)[0]
+    torch.testing.assert_close(run._predict(model, run.data.valid_images).label_logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_grey_images_are_validated_on_colour_ones(faces: Path, tmp_path: Path) -> None:
+    stem = replace(tiny_config().stem, color="grey")
+    info = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=(0.5,) * 3, std=(0.2,) * 3)
+    data = load(read_split(faces, "train"), read_split(faces, "valid"), CONFIG)
+    data = replace(data, valid_images=data.valid_images.expand(-1, 3, -1, -1))
+    run = Trainer(Learner(info.model), info.info, replace(CONFIG, epochs=1), data, tmp_path)
+    run.run(Quiet())
+    assert len(run.results) == 1
+
+
+def test_the_accuracy_is_of_the_models_own_decision(faces: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1)))
+    text = trainer(faces, tmp_path, checkpoint=checkpoint)._validate(0.0, 0.0).text_accuracy
+    label = 7 if text else 0  # all contempt, which none of the faces shows, or all neutral, as a third of them are
+    with torch.no_grad():
+        checkpoint.model.label_head.weight.zero_()
+        checkpoint.model.label_head.bias.copy_(torch.eye(8)[label])
+    for decision, accuracy in (("label", 0.0 if label else 33.333), ("text", text)):
+        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(decision=decision))._validate(0.0, 0.0)
+        assert (found.accuracy, found.text_accuracy) == (accuracy, text)
+
+
+def test_the_momentum_of_sgd_is_the_one_asked_for(faces: Path, tmp_path: Path) -> None:
+    run = trainer(faces, tmp_path, replace(CONFIG, optimizer="sgd", schedule="one-cycle", momentum=0.5))
+    for _ in range(3):
+        run._step(*next(run.batches.epoch(0)))
+        assert {group["momentum"] for group in run.optimizer.param_groups} == {0.5}
 
 
 def test_a_run_cut_inside_an_epoch_goes_on_from_there(faces: Path, tmp_path: Path) -> None:

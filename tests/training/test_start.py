@@ -85,6 +85,17 @@ def test_the_papers_protocol_from_rafdb_to_sfew(tmp_path: Path) -> None:
     ours, theirs = SFEW.labels.index("anger"), RAFDB.labels.index("anger")
     assert torch.equal(new.text_features[ours], old.text_features[theirs])
     assert after.dry_run() > 0
+    seeds = [
+        prepare_run(
+            Recipe.from_dict(changed(read_recipe("paper-rafdb"), {**SMALL, "text": "learned", "seed": seed})),
+            Sources(tmp_path / "rafdb", stem=stem),
+            tmp_path / f"seed{seed}",
+        )
+        for seed in (0, 1)
+    ]
+    first, second = (run.learner.model.label_head.weight for run in seeds)
+    assert not torch.equal(first, second)
+    assert len(seeds[0].info.provenance["stem_sha256"]) == 64
 
 
 @pytest.mark.slow
