@@ -76,9 +76,14 @@ def run(
         print(f"{one.name}: p50 {one.latency.p50.value:.3f} ms, p99 {one.latency.p99.value:.3f} ms")
     for pair in paired:
         print(told(pair))
+    finish([*records_from_comparisons(found), *paired], {**settings, "rounds": rounds}, watch, csv)
+
+
+def finish(records: Iterable[Record], settings: Mapping[str, Any], watch: Watch, csv: Path | None) -> None:
+    """Warn if the machine was not quiet, and write a CSV where asked to."""
     for warning in watch.noise.warnings:
         print(f"warning: the machine was not quiet: {warning}", file=sys.stderr)
     if csv is not None:
         csv.parent.mkdir(parents=True, exist_ok=True)
-        described = {**settings, "rounds": rounds, "noise": "; ".join(watch.noise.warnings), **environment()}
-        csv.write_text(csv_from_records([*records_from_comparisons(found), *paired], described))
+        described = {**settings, "noise": "; ".join(watch.noise.warnings), **environment()}
+        csv.write_text(csv_from_records(records, described))

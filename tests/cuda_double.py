@@ -80,6 +80,8 @@ class Gpu:
             if error.sticky:
                 self.lost = error
             raise error
+        if isinstance(fault, BaseException):
+            raise fault  # a signal handler's
         return fault
 
     def make(self, kind: str) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fer_edge.errors import EngineUnavailable
 from fer_edge.machine import cores, cpu_fields, cpu_name
 
 PACKAGES = (
@@ -19,6 +22,7 @@ PACKAGES = (
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 CPUS = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup/cpu.max")
+NVIDIA = Path("/proc/driver/nvidia/version")  # of the driver; Linux alone tells it here
 
 
 def environment() -> dict[str, str]:
@@ -46,6 +50,24 @@ def environment() -> dict[str, str]:
         **{name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ},
     }
     return {name: value for name, value in found.items() if value}
+
+
+def gpu_environment(device: int = 0) -> dict[str, str]:
+    """The GPU that figures are of, as its driver tells it; what it does not tell is left out.
+
+    Args:
+        device: Which one, as CUDA counts.
+    """
+    from fer_edge.engines.tensorrt.driver import read_driver  # a cold start, which asks for memory, must not pay for it
+
+    found = {"GPU device": str(device)}
+    with suppress(EngineUnavailable, IndexError):
+        driver = read_driver()
+        gpu = driver.gpus[device]
+        found |= {"GPU": gpu.name, "GPU target": gpu.target, "GPU memory": f"{gpu.memory_mb} MB"}
+        found["CUDA of the driver"] = ".".join(map(str, driver.cuda))
+    module = re.search(r"\s(\d{3}\.[\d.]+)\s", _first_line(NVIDIA) or "")
+    return found | ({"GPU driver": module[1]} if module else {})
 
 
 def memory_mb() -> float | None:

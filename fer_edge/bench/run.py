@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import file_sha256
-from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
+from fer_edge.bench.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.bench.measurable import measurable
 from fer_edge.bench.noise import Noise, Watch
 from fer_edge.bench.roofline import Roofline, measure_roofline
@@ -31,6 +31,7 @@ from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
 from fer_edge.bench.workload import Workload, recognition, synthetic_workload
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.engines.available import get_engine
+from fer_edge.errors import FerEdgeError
 from fer_edge.evaluation.parity import ParityReport
 from fer_edge.images import Box
 from fer_edge.machine import cores
@@ -121,6 +122,7 @@ class BenchReport:
     roofline: Roofline | None = None
     scaling: list[ScalingPoint] = field(default_factory=list)
     parity: ParityReport | None = None  # with PyTorch
+    failed: dict[str, str] = field(default_factory=dict)  # scenarios that broke off, and why
 
 
 Told = Callable[[float], None]
@@ -151,9 +153,8 @@ def _batches(session: Session) -> list[BatchResult]:
 
 
 def _on_device(session: Session) -> OnDevice | None:
-    return run_on_device(
-        session.recognizer.runner, session.plan.workload, session.subject.device, progress=session.told
-    )
+    subject, plan = session.subject, session.plan
+    return run_on_device(session.recognizer.runner, plan.workload, plan.seconds, subject.device, progress=session.told)
 
 
 def _open_loop(session: Session) -> list[OpenLoop]:
@@ -190,6 +191,7 @@ def _cold_start(session: Session) -> ColdStart:
         session.threads,
         plan.workload,
         allow_host_code=subject.allow_host_code,
+        on_gpu=session.recognizer.runner.has_device,
         runs=plan.cold_starts,
         progress=session.told,
     )
@@ -242,11 +244,12 @@ def run_bench(
         progress: Told the scenario and the share of it that is done.
 
     Returns:
-        The report, and the raw times of scenarios that have a picture of them.
+        The report, and the raw times of scenarios that have a picture of them. A scenario that fails is named in the
+        report, with its reason, and the rest is measured.
 
     Raises:
         EngineError: A scenario that was asked for by name cannot be measured; nothing was.
-        FerEdgeError: The bundle cannot be opened or its engine failed.
+        FerEdgeError: The bundle cannot be opened or its engine does not load.
     """
     bundle = Bundle.open(subject.bundle)
     entry = bundle.entry(subject.engine)
@@ -254,18 +257,18 @@ def run_bench(
     timelines: dict[str, Stamps] = {}
     found: dict[str, Any] = {}
     noise: dict[str, Noise] = {}
+    failed: dict[str, str] = {}
     started = time.perf_counter()
     with subject.open() as recognizer:
         load_ms = (time.perf_counter() - started) * 1e3
         tuning = recognizer.tuning
         threads = subject.threads if tuning is None else tuning.threads
+        on_gpu = recognizer.runner.has_device
         scenarios, left_out = measurable(plan.scenarios, plan.named, entry.engine, recognizer.runner, subject.device)
         for name in scenarios:
             progress(name, 0.0)
             session = Session(subject, plan, bundle, recognizer, threads, _named(progress, name), timelines)
-            with Watch(crowded=name in CROWDED) as watch:
-                found[name.replace("-", "_")] = SCENARIOS[name](session)
-            noise[name] = watch.noise
+            found |= _watched(name, session, noise, failed)
             progress(name, 1.0)
     report = BenchReport(
         bundle=bundle.manifest.name,
@@ -280,12 +283,25 @@ def run_bench(
         noise=noise,
         left_out=left_out,
         asked=_asked(plan),
-        environment=environment(),
+        environment=environment() | (gpu_environment(subject.device) if on_gpu else {}),
         operators=bundle.manifest.operators,
         proven=_proven(entry),
+        failed=failed,
         **found,
     )
     return report, timelines
+
+
+def _watched(name: str, session: Session, noise: dict[str, Noise], failed: dict[str, str]) -> dict[str, Any]:
+    """What a scenario measured, by its field of the report; nothing where it failed, and `failed` has the reason."""
+    try:
+        with Watch(crowded=name in CROWDED) as watch:
+            measured = SCENARIOS[name](session)
+    except (FerEdgeError, OSError) as error:  # what the others measure is worth telling all the same
+        failed[name] = str(error)
+        return {}
+    noise[name] = watch.noise
+    return {name.replace("-", "_"): measured}
 
 
 def _asked(plan: Plan) -> Asked:

@@ -84,9 +84,15 @@ def distribution_from_samples(nanoseconds: Samples) -> Distribution:
     )
 
 
-def percentile(values: Samples, share: float) -> Estimate:
-    """The smallest sample that at least this share of all does not exceed, for independent samples in any order."""
-    return _percentile(np.sort(np.asarray(values, np.float64)), share, len(values))
+def percentile(values: Samples, share: float, effective: int | None = None) -> Estimate:
+    """The smallest sample that at least this share of all does not exceed.
+
+    Args:
+        values: In any order.
+        share: Above 0, up to 1.
+        effective: How many independent samples they are worth, see `effective_count`; all of them if not given.
+    """
+    return _percentile(np.sort(np.asarray(values, np.float64)), share, effective or len(values))
 
 
 def _percentile(ordered: npt.NDArray[np.float64], share: float, effective: int) -> Estimate:

@@ -38,9 +38,10 @@ class Target:
         return point.images_per_second >= self.value
 
     def confirmed_by(self, point: ScalingPoint) -> bool:
-        """Whether a point certainly reaches it: a p99 with the upper bound of its interval, where it has one."""
+        """Whether a point certainly reaches it: at one speed all the time, and a p99 with the bound above it too."""
         high = point.latency.p99.high
-        return self.holds(point) and (self.kind != "p99" or high is None or high <= self.value)
+        within = self.kind != "p99" or (high is not None and high <= self.value)
+        return self.holds(point) and within and point.steady
 
     def ranked(self, points: Sequence[ScalingPoint]) -> list[ScalingPoint]:
         """Points that reach it, the best first: most images a second within p99, or shortest p99 with the rate."""
@@ -114,7 +115,7 @@ def confirmed(
     raise EngineError(
         f"no setting certainly reaches {target} here; the nearest, {described(nearest)}, has an engine p99 of "
         f"{p99.value:.2f} ms{bound} and {nearest.images_per_second:.0f} images a second of the engine; the bundle is "
-        "as it was: ask for less, or measure for longer with --seconds"
+        f"as it was: {_cure(nearest, target)}"
     )
 
 
@@ -150,6 +151,16 @@ def described(point: ScalingPoint) -> str:
 
 def _effort(point: ScalingPoint) -> tuple[int, int, int]:
     return point.streams * point.threads, point.streams, point.batch
+
+
+def _cure(nearest: ScalingPoint, target: Target) -> str:
+    """What to do, by what kept the nearest setting from being taken."""
+    holds = target.holds(nearest)
+    if holds and not nearest.steady:
+        return "its speed changed in the middle of the run: run it again when the machine is quiet"
+    if holds and target.kind == "p99" and nearest.latency.p99.high is None:
+        return "too few queries for an upper bound: use a larger --seconds"
+    return "ask for less, or measure for longer with --seconds"
 
 
 def _nearest(points: Sequence[ScalingPoint], target: Target) -> ScalingPoint:

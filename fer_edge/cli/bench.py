@@ -153,8 +153,8 @@ def bench(
 ) -> None:
     """Measure a bundle on this machine.
 
-    Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all. Exits with 1 if parity was
-    asked for and fails, or if no settings reach the target of --tune: behind all that was measured.
+    Quick by default; MLPerf's single stream is --seconds 60, everything is --scenario all. Exits with 1 if a
+    scenario or parity fails, or if no settings reach the target of --tune: behind all that was measured.
 
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
@@ -185,7 +185,7 @@ def bench(
     with _kept(errors):
         found = _with_parity(found, subject, reference, faces)
     outputs = Outputs(csv, report, json)
-    page = _tell(found, timelines, outputs, errors)
+    page = _write_and_tell(found, timelines, outputs, errors)
     # After the rest has been told: there may be no settings that reach the target.
     tuning, reason = _tune(subject, plan, found, target, errors)
     _tell_tuning(bundle, found, outputs, page, tuning, reason)
@@ -197,7 +197,7 @@ def _end(errors: list[FerEdgeError], found: BenchReport) -> None:
 
     Raises:
         FerEdgeError: The last that was kept; those before it are printed.
-        Exit: Parity fails.
+        Exit: A scenario or parity fails.
     """
     from fer_edge.cli.output import err_console
 
@@ -205,7 +205,7 @@ def _end(errors: list[FerEdgeError], found: BenchReport) -> None:
         err_console().print(f"error: {error}", soft_wrap=True)
     if errors:
         raise errors[-1]
-    if found.parity is not None and not found.parity:
+    if found.failed or (found.parity is not None and not found.parity):
         raise typer.Exit(1)
 
 
@@ -218,28 +218,38 @@ def _kept(errors: list[FerEdgeError]) -> Iterator[None]:
         yield
     except FerEdgeError as error:
         errors.append(error)
+    except OSError as error:
+        errors.append(FerEdgeError(str(error)))
 
 
-def _tell(
+def _write_and_tell(
     found: BenchReport, timelines: dict[str, Stamps], outputs: Outputs, errors: list[FerEdgeError]
 ) -> Path | None:
-    """Print tables and write files; the page, if there is one."""
-    from fer_edge.cli.bench_display import print_left_out, print_report, print_warnings
+    """Write files, then print tables; the page, if there is one.
 
-    if outputs.json:
-        print_warnings(found.noise)
-        print_left_out(found.left_out)
-    else:
-        print_report(found)
-    with _kept(errors):
-        return _write_files(found, timelines, outputs.csv, outputs.folder)
+    Printing may end the command, where whoever read it has gone; and the tables are printed whatever writing says.
+    """
+    from fer_edge.cli.bench_display import print_failed, print_left_out, print_report, print_warnings
+
+    try:
+        with _kept(errors):
+            _write_csv(found, outputs.csv)
+        with _kept(errors):
+            return _write_page(found, timelines, outputs.folder)
+    finally:
+        if outputs.json:
+            print_warnings(found.noise)
+            print_left_out(found.left_out)
+            print_failed(found.failed)
+        else:
+            print_report(found)
     return None
 
 
 def _tell_tuning(
     bundle: Path, found: BenchReport, outputs: Outputs, page: Path | None, tuning: Tuning | None, reason: str
 ) -> None:
-    """What `_tell` left for the end: the settings, and with them all of the JSON."""
+    """What `_write_and_tell` left for the end: the settings, and with them all of the JSON."""
     from fer_edge.cli.bench_display import print_tuning
     from fer_edge.cli.output import console, print_json
 
@@ -286,22 +296,24 @@ def _with_parity(found: BenchReport, subject: Subject, reference: Path | None, f
         return found
     from dataclasses import replace
 
-    from fer_edge.cli.parity import measure_parity
+    from fer_edge.cli.parity import Faces, measure_parity
 
     settings = (subject.engine, found.threads, subject.allow_host_code)
-    compared = measure_parity(subject.bundle, reference, faces, *settings, device=subject.device)
+    compared = measure_parity(subject.bundle, reference, Faces(faces), *settings, device=subject.device)
     return replace(found, parity=compared[1])
 
 
-def _write_files(
-    found: BenchReport, timelines: dict[str, Stamps], csv: Path | None, folder: Path | None
-) -> Path | None:
-    """What was asked for; the page, if it was."""
+def _write_csv(found: BenchReport, csv: Path | None) -> None:
+    """Every figure, where asked for."""
     from fer_edge.bench.records import csv_from_records, description, records_from_report
     from fer_edge.cli.output import write_text
 
     if csv is not None:
         write_text(csv, csv_from_records(records_from_report(found), description(found)))
+
+
+def _write_page(found: BenchReport, timelines: dict[str, Stamps], folder: Path | None) -> Path | None:
+    """The page, where asked for."""
     if folder is None:
         return None
     from fer_edge.bench.report import write_report
@@ -320,6 +332,8 @@ def _tune(
 
     if target is None:
         return None, ""
+    if "scaling" in found.failed:
+        return None, f"scaling failed: {found.failed['scaling']}"
     try:
         with err_console().status("measuring the best settings again"):
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)

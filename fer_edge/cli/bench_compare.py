@@ -37,7 +37,6 @@ def bench_compare(
     Example: fer-edge bench-compare edge.fer@openvino edge.fer@onnxruntime --threads 2
     """
     from fer_edge.bench.contenders import comparisons, take_turns_of
-    from fer_edge.bench.environment import environment
     from fer_edge.bench.noise import Watch
     from fer_edge.bench.records import csv_from_records, records_from_comparisons
     from fer_edge.cli.bench import chosen_workload
@@ -47,6 +46,7 @@ def bench_compare(
     if len(set(contenders)) < 2 or len(set(contenders)) < len(contenders):
         raise typer.BadParameter(f"expected two or more different contenders; got {', '.join(contenders)}")
     workload = chosen_workload(image, box)
+    described = {"threads": threads or "engine's default", **_environment(contenders)}
     with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as folder, scenario_progress() as progress:
         commands = {
             name: _command(
@@ -57,7 +57,6 @@ def bench_compare(
         with Watch() as watch:
             times = take_turns_of(commands, rounds, turn, progress=lambda share: progress("taking turns", share))
     found = comparisons(times)
-    described = {"threads": threads or "engine's default", **environment()}
     if csv is not None:
         write_text(csv, csv_from_records(records_from_comparisons(found), described))
     print_warnings({"the comparison": watch.noise})
@@ -69,16 +68,31 @@ def bench_compare(
         print_comparisons(found, rounds, turn)
 
 
+def _environment(names: list[str]) -> dict[str, str]:
+    """That of the figures: where a contender runs on a GPU, the GPU too."""
+    from fer_edge.bench.environment import environment, gpu_environment
+    from fer_edge.bundle import Bundle
+    from fer_edge.engines.available import get_engine
+
+    engines = {Bundle.open(bundle).entry(engine).engine for bundle, engine in map(_split, names)}
+    on_gpu = any(get_engine(engine).for_gpus for engine in engines)
+    return environment() | (gpu_environment() if on_gpu else {})
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """A contender's bundle, and its engine if one is named."""
+    bundle, at, engine = name.rpartition("@")
+    return (name, None) if not at or "/" in engine or engine.endswith(".fer") else (bundle, engine or None)
+
+
 def _command(name: str, options: dict[str, object], workload: Workload, folder: Path, index: int) -> list[str]:
     """How a contender is started."""
     import numpy as np
 
-    bundle, at, engine = name.rpartition("@")
-    if not at or "/" in engine or engine.endswith(".fer"):
-        bundle, engine = name, ""
+    bundle, engine = _split(name)
     frame, asked = folder / "frame.npy", folder / f"{index}.json"
     if not frame.exists():
         np.save(frame, workload.frame)
-    described = {"bundle": bundle, "engine": engine or None, "box": workload.box, **options}
+    described = {"bundle": bundle, "engine": engine, "box": workload.box, **options}
     asked.write_text(json_format.dumps({**described, "frame": str(frame)}))
     return [sys.executable, "-m", "fer_edge.bench.contend", str(asked)]

@@ -55,6 +55,7 @@ def print_report(report: BenchReport) -> None:
     if report.parity is not None:
         print_parity(report.engine, report.parity)
     print_left_out(report.left_out)
+    print_failed(report.failed)
     memory = f"memory {_megabytes(report.memory_mb)} now, {_megabytes(report.peak_memory_mb)} at its peak"
     console().print(f"load {report.load_ms:.0f} ms; this process: {memory}")
     threads = f"{report.threads or 'as the engine chooses'}{' (tuned)' if report.tuned else ''}"
@@ -66,6 +67,12 @@ def print_left_out(reasons: Mapping[str, str]) -> None:
     """Scenarios that were not measured, on stderr."""
     for scenario, reason in reasons.items():
         err_console().print(f"{scenario} was left out: {reason}", soft_wrap=True)
+
+
+def print_failed(reasons: Mapping[str, str]) -> None:
+    """Scenarios that broke off, on stderr."""
+    for scenario, reason in reasons.items():
+        err_console().print(f"error: {scenario} failed: {reason}", soft_wrap=True)
 
 
 def print_warnings(noises: Mapping[str, Noise]) -> None:
@@ -154,6 +161,11 @@ def _print_open_loop(results: Sequence[OpenLoop]) -> None:
     ]
     columns = ("Hz", "frames", "late", "late %", "p50 ms", "p90 ms", "p99 ms", "busy", "keeps up")
     print_table("frames at a rate; latency from when each was due, late: after the next was due", columns, rows)
+    if not all(one.keeps_up for one in results):
+        console().print(
+            "it does not keep up where frames took longer than the time in which they came, or one was a second late",
+            soft_wrap=True,
+        )
 
 
 def _print_multi_stream(results: Sequence[MultiStream]) -> None:
@@ -178,6 +190,8 @@ def _print_cold_start(found: ColdStart) -> None:
         "fer-edge predict": found.predict_command,
     }
     rows = [(name, _interval(estimate, 0)) for name, estimate in steps.items()]
+    if found.first_start is not None:
+        rows.append(("first start, kernels compiled (once)", f"{found.first_start:.0f}"))
     print_table(f"fresh process, medians of {found.runs}", ("from the start of the process", "ms"), rows)
     console().print(
         f"fer_edge's own imports {found.own_imports:.0f} ms; memory: imported {_megabytes(found.memory.imported)}, "

@@ -13,6 +13,7 @@ from fer_edge._files import write_atomically
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.engines.tensorrt.options import options_from_settings
+from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
 
 LABELS = "labels.txt"
@@ -179,10 +180,19 @@ def triton_config(
             "max_queue_delay_microseconds": serving.queue_delay_us,
         }
     if backend.name == "tensorrt":
-        config["optimization"] = {"cuda": {"graphs": True}}
+        config["optimization"] = {"cuda": {"graphs": True, "graph_spec": _graphs(most)}}
     if backend.name == "openvino" and most > 1:  # it compiles for the largest batch and would refuse any other
         config["parameters"] = [{"key": "ENABLE_BATCH_PADDING", "value": {"string_value": "YES"}}]
     return config
+
+
+def _graphs(most: int) -> list[dict[str, int]]:
+    """Batch sizes that get a CUDA graph: those the runner gives one, and the largest, which a long queue makes.
+
+    Triton launches a graph only for a batch of exactly its size. Unless it is told, it captures 1, the largest and what
+    dynamic batching prefers, and the queue seldom holds just so many.
+    """
+    return [{"batch_size": size} for size in sorted({*range(1, min(most, GRAPH_BATCHES) + 1), most})]
 
 
 def _instances(backend: Backend, serving: Serving, profiles: int) -> dict[str, Any]:

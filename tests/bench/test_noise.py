@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.bench import environment as environment_module
 from fer_edge.bench import noise
-from fer_edge.bench.environment import environment, memory_mb, peak_memory_mb
+from fer_edge.bench.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.bench.noise import LOAD_FADES, PROC, Noise, Watch, _children_seconds
+from fer_edge.engines.tensorrt import driver
+from fer_edge.engines.tensorrt.driver import Driver, Gpu
+from fer_edge.errors import EngineUnavailable
 from fer_edge.machine import cores
 
 LINUX = Path("/proc/stat").exists()
@@ -120,3 +124,32 @@ def test_environment_names_machine_and_versions() -> None:
 def test_memory_now_is_at_most_its_peak() -> None:
     now, peak = memory_mb(), peak_memory_mb()
     assert now is not None and peak is not None and 10 < now <= peak
+
+
+def test_a_gpu_is_named_as_its_driver_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gpus = (Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False), Gpu("NVIDIA H100", "sm90", 81_559, False))
+    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), gpus))
+    version = tmp_path / "version"
+    monkeypatch.setattr(environment_module, "NVIDIA", version)
+    known = {
+        "GPU device": "1",
+        "GPU": "NVIDIA H100",
+        "GPU target": "sm90",
+        "GPU memory": "81559 MB",
+        "CUDA of the driver": "13.0",
+    }
+    assert gpu_environment(1) == known
+    version.write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC 12.3.0\n"
+    )
+    assert gpu_environment(1) == {**known, "GPU driver": "580.65.06"}
+    assert gpu_environment(2) == {"GPU device": "2", "GPU driver": "580.65.06"}
+
+
+def test_a_gpu_that_no_driver_tells_of_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_driver() -> Driver:
+        raise EngineUnavailable("no NVIDIA driver here")
+
+    monkeypatch.setattr(driver, "read_driver", no_driver)
+    monkeypatch.setattr(environment_module, "NVIDIA", tmp_path / "version")
+    assert gpu_environment() == {"GPU device": "0"}

@@ -6,24 +6,29 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_edge.bench import gpu as gpu_module
 from fer_edge.bench.gpu import GpuSampler
+from fer_edge.bench.scenarios import on_device
 from fer_edge.bench.scenarios.on_device import run_on_device
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.engines.available import get_engine
-from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.base import Artifact, DeviceTiming, RunOptions
 from fer_edge.errors import EngineUnavailable
+from tests.bench.clocks import MS, FakeClock
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import load
 from tests.tiny import tiny_onnx
 
 
-def test_an_engine_with_a_device_is_timed_on_it() -> None:
+def test_an_engine_with_a_device_is_timed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_device, "WARM_UP", 0.001)
+    monkeypatch.setattr(on_device, "RUNS", 20)
     shares: list[float] = []
     with load(Gpu(), 4) as runner:
-        found = run_on_device(runner, synthetic_workload(), progress=shares.append)
+        found = run_on_device(runner, synthetic_workload(), 0.001, progress=shares.append)
     assert found is not None
     assert [(one.batch, one.graph) for one in found.batches] == [
         (batch, graph) for batch in (1, 2, 4) for graph in (True, False)
@@ -34,9 +39,29 @@ def test_an_engine_with_a_device_is_timed_on_it() -> None:
     assert shares == sorted(shares) and shares[-1] < 1
 
 
+def test_a_gpu_is_warmed_up_and_timed_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, runs = FakeClock(), []
+
+    def wind(batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming:
+        """A millisecond a run."""
+        runs.append(repeats)
+        clock.time += repeats * MS
+        return DeviceTiming(*np.ones((3, repeats)))
+
+    with load(Gpu(), 1) as runner:
+        monkeypatch.setattr(runner, "time_on_device", wind)
+        short = run_on_device(runner, synthetic_workload(), 0.001, now=clock.now)
+        assert runs == [*[20] * 15, 1000] * 2, "0.3 s of warm-up, with the graph and without"
+        long = run_on_device(runner, synthetic_workload(), 6.0, now=clock.now)
+    assert short is not None and long is not None
+    assert [one.total.count for one in short.batches] == [1000, 1000]
+    assert short.batches[0].total.p99.high is not None
+    assert [one.total.count for one in long.batches] == [3000, 3000]
+
+
 def test_an_engine_without_a_device_has_nothing_to_tell() -> None:
     with get_engine("openvino").load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
-        assert run_on_device(runner, synthetic_workload()) is None
+        assert run_on_device(runner, synthetic_workload(), 0.001) is None
 
 
 PLACES = ["0000:41:00.0", "0000:01:00.0"]  # of CUDA's GPUs

@@ -85,8 +85,24 @@ def test_a_gpus_own_times_and_clocks_are_on_the_page(report: BenchReport) -> Non
     assert "Its clocks are unknown: no NVML here." in page
 
 
+def test_a_first_start_is_on_the_page(report: BenchReport) -> None:
+    assert report.cold_start is not None and "first start of all" not in page_from_report(report, {}).decode()
+    page = page_from_report(replace(report, cold_start=replace(report.cold_start, first_start=12_345.0)), {}).decode()
+    assert "The first start of all, when kernels are compiled, takes 12,345 ms until the first result" in page
+
+
+def test_streams_that_changed_their_speed_are_named(report: BenchReport) -> None:
+    told = "Speed changed in the middle of the run, so no warm-up was left out, at streams: "
+    steady = [replace(one, steady=True) for one in report.multi_stream]
+    assert told not in page_from_report(replace(report, multi_stream=steady), {}).decode()
+    unsteady = [replace(one, steady=one.streams == 1) for one in report.multi_stream]
+    page = page_from_report(replace(report, multi_stream=unsteady), {}).decode()
+    assert f"{told}2." in page.split("Several recognizers")[1].split("<h2>")[0]
+
+
 def test_what_does_not_keep_up_or_was_disturbed_is_said(report: BenchReport) -> None:
-    loops = [replace(report.open_loop[0], rate=500.0, keeps_up=False)]
+    loop = replace(report.open_loop[0], rate=500.0, keeps_up=False)
+    loops = [replace(loop, frames=loop.latency.count), replace(loop, rate=900.0, frames=loop.latency.count + 1)]
     roofline = report.roofline
     assert roofline is not None
     fast = [
@@ -94,7 +110,8 @@ def test_what_does_not_keep_up_or_was_disturbed_is_said(report: BenchReport) -> 
         for share in roofline.layers
     ]
     page = page_from_report(replace(report, open_loop=loops, roofline=replace(roofline, layers=fast)), {}).decode()
-    assert "At 500 Hz it does not keep up" in page
+    assert "At 500 Hz it does not keep up:</strong> its frames took longer than the time in which they came" in page
+    assert "At 900 Hz it does not keep up:</strong> it was stopped when it was a second behind." in page
     assert "Layers ran faster than the peaks" in page
 
 

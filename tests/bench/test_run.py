@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import itertools
+import json
 import re
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bench import run
+from fer_edge.bench import first_result, run
 from fer_edge.bench.gpu import GpuState, Spread
 from fer_edge.bench.noise import Noise, Watch
 from fer_edge.bench.records import csv_from_records, description, records_from_report
+from fer_edge.bench.report import page_from_report
 from fer_edge.bench.run import QUICK, SCENARIOS, BenchReport, Plan, Subject, run_bench
-from fer_edge.bench.scenarios.cold_start import _import_times
+from fer_edge.bench.scenarios import cold_start
+from fer_edge.bench.scenarios.cold_start import _import_times, run_cold_start
 from fer_edge.bench.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.bench.statistics import Histogram
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.bundle import Tuning
+from fer_edge.engines.base import Runner
+from fer_edge.engines.tensorrt import driver
+from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.machine import machine_name
 from tests.tiny import tiny_bundle
@@ -50,6 +59,45 @@ def test_a_cold_start_is_told_in_steps(report: BenchReport) -> None:
     assert found.predict_command.value > 0
     memory = [found.memory.imported, found.memory.loaded, found.memory.peak]
     assert None in memory or memory == sorted(memory)  # type: ignore[type-var]
+
+
+def test_a_cold_start_is_timed_on_a_fine_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, frame, asked = tiny_bundle(tmp_path / "a.fer", max_batch=1), tmp_path / "frame.npy", tmp_path / "asked.json"
+    # A clock that hardly moves, as on Windows before Python 3.13, and is far ahead: who looks at it is found out.
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 1 << 62)
+    found = run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), runs=1)
+    assert 0 < found.python.value < found.first_result.value and found.predict_command.value > 0
+    np.save(frame, synthetic_workload().frame)
+    settings = {"engine": "onnxruntime", "threads": 1, "box": None, "allow_host_code": False}
+    asked.write_text(json.dumps({**settings, "bundle": str(bundle), "frame": str(frame)}))
+    monkeypatch.setattr(sys, "argv", ["first_result", str(asked)])
+    importlib.reload(first_result).main()
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert 0 < steps["python"] < steps["numpy"] < steps["fer_edge"] < steps["load"] < steps["first query"]
+
+
+def test_a_first_start_is_told_of_engines_that_keep_compiled_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, given, starts = tiny_bundle(tmp_path / "a.fer", max_batch=1), [], cold_start._first_result
+
+    def compiling(asked: Path, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """As TensorRT-RTX does."""
+        given.append(settings)
+        if settings is not None:
+            assert not list(Path(settings["FER_EDGE_CACHE"]).iterdir()), "kernels of starts before"
+            (Path(settings["FER_EDGE_CACHE"]) / "kernels.cache").touch()
+        return starts(asked, settings)
+
+    def first_start(*, on_gpu: bool) -> float | None:
+        return run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), on_gpu=on_gpu, runs=1).first_start
+
+    assert first_start(on_gpu=True) is None, "nothing is kept, so nothing was compiled"
+    monkeypatch.setattr(cold_start, "_first_result", compiling)
+    assert first_start(on_gpu=False) is None and given == [None]
+    assert (first_start(on_gpu=True) or 0) > 0 and given[1] is None and len(given) == 3
 
 
 def test_import_times_are_read_from_pythons_report() -> None:
@@ -102,14 +150,15 @@ def filled(report: BenchReport) -> BenchReport:
     total = report.batches[0].latency
     spread = Spread(1, 2, 3)
     gpu = GpuState("RTX", "580.65", 3, spread, spread, spread, spread, spread, ("SwPowerCap",))
-    long = report.sustained
-    assert long is not None
+    long, cold = report.sustained, report.cold_start
+    assert long is not None and cold is not None
     windows = [replace(window, mhz=1.0, celsius=1.0, throttled=1) for window in long.windows]
     return replace(
         report,
         threads=1,
         noise={name: Noise(1.0, 1.0, 1.0, 1.0, 1) for name in report.noise},
         sustained=replace(long, windows=windows),
+        cold_start=replace(cold, first_start=1.0),
         on_device=OnDevice((DeviceBatch(1, True, total, total, total, total),), gpu, ""),
         parity=ParityReport(1, GATES["fp32"], (Stage("names", True, ""),)),
         operators={"Conv": {"float": 1}},
@@ -165,6 +214,20 @@ def test_each_scenario_is_watched_alone(report: BenchReport, tmp_path: Path, mon
     found, _ = run_bench(Subject(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
     assert {name: noise.others_share for name, noise in found.noise.items()} == {"single-stream": 0.0, "batches": 0.5}
     assert found.noise["batches"].load_before is None, "the load of the minute before is the single stream's"
+
+
+def test_figures_of_a_gpu_name_it_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False)
+    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), (gpu,)))
+    path, plan = tiny_bundle(tmp_path / "a.fer", max_batch=1), Plan(("single-stream",), queries=10, seconds=0.02)
+    found, _ = run_bench(Subject(path), plan)
+    assert not [name for name in found.environment if "GPU" in name], "a processor's"
+    monkeypatch.setattr(Runner, "has_device", True)
+    found, _ = run_bench(Subject(path), plan)
+    told = {"GPU device": "0", "GPU": "NVIDIA RTX A2000", "GPU target": "sm86", "CUDA of the driver": "13.0"}
+    assert told.items() <= found.environment.items() and told.items() <= description(found).items()
+    page = page_from_report(found, {}).decode()
+    assert all(name in page and value in page for name, value in told.items())
 
 
 def test_quick_is_the_default(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.bench.run import BenchReport
-from fer_edge.bench.scenarios.batches import summarise_batch
+from fer_edge.bench.scenarios.batches import inference, summarise_batch
 from fer_edge.bench.scenarios.multi_stream import FEWEST, run_streams, summarise_streams
 from fer_edge.bench.scenarios.open_loop import run_open_loop
 from fer_edge.bench.scenarios.scaling import run_scaling
@@ -23,7 +24,10 @@ from fer_edge.bench.scenarios.single_stream import Stamps, run_queries, summaris
 from fer_edge.bench.scenarios.sustained import WINDOWS, run_sustained
 from fer_edge.bench.workload import Query, no_garbage_collection, synthetic_workload
 from fer_edge.errors import ConfigError
+from fer_edge.images import crop_and_resize
 from tests.bench.clocks import MS, FakeClock, Service
+from tests.cuda_double import Gpu
+from tests.engines.tensorrt.test_runner import load
 
 
 def test_a_single_stream_runs_for_so_many_queries_and_so_long() -> None:
@@ -105,6 +109,22 @@ def test_a_machine_that_falls_behind_is_not_waited_for() -> None:
     assert len(service.begun) == pytest.approx(101, abs=2)
     assert (found.frames, found.late) == (1000, 1000)
     assert found.busy_share == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 60.0])
+def test_keeping_up_does_not_depend_on_how_long_the_run_is(seconds: float) -> None:
+    clock = FakeClock()
+    # 76 frames a second where 90 come: in 5 s the backlog does not reach a second.
+    assert not run_open_loop(Service(clock, 1000 / 76), 90, seconds, now=clock.now, sleep=clock.sleep).keeps_up
+    clock = FakeClock()
+    assert run_open_loop(Service(clock, 1000 / 91), 90, seconds, now=clock.now, sleep=clock.sleep).keeps_up
+
+
+def test_a_last_frame_that_is_done_much_too_late_is_not_kept_up_with() -> None:
+    clock = FakeClock()
+    found = run_open_loop(Service(clock, *[1.0] * 1000, 1500), 100, 10.0, now=clock.now, sleep=clock.sleep)
+    assert found.latency.count == 1000 and found.latency.max == pytest.approx(1500, abs=2e-3)
+    assert not found.keeps_up
 
 
 def test_drift_is_told_from_noise() -> None:
@@ -305,6 +325,16 @@ def test_batches_count_images() -> None:
     found = summarise_batch(4, np.full(20, 8 * MS))
     assert found.images_per_second == pytest.approx(500)
     assert found.latency.p50.value == 8
+
+
+def test_batches_are_handed_over_in_the_runners_own_memory() -> None:
+    workload = synthetic_workload()
+    with load(Gpu(), 4) as runner:
+        with mock.patch.object(runner, "infer", wraps=runner.infer) as infer:
+            inference(runner, workload, 3)()
+        images = infer.call_args.args[0]
+        assert runner._is_input(images), "the runner copies what lies elsewhere"
+        assert len(images) == 3 and np.all(images == crop_and_resize(workload.frame, workload.box))
 
 
 def test_garbage_is_not_collected_meanwhile() -> None:

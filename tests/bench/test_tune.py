@@ -14,13 +14,16 @@ import pytest
 from fer_edge import Bundle, Recognizer
 from fer_edge.bench import tune
 from fer_edge.bench.run import thread_counts
-from fer_edge.bench.scenarios.scaling import ScalingPoint, run_scaling
+from fer_edge.bench.scenarios import scaling
+from fer_edge.bench.scenarios.multi_stream import MultiStream
+from fer_edge.bench.scenarios.scaling import ScalingPoint, measure_point, run_scaling
 from fer_edge.bench.statistics import Estimate, distribution_from_samples
 from fer_edge.bench.tune import Target, confirmed, recommendation, target_from_text, write_tuning
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.errors import BundleDamaged, ConfigError, EngineError
 from fer_edge.machine import cores, machine_name
+from tests.bench.quiet import on_a_quiet_machine
 from tests.tiny import tiny_bundle, tiny_manifest
 
 FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
@@ -68,7 +71,8 @@ def test_other_targets_are_refused(text: str) -> None:
         target_from_text(text)
 
 
-def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path) -> None:
+def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_quiet_machine(monkeypatch)
     path = tiny_bundle(tmp_path / "a.fer", max_batch=2)
     workload = synthetic_workload()
     opened: list[int] = []
@@ -90,22 +94,51 @@ def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path) ->
         confirmed(points, Target("p99", 1e-5), open_recognizer, workload, 0.05)
 
 
-def test_a_setting_is_taken_only_if_the_bound_of_its_p99_is_within_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(p99: Estimate) -> ScalingPoint:
-        plain = point(1, 1, 1, 7.0, 140)
-        return replace(plain, latency=replace(plain.latency, p99=p99))
+def measured(p99: Estimate, *, steady: bool = True) -> ScalingPoint:
+    plain = point(1, 1, 1, 7.0, 140)
+    return replace(plain, latency=replace(plain.latency, p99=p99), steady=steady)
 
+
+def test_a_setting_is_taken_only_if_the_bound_of_its_p99_is_within_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target("p99", 8)
     assert target.confirmed_by(measured(Estimate(7.5, 7.0, 7.9)))
-    assert target.confirmed_by(measured(Estimate(7.5))), "so few samples have no bound"
+    assert not target.confirmed_by(measured(Estimate(7.5))), "so few samples have no bound, and nothing is certain"
+    assert not target.confirmed_by(measured(Estimate(7.5, 7.0, 7.9), steady=False))
     assert not target.confirmed_by(measured(Estimate(7.5, 7.0, 8.4)))
     assert Target("throughput", 100).confirmed_by(measured(Estimate(7.5, 7.0, 8.4)))
+    assert Target("throughput", 100).confirmed_by(measured(Estimate(7.5)))
+    assert not Target("throughput", 100).confirmed_by(measured(Estimate(7.5), steady=False))
     monkeypatch.setattr(tune, "measure_point", lambda *arguments: measured(Estimate(7.5, 7.0, 8.4)))
     expected = "no setting certainly reaches p99=8 here; the nearest, threads 1, streams 1, batch 1, has an engine p99"
     with pytest.raises(
         EngineError, match=expected + r" of 7\.50 ms \(up to 8\.40\) and 140 images a second of the eng"
     ):
         confirmed([point(1, 1, 1, 7.0, 140)], target, lambda threads: mock.MagicMock(), synthetic_workload(), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("found", "cure"),
+    [
+        (measured(Estimate(7.5)), "too few queries for an upper bound: use a larger --seconds"),
+        (measured(Estimate(7.5, 7.0, 7.9), steady=False), "its speed changed in the middle of the run: run it again"),
+        (measured(Estimate(7.5, 7.0, 8.4)), "ask for less, or measure for longer with --seconds"),
+        (measured(Estimate(8.5), steady=False), "ask for less, or measure for longer with --seconds"),
+    ],
+)
+def test_what_kept_a_setting_from_being_taken_is_told(
+    found: ScalingPoint, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "measure_point", lambda *arguments: found)
+    with pytest.raises(EngineError, match=f"the bundle is as it was: {cure}"):
+        confirmed(
+            [point(1, 1, 1, 7.0, 140)], Target("p99", 8), lambda threads: mock.MagicMock(), synthetic_workload(), 0.01
+        )
+
+
+def test_a_point_says_whether_its_run_was_steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = MultiStream(1, 1, 140, 1.0, POINTS[0].latency, steady=False)
+    monkeypatch.setattr(scaling, "run_streams", lambda *arguments, **options: run)
+    assert not measure_point([], synthetic_workload(), 1, 1, 0.1).steady
 
 
 def test_threads_to_try_reach_all_cores(tmp_path: Path) -> None:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
 from PIL import Image
 
-from fer_edge.bench.run import Plan, Subject, run_bench
-from fer_edge.bench.statistics import Estimate
-from fer_edge.bundle import Bundle
-from fer_edge.cli.bench import _with_parity
-from fer_edge.cli.bench_display import _interval
+from fer_edge.bench.run import SCENARIOS, Plan, Session, Subject, run_bench
+from fer_edge.bench.scenarios.open_loop import OpenLoop
+from fer_edge.bench.statistics import Estimate, distribution_from_samples, share_estimate
+from fer_edge.bundle import Bundle, EngineEntry, write_bundle
+from fer_edge.cli.bench import _with_parity, bench
+from fer_edge.cli.bench_compare import _environment
+from fer_edge.cli.bench_display import _interval, _print_open_loop
 from fer_edge.engines.base import Runner, RunOptions
+from fer_edge.engines.tensorrt import driver
+from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import EngineError
+from tests.bench.quiet import on_a_quiet_machine
 from tests.cli.test_cli import fer_edge
-from tests.tiny import tiny_bundle
+from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 NOWHERE = ("--reference", "/nope.safetensors", "--faces", "/nope")
 QUICK = ("--queries", 20, "--seconds", 0.1)
@@ -67,6 +78,27 @@ def test_engines_are_compared_with_the_first(bundle: Path, tmp_path: Path) -> No
     assert first["p50_ratio"]["value"] == 1 and second["p50_ratio"]["value"] > 0
     assert second["latency"]["count"] == 18
     assert "ratio of p50" in table.read_text()
+
+
+def test_a_comparison_names_the_gpu_of_its_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False)
+    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), (gpu,)))
+    path, members = tmp_path / "a.fer", {"model.onnx": tiny_onnx(), "engines/x": b"x"}
+    on_gpu = EngineEntry("tensorrt", ("sm86",), "11", "engines/x", None)
+    write_bundle(path, tiny_manifest(engines=(EngineEntry("openvino", ("cpu",), "1", None, None), on_gpu)), members)
+    assert "GPU" not in _environment([str(path), f"{path}@openvino"])
+    found = _environment([str(path), f"{path}@tensorrt"])
+    assert (found["GPU device"], found["GPU"], found["GPU target"]) == ("0", "NVIDIA RTX A2000", "sm86")
+
+
+def test_what_keeping_up_means_is_said_where_something_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    latency = distribution_from_samples(np.full(450, 900_000_000))
+    loop = OpenLoop(90, 450, 450, share_estimate(450, 450), 1.0, False, latency)
+    _print_open_loop([replace(loop, keeps_up=True)])
+    told = "it does not keep up where frames took longer than the time in which they came, or one was a second late"
+    assert told not in capsys.readouterr().out
+    _print_open_loop([loop])
+    assert told in capsys.readouterr().out
 
 
 def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:
@@ -142,6 +174,67 @@ def test_what_was_measured_is_told_though_parity_or_tuning_fails(bundle: Path, t
     assert "has an engine p99 of" in tables.stderr
 
 
+def test_files_are_written_before_anything_is_printed(bundle: Path, tmp_path: Path) -> None:
+    table, folder = tmp_path / "figures.csv", tmp_path / "out"
+    reader, writer = os.pipe()
+    os.close(reader)  # whoever was to read it has gone
+    code = "from fer_edge.cli.main import main; main()"
+    options = [*QUICK, "--scenario", "single-stream", "--csv", table, "--report", folder]
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", code, *map(str, ["bench", bundle, *options])],
+            stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert table.stat().st_size > 1000 and (folder / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("failure", [EngineError("out of frames"), OSError(28, "No space left on device")])
+def test_a_scenario_that_fails_takes_none_of_the_others_with_it(
+    failure: Exception,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(session: Session) -> None:
+        raise failure
+
+    monkeypatch.setitem(SCENARIOS, "batches", fail)
+    table, scenarios = tmp_path / "figures.csv", ["single-stream", "batches", "open-loop"]
+    settings = {"queries": 20, "seconds": 0.1, "rate": [100.0], "csv": table, "report": tmp_path}
+    with pytest.raises(typer.Exit) as ended:
+        bench(bundle, scenarios, json=True, **settings)  # type: ignore[arg-type]
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr()
+    assert f"error: batches failed: {failure}" in told.err
+    report = json.loads(told.out)
+    assert report["failed"] == {"batches": str(failure)} and list(report["noise"]) == ["single-stream", "open-loop"]
+    assert report["single_stream"]["latency"]["count"] >= 20 and report["open_loop"][0]["frames"] == 10
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert {row["failed"] for row in rows} == {f"batches: {failure}"}
+    assert "batches failed:" in (tmp_path / "report.html").read_text()
+    with pytest.raises(typer.Exit):
+        bench(bundle, scenarios, **settings)  # type: ignore[arg-type]
+    told = capsys.readouterr()
+    assert "single stream, one face" in told.out and f"error: batches failed: {failure}" in told.err
+
+
+def test_nothing_is_tuned_where_scaling_fails(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(session: Session) -> None:
+        raise EngineError("out of frames")
+
+    monkeypatch.setitem(SCENARIOS, "scaling", fail)
+    with pytest.raises(typer.Exit):
+        bench(bundle, tune="p99=8", json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["tuning"], report["tuning_reason"]) == (None, "scaling failed: out of frames")
+
+
 def test_parity_runs_on_the_device_and_threads_of_the_benchmark(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,16 +269,19 @@ def test_a_report_beside_the_tables(bundle: Path, tmp_path: Path) -> None:
     assert refused.returncode == 1 and "cannot make the folder" in refused.stderr
 
 
-def test_tuning_writes_into_the_bundle(tmp_path: Path) -> None:
+def test_tuning_writes_into_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_quiet_machine(monkeypatch)  # whether this one is quiet enough for a setting to be certain is no matter here
     bundle = tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
-    found = fer_edge("bench", bundle, "--seconds", 0.1, "--tune", "p99=5000", "--json")
-    assert found.returncode == 0, found.stderr
-    report = json.loads(found.stdout)
+    bench(bundle, seconds=0.1, tune="p99=5000", json=True)
+    report = json.loads(capsys.readouterr().out)
     assert report["tuning"]["target"] == "p99=5000" and len(report["scaling"]) >= 4
     assert json.loads(fer_edge("inspect", bundle, "--json").stdout)["tunings"] == [report["tuning"]]
     used = json.loads(fer_edge("bench", bundle, *QUICK, "--scenario", "single-stream", "--json").stdout)
     assert (used["threads"], used["tuned"]) == (report["tuning"]["threads"], True)
-    told = fer_edge("bench", bundle, "--seconds", 0.1, "--tune", "throughput=1")
-    assert "engine p99" in told.stdout and "images a second of the engine (asked for throughput=1)" in told.stdout
+    bench(bundle, seconds=0.1, tune="throughput=1")
+    told = capsys.readouterr().out
+    assert "engine p99" in told and "images a second of the engine (asked for throughput=1)" in told
     wrong = fer_edge("bench", bundle, "--tune", "fast")
     assert wrong.returncode == 2 and "expected p99=MILLISECONDS" in " ".join(wrong.stderr.split())

@@ -23,10 +23,14 @@ def read(folder: Path) -> Any:
     return text_format.Parse((folder / "config.pbtxt").read_text(), schema.ModelConfig())
 
 
-def plan_bundle(path: Path, version: str = "11.4.0.106", **options: Any) -> Path:
+def plan_bundle(path: Path, version: str = "11.4.0.106", *, max_batch: int = 8, **options: Any) -> Path:
     """A bundle of a TensorRT engine that was built with these options."""
     entry = EngineEntry("tensorrt", ("sm89",), version, "engines/x", "linux-x86_64", options=options)
-    write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"plan"})
+    write_bundle(
+        path,
+        tiny_manifest(engines=(entry,), max_batch=max_batch),
+        {"model.onnx": tiny_onnx(), "engines/x": b"plan"},
+    )
     return path
 
 
@@ -73,8 +77,18 @@ def test_a_plan_runs_on_gpus_with_graphs(tmp_path: Path) -> None:
     assert config.default_model_filename == "model.plan"
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     assert config.optimization.cuda.graphs
+    assert [graph.batch_size for graph in config.optimization.cuda.graph_spec] == [1]
     assert not config.HasField("dynamic_batching")
     assert [output.name for output in config.output] == ["label_logits", "probabilities"]
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(3, [1, 2, 3]), (16, [*range(1, 17)]), (32, [*range(1, 17), 32])])
+def test_every_batch_that_the_queue_may_hold_has_a_graph(tmp_path: Path, most: int, sizes: list[int]) -> None:
+    bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", max_batch=most))
+    cuda = read(export_triton(bundle, tmp_path / "models")).optimization.cuda
+    assert cuda.graphs and [graph.batch_size for graph in cuda.graph_spec] == sizes
+    plain = read(export_triton(Bundle.open(tiny_bundle(tmp_path / "b.fer")), tmp_path / "models"))
+    assert not plain.HasField("optimization"), "others have none"
 
 
 @pytest.mark.parametrize(

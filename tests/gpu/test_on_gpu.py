@@ -30,7 +30,10 @@ from tests.gpu.conftest import PRODUCTS
 from tests.shipped import CHECKPOINT, RANGES
 
 if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
-    pytest.skip(f"no GPU: {engine_status('tensorrt-rtx').reason}", allow_module_level=True)
+    pytest.skip(
+        "; ".join(f"{name}: {engine_status(name).reason}" for name in PRODUCTS),
+        allow_module_level=True,
+    )
 
 MOST = GRAPH_BATCHES + 4
 FRAMES = np.stack([smooth_frame(seed) for seed in range(MOST)])

@@ -30,7 +30,7 @@ class OpenLoop:
     late: int  # not done when the next frame was due, or never begun
     late_share: Estimate
     busy_share: float  # of the time, spent on frames
-    keeps_up: bool
+    keeps_up: bool  # none was done a second late, and all took no longer than the time in which they came
     latency: Distribution  # from when a frame was due to its result, of those begun
 
 
@@ -81,7 +81,8 @@ def run_open_loop(
         late=late,
         late_share=share_estimate(late, frames),
         busy_share=busy / max(len(latencies) * period, stamps[-1] - start),
-        keeps_up=len(latencies) == frames,
+        # Of a short run the backlog is small, so being busy for longer than the frames came counts too.
+        keeps_up=latencies[-1] <= LARGEST_BACKLOG * 1e9 and busy <= frames * period,
         latency=distribution_from_samples(np.array(latencies)),
     )
 

@@ -25,6 +25,7 @@ class ScalingPoint:
     batch: int
     images_per_second: float  # all streams together
     latency: Distribution  # of a batch
+    steady: bool = True  # False: a stream changed its speed in the middle of the run
 
 
 def run_scaling(
@@ -69,4 +70,4 @@ def measure_point(
     """One combination, on recognizers that are loaded."""
     queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
     run = run_streams(queries, seconds, batch=batch, threads=threads)
-    return ScalingPoint(threads, len(recognizers), batch, run.images_per_second, run.latency)
+    return ScalingPoint(threads, len(recognizers), batch, run.images_per_second, run.latency, run.steady)

@@ -57,6 +57,12 @@ class TensorRTRTXEngine(Engine):
 
     def check_runnable(self) -> None:
         check_runnable(find_api("tensorrt-rtx"))
+        local = self.local_target()
+        if local not in KNOWN_TARGETS:
+            raise EngineUnavailable(
+                f"tensorrt-rtx has no engines for {local}, the GPU of this machine; expected one of: "
+                f"{', '.join(KNOWN_TARGETS)}: use the engine tensorrt here"
+            )
 
     def local_target(self, device: int = 0) -> str:
         return compute_capability(device)

@@ -170,13 +170,19 @@ class TensorRTRunner(Runner):
         return Prediction(label, text, probabilities)
 
     def time_on_device(self, batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming | None:
-        """Milliseconds of copying in, computing and copying out, by CUDA events; None where there is no graph."""
+        """Milliseconds of copying in, computing and copying out, by CUDA events; None where there is no graph.
+
+        What is timed waits behind a run that is not: else the events would also time how the CPU submits it.
+        """
         self._check_batch(batch)
         times = np.zeros((repeats, 3))
         with _Reporting(self, "timing"), self._device as device:
             if graph and self._context_for(batch).graph is None:
                 return None
             for row in times:
+                self._copy_in(batch)
+                self._compute(batch, graph=graph)
+                self._copy_out()
                 device.mark(0)
                 self._copy_in(batch)
                 device.mark(1)
@@ -194,8 +200,15 @@ class TensorRTRunner(Runner):
             raise EngineError("a batch is in flight; call collect first")
         if not self._is_input(images):
             np.copyto(self._input[:batch], images)
-        self.submit(batch)
-        return self.collect()
+        try:
+            self.submit(batch)
+            return self.collect()
+        except EngineError:
+            raise  # `_failed` has seen to it
+        except BaseException as error:  # a signal handler's, Ctrl-C for one: nobody will collect this batch
+            self._in_flight = 0
+            self._settled(error)
+            raise
 
     def _is_input(self, images: Images) -> bool:
         """Whether these are the first images of the input buffer, already in place."""
@@ -321,7 +334,7 @@ class TensorRTRunner(Runner):
             self.close()
         raise cuda_failed(cause, doing) from cause
 
-    def _settled(self, error: CudaError | EngineError) -> CudaError | EngineError:
+    def _settled(self, error: BaseException) -> BaseException:
         """Wait until nothing of a failed batch is left in the stream; that may tell a graver cause."""
         try:
             with self._device as device:

@@ -120,6 +120,29 @@ def check_state(gpu: Gpu, runner: TensorRTRunner, *, lost: bool) -> None:
     runner.close()
 
 
+def calls_of_a_frame() -> list[str]:
+    """What `infer` calls."""
+    gpu = Gpu()
+    with load(gpu) as runner:
+        gpu.calls.clear()
+        runner.infer(IMAGES[:2])
+        return list(gpu.calls)
+
+
+@pytest.mark.parametrize(("number", "call"), list(enumerate(calls_of_a_frame())))
+def test_a_batch_that_a_signal_interrupts_is_dropped(number: int, call: str) -> None:
+    gpu = Gpu()
+    with load(gpu) as runner, reference(4) as other:
+        gpu.faults[len(gpu.calls) + number] = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            runner.infer(IMAGES[:2])
+        assert gpu.streams[runner._device.stream].done == len(gpu.streams[runner._device.stream].work), "work is left"
+        with pytest.raises(EngineError, match="no batch is in flight"):
+            runner.collect()
+        assert_equal(runner.infer(IMAGES[1:4]), other.infer(IMAGES[1:4]))
+    assert gpu.ledger() == {}
+
+
 def test_every_call_is_among_the_faults() -> None:
     assert {CALLS[number] for number, _ in FAULTS} == set(CALLS)
     assert set(RETURNS) <= set(CALLS)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fer_edge.engines.available import engine_status
 from fer_edge.engines.base import Artifact, RunOptions
-from fer_edge.engines.tensorrt import caches, rtx_runtime
+from fer_edge.engines.tensorrt import caches, rtx, rtx_runtime
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
 from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
@@ -121,3 +122,18 @@ def test_the_folder_keeps_below_its_limit(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "large.cache").exists()
     (tmp_path / "3.cache").write_bytes(b"0123456789abc")
     assert CacheFile(tmp_path, "3.cache").read() == b""
+
+
+@pytest.mark.parametrize(("target", "runs"), [("sm75", True), ("sm121", True), ("sm87", False), ("sm90", False)])
+def test_gpus_that_it_builds_nothing_for_are_told_to_use_tensorrt(
+    target: str, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtx, "find_api", lambda product: api_double(Gpu(), product))
+    monkeypatch.setattr(rtx, "check_runnable", lambda api: None)
+    monkeypatch.setattr(rtx, "compute_capability", lambda device: target)
+    status = engine_status("tensorrt-rtx")
+    assert (status.can_build, status.can_run) == (True, runs), "it builds for other machines anywhere"
+    expected = (
+        f"no engines for {target}, the GPU of this machine; expected one of: sm75, sm80, sm86, sm89, sm120, sm121"
+    )
+    assert status.reason == ("" if runs else f"tensorrt-rtx has {expected}: use the engine tensorrt here")

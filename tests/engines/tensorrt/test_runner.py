@@ -252,6 +252,18 @@ def test_time_on_the_device_is_told_with_and_without_graph() -> None:
         assert runner.time_on_device(GRAPH_BATCHES + 1, 1, graph=False) is not None
 
 
+def test_what_is_timed_waits_behind_a_run_that_is_not() -> None:
+    gpu = Gpu()
+    with load(gpu) as runner, reference(4) as other:
+        runner.input_buffer()[:2] = IMAGES[:2]
+        gpu.calls.clear()
+        runner.time_on_device(2, 3)
+        marked = ["mark", "copy_in", "mark", "launch", "mark", "copy_out", "mark"]
+        once = ["copy_in", "launch", "copy_out", *marked, "synchronize", *["milliseconds"] * 3]
+        assert gpu.calls == ["enter", *once * 3, "leave"]
+        assert_equal(runner.infer(runner.input_buffer()[:2]), other.infer(IMAGES[:2]))
+
+
 def test_an_engine_without_weights_takes_those_of_the_model() -> None:
     with load(Gpu(), stripped=True) as runner, reference(4) as other:
         assert_equal(runner.infer(IMAGES[:2]), other.infer(IMAGES[:2]))
