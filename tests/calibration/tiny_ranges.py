@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -24,6 +26,7 @@ def tiny_graph(precision: Any = "fp32") -> bytes:
 @cache
 def tiny_images() -> CalibrationImages:
     root = make_ferplus(Path(mkdtemp(prefix="fer-edge-test-")), train=48)
+    atexit.register(rmtree, root, ignore_errors=True)
     return choose_images(read_split(root, "train"), root, 48).open(root)
 
 
