@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError
@@ -19,32 +19,45 @@ CHUNK = 1 << 20  # bytes that are read at once
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
 
-    Where `path` is a link, the file that it points to is replaced and the link stays.
+    Where `path` is a link, the file that it points to is replaced and the link stays. A file that is replaced hands
+    its permissions on.
 
     Raises:
         FerEdgeError: The folder cannot be written, the disk is full, or `path` is a folder, device or pipe.
     """
     temporary: Path | None = None
     try:
-        target = _replaceable(path)
+        target, mode = _replaceable(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file(target, mode)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
+        if mode is not None:
+            with suppress(PermissionError):  # file systems without permissions
+                temporary.chmod(mode)
         temporary.replace(target)
     except OSError as error:
         raise FerEdgeError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong before is what is told
+                temporary.unlink(missing_ok=True)
 
 
-def _replaceable(path: Path) -> Path:
-    """What a rename onto `path` may replace: renaming would put a file in the place of a link or even a device."""
+def _new_file(target: Path, mode: int | None) -> Path:
+    """An empty file beside `target`, no more open to others than `target` is; the kernel applies the umask."""
+    path = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+    os.close(os.open(path, flags, 0o666 if mode is None else mode | stat.S_IWUSR | stat.S_IRUSR))
+    return path
+
+
+def _replaceable(path: Path) -> tuple[Path, int | None]:
+    """What a rename onto `path` may replace, and its permissions; None where there is nothing yet.
+
+    Renaming would put a file in the place of a link or even a device.
+    """
     target = Path(os.path.realpath(path))
     blocking = next((parent for parent in target.parents if parent.exists()), None)
     if blocking is not None and not blocking.is_dir():
@@ -52,10 +65,10 @@ def _replaceable(path: Path) -> Path:
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:
-        return target
+        return target, None
     if not stat.S_ISREG(mode):
         raise FerEdgeError(f"cannot write {path}: it is no regular file; name a file")
-    return target
+    return target, mode & 0o777
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -76,15 +89,14 @@ def make_folder(folder: Path) -> None:
         raise FerEdgeError(f"cannot make the folder {folder}: {error.strerror}; name another one") from error
 
 
+def refused_by_system(error: OSError) -> bool:
+    """Whether the system would not give a file's bytes. Otherwise they are nonsense that sent a reader astray."""
+    return error.errno not in (None, errno.EINVAL)  # a seek to before the start is invalid
+
+
 def sha256(data: bytes | memoryview) -> str:
     """Hex SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def file_sha256(path: Path) -> str:

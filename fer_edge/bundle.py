@@ -7,17 +7,17 @@ before any native code sees a byte. The manifest is not signed: hashes tell dama
 from __future__ import annotations
 
 import hashlib
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fer_edge._files import CHUNK, atomic_path, sha256
-from fer_edge.engines.available import get_engine, platform_tag
+from fer_edge._files import CHUNK, atomic_path, refused_by_system, sha256
+from fer_edge.engines.available import get_engine, machine_of, platform_tag
 from fer_edge.engines.base import Artifact, Runner, RunOptions
-from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError
-from fer_edge.machine import machine_name
+from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError, EngineUnavailable
 from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, Tuning, parse_manifest
 
 __all__ = [
@@ -53,12 +53,13 @@ class Bundle:
         """Check a bundle whole and read its manifest.
 
         Raises:
-            BundleError: It is no bundle, a member's name or size is not acceptable, or one is compressed.
+            BundleError: It is no bundle or cannot be read, a member's name or size is not acceptable, or one is
+                compressed.
             BundleDamaged: A member's bytes are not those the manifest promises.
             BundleVersionError: Its format is not known to this version.
         """
         path = Path(path)
-        if not path.is_file():
+        if not _is_file(path):
             raise BundleError(f"no bundle at {path}")
         with _open_zip(path) as archive:
             manifest = _read_manifest(archive, path)
@@ -70,7 +71,7 @@ class Bundle:
         """A member's bytes, checked again as they are read.
 
         Raises:
-            BundleError: There is no such member.
+            BundleError: There is no such member, or the file cannot be read.
             BundleDamaged: The file changed since it was opened.
         """
         if member not in self.manifest.files:
@@ -95,14 +96,25 @@ class Bundle:
             "Build one with: fer-edge build-engine CHECKPOINT --engine ENGINE"
         )
 
-    def tuning(self, engine: str | None = None) -> Tuning | None:
+    def tuning(self, engine: str | None = None, device: int = 0) -> Tuning | None:
         """What an engine was tuned to on machines like this one, if it was.
+
+        Args:
+            engine: As for `runner`.
+            device: The GPU it is to run on, for engines that have one.
 
         Raises:
             BundleError: The bundle was not built for that engine.
         """
-        found = [tuning for tuning in self.manifest.tunings if tuning.engine == self.entry(engine).engine]
-        return next((tuning for tuning in found if tuning.machine == machine_name()), None)
+        name = self.entry(engine).engine
+        found = [tuning for tuning in self.manifest.tunings if tuning.engine == name]
+        if not found:
+            return None
+        try:
+            machine = machine_of(name, device)
+        except EngineUnavailable:
+            return None  # loading it will say why there is no such GPU
+        return next((tuning for tuning in found if tuning.machine == machine), None)
 
     def runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
         """Load an engine of the bundle.
@@ -122,12 +134,13 @@ class Bundle:
         self._check_fits(entry, options.device)
         return get_engine(entry.engine).load(self.artifact(entry), options)
 
-    def warm_runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
+    def warm_runner(self, engine: str | None = None, options: RunOptions | None = None, largest: int = 1) -> Runner:
         """Load an engine and run it once. Only then is it known how many labels the model really has.
 
         Args:
             engine: As for `runner`.
             options: As for `runner`.
+            largest: Batches up to so many images are run once too: what an engine makes for each is ready then.
 
         Raises:
             BundleError: The model has another number of labels than the bundle; or as `runner` says.
@@ -141,6 +154,8 @@ class Bundle:
                     f"{self.path} has {labels} labels, but its model gives probabilities of shape {shape} for one "
                     f"image; expected (1, {labels}): build the bundle again"
                 )
+            for batch in range(2, largest + 1):
+                runner.infer(runner.input_buffer()[:batch])
         except BaseException:
             runner.close()
             raise
@@ -220,6 +235,24 @@ def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        BundleError: The system does not tell.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name may hold what no name can
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path} cannot be read: {error.strerror or error}")
+
+
 def _open_zip(path: Path) -> zipfile.ZipFile:
     """Open a bundle whose members are no larger than the file itself."""
     try:
@@ -228,6 +261,8 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
             raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, OSError) and refused_by_system(error):
+            raise _unreadable(path, error) from error
         if path.suffix == ".safetensors":
             raise BundleError(f"{path} is a checkpoint; make a bundle of it with: fer-edge build-engine") from error
         raise BundleDamaged(f"{path} is not a bundle, or is truncated: {error}") from error
@@ -321,4 +356,6 @@ def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Iter
             while chunk := member.read(CHUNK):
                 yield chunk
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and refused_by_system(error):
+            raise _unreadable(path, error) from error
         raise BundleDamaged(f"{path}: {info.filename} cannot be read: {error}") from error

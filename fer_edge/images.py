@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-import warnings
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from fer_edge._files import refused_by_system
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import ImageError, InputError, shown
 
 MAX_FILE_BYTES = 256 << 20
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 89_478_485  # above it Pillow warns, which nothing keeps silent without silencing other threads too
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# How the picture of each EXIF orientation is turned upright; 1 is.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -27,30 +38,30 @@ def read_image(path: Path | str) -> Images:
         uint8 (H, W, 3). Grey becomes three equal channels, 16-bit is scaled to 8, transparency is laid on black.
 
     Raises:
-        ImageError: The file is missing, empty, too large, damaged or no image.
+        ImageError: The file is missing, unreadable, empty, too large, damaged or no image.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a name may hold what no name can
+        raise ImageError(f"cannot read {shown(str(path))}: {error}") from error
     if size == 0:
         raise ImageError(f"{path} is empty (0 bytes); expected an image file")
     if size > MAX_FILE_BYTES:
         raise ImageError(f"{path} has {size} bytes; images may have {MAX_FILE_BYTES}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ImageError(f"{path} is {width} x {height} pixels; images may have {MAX_PIXELS} pixels")
-                return _to_rgb(ImageOps.exif_transpose(image))
+        return _decoded(path)
+    except (ImageError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path} is not an image that can be decoded; expected JPEG, PNG, WebP, TIFF or BMP"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
+        if isinstance(error, OSError) and refused_by_system(error):
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
         raise ImageError(f"{path} is damaged or cannot be decoded: {error}") from error
 
 
@@ -58,13 +69,17 @@ def find_images(path: Path) -> list[Path]:
     """A file as it is, or every image below a folder, sorted.
 
     Raises:
-        ImageError: There is nothing there, or the folder holds no image.
+        ImageError: There is nothing there, it cannot be read, or the folder holds no image.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ImageError(f"no file or folder at {path}")
-    found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise ImageError(f"no file or folder at {path}")
+        os.scandir(path).close()  # a folder that cannot be read is searched without a word
+        found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    except OSError as error:
+        raise ImageError(f"cannot read {error.filename or path}: {error.strerror}") from error
     if not found:
         raise ImageError(f"no images below {path}; looked for {', '.join(sorted(SUFFIXES))}")
     return found
@@ -134,6 +149,27 @@ def _pixels(box: Box | None, width: int, height: int) -> tuple[int, int, int, in
     raise InputError(
         f"box {shown((x, y, w, h))} is empty, not finite or outside of the frame of {width} x {height} pixels"
     )
+
+
+def _decoded(path: Path) -> Images:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{path} is {width} x {height} pixels; images may have {MAX_PIXELS} pixels")
+            return _to_rgb(_upright(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # where warnings are errors
+        raise ImageError(f"{path} has too many pixels; images may have {MAX_PIXELS} pixels: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As the EXIF orientation says; as it is stored where that says nothing that can be understood."""
+    image.load()  # damaged pixels are told before, and some formats have EXIF behind the pixels
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of broken EXIF Pillow raises whatever it trips over; the pixels are fine
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -10,11 +11,17 @@ from pathlib import Path
 CPUINFO = Path("/proc/cpuinfo")
 BOARD = Path("/proc/device-tree/model")  # of boards whose processors have no name of their own
 FIRST_CPU = 8192  # bytes that hold the first processor's lines
+CGROUP = Path("/sys/fs/cgroup/cpu.max")
 
 
-def machine_name() -> str:
-    """Processor and how many of its cores may be used, `AMD EPYC, 2 cores`: what settings are tuned for."""
-    return f"{cpu_name()}, {cores()} cores"
+def machine_name(gpu: str | None = None) -> str:
+    """Processor and how many of its cores may be used, `AMD EPYC, 2 cores`: what settings are tuned for.
+
+    Args:
+        gpu: Name of the GPU that does the work, where one does.
+    """
+    name = f"{cpu_name()}, {cores()} cores"
+    return name if gpu is None else f"{name}, {gpu}"
 
 
 def cpu_name() -> str:
@@ -27,9 +34,23 @@ def cpu_name() -> str:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use, or as many as its group's processor time is worth, if that is less."""
     allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    found = len(allowed(0)) if allowed else os.cpu_count() or 1
+    try:
+        time, period = (int(number) for number in (cpu_quota() or "").split())
+        return max(1, min(found, math.ceil(time / period)))
+    except (ValueError, ZeroDivisionError):
+        return found
+
+
+def cpu_quota() -> str | None:
+    """Microseconds of processor time that this process's group may use, in each period; None if it may use all."""
+    try:
+        quota = CGROUP.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if not quota or quota.startswith("max") else quota
 
 
 def cpu_fields() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
-from fer_edge.errors import BundleError, EngineError, InputError
+from fer_edge.errors import BundleError, ConfigError, EngineError, InputError, shown
 from fer_edge.images import Box, crop_and_resize
 
 SHIPPED_BUNDLE = "edge.fer"
@@ -62,6 +62,7 @@ class Recognizer:
         threads: int | None = None,
         device: int = 0,
         *,
+        faces: int = 1,
         allow_host_code: bool = False,
     ) -> Recognizer:
         """Load a bundle and run it once, so that the first frame is as fast as the next.
@@ -72,20 +73,26 @@ class Recognizer:
             threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
                 like this one, or else the engine's choice.
             device: Which GPU, counted from 0; for engines that have one.
+            faces: How many faces a frame may have: batches up to so many are ready before the first frame.
             allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a
                 bundle whose origin you trust.
 
         Raises:
             BundleError: The bundle cannot be read, does not fit this machine, or its labels do not fit its model.
-            ConfigError: `threads` or `device` is out of range.
+            ConfigError: `threads`, `device` or `faces` is out of range.
             EngineError: The engine is not installed, has no device here or failed.
         """
+        options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
         bundle = Bundle.open(shipped_bundle() if path is None else path)
-        tuning = bundle.tuning(engine) if threads is None else None
-        options = RunOptions(
-            threads=threads if tuning is None else tuning.threads, device=device, allow_host_code=allow_host_code
-        )
-        return cls(bundle.warm_runner(engine, options), bundle.manifest.labels, tuning)
+        most = bundle.manifest.max_batch
+        if type(faces) is not int or not 1 <= faces <= most:
+            raise ConfigError(
+                f"faces are {shown(faces)}; expected a whole number from 1 to {most}, the bundle's largest batch"
+            )
+        tuning = bundle.tuning(engine, device) if threads is None else None
+        if tuning is not None:
+            options, faces = replace(options, threads=tuning.threads), min(faces, tuning.batch)
+        return cls(bundle.warm_runner(engine, options, largest=faces), bundle.manifest.labels, tuning)
 
     def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None) -> Expression:
         """The expression of one face.

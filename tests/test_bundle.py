@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge.bench.scenarios.scaling import ScalingPoint
+from fer_edge.bench.statistics import distribution_from_samples
+from fer_edge.bench.tune import Target, write_tuning
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
 from fer_edge.engines.available import get_engine, platform_tag
 from fer_edge.engines.base import RunOptions
+from fer_edge.engines.tensorrt import driver
+from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import (
     BundleDamaged,
     BundleError,
@@ -23,7 +28,9 @@ from fer_edge.errors import (
     EngineUnavailable,
     FerEdgeError,
 )
+from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle
+from tests.access import TOO_LONG, no_more_files
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
@@ -176,7 +183,7 @@ def test_a_file_that_changes_while_it_is_open_is_damage(tmp_path: Path) -> None:
     with pytest.raises(BundleDamaged, match=r"model\.onnx is gone since the bundle was opened; open it again"):
         opened.read("model.onnx")
     path.unlink()
-    with pytest.raises(BundleDamaged, match="is not a bundle, or is truncated"):
+    with pytest.raises(BundleError, match=r"a\.fer cannot be read: No such file or directory"):
         opened.read("model.onnx")
 
 
@@ -363,3 +370,47 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"a bundle needs model\.onnx"):
         write_bundle(tmp_path / "a.fer", tiny_manifest(), {})
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    opened = Bundle.open(path)
+    for use in (lambda: Bundle.open(path), lambda: opened.read("model.onnx")):
+        with no_more_files(), pytest.raises(BundleError) as caught:
+            use()
+        assert str(caught.value) == f"{path} cannot be read: Too many open files"
+        assert not isinstance(caught.value, BundleDamaged)
+    with pytest.raises(BundleError, match="cannot be read: File name too long"):
+        Bundle.open(tmp_path / TOO_LONG)
+    for nothing in (path / "below a file", "a\0b", tmp_path):
+        with pytest.raises(BundleError, match="no bundle at"):
+            Bundle.open(nothing)
+
+
+GPUS = (Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False), Gpu("NVIDIA L4", "sm89", 23034, False))
+
+
+def test_what_was_tuned_on_a_gpu_is_for_that_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), GPUS))
+    path = tmp_path / "a.fer"
+    entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106", "engines/x", None)
+    engines = (entry, *tiny_manifest().engines)
+    before_gpus = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
+    of_cpu = Tuning("openvino", machine_name(), 2, 1, 1, "p99=8", 1.0, 1.0)
+    manifest = tiny_manifest(engines=engines, tunings=(before_gpus, of_cpu))
+    write_bundle(path, manifest, {"model.onnx": tiny_onnx(), "engines/x": b"x"})
+    assert Bundle.open(path).tuning("openvino") == of_cpu, "as before there were names of GPUs"
+    assert Bundle.open(path).tuning("tensorrt") is None, "it may be another GPU's"
+    point = ScalingPoint(1, 1, 4, 900.0, distribution_from_samples(np.full(10, 1e6)))
+    first = write_tuning(Bundle.open(path), "tensorrt", point, Target("p99", 8))
+    second = write_tuning(Bundle.open(path), "tensorrt", point, Target("p99", 9), device=1)
+    assert first.machine == f"{machine_name()}, NVIDIA GeForce RTX 4070"
+    bundle = Bundle.open(path)
+    assert [bundle.tuning("tensorrt", device) for device in (0, 1, 2)] == [first, second, None]
+    assert bundle.tuning("openvino", 1) == of_cpu
+
+    def no_driver() -> Driver:
+        raise EngineUnavailable("no NVIDIA driver here")
+
+    monkeypatch.setattr(driver, "read_driver", no_driver)
+    assert bundle.tuning("tensorrt") is None and bundle.tuning("openvino") == of_cpu

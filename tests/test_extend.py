@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fer_edge.bundle import Bundle
+from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.errors import ConfigError, EngineError
+from fer_edge.errors import BundleError, ConfigError, EngineError
 from fer_edge.extend import add_engine
 from tests.builder_double import BuilderBindings
 from tests.cli.test_cli import fer_edge
 from tests.cuda_double import Gpu
-from tests.tiny import tiny_bundle, tiny_onnx
+from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
 def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +83,37 @@ def test_the_command(tmp_path: Path) -> None:
     assert "optimization_level: 1" in fer_edge("inspect", out).stdout
     wrong = fer_edge("add-engine", path, "--engine", "tensorrt-rtx", "--option", "level", "-o", out)
     assert wrong.returncode == 2 and "--option level: expected NAME=VALUE" in wrong.stderr
+
+
+def test_what_is_written_while_an_engine_is_built_is_kept(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    of_others = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+    of_replaced = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+
+    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+        extra = EngineEntry("tensorrt", ("sm87",), "11", "engines/other", None)
+        manifest = Bundle.open(path).manifest
+        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(of_others, of_replaced))
+        write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
+        return {}
+
+    add_engine(Bundle.open(path), path, "onnxruntime", prove=meanwhile)
+    opened = Bundle.open(path)
+    assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
+    assert opened.read("engines/other") == b"other"
+    assert opened.manifest.tunings == (of_others,), "another engine's settings say nothing of the new one"
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])
+def test_an_engine_of_a_model_that_is_gone_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
+
+    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+        values = dict(changes)
+        members = {"model.onnx": tiny_onnx(seed=values.pop("seed", 0))}
+        write_bundle(path, tiny_manifest(**values), members)
+        return {}
+
+    with pytest.raises(BundleError, match="was given another model, precision or largest batch while the engine was"):
+        add_engine(Bundle.open(path), out, "onnxruntime", prove=meanwhile)
+    assert not out.exists()

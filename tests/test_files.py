@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from fer_edge._files import write_atomically
+from fer_edge._files import atomic_path, write_atomically
 from fer_edge.errors import FerEdgeError
 
 
@@ -45,3 +46,56 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     for below in ("a", "b/c"):
         with pytest.raises(FerEdgeError, match=r"cannot write .*: .*file is no folder; nothing was changed"):
             write_atomically(tmp_path / "file" / below, b"x")
+
+
+def test_permissions_are_those_of_the_umask_or_of_the_file_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    umask = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            # It is the whole process's, and asking for it changes it: other threads make files meanwhile.
+            patched.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
+            write_atomically(tmp_path / "new", b"x")
+            (tmp_path / "private").touch(0o600)
+            (tmp_path / "shared").touch()
+            (tmp_path / "shared").chmod(0o664)
+            (tmp_path / "read only").touch(0o400)
+            for name in ("private", "shared", "read only"):
+                write_atomically(tmp_path / name, b"x")
+    finally:
+        os.umask(umask)
+    modes = {entry.name: oct(entry.stat().st_mode & 0o777) for entry in tmp_path.iterdir()}
+    assert modes == {"new": "0o640", "private": "0o600", "shared": "0o664", "read only": "0o400"}
+
+
+def test_what_is_private_is_so_from_the_first_byte(tmp_path: Path) -> None:
+    (tmp_path / "private").touch(0o600)
+    with atomic_path(tmp_path / "private") as temporary:
+        temporary.write_bytes(b"secret")
+        assert temporary.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_flushed_was_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="only Unix tells how a file was opened; Windows refuses to flush")
+    flushed = []
+
+    def flush(descriptor: int) -> None:
+        flushed.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_atomically(tmp_path / "file", b"x")
+    assert flushed == [os.O_RDWR]
+
+
+def test_what_cannot_be_tidied_up_does_not_hide_what_went_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "it is open elsewhere")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    told = "cannot write .*file: No space left on device; nothing was changed"
+    with pytest.raises(FerEdgeError, match=told), atomic_path(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not (tmp_path / "file").exists()

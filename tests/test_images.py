@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
+from fer_edge import images
 from fer_edge.errors import ImageError, InputError
 from fer_edge.images import crop_and_resize, find_images, read_image
+from tests.access import TOO_LONG, no_more_files
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+ORIENTATION = ExifTags.Base.Orientation
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -160,3 +164,98 @@ def test_a_crop_is_no_view_of_the_frame() -> None:
     frame = np.zeros((112, 112, 3), np.uint8)
     crop_and_resize(frame)[:] = 9
     assert not frame.any()
+
+
+# As the picture is to be seen, of one stored with each orientation.
+UPRIGHT = {
+    1: RGB,
+    2: RGB[:, ::-1],
+    3: RGB[::-1, ::-1],
+    4: RGB[::-1],
+    5: RGB.transpose(1, 0, 2),
+    6: np.rot90(RGB, -1),
+    7: RGB[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(RGB),
+    0: RGB,
+    9: RGB,
+}
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    options = {"lossless": True} if kind == "webp" else {}
+    path = save(tmp_path / f"e.{kind}", Image.fromarray(RGB), exif=exif, **options)
+    assert np.array_equal(read_image(path), UPRIGHT[orientation])
+
+
+BROKEN = {
+    "nonsense": b"Exif\0\0no tiff header",
+    "cut": b"Exif\0\0II*\0",
+    "counts that are not there": b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01",
+    "a place outside": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x05\0\xff\xff\xff\x7f\xff\xff\xff\x7f",
+    "text": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0six\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("exif", BROKEN.values(), ids=BROKEN)
+def test_broken_exif_leaves_the_picture_as_it_is(tmp_path: Path, exif: bytes) -> None:
+    path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
+    assert np.array_equal(read_image(path), RGB)
+
+
+def test_exif_is_read_but_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
+
+    def fails(exif: Image.Exif, offset: int = 8) -> bytes:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", fails)  # as some versions do with tags of another type than the rule's
+    assert np.array_equal(read_image(path), np.rot90(RGB, -1))
+
+
+def test_warnings_of_other_threads_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    before = list(warnings.filters)
+    with monkeypatch.context() as patched:
+        patched.setattr(warnings, "catch_warnings", lambda: pytest.fail("filters are the whole process's"))
+        assert np.array_equal(read_image(path), RGB)
+    assert list(warnings.filters) == before
+
+
+def of_size(path: Path, width: int, height: int) -> Path:
+    """A PNG file with a header and hardly any pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(data + struct.pack(">I", 4) + b"IDAT\0\0\0\0" + struct.pack(">I", zlib.crc32(b"IDAT\0\0\0\0")))
+    return path
+
+
+def test_what_may_be_read_gives_no_warning(tmp_path: Path) -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None and images.MAX_PIXELS <= Image.MAX_IMAGE_PIXELS
+    path = of_size(tmp_path / "large.png", 10_000, 9_000)
+    with pytest.raises(ImageError, match=r"large\.png has too many pixels"):
+        read_image(path)  # warnings are errors here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with pytest.raises(ImageError, match=r"large\.png is 10000 x 9000 pixels; images may have 89478485 pixels"):
+            read_image(path)
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    read_image(path)  # Pillow loads its readers
+    with no_more_files(), pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"cannot read {path}: Too many open files"
+    with no_more_files(), pytest.raises(ImageError, match=r"cannot read .*: Too many open files"):
+        find_images(tmp_path)
+    for use in (read_image, find_images):
+        with pytest.raises(ImageError, match=r"cannot read .*: File name too long"):
+            use(tmp_path / TOO_LONG)
+    with pytest.raises(ImageError, match=r"cannot read .*: embedded null"):
+        read_image("a\0b")

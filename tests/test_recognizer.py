@@ -9,13 +9,17 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from fer_edge import Bundle, Recognizer
+from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
+from fer_edge.engines.openvino import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
+from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle
 from tests.tiny import LABELS, tiny_bundle
 
@@ -137,6 +141,17 @@ def test_a_runner_that_fails_at_first_is_closed(tmp_path: Path, monkeypatch: pyt
     assert runner.closed == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("native"), KeyError("native"), MemoryError("native")])
+def test_exceptions_of_engines_are_engine_errors(error: Exception) -> None:
+    images = np.zeros((2, 112, 112, 3), np.uint8)
+    with pytest.raises(EngineError, match=r"the engine failed on a batch of 2: '?native") as caught:
+        Double(error).infer(images)
+    assert caught.value.__cause__ is error
+    for passed in (InputError("ours"), KeyboardInterrupt()):
+        with pytest.raises(type(passed)):
+            Double(passed).infer(images)
+
+
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle at"):
         Recognizer.open(tmp_path / "none.fer")
@@ -204,3 +219,40 @@ def test_openvino_is_imported_without_its_converter_until_that_is_wanted(tmp_pat
     path = tiny_bundle(tmp_path / "a.fer")
     found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
     assert found.stdout.startswith("openvino.tools.ovc") and found.stdout.endswith("False\n"), found.stderr
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_batches_of_several_faces_are_ready_before_the_first_frame(tmp_path: Path, engine: str) -> None:
+    path = tiny_bundle(tmp_path / "a.fer", max_batch=4)
+    boxes = [(float(10 * index), 5.0, 60.0, 80.0) for index in range(3)]
+    ran: list[int] = []
+    infer = Runner.infer
+
+    def told(runner: Runner, images: Images) -> Prediction:
+        ran.append(len(images))
+        return infer(runner, images)
+
+    with mock.patch.object(Runner, "infer", told):
+        recognizer = Recognizer.open(path, engine, threads=1, faces=3)
+    assert ran == [1, 2, 3]
+    with recognizer, mock.patch.object(OpenVINOEngine, "compile_network", side_effect=AssertionError("compiled")):
+        for count in (1, 2, 3):
+            assert len(recognizer.recognize_faces(FRAME, boxes[:count])) == count
+
+
+def test_no_more_is_made_ready_than_was_tuned(tmp_path: Path) -> None:
+    tuning = Tuning("openvino", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
+    path = tiny_bundle(tmp_path / "a.fer", tunings=(tuning,))
+    with (
+        mock.patch.object(Bundle, "warm_runner", autospec=True, side_effect=Bundle.warm_runner) as warm,
+        Recognizer.open(path, faces=3) as recognizer,
+    ):
+        assert recognizer.tuning == tuning
+        assert warm.call_args.kwargs == {"largest": 1}
+
+
+@pytest.mark.parametrize("faces", [0, -1, 9, True, "2", 1.5, None])
+def test_numbers_of_faces_that_cannot_be_right_are_refused(tmp_path: Path, faces: Any) -> None:
+    expected = rf"faces are {faces!r}; expected a whole number from 1 to 8, the bundle's largest batch"
+    with pytest.raises(ConfigError, match=expected):
+        Recognizer.open(tiny_bundle(tmp_path / "a.fer"), faces=faces)

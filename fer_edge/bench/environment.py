@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fer_edge.errors import EngineUnavailable
-from fer_edge.machine import cores, cpu_fields, cpu_name
+from fer_edge.machine import cores, cpu_fields, cpu_name, cpu_quota
 
 PACKAGES = (
     *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
@@ -21,7 +21,6 @@ PACKAGES = (
 # Extensions that decide which kernels an engine takes.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 CPUS = Path("/sys/devices/system/cpu")
-CGROUP = Path("/sys/fs/cgroup/cpu.max")
 NVIDIA = Path("/proc/driver/nvidia/version")  # of the driver; Linux alone tells it here
 
 
@@ -39,7 +38,7 @@ def environment() -> dict[str, str]:
         "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "cores allowed": str(cores()),
-        "CPU quota": _quota(),
+        "CPU quota": cpu_quota(),
         "extensions": " ".join(name for name in EXTENSIONS if name in flags),
         "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
         "memory": _memory(),
@@ -98,12 +97,6 @@ def _status_mb(name: str) -> float | None:
 def _memory() -> str | None:
     total = next((line.split()[1] for line in _lines(Path("/proc/meminfo")) if line.startswith("MemTotal:")), None)
     return None if total is None else f"{int(total) / (1 << 20):.1f} GiB"
-
-
-def _quota() -> str | None:
-    """Microseconds of processor time that this process's group may use, in each period; None if it may use all."""
-    quota = _first_line(CGROUP)
-    return None if quota is None or quota.startswith("max") else quota
 
 
 def _first_line(path: Path) -> str | None:

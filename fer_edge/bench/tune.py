@@ -13,8 +13,8 @@ from typing import Literal
 from fer_edge.bench.scenarios.scaling import ScalingPoint, measure_point
 from fer_edge.bench.workload import Workload
 from fer_edge.bundle import Bundle, Tuning, write_bundle
+from fer_edge.engines.available import machine_of
 from fer_edge.errors import ConfigError, EngineError
-from fer_edge.machine import machine_name
 from fer_edge.recognizer import Recognizer
 
 CONFIRMED = 3  # candidates that are measured again, before it is said that none holds
@@ -119,16 +119,24 @@ def confirmed(
     )
 
 
-def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, target: Target) -> Tuning:
+def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, target: Target, device: int = 0) -> Tuning:
     """Write settings into a bundle, in place of those that it had for the same engine and machine.
+
+    Args:
+        bundle: Where they go.
+        engine: What was measured; the bundle's first engine if not given.
+        point: The settings, and what they gave.
+        target: What they are for.
+        device: The GPU that was measured, for engines that run on one.
 
     Raises:
         BundleError: The bundle was not built for that engine.
+        EngineUnavailable: There is no such GPU.
         FerEdgeError: The file cannot be written; then nothing was changed.
     """
     tuning = Tuning(
         engine=bundle.entry(engine).engine,
-        machine=machine_name(),
+        machine=machine_of(bundle.entry(engine).engine, device),
         threads=point.threads,
         streams=point.streams,
         batch=point.batch,

@@ -83,6 +83,9 @@ def main() -> None:
 
     Usage is what is said on the command line and in recipes: what cannot be right whatever the files and machine are.
     """
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # file names may hold what the output cannot, as on stderr
     try:
         _run_and_flush()
     except FerEdgeError as error:

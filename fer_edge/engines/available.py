@@ -10,6 +10,7 @@ from importlib import import_module
 from fer_edge.engines.base import Engine
 from fer_edge.engines.profiling import Profiler
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailable
+from fer_edge.machine import machine_name
 
 # Modules are imported when asked for, so that no engine needs to be installed for another to work.
 # The PyTorch reference lives with the model: this side of the package never imports torch.
@@ -76,6 +77,27 @@ def engine_status(name: str) -> EngineStatus:
             reasons.append("")
     builds, runs = reasons
     return EngineStatus(name, version, can_build=not builds, can_run=not runs, reason=builds or runs)
+
+
+def machine_of(engine: str, device: int = 0) -> str:
+    """What an engine's settings are tuned for: processor and cores, and the GPU too where it runs on one.
+
+    Args:
+        engine: Its name.
+        device: Which GPU, as in `RunOptions`.
+
+    Raises:
+        ConfigError: There is no engine of that name.
+        EngineUnavailable: It runs on GPUs, and there is no such one.
+    """
+    if not get_engine(engine).for_gpus:
+        return machine_name()
+    from fer_edge.engines.tensorrt.driver import read_driver
+
+    gpus = read_driver().gpus
+    if device >= len(gpus):
+        raise EngineUnavailable(f"there is no GPU {device}; the driver finds {len(gpus)}, counted from 0")
+    return machine_name(gpus[device].name)
 
 
 def platform_tag() -> str:

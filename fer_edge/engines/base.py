@@ -6,7 +6,7 @@ An engine is one module of this package with an `ENGINE` object; `available.py` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ConfigError, EngineError, InputError
+from fer_edge.errors import ConfigError, EngineError, FerEdgeError, InputError
 
 Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
 Images = npt.NDArray[np.uint8]
@@ -116,12 +116,36 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
+    """Refuse a model whose outputs are not those of a deploy graph.
+
+    Args:
+        shapes: Of all outputs, by name; a side that is no number is not known, nor is a shape without sides.
+
+    Raises:
+        EngineError: Label logits or probabilities are missing, or outputs are not of one number of classes.
+    """
+    if not {"label_logits", "probabilities"} <= set(shapes):
+        raise EngineError(
+            f"the model has outputs {', '.join(shapes) or '(none)'}; expected label_logits, probabilities and, with a "
+            "text head, text_logits: build the bundle again"
+        )
+    found = {name: tuple(shapes[name]) for name in OUTPUT_NAMES if shapes.get(name)}
+    widths = {shape[1:] for shape in found.values() if isinstance(shape[-1], int) or len(shape) != 2}
+    if len(widths) > 1 or any(len(width) != 1 for width in widths):
+        told = ", ".join(f"{name} {shape}" for name, shape in found.items())
+        raise EngineError(
+            f"the model's outputs are {told}; expected (N, classes), of as many classes each: build the bundle again"
+        )
+
+
 SomeRunner = TypeVar("SomeRunner", bound="Runner")
 
 
 class Runner(ABC):
     """Executes one engine. Not thread-safe: one runner per thread."""
 
+    title = "the engine"  # as messages call it
     has_device = False  # whether it runs on a device with a clock of its own: see `time_on_device`
 
     def __init__(self, max_batch: int) -> None:
@@ -147,7 +171,12 @@ class Runner(ABC):
             raise InputError(f"images have shape {images.shape}; expected (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), RGB")
         if not 1 <= len(images) <= self.max_batch:
             raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
-        return self._infer(np.ascontiguousarray(images))
+        try:
+            return self._infer(np.ascontiguousarray(images))
+        except FerEdgeError:
+            raise
+        except Exception as error:  # engines have exceptions of their own
+            raise EngineError(f"{self.title} failed on a batch of {len(images)}: {error}") from error
 
     def input_buffer(self) -> Images:
         """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""

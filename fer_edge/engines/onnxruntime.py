@@ -23,6 +23,7 @@ from fer_edge.engines.base import (
     Prediction,
     Runner,
     RunOptions,
+    check_outputs,
 )
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
 
@@ -40,12 +41,19 @@ WRONG_IN_HALF = ["WeightBiasQuantization"]
 
 
 class ONNXRuntimeRunner(Runner):
-    """One session on the CPU provider."""
+    """One session on the CPU provider.
+
+    Raises:
+        EngineError: The model's outputs are not those of a deploy graph.
+    """
+
+    title = "ONNX Runtime"
 
     def __init__(self, session: Any, max_batch: int) -> None:
         super().__init__(max_batch)
         self._session = session
-        present = {output.name for output in session.get_outputs()}
+        present = {output.name: output.shape for output in session.get_outputs()}
+        check_outputs(present)
         self._names = [name for name in OUTPUT_NAMES if name in present]
 
     def _infer(self, images: Images) -> Prediction:
@@ -78,11 +86,21 @@ class ONNXRuntimeEngine(Engine):
         return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch)
 
     def _executed_operators(self, model: bytes) -> tuple[ExecutedOperator, ...]:
-        """What a session runs for one image, from its own profile."""
-        with tempfile.TemporaryDirectory(prefix="fer-edge-") as folder:
-            session = self._session(model, RunOptions(), profile=Path(folder) / "profile")
-            session.run(None, {INPUT_NAME: np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)})
-            events = json.loads(Path(session.end_profiling()).read_text())
+        """What a session runs for one image, from its own profile.
+
+        Raises:
+            EngineError: It refuses the model, does not run it, or there is no folder for the profile.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="fer-edge-") as folder:
+                session = self._session(model, RunOptions(), profile=Path(folder) / "profile")
+                _run_once(session)
+                events = json.loads(Path(session.end_profiling()).read_text())
+        except OSError as error:
+            raise EngineError(
+                f"ONNX Runtime's profile cannot be kept in a temporary folder: {error}; "
+                "set TMPDIR to a folder that can be written"
+            ) from error
         return tuple(
             _executed(event)
             for event in events
@@ -107,6 +125,13 @@ class ONNXRuntimeEngine(Engine):
             )
         except Exception as error:  # its exception types are internal to the extension module
             raise EngineError(f"ONNX Runtime refused the model: {error}") from error
+
+
+def _run_once(session: Any) -> None:
+    try:
+        session.run(None, {INPUT_NAME: np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)})
+    except Exception as error:  # its exception types are internal to the extension module
+        raise EngineError(f"ONNX Runtime could not run the model: {error}") from error
 
 
 def _executed(event: dict[str, Any]) -> ExecutedOperator:

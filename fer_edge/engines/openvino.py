@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from fer_edge.engines.base import (
     Prediction,
     Runner,
     RunOptions,
+    check_outputs,
 )
 from fer_edge.engines.prelu import join_prelus, skip_pairs
 from fer_edge.engines.winograd import rewrite_convolutions
@@ -41,19 +44,29 @@ class OpenVINORunner(Runner):
     A fixed batch spares the plugin its shape inference and memory planning on every call: a sixth of the time of
     a small model, and lets wide convolutions be rewritten (`winograd.py`): an eleventh of `paper`'s. Its tensors are
     bound to arrays once; handing OpenVINO an array with every call costs it 20 microseconds of Python.
+
+    Raises:
+        EngineError: The model's input or outputs are not those of a deploy graph.
     """
+
+    title = "OpenVINO"
 
     def __init__(self, compile_model: Callable[[bool], Any], max_batch: int) -> None:
         super().__init__(max_batch)
         self._compile = compile_model
-        self._single = compile_model(True).create_infer_request()
         self._batch: Any = None
-        outputs = self._single.model_outputs
-        names = [output.get_any_name() for output in outputs]
-        self._outputs = [names.index(name) if name in names else None for name in OUTPUT_NAMES]
         self._image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        self._found = np.zeros((len(OUTPUT_NAMES), *outputs[0].shape), np.float32)  # (outputs, 1, classes)
-        self._bind()
+        try:
+            self._single = compile_model(True).create_infer_request()
+            outputs = {output.get_any_name(): output for output in self._single.model_outputs}
+            shapes = {name: tuple(output.shape) if name in OUTPUT_NAMES else () for name, output in outputs.items()}
+            check_outputs(shapes)
+            names = list(outputs)
+            self._outputs = [names.index(name) if name in names else None for name in OUTPUT_NAMES]
+            self._found = np.zeros((len(OUTPUT_NAMES), *shapes["probabilities"]), np.float32)  # (outputs, 1, classes)
+            self._bind()
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO refused the model: {error}") from error
 
     def _bind(self) -> None:
         """Let the request for one image read and write the runner's own arrays."""
@@ -116,7 +129,10 @@ class OpenVINOEngine(Engine):
             EngineError: OpenVINO refused the typed ONNX.
         """
         network = self._read(model)
-        network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
+        try:
+            network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO refused the model: {error}") from error
         rewrite_convolutions(network)
         return network
 
@@ -180,7 +196,33 @@ def _text(info: Any, key: str) -> str:
     return str(info[key].astype(str)) if key in info else ""
 
 
-@cache
+class _Process:
+    """What this process has of OpenVINO.
+
+    A forked process has none of the threads that the parent's models ran on, and OpenVINO does not know: a model that
+    is compiled there may get the threads of one that was closed, and wait for ever. One that was open runs on.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # around import and Core
+        self.core: Any = None
+        self.started = False  # whether there is a Core, or one is being made
+        self.forked_late = False  # whether it was forked from one that had started OpenVINO
+
+    def after_fork(self) -> None:
+        """In the forked process: the lock may be held by a thread that is not there."""
+        self.lock = threading.RLock()
+        self.forked_late = self.started
+        if self.core is not None:
+            # One reference too many: destroyed when the process ends, the Core would wait for its threads.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.core))
+
+
+PROCESS = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROCESS.after_fork)
+
+
 def core() -> Any:
     """This process's `openvino.Core`: the one that everything here uses, until the process ends.
 
@@ -189,17 +231,28 @@ def core() -> Any:
     Ctrl-C, crashes the process.
 
     Raises:
-        EngineUnavailable: The package cannot be imported.
+        EngineUnavailable: The package cannot be imported, or OpenVINO was started before this process was forked.
     """
-    return _openvino().Core()
+    if PROCESS.forked_late:
+        raise EngineUnavailable(
+            "OpenVINO was started before this process was forked; start processes with multiprocessing's 'spawn' or "
+            "'forkserver', or open the first recognizer after the fork"
+        )
+    with PROCESS.lock:
+        if PROCESS.core is None:
+            openvino = _openvino()
+            PROCESS.started = True
+            PROCESS.core = openvino.Core()
+        return PROCESS.core
 
 
 def _openvino() -> Any:
     try:
-        if "openvino" in sys.modules:
-            import openvino
-        else:
-            openvino = _import_without_converter()
+        with PROCESS.lock:
+            if "openvino" in sys.modules:
+                import openvino
+            else:
+                openvino = _import_without_converter()
     except ImportError as error:
         raise EngineUnavailable(f"OpenVINO cannot be imported ({error}); run: pip install openvino") from error
     return openvino
@@ -216,7 +269,7 @@ def _import_without_converter() -> Any:
     try:
         import openvino
     finally:
-        del sys.modules[CONVERTER]
+        sys.modules.pop(CONVERTER, None)  # whoever imports it meanwhile, without our lock, may have put it in order
 
     def later(name: str) -> Any:
         if name != "convert_model":

@@ -192,3 +192,25 @@ def test_doctor_tells_what_runs() -> None:
 def test_parse_box() -> None:
     assert parse_box(None) is None
     assert parse_box("1,2.5,3,4") == (1, 2.5, 3, 4)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are always text here")
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [("bad\udcff.png", "utf-8:strict", "bad\\udcff.png"), ("naïve.png", "ascii:strict", "na\\xefve.png")],
+)
+def test_names_that_cannot_be_written_are_escaped(
+    tmp_path: Path, faces: Path, name: str, encoding: str, shown: str
+) -> None:
+    image = (faces / "neutral" / "0.png").rename(tmp_path / name)
+    code = "from fer_edge.cli.main import main; main()"
+    arguments: list[bytes | str | Path] = [os.fsencode(image), "--model", tiny_bundle(tmp_path / "t.fer")]
+    found = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code, "predict", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert shown in found.stdout

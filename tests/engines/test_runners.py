@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from fer_edge.engines.available import engine_status, get_engine
@@ -111,3 +116,211 @@ except KeyboardInterrupt:
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, "interrupted\n"), ran.stderr
+
+
+def in_child(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_threads_that_open_at_once_share_one_core() -> None:
+    script = """
+import sys, threading, time
+import fer_edge.engines.openvino as module
+from fer_edge.engines.available import get_engine
+
+sys.setswitchinterval(1e-6)
+count, found, errors = 8, [], []
+barrier = threading.Barrier(count)
+
+def open_core():
+    barrier.wait()
+    try:
+        found.append(id(module.core()))
+    except BaseException as error:
+        errors.append(repr(error))
+
+threads = [threading.Thread(target=open_core) for _ in range(count)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(set(found)), len(found), errors, "openvino.tools.ovc" in sys.modules)
+"""
+    ran = in_child(script)
+    assert (ran.returncode, ran.stdout) == (0, "1 8 [] False\n"), ran.stderr
+
+
+FORKED = """
+import os, signal, sys
+from fer_edge.errors import EngineError
+from tests.engines.test_runners import IMAGES, load
+
+def use(what):
+    try:
+        what()
+    except EngineError as error:
+        return str(error)
+    return "used"
+
+def in_fork(what):
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # what hangs is ended
+        os.write(write, use(what).encode())
+        os._exit(0)
+    os.close(write)
+    said = os.read(read, 1000).decode()
+    status = os.waitpid(child, 0)[1]
+    return said or f"ended with status {status}"
+"""
+REFUSED = (
+    "OpenVINO was started before this process was forked; start processes with multiprocessing's 'spawn' or "
+    "'forkserver', or open the first recognizer after the fork"
+)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+@needs_fork
+def test_openvino_is_not_started_in_a_process_forked_after_it_was() -> None:
+    script = """
+load("openvino").close()
+print(in_fork(lambda: load("openvino")))
+
+def fork_again():
+    raise EngineError(in_fork(lambda: load("openvino")))
+
+print(in_fork(fork_again))
+print(use(lambda: load("openvino")))
+"""
+    ran = in_child(FORKED + script)
+    assert ran.stdout.splitlines() == [REFUSED, REFUSED, "used"], ran.stderr
+
+
+@needs_fork
+def test_what_was_open_before_a_fork_runs_on_but_compiles_no_more() -> None:
+    script = """
+runner, ready = load("openvino"), load("openvino")
+ready.infer(IMAGES)
+load("openvino").close()
+for images in (IMAGES[:1], IMAGES):
+    expected = ready.infer(images).probabilities
+
+    def same(of):
+        if not (of.infer(images).probabilities == expected).all():
+            raise EngineError("other values")
+
+    print(in_fork(lambda: same(runner)), in_fork(lambda: same(ready)), sep=", ")
+print(in_fork(lambda: runner.close() or ready.close()))
+"""
+    ran = in_child(FORKED + script)
+    assert ran.stdout.splitlines() == ["used, used", f"{REFUSED}, used", "used"], ran.stderr
+
+
+@needs_fork
+@pytest.mark.parametrize("last", ["runner.close()", "runner.infer(IMAGES)"])
+def test_a_forked_process_comes_to_an_end(last: str) -> None:
+    script = f"""
+runner = load("openvino")
+{last}
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    sys.exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    ran = in_child(FORKED + script)
+    assert ran.stdout == "0\n", ran.stderr
+
+
+@needs_fork
+def test_a_process_forked_before_openvino_was_started_may_start_it() -> None:
+    script = """
+import openvino
+
+def work():
+    with load("openvino") as runner:
+        runner.infer(IMAGES)
+
+print(in_fork(work))
+print(use(work))
+"""
+    ran = in_child(FORKED + script)
+    assert ran.stdout.splitlines() == ["used", "used"], ran.stderr
+
+
+def changed(change: Callable[[Any], None]) -> Artifact:
+    """The tiny model with something else in its graph."""
+    model = onnx.load_from_string(tiny_onnx())
+    change(model.graph)
+    return Artifact(model.SerializeToString(), None, 4)
+
+
+def without(*names: str) -> Callable[[Any], None]:
+    def change(graph: Any) -> None:
+        kept = [output for output in graph.output if output.name not in names]
+        del graph.output[:]
+        graph.output.extend(kept)
+
+    return change
+
+
+def with_wider_text(graph: Any) -> None:
+    for weight in graph.initializer:
+        if weight.name == "text_weight":
+            weight.CopyFrom(onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), weight.name))
+    graph.output[1].type.tensor_type.shape.dim[1].dim_value = 4
+
+
+def with_flat_labels(graph: Any) -> None:
+    shape = onnx.numpy_helper.from_array(np.array([-1], np.int64), "flat")
+    graph.initializer.append(shape)
+    graph.node.append(onnx.helper.make_node("Reshape", ["label_logits", "flat"], ["flattened"], name="flattened"))
+    graph.node[3].output[0], graph.node[-1].output[0] = "inner", "label_logits"
+    graph.node[-1].input[0] = "inner"
+    graph.node[-2].input[0] = "inner"
+    del graph.output[0].type.tensor_type.shape.dim[1:]
+    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "M"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("label_logits"), "the model has outputs text_logits, probabilities; expected label_logits, prob"),
+        (without("probabilities"), "the model has outputs label_logits, text_logits; expected label_logits, prob"),
+        (with_wider_text, r"outputs are label_logits .*3\), text_logits .*4\), probabilities .*as many classes each"),
+        (with_flat_labels, r"outputs are label_logits \(.*,\), text_logits .*; expected \(N, classes\)"),
+    ],
+    ids=["no labels", "no probabilities", "wider text", "flat labels"],
+)
+def test_models_with_other_outputs_are_refused_when_loaded(
+    engine: str, change: Callable[[Any], None], message: str
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        get_engine(engine).load(changed(change), RunOptions(threads=1))
+
+
+def rename_input(graph: Any) -> None:
+    graph.input[0].name = graph.node[0].input[0] = "pixels"
+
+
+def test_a_model_with_another_input_is_refused_by_openvino_when_loaded() -> None:
+    with pytest.raises(EngineError, match="OpenVINO refused the model"):
+        OPENVINO.load(changed(rename_input), RunOptions(threads=1))
+
+
+def test_an_engine_that_fails_is_an_engine_error() -> None:
+    with (
+        get_engine("onnxruntime").load(changed(rename_input), RunOptions(threads=1)) as runner,
+        pytest.raises(EngineError, match=r"ONNX Runtime failed on a batch of 3: .*images"),
+    ):
+        runner.infer(IMAGES)
+    with pytest.raises(EngineError, match=r"ONNX Runtime could not run the model: .*images"):
+        get_engine("onnxruntime").build(changed(rename_input).model, BuildRequest())
+
+
+def test_no_folder_for_a_profile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EngineError, match=r"profile cannot be kept in a temporary folder: .*; set TMPDIR to a folder"):
+        get_engine("onnxruntime").build(tiny_onnx(), BuildRequest())

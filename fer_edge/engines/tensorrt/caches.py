@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fer_edge._files import sha256, write_atomically
 from fer_edge.engines.tensorrt.listeners import LOG
-from fer_edge.errors import EngineUnavailable, FerEdgeError
+from fer_edge.errors import EngineError, EngineUnavailable, FerEdgeError
 
 MAX_FILE_BYTES = 100 << 20  # above it, reading a cache costs more than it saves
 MAX_FOLDER_BYTES = 512 << 20
@@ -21,12 +21,32 @@ LOCK_SECONDS = 30
 
 
 def default_folder() -> Path:
-    """Where caches are kept: `FER_EDGE_CACHE`, or the user's cache folder."""
+    """Where caches are kept: `FER_EDGE_CACHE`, or the user's cache folder.
+
+    Raises:
+        EngineError: The user has no home folder, and none is chosen.
+    """
     if chosen := os.environ.get("FER_EDGE_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fer-edge" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fer-edge"
+        return (_folder_in("LOCALAPPDATA") or _home() / "AppData" / "Local") / "fer-edge" / "cache"
+    return (_folder_in("XDG_CACHE_HOME") or _home() / ".cache") / "fer-edge"
+
+
+def _folder_in(variable: str) -> Path | None:
+    """An absolute folder; as the rule for such variables is, others are as none."""
+    folder = Path(os.environ.get(variable, ""))
+    return folder if folder.is_absolute() else None
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        # A folder that all users share is none for native material.
+        raise EngineError(
+            f"there is no home folder to keep compiled kernels in ({error}); set FER_EDGE_CACHE to a folder of yours"
+        ) from error
 
 
 def cache_name(kind: str, model: bytes, version: str, target: str) -> str:
