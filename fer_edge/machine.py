@@ -33,10 +33,15 @@ def cpu_name() -> str:
     return f"{name} (family {fields['cpu family']}, model {fields['model']})"
 
 
-def cores() -> int:
-    """Processors that this process may use, or as many as its group's processor time is worth, if that is less."""
+def processors() -> int:
+    """Processors that this process may run on."""
     allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    found = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def cores() -> int:
+    """Processors that this process may run on, or as many as its group's processor time is worth, if that is less."""
+    found = processors()
     try:
         time, period = (int(number) for number in (cpu_quota() or "").split())
         return max(1, min(found, math.ceil(time / period)))

@@ -30,6 +30,7 @@ from fer_edge.engines.base import (
 from fer_edge.engines.prelu import join_prelus, skip_pairs
 from fer_edge.engines.winograd import rewrite_convolutions
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.machine import processors
 
 # What its runtime model calls element types; u8 and i8 operators run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
@@ -150,14 +151,16 @@ class OpenVINOEngine(Engine):
         chosen: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            # Pinned, every runner of a process sits on the same first cores: two of one thread shared one core.
-            "ENABLE_CPU_PINNING": False,
             # On CPUs with bf16 or f16 units the default lowers precision behind the caller's back.
             "INFERENCE_PRECISION_HINT": "f32",
-            **(settings or {}),
         }
         if options.threads is not None:
             chosen["INFERENCE_NUM_THREADS"] = options.threads
+            if options.threads < processors():
+                # Pinned, every runner sits on the same first cores: two of one thread shared one. A runner that has all
+                # cores stays as OpenVINO has it, pinned: a hundredth faster.
+                chosen["ENABLE_CPU_PINNING"] = False
+        chosen |= settings or {}
         try:
             return core().compile_model(network, "CPU", chosen)
         except RuntimeError as error:

@@ -95,8 +95,15 @@ def test_unknown_engines_are_refused() -> None:
         get_engine("caffe")
 
 
-def test_runners_beside_each_other_are_not_pinned_to_the_same_core() -> None:
-    compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions(threads=1))
+def test_runners_beside_each_other_are_not_pinned_to_the_same_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = OPENVINO.network_for_one(tiny_onnx())
+    monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 1)
+    # One that has all cores stays as OpenVINO has it.
+    usual = OPENVINO.compile_network(network, RunOptions()).get_property("ENABLE_CPU_PINNING")
+    alone = OPENVINO.compile_network(network, RunOptions(threads=1))
+    assert alone.get_property("ENABLE_CPU_PINNING") is usual
+    monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 2)
+    compiled = OPENVINO.compile_network(network, RunOptions(threads=1))
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
