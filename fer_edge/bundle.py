@@ -148,14 +148,15 @@ class Bundle:
         """
         runner, labels = self.runner(engine, options), len(self.manifest.labels)
         try:
-            shape = runner.infer(runner.input_buffer()[:1]).probabilities.shape
+            images = runner.input_buffer()
+            shape = runner.infer(images[:1]).probabilities.shape
             if shape != (1, labels):
                 raise BundleError(
                     f"{self.path} has {labels} labels, but its model gives probabilities of shape {shape} for one "
                     f"image; expected (1, {labels}): build the bundle again"
                 )
             for batch in range(2, largest + 1):
-                runner.infer(runner.input_buffer()[:batch])
+                runner.infer(images[:batch])
         except BaseException:
             runner.close()
             raise

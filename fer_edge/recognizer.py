@@ -117,7 +117,7 @@ class Recognizer:
         self._check_usable(boxes)
         found: list[Expression] = []
         for start in range(0, len(boxes), self._batch):
-            images = self.preprocess(frame, boxes[start : start + self._batch])
+            images = self._crops(frame, boxes[start : start + self._batch])
             found += self.postprocess(self.runner.infer(images))
         return found
 
@@ -135,6 +135,9 @@ class Recognizer:
                 f"{len(boxes)} boxes; this engine takes at most {len(self._input)} at once: "
                 "call recognize_faces, which makes batches"
             )
+        return self._crops(frame, boxes)
+
+    def _crops(self, frame: npt.NDArray[np.uint8], boxes: Sequence[Box | None]) -> Images:
         for index, box in enumerate(boxes):
             crop_and_resize(frame, box, out=self._input[index])
         return self._input[: len(boxes)]

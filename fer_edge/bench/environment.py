@@ -60,9 +60,9 @@ def gpu_environment(device: int = 0) -> dict[str, str]:
     from fer_edge.engines.tensorrt.driver import read_driver  # a cold start, which asks for memory, must not pay for it
 
     found = {"GPU device": str(device)}
-    with suppress(EngineUnavailable, IndexError):
+    with suppress(EngineUnavailable):
         driver = read_driver()
-        gpu = driver.gpus[device]
+        gpu = driver.gpu(device)
         found |= {"GPU": gpu.name, "GPU target": gpu.target, "GPU memory": f"{gpu.memory_mb} MB"}
         found["CUDA of the driver"] = ".".join(map(str, driver.cuda))
     module = re.search(r"\s(\d{3}\.[\d.]+)\s", _first_line(NVIDIA) or "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from fer_edge.cli.options import Json, Layout, Limit, Split, Threads
+from fer_edge.cli.options import Json, Layout, Limit, Split, Threads, refuse_given
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def calibrate(
 
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
-    _check_budget_options(max_drop, engine=engine, plot=plot, limit=limit, state=state)
+    if max_drop is None:
+        refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, state=state)
     from fer_edge.cli.output import console, err_console, print_json
     from fer_edge.errors import EngineUnavailable
 
@@ -93,15 +94,14 @@ def calibrate(
         raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     kinds = tuple(layers) if layers else DEFAULT_KINDS
     check_choices(method, kinds)
-    chosen = (
-        read_set(image_set) if image_set is not None and image_set.exists() else _choose(data, layout, images, seed)
-    )
+    known = None if image_set is None or not image_set.exists() else read_set(image_set)
+    chosen = known or _choose(data, layout, images, seed)
     opened = chosen.open(data)
     with err_console().status(f"exporting {checkpoint}"):
         loaded = load_checkpoint(checkpoint)
         model = onnx_from_checkpoint(loaded)
     ranges, result = _measure(model, checkpoint, opened, method, kinds), None
-    if image_set is not None and not image_set.exists():
+    if image_set is not None and known is None:
         chosen.save(image_set)
     if max_drop is not None:
         info = loaded.info
@@ -123,17 +123,6 @@ def calibrate(
         _print_search(result)
 
 
-def _check_budget_options(max_drop: float | None, **given: object) -> None:
-    """Refuse options of the search where none was asked for.
-
-    Raises:
-        typer.BadParameter: One was given without --max-drop.
-    """
-    for name, value in given.items():
-        if max_drop is None and value is not None:
-            raise typer.BadParameter(f"--{name} is about the search; add --max-drop, or leave out --{name}")
-
-
 def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
     from fer_edge.calibration.images import choose_images
     from fer_edge.cli.output import progress
@@ -144,13 +133,13 @@ def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
 
 
 def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:
-    from fer_edge._files import sha256
+    from fer_edge._files import file_sha256
     from fer_edge.calibration.observe import passes
     from fer_edge.calibration.ranges import measure
     from fer_edge.cli.output import progress
 
     with progress("observing", len(images.set) * passes(method)) as advance:
-        return measure(model, sha256(checkpoint.read_bytes()), images, method, kinds, advance)
+        return measure(model, file_sha256(checkpoint), images, method, kinds, advance)
 
 
 def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple[Ranges, SearchResult]:

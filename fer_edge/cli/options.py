@@ -46,6 +46,22 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     return x, y, width, height
 
 
+def refuse_given(about: str, cure: str, **given: object) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        about: What they are about, which was not asked for.
+        cure: What would make them do something.
+        given: Options by name; None where one was not given.
+
+    Raises:
+        BadParameter: One was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(f"--{name} is about {about}; {cure}, or leave out --{name}")
+
+
 def _known_split(split: str) -> str:
     from fer_edge.data.splits import SPLITS
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, BundlePath, EngineName, Json, Layout, Limit, Split, Threads
+from fer_edge.cli.options import (
+    AllowHostCode,
+    BundlePath,
+    EngineName,
+    Json,
+    Layout,
+    Limit,
+    Split,
+    Threads,
+    refuse_given,
+)
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
@@ -67,7 +77,11 @@ def parity(
 
     Example: fer-edge parity edge.fer --reference edge.safetensors --images faces/
     """
-    _check_options(layers, {"plot": plot, "threshold": threshold}, {"tolerance": tolerance, "threads": threads})
+    if layers:
+        about = "outputs, which --layers does not compare"
+        refuse_given(about, "leave out --layers", tolerance=tolerance, threads=threads)
+    else:
+        refuse_given("what --layers compares", "add --layers", plot=plot, threshold=threshold)
     from fer_edge.cli.output import print_json
 
     faces = Faces(images, split, layout, limit or (LAYER_IMAGES if layers else IMAGES))
@@ -96,19 +110,6 @@ class Faces(NamedTuple):
         from fer_edge.evaluation.dataset import image_set
 
         return image_set(self.root, labels, words, self.split, self.layout).limited(self.limit)  # type: ignore[arg-type]
-
-
-def _check_options(layers: bool, for_layers: dict[str, object], for_outputs: dict[str, object]) -> None:
-    """Refuse options of the comparison that was not asked for.
-
-    Raises:
-        typer.BadParameter: One of the other was given.
-    """
-    for name, value in (for_outputs if layers else for_layers).items():
-        if value is not None and layers:
-            raise typer.BadParameter(f"--{name} is about outputs, which --layers does not compare; leave one out")
-        if value is not None:
-            raise typer.BadParameter(f"--{name} is about what --layers compares; add --layers, or leave out --{name}")
 
 
 def measure_parity(

@@ -94,10 +94,7 @@ def machine_of(engine: str, device: int = 0) -> str:
         return machine_name()
     from fer_edge.engines.tensorrt.driver import read_driver
 
-    gpus = read_driver().gpus
-    if device >= len(gpus):
-        raise EngineUnavailable(f"there is no GPU {device}; the driver finds {len(gpus)}, counted from 0")
-    return machine_name(gpus[device].name)
+    return machine_name(read_driver().gpu(device).name)
 
 
 def platform_tag() -> str:

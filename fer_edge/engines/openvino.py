@@ -7,7 +7,8 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class OpenVINORunner(Runner):
         self._compile = compile_model
         self._batch: Any = None
         self._image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        try:
+        with _refusals():
             self._single = compile_model(True).create_infer_request()
             outputs = {output.get_any_name(): output for output in self._single.model_outputs}
             shapes = {name: tuple(output.shape) if name in OUTPUT_NAMES else () for name, output in outputs.items()}
@@ -66,8 +67,6 @@ class OpenVINORunner(Runner):
             self._outputs = [names.index(name) if name in names else None for name in OUTPUT_NAMES]
             self._found = np.zeros((len(OUTPUT_NAMES), *shapes["probabilities"]), np.float32)  # (outputs, 1, classes)
             self._bind()
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO refused the model: {error}") from error
 
     def _bind(self) -> None:
         """Let the request for one image read and write the runner's own arrays."""
@@ -130,10 +129,8 @@ class OpenVINOEngine(Engine):
             EngineError: OpenVINO refused the typed ONNX.
         """
         network = self._read(model)
-        try:
+        with _refusals():
             network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO refused the model: {error}") from error
         rewrite_convolutions(network)
         return network
 
@@ -161,16 +158,12 @@ class OpenVINOEngine(Engine):
                 # cores stays as OpenVINO has it, pinned: a hundredth faster.
                 chosen["ENABLE_CPU_PINNING"] = False
         chosen |= settings or {}
-        try:
+        with _refusals():
             return core().compile_model(network, "CPU", chosen)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO refused the model: {error}") from error
 
     def _read(self, model: bytes) -> Any:
-        try:
+        with _refusals():
             network = core().read_model(model)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO refused the model: {error}") from error
         join_prelus(network)
         skip_pairs(network)
         return network
@@ -193,6 +186,15 @@ def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:
         element = _text(info, "runtimePrecision")
         found.append(ExecutedOperator(kind, PRECISIONS.get(element, element), names, multiplies))
     return tuple(found)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """OpenVINO's own errors about a model, as ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO refused the model: {error}") from error
 
 
 def _text(info: Any, key: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_edge._files import sha256
+from fer_edge._files import file_sha256
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
@@ -81,7 +81,7 @@ def open_reference(opened: OpenedModel, checkpoint: Path, threads: int | None = 
         EngineUnavailable: PyTorch is not installed.
     """
     runner = _load_reference(checkpoint, threads)
-    if opened.checkpoint not in (None, sha256(checkpoint.read_bytes())) or runner.info.labels != opened.labels:
+    if opened.checkpoint not in (None, file_sha256(checkpoint)) or runner.info.labels != opened.labels:
         raise CheckpointError(f"{opened.name} was built from another checkpoint than {checkpoint}; name that one")
     return runner
 
@@ -89,7 +89,7 @@ def open_reference(opened: OpenedModel, checkpoint: Path, threads: int | None = 
 def _open_checkpoint(path: Path, threads: int | None) -> OpenedModel:
     runner = _load_reference(path, threads)
     info = runner.info
-    hash_ = sha256(path.read_bytes())
+    hash_ = file_sha256(path)
     return OpenedModel(runner, path.name, "pytorch", "fp32", info.labels, info.words, info.decision, hash_)
 
 

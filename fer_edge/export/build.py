@@ -10,7 +10,7 @@ import onnx
 import torch
 
 import fer_edge
-from fer_edge._files import sha256
+from fer_edge._files import file_sha256
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Manifest, write_bundle
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import Ranges, read_ranges
@@ -63,7 +63,7 @@ def build_bundle(
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
     chosen, options = _engines(engines, targets), options or {}
     _check_options(options, engines)
-    checkpoint, digest = load_checkpoint(checkpoint_path), sha256(checkpoint_path.read_bytes())
+    checkpoint, digest = load_checkpoint(checkpoint_path), file_sha256(checkpoint_path)
     found = None if ranges is None else _ranges_of(ranges, digest)
     model = typed_graph(checkpoint, precision, found, rest)
     precision = "mixed" if precision == "int8" and found is not None and found.kept else precision

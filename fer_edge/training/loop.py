@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -95,7 +96,7 @@ class Trainer:
         self.stepped, self.stepper = self.fabric.setup(self._compiled(self.learner), self.optimizer)
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # of the steps done in the epoch under way
-        self.data_print, self.text_print = data.fingerprint(), _text_print(learner)
+        self.text_print = _text_print(learner)
         self.results: list[EpochResult] = []
         self.channels = 1 if _one_channel_is_enough(data, info) else 3
         self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
@@ -293,6 +294,10 @@ class Trainer:
         images = images.expand(-1, self.channels, -1, -1)
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
+    @cached_property
+    def _data_print(self) -> str:
+        return self.data.fingerprint()  # reads all images, which a dry run can do without
+
     def _configuration(self) -> str:
         """What two runs must share for one to go on from the other's resume point."""
         return json.dumps(
@@ -302,7 +307,7 @@ class Trainer:
                 "model": self.info.config.to_dict(),
                 "labels": self.info.labels,
                 "normalisation": [self.info.mean, self.info.std],
-                "data": self.data_print,
+                "data": self._data_print,
                 "start": self.info.provenance,
                 "text": [self.info.text_source, self.info.templates, self.text_print],
                 "teachers": self.teacher_prints,

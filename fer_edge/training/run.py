@@ -40,10 +40,10 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     """
     fabric = make_fabric(recipe.training)
     train = read_split(sources.data, "train", recipe.layout)
-    elsewhere = sources.valid or sources.data
-    # Validation images that lie elsewhere may be laid out otherwise.
-    fits = recipe.layout in LAYOUTS and LAYOUTS[recipe.layout].matches(elsewhere)
-    valid = read_split(elsewhere, recipe.valid_split, recipe.layout if fits or sources.valid is None else AUTO)
+    layout = recipe.layout
+    if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
+        layout = AUTO  # validation images that lie elsewhere may be laid out otherwise
+    valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
     _check_apart(train, valid)
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fer_edge._files import sha256
+from fer_edge._files import file_sha256
 from fer_edge.errors import ConfigError
 from fer_edge.labels import LabelSet, match_labels, templates_named
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision, load_checkpoint
@@ -127,7 +127,7 @@ def _fresh(
     if sources.stem is not None:
         weights, seed = read_foreign_weights(sources.stem), recipe.training.seed
         checkpoint, _ = checkpoint_from_ir50(weights, recipe.preset, labels, config=config, seed=seed)
-        stem = {"stem": "face.evoLVe IR_50", "stem_sha256": sha256(sources.stem.read_bytes())}
+        stem = {"stem": "face.evoLVe IR_50", "stem_sha256": file_sha256(sources.stem)}
         checkpoint = checkpoint.with_info(provenance=stem)
     else:
         mean, std = statistics

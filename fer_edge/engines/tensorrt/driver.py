@@ -31,6 +31,18 @@ class Driver:
     cuda: tuple[int, int]  # newest CUDA it runs, (13, 0)
     gpus: tuple[Gpu, ...]
 
+    def gpu(self, index: int = 0) -> Gpu:
+        """One of the devices, as CUDA counts.
+
+        Raises:
+            EngineUnavailable: There is no such one.
+        """
+        if not self.gpus:
+            raise EngineUnavailable("the NVIDIA driver finds no GPU")
+        if index >= len(self.gpus):
+            raise EngineUnavailable(f"there is no GPU {index}; the driver finds {len(self.gpus)}, counted from 0")
+        return self.gpus[index]
+
 
 def read_driver(library: Any = None) -> Driver:
     """Ask the driver.
@@ -60,12 +72,7 @@ def compute_capability(index: int = 0) -> str:
     Raises:
         EngineUnavailable: There is no driver or no such GPU.
     """
-    gpus = read_driver().gpus
-    if not gpus:
-        raise EngineUnavailable("the NVIDIA driver finds no GPU")
-    if index >= len(gpus):
-        raise EngineUnavailable(f"there is no GPU {index}; the driver finds {len(gpus)}, counted from 0")
-    return gpus[index].target
+    return read_driver().gpu(index).target
 
 
 def pci_bus_id(index: int = 0, library: Any = None) -> str:
