@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError
 
 CHUNK = 1 << 20  # bytes that are read at once
 
@@ -75,6 +75,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def check_output(out: Path, *inputs: Path | None) -> None:
+    """Refuse an output path that is one of the inputs, before any work is done.
+
+    Args:
+        out: File or folder to write.
+        inputs: Files and folders that are read; None for one that was not given.
+
+    Raises:
+        ConfigError: `out` names the same file as an input, by another spelling or through a link too.
+    """
+    for path in inputs:
+        if path is not None and os.path.realpath(out) == os.path.realpath(path):
+            raise ConfigError(f"the output {out} is also an input; name another file to write")
 
 
 def make_folder(folder: Path) -> None:

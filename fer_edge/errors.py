@@ -12,7 +12,8 @@
     ├── EngineError            an engine failed while building, loading or running
     │   ├── EngineUnavailable  the engine is not installed or has no device here
     │   └── UnsupportedTarget  the engine cannot build this precision for this target
-    └── InputError             what was handed to `infer` or `recognize` has the wrong type, shape or range
+    ├── NonFiniteError         NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs
+    └── InputError             an argument of `infer` or `recognize` has the wrong type, shape or range
 
 Messages say what was found, what was expected and what to do next.
 """
@@ -70,8 +71,12 @@ class UnsupportedTarget(EngineError):
     """The engine cannot build this precision for this target."""
 
 
+class NonFiniteError(FerEdgeError):
+    """NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs."""
+
+
 class InputError(FerEdgeError):
-    """What was handed to `infer` or `recognize` has the wrong type, shape or range."""
+    """An argument of `infer` or `recognize` has the wrong type, shape or range."""
 
 
 def shown(value: object) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Tuning
+from fer_edge.crop import Box, crop_and_resize
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError, shown
-from fer_edge.images import Box, crop_and_resize
 
 SHIPPED_BUNDLE = "edge.fer"
 

@@ -9,8 +9,9 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from fer_edge.crop import crop_and_resize
 from fer_edge.errors import FerEdgeError
-from fer_edge.images import crop_and_resize, read_image
+from fer_edge.images import read_image
 
 COUNT = 64
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge._files import atomic_path, write_atomically
-from fer_edge.errors import FerEdgeError
+from fer_edge._files import atomic_path, check_output, write_atomically
+from fer_edge.errors import ConfigError, FerEdgeError
 
 
 def test_links_stay_and_what_they_point_to_is_replaced(tmp_path: Path) -> None:
@@ -99,3 +99,12 @@ def test_what_cannot_be_tidied_up_does_not_hide_what_went_wrong(
     with pytest.raises(FerEdgeError, match=told), atomic_path(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not (tmp_path / "file").exists()
+
+
+def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.fer").write_bytes(b"a")
+    (tmp_path / "link.fer").symlink_to(tmp_path / "a.fer")
+    check_output(tmp_path / "b.fer", tmp_path / "a.fer", None)
+    for out in (tmp_path / "a.fer", tmp_path / "link.fer", tmp_path / "x" / ".." / "a.fer"):
+        with pytest.raises(ConfigError, match="is also an input; name another file to write"):
+            check_output(out, tmp_path / "a.fer")

@@ -30,10 +30,10 @@ from fer_edge.bench.scenarios.single_stream import (
 from fer_edge.bench.scenarios.sustained import Sustained, run_sustained
 from fer_edge.bench.workload import Workload, recognition, synthetic_workload
 from fer_edge.bundle import Bundle, EngineEntry
+from fer_edge.crop import Box
 from fer_edge.engines.available import get_engine
 from fer_edge.errors import FerEdgeError
 from fer_edge.evaluation.parity import ParityReport
-from fer_edge.images import Box
 from fer_edge.machine import cores
 from fer_edge.recognizer import Recognizer
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fer_edge.images import Box
+from fer_edge.crop import Box
 from fer_edge.recognizer import Recognizer
 
 STAGES = ("preprocess", "inference", "postprocess")

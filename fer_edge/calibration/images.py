@@ -17,10 +17,11 @@ import numpy as np
 
 from fer_edge._checked import build, check_types
 from fer_edge._files import sha256, write_atomically
+from fer_edge.crop import crop_and_resize
 from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
-from fer_edge.images import crop_and_resize, read_image
+from fer_edge.images import read_image
 
 FORMAT_VERSION = 1
 FEWEST = 32  # images; below, the largest values of a tensor are a matter of luck

@@ -1,9 +1,12 @@
-"""What commands print: tables for people on stdout, JSON for machines, progress and errors on stderr."""
+"""Output of commands: tables or JSON on stdout, progress, notes and errors on stderr."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -12,6 +15,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from fer_edge._text import printable
+
+LINE_SECONDS = 30  # between progress lines without a terminal
 
 
 def console() -> Console:
@@ -25,8 +32,19 @@ def err_console() -> Console:
 
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:
-    """The only thing on stdout in `--json` mode."""
-    print(json.dumps(value, default=_plain, indent=indent))
+    """Print the result of a command in `--json` mode: RFC 8259 JSON, in which NaN and infinity are null."""
+    print(json.dumps(_finite(value), indent=indent, allow_nan=False), flush=indent is None)
+
+
+def print_error(message: object) -> None:
+    """Print `error: ...` on stderr, on one line; nothing where stderr is closed."""
+    print_note(f"error: {message}")
+
+
+def print_note(message: object) -> None:
+    """Print one line on stderr, without wrapping, controls escaped; nothing where stderr is closed."""
+    if sys.stderr is not None:
+        err_console().print(printable(str(message)), soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -36,7 +54,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row))
+        table.add_row(*(printable(str(value)) for value in row))
     console().print(table)
 
 
@@ -72,13 +90,51 @@ def prepare_report(folder: Path, module: str) -> None:
 
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, where that is a terminal; call the result with the number of items just done."""
+    """Show a bar on stderr, or without a terminal a line every 30 s.
+
+    Args:
+        text: Name of the work, "comparing".
+        total: Number of items.
+
+    Yields:
+        A function to call with the number of items just done.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = err_console()
+    if not console.is_terminal:
+        yield ProgressLines(text, total).advance
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err_console(), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+class ProgressLines:
+    """Progress for logs: a line every `LINE_SECONDS`, `evaluating: 1200 of 3191 (38 %), 0:52 remaining`."""
+
+    def __init__(self, text: str, total: int) -> None:
+        self._text, self._total, self._done = text, total, 0
+        self._started = self._printed = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """Add finished items, and print a line if one is due."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._printed < LINE_SECONDS or not self._done:
+            return
+        self._printed = now
+        seconds = round((now - self._started) / self._done * max(self._total - self._done, 0))
+        share = 100 * self._done / self._total if self._total else 100
+        print_note(f"{self._text}: {self._done} of {self._total} ({share:.0f} %), {duration(seconds)} remaining")
+
+
+def duration(seconds: int) -> str:
+    """Format seconds as h:mm:ss, or m:ss below an hour."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @contextmanager
@@ -102,12 +158,17 @@ def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
+    """Plain data of dataclasses, paths and containers, with None for NaN and infinity."""
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+        return _finite(asdict(value))
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_number(value: object) -> bool:

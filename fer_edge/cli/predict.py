@@ -27,13 +27,14 @@ def predict(
     """
     from fer_edge.cli.output import err_console, print_json, print_table
     from fer_edge.errors import FerEdgeError
-    from fer_edge.images import find_images, read_image
+    from fer_edge.images import read_image
     from fer_edge.recognizer import Recognizer
+    from fer_edge.walk import find_images
 
     face = parse_box(box)
     rows, failed = [], 0
     with Recognizer.open(model, engine, threads, allow_host_code=allow_host_code) as recognizer:
-        for path in [found for given in images for found in find_images(given)]:
+        for path in [found for given in images for found in find_images(given).paths]:
             try:
                 expression = recognizer.recognize(read_image(path), face)
             except FerEdgeError as error:

@@ -8,8 +8,8 @@ import numpy as np
 
 from fer_edge.data.splits import LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
-from fer_edge.images import SUFFIXES
 from fer_edge.labels import LABEL_SETS, SFEW, LabelSet, canonical, match_labels
+from fer_edge.walk import SUFFIXES
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),

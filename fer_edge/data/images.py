@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.crop import crop_and_resize
 from fer_edge.data.splits import Box, Indices, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE
 from fer_edge.errors import DataError, ImageError, InputError
-from fer_edge.images import crop_and_resize, read_image
+from fer_edge.images import read_image
 
 Pixels = npt.NDArray[np.uint8]
 

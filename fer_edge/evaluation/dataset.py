@@ -14,8 +14,8 @@ from fer_edge.data.layouts import AUTO, find_layout, read_split
 from fer_edge.data.splits import Box, LabelledSplit, Split
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
-from fer_edge.images import SUFFIXES, find_images
 from fer_edge.labels import match_labels
+from fer_edge.walk import SUFFIXES, find_images
 
 Labels = npt.NDArray[np.int64]
 
@@ -97,7 +97,7 @@ def image_set(
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     indices = match_labels([folder.name for folder in folders], labels, words)
     if not any(index >= 0 for index in indices):
-        return ImageSet(tuple(find_images(root)), None)
+        return ImageSet(find_images(root).paths, None)
     if min(indices) < 0:
         unknown = ", ".join(folder.name for folder, index in zip(folders, indices, strict=True) if index < 0)
         raise DataError(f"{root} has folders that are no labels: {unknown}; expected some of: {', '.join(labels)}")

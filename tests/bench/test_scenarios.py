@@ -23,8 +23,8 @@ from fer_edge.bench.scenarios.scaling import run_scaling
 from fer_edge.bench.scenarios.single_stream import Stamps, run_queries, summarise_single_stream
 from fer_edge.bench.scenarios.sustained import WINDOWS, run_sustained
 from fer_edge.bench.workload import Query, no_garbage_collection, synthetic_workload
+from fer_edge.crop import crop_and_resize
 from fer_edge.errors import ConfigError
-from fer_edge.images import crop_and_resize
 from tests.bench.clocks import MS, FakeClock, Service
 from tests.cuda_double import Gpu
 from tests.engines.tensorrt.test_runner import load

@@ -10,8 +10,8 @@ import numpy as np
 from fer_edge.bench.scenarios.single_stream import run_queries
 from fer_edge.bench.statistics import Distribution, distribution_from_samples, warm_up_length
 from fer_edge.bench.workload import Query, Workload, clock
+from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Runner
-from fer_edge.images import crop_and_resize
 
 SIZES = (1, 2, 4, 8, 16, 32)
 FEWEST = 20

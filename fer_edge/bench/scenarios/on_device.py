@@ -12,8 +12,8 @@ from fer_edge.bench.scenarios.batches import SIZES
 from fer_edge.bench.scenarios.checks import check_positive
 from fer_edge.bench.statistics import Distribution, distribution_from_samples
 from fer_edge.bench.workload import Clock, Workload, clock
+from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import DeviceTiming, Runner
-from fer_edge.images import crop_and_resize
 
 WARM_UP = 0.3  # seconds: a GPU that has rested needs some to raise its clocks
 WARM_UP_RUNS = 20  # between two looks at the clock
