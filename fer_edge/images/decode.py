@@ -49,7 +49,7 @@ def read_image(
 ) -> Images:
     """Decode an image to RGB, turned as its EXIF orientation says.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF and, where Pillow has the codec, AVIF are read; the first of several frames or pages.
+    JPEG, PNG, WebP, TIFF, BMP, GIF and, where Pillow has its codec, AVIF are read; of several frames the first.
 
     Args:
         source: Path of a file or pipe, bytes, or binary file object; one that can seek is read from its start.

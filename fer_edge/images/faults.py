@@ -24,7 +24,7 @@ KINDS = {
 }
 SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 # Bytes for each pixel at the peak: the decoder's own buffers, Pillow's picture and the result.
-PEAK_BYTES = {"WEBP": 19, "AVIF": 15}
+PEAK_BYTES = {"WEBP": 16, "AVIF": 10}
 _UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknown pixel mode|unknown data org", re.I)
 _CUT_OFF = re.compile("truncated|cannot load this image", re.I)
 _MEMORY = re.compile("memory", re.I)

@@ -189,7 +189,7 @@ def _write_narrow(image: Image.Image, samples: Samples, out: Images) -> None:
     with_alpha = image.mode in WITH_ALPHA or "transparency" in image.info
     alpha = brightest = 0
     for box in _blocks(image.size):
-        block = image.crop(box)
+        block = image if box == (0, 0, *image.size) else image.crop(box)
         if with_alpha:
             clear = _rgba(block)
             alpha = max(alpha, _largest(clear.getchannel("A")))
