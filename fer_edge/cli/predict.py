@@ -130,6 +130,7 @@ def _predict_all(
     progress = None if len(batch.items) == 1 or _is_terminal() else ProgressLines("recognising", len(batch.items))
     for item in batch.items:
         result = item.error or _recognised(recognizer, item.path, face, max_pixels)
+        batch.done += 1
         if isinstance(result, str):
             print_error(result)
             batch.failed += 1
@@ -143,7 +144,6 @@ def _predict_all(
                 table.print_rows(item.path, result.scores)
             if warning:
                 print_note(f"warning: {item.path}: {warning}")
-        batch.done += 1
         if progress is not None:
             progress.advance(1)
 

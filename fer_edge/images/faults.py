@@ -26,7 +26,7 @@ SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex
 # Bytes for each pixel at the peak: the decoder's own buffers, Pillow's picture and the result.
 PEAK_BYTES = {"WEBP": 16, "AVIF": 10}
 _UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknown pixel mode|unknown data org", re.I)
-_CUT_OFF = re.compile("truncated|cannot load this image", re.I)
+_CUT_OFF = re.compile("truncated|cannot load this image|index out of range|unpack requires", re.I)
 _MEMORY = re.compile("memory", re.I)
 
 
@@ -96,7 +96,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 def memory_needed(width: int, height: int, format_name: str | None) -> int:
     """Bytes that a picture takes at most while it is decoded."""
-    return width * height * PEAK_BYTES.get(format_name or "", 9)
+    return width * height * PEAK_BYTES.get(format_name or "", 8)
 
 
 def out_of_memory(error: BaseException, needed: int) -> bool:

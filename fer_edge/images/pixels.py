@@ -23,7 +23,7 @@ from fer_edge.engines.base import Images
 from fer_edge.errors import ImageError
 from fer_edge.images import png
 
-BLOCK_PIXELS = 1 << 18
+BLOCK_PIXELS = 1 << 16
 DARKEST = 1 / 4  # share of the range that the brightest pixel reaches at least
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # TIFF's SampleFormat
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_EXTRA, TIFF_FORMAT = 258, 262, 338, 339
