@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,7 @@ def tiff(
     pixels: npt.NDArray[Any],
     *,
     photometric: int | None = None,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     separate: bool = False,
     strips: int = 1,
     stored: bytes | None = None,

@@ -207,7 +207,7 @@ def test_more_pixels_are_read_where_they_are_allowed(monkeypatch: pytest.MonkeyP
         assert read_image(image, max_pixels=768).shape == (24, 32, 3)
         assert Image.MAX_IMAGE_PIXELS == 200
     for wrong in (0, -1, 2.5, True, "9"):
-        with pytest.raises(ConfigError, match="max_pixels is .*; expected a whole number from 1"):
+        with pytest.raises(ConfigError, match=r"max_pixels is .*; expected a whole number from 1"):
             read_image(data, max_pixels=wrong)  # type: ignore[arg-type]
 
 

@@ -86,7 +86,7 @@ def test_postscript_is_named_and_not_run(name: str, tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([data[:16] for data in OTHERS.values()]), st.binary(max_size=64))
 def test_only_promised_formats_are_asked_of_pillow(head: bytes, rest: bytes) -> None:
-    asked: list[object] = []
+    asked: list[tuple[str, ...]] = []
     original = Image.open
 
     def recorded(fp: Any, mode: Any = "r", formats: Any = None) -> Image.Image:

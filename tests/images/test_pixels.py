@@ -98,8 +98,8 @@ def test_tiff_of_twelve_bits_is_scaled_by_twelve_bits() -> None:
 
 def test_rgb_of_sixteen_bits() -> None:
     wide = RGB.astype(np.uint16) * 257
-    for order in "<>":
-        assert differs(read_image(tiff(wide, order=order)), RGB) == 0
+    assert differs(read_image(tiff(wide)), RGB) == 0
+    assert differs(read_image(tiff(wide, order=">")), RGB) == 0
     assert differs(read_image(png(wide)), RGB) == 0
 
 
@@ -127,7 +127,9 @@ LOST = {
 
 @pytest.mark.parametrize("name", LOST)
 def test_alpha_that_leaves_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ImageError, match="is transparent everywhere .alpha at most [01] of 255.*save it without its"):
+    with pytest.raises(
+        ImageError, match=r"is transparent everywhere \(alpha at most [01] of 255\).*save it without its"
+    ):
         read_image(LOST[name])
 
 
