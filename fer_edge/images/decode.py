@@ -30,7 +30,7 @@ READERS = ("Jpeg", "Png", "WebP", "Tiff", "Bmp", "Gif", "Avif")
 MAX_FILE_BYTES = 256 << 20
 MAX_PIXELS = 89_478_485  # above it Pillow warns, which nothing keeps silent without silencing other threads too
 LARGEST_PIXEL = 8  # bytes, of RGBA of 16 bits
-BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284  # TIFF's tags
+BITS_PER_SAMPLE, PLANAR_CONFIGURATION, CHROMA_SUBSAMPLING = 258, 284, 530  # TIFF's tags
 # The stored picture as a view of the upright one, by EXIF orientation; by 1 it is the same.
 STORED: dict[int, Callable[[Images], Images]] = {
     2: lambda upright: upright[:, ::-1],
@@ -205,7 +205,7 @@ def _release_source(image: Image.Image, file: BinaryIO) -> None:
 def _check_tiff(image: Image.Image) -> None:
     """Refuse uncompressed TIFF files of which Pillow makes another picture and says nothing.
 
-    Samples of 16 bits in separate planes are mixed up; strips and tiles that are missing stay black.
+    Samples of 16 bits in separate planes and chroma of less resolution are mixed up; missing strips stay black.
     """
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None or any(part[0] != "raw" for part in image.tile):  # type: ignore[attr-defined]
@@ -213,6 +213,8 @@ def _check_tiff(image: Image.Image) -> None:
     planes = len(image.getbands()) if tags.get(PLANAR_CONFIGURATION) == 2 else 1
     if planes > 1 and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
         raise OSError("samples of 16 bits in separate planes are not supported")
+    if image.mode == "YCbCr" and tags.get(CHROMA_SUBSAMPLING, (1, 1)) != (1, 1):
+        raise OSError("uncompressed pixels with fewer samples of chroma are not supported")
     parts = [part[1] for part in image.tile]  # type: ignore[attr-defined]
     area = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
     if area < image.width * image.height * planes:

@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fer_edge.images import decode
+
 # A smooth picture that reaches black and white, and its grey version.
 _RAMP = np.linspace(0, 255, 24 * 32).reshape(24, 32)
 GREY = _RAMP.astype(np.uint8)
 RGB = np.stack([_RAMP, _RAMP[:, ::-1], _RAMP[::-1]], axis=2).astype(np.uint8)
 GREY_RGB = np.repeat(GREY[:, :, None], 3, axis=2)
+CAN_WRITE_AVIF = "AVIF" in decode._formats()
 PNG_CHANNELS = {1: 0, 2: 4, 3: 2, 4: 6}  # colour type by channels
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 TIFF_TYPES = {"H": 3, "I": 4, "f": 11}

@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import Image
 
 from fer_edge.errors import ImageError
 from fer_edge.images import FORMATS, decode, read_image
-from tests.images.make import GREY, RGB, chunk, encoded, png, tiff
+from tests.images.make import CAN_WRITE_AVIF, GREY, RGB, chunk, encoded, png, tiff
 
 EXPECTED = "expected JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF"
-CAN_WRITE_AVIF = features.check("avif")
 
 
 def written_elsewhere() -> Iterator[tuple[str, bytes]]:

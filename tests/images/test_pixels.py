@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from fer_edge.errors import ImageError
 from fer_edge.images import read_image
@@ -109,6 +109,11 @@ def test_channels_of_sixteen_bits_in_separate_planes_are_refused_not_mixed_up() 
         read_image(tiff(RGB.astype(np.uint16) * 257, separate=True))
 
 
+def test_chroma_of_less_resolution_is_refused_not_mixed_up() -> None:
+    with pytest.raises(ImageError, match="chroma are not supported|is truncated"):
+        read_image(tiff(RGB, photometric=6, tags={530: ("H", [2, 2])}))
+
+
 def with_alpha(pixels: npt.NDArray[np.uint8], alpha: int) -> npt.NDArray[np.uint8]:
     return np.dstack([pixels, np.full(pixels.shape[:2], alpha, np.uint8)])
 
@@ -127,9 +132,7 @@ LOST = {
 
 @pytest.mark.parametrize("name", LOST)
 def test_alpha_that_leaves_nothing_is_refused(name: str) -> None:
-    with pytest.raises(
-        ImageError, match=r"is transparent everywhere \(alpha at most [01] of 255\).*save it without its"
-    ):
+    with pytest.raises(ImageError, match=r"is transparent everywhere \(alpha at most [01] of 255\).*save it without"):
         read_image(LOST[name])
 
 
@@ -140,7 +143,8 @@ def test_alpha_of_zeros_in_a_bmp_says_nothing() -> None:
 def test_transparency_is_laid_on_black() -> None:
     half = read_image(png(with_alpha(RGB, 128)))
     assert differs(half, (RGB.astype(int) * 128 // 255).astype(np.uint8)) <= 1
-    assert differs(read_image(tiff(with_alpha(GREY, 255), tags={338: ("H", [1])})), GREY_RGB) == 0
+    if (b"II", 1, (1,), 1, (8, 8), (1,)) in TiffImagePlugin.OPEN_INFO:  # not in older Pillow
+        assert differs(read_image(tiff(with_alpha(GREY, 255), tags={338: ("H", [1])})), GREY_RGB) == 0
     cut_out = with_alpha(RGB, 255)
     cut_out[:12, :, 3] = 0
     assert not read_image(png(cut_out))[:12].any() and differs(read_image(png(cut_out))[12:], RGB[12:]) == 0
@@ -170,7 +174,7 @@ def test_other_colour_spaces() -> None:
     assert differs(read_image(encoded(cmyk, "TIFF")), RGB) <= 1
     jpeg = encoded(cmyk, "JPEG", quality=98)
     assert differs(read_image(jpeg), RGB) <= 12
-    assert differs(read_image(encoded(image.convert("YCbCr"), "TIFF")), RGB) <= 4
+    assert differs(read_image(encoded(image.convert("YCbCr"), "TIFF", compression="jpeg", quality=98)), RGB) <= 20
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     assert differs(read_image(encoded(to_lab.apply(image), "TIFF")), RGB) <= 30  # of saturated colours
     bits = Image.fromarray(GREY > 99)
