@@ -189,11 +189,12 @@ def _standard_input() -> BinaryIO:
 def _quiet_decoders() -> Iterator[None]:
     """Keep what image libraries write about a damaged file off stderr, warnings and native text; its error says it."""
     stderr = None
-    with suppress(OSError):  # stderr is closed, or no more files may be opened
-        stderr = os.dup(2)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
+    if sys.stderr is not None:  # otherwise another file may have its descriptor
+        with suppress(OSError):  # no more files may be opened
+            stderr = os.dup(2)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)

@@ -20,7 +20,7 @@ from fer_edge._text import one_line
 from fer_edge.engines.base import Images
 from fer_edge.errors import ConfigError, ImageError, shown
 from fer_edge.images import png
-from fer_edge.images.faults import memory_needed, out_of_memory, webp_size, why_not_decoded, why_unidentified
+from fer_edge.images.faults import format_of, memory_needed, out_of_memory, webp_size, why_not_decoded, why_unidentified
 from fer_edge.images.pixels import samples_of, write_rgb
 from fer_edge.images.source import opened, source_name
 
@@ -154,7 +154,7 @@ def _opened_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
         width, height = webp_size(file)
         needed = memory_needed(width, height, "WEBP")
         if not out_of_memory(error, needed):
-            raise _failure(error, file, name, "WEBP" if needed else "") from error
+            raise _failure(error, file, name, format_of(file)) from error
     raise ImageError(_no_memory(name, width, height, needed))
 
 

@@ -25,7 +25,9 @@ KINDS = {
 SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 # Bytes for each pixel at the peak: the decoder's own buffers, Pillow's picture and the result.
 PEAK_BYTES = {"WEBP": 16, "AVIF": 10}
-_UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknown pixel mode|unknown data org", re.I)
+_UNSUPPORTED = re.compile(
+    "unsupported|not (yet )?supported|cannot handle|unknown (pixel mode|data org|raw mode)|string index", re.IGNORECASE
+)
 _CUT_OFF = re.compile("truncated|cannot load this image|index out of range|unpack requires", re.I)
 _MEMORY = re.compile("memory", re.I)
 
@@ -58,14 +60,20 @@ def why_not_decoded(file: BinaryIO, name: str, format_name: str, text: str) -> s
         format_name: Pillow's name of its format.
         text: Message of Pillow.
     """
-    if _CUT_OFF.search(text) or is_cut_off(file, format_name):
-        return f"{name} is truncated, its end is missing; copy or download it again"
-    variant = _tiff_variant(file) if format_name == "TIFF" else ""
+    variant = _tiff_variant(file, text) if format_name == "TIFF" else ""
     if variant:
         return f"{name} is a TIFF image of {variant}, which is not supported; convert it to 8-bit PNG"
     if _UNSUPPORTED.search(text):
-        return f"{name} is a {format_name} image of a variant that is not supported: {text}; convert it to 8-bit PNG"
+        kind = f"a {format_name} image" if format_name else "an image"
+        return f"{name} is {kind} of a variant that is not supported: {text}; convert it to 8-bit PNG"
+    if _CUT_OFF.search(text) or is_cut_off(file, format_name):
+        return f"{name} is truncated, its end is missing; copy or download it again"
     return f"{name} is damaged or cannot be decoded: {text}"
+
+
+def format_of(file: BinaryIO) -> str:
+    """Pillow's name of a file's format by its content; an empty text for formats that are not read."""
+    return KINDS.get(describe_stream(file), "")
 
 
 def is_cut_off(file: BinaryIO, format_name: str) -> bool:
@@ -139,8 +147,13 @@ def _reader_text(file: BinaryIO, format_name: str) -> str:
     return "its header is damaged"
 
 
-def _tiff_variant(file: BinaryIO) -> str:
-    """Say which pixels or compression a TIFF file has; an empty text for usual ones and for a damaged directory."""
+def _tiff_variant(file: BinaryIO, text: str) -> str:
+    """Say which pixels or compression of a TIFF file are not supported; an empty text where that is not the cause.
+
+    Args:
+        file: Binary and seekable.
+        text: Message of Pillow.
+    """
     try:
         file.seek(0)
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
@@ -154,7 +167,9 @@ def _tiff_variant(file: BinaryIO) -> str:
         return ""
     if compression not in TiffImagePlugin.COMPRESSION_INFO:
         return f"compression {compression}"
-    storage = " in separate storage" if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 else ""
-    storage += " with 0 as white" if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else ""
-    usual = (sample_format, bits) == ("uint", 8) and channels in (1, 3, 4) and not storage
-    return "" if usual else f"{channels} channel{'s'[: channels != 1]} of {sample_format}{bits}{storage}"
+    if not _UNSUPPORTED.search(text):
+        return ""
+    layout = " in separate planes" if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 else ""
+    layout += " with 0 as white" if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else ""
+    usual = (sample_format, bits) == ("uint", 8) and channels in (1, 3, 4) and not layout
+    return "" if usual else f"{channels} channel{'s'[: channels != 1]} of {sample_format}{bits}{layout}"

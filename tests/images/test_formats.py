@@ -139,6 +139,14 @@ VARIANTS = {
         encoded(Image.fromarray(RGB), "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         "is a JPEG image of a variant that is not supported: cannot handle 12-bit layers; convert it to 8-bit PNG",
     ),
+    "BMP of a JPEG": (
+        encoded(Image.fromarray(RGB), "BMP").replace(b"\x18\0\0\0\0\0", b"\x18\0\x04\0\0\0", 1),
+        r"is a BMP image of a variant that is not supported: Unsupported BMP compression \(4\); convert it",
+    ),
+    "damaged TIFF of 16 bits": (
+        tiff(GREY.astype(np.uint16) * 257, tags={256: ("H", [0])}),
+        "is damaged or cannot be decoded",
+    ),
     "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC image; expected JPEG, .* or AVIF: convert it"),
     "HTML": (b"<!DOCTYPE html><html>", "is not an image but an HTML page, such as a failed download leaves behind"),
     "zeros": (bytes(500), "is not an image but a file of zeros"),
