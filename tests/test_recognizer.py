@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -72,8 +73,13 @@ def test_wrong_boxes_are_told(tmp_path: Path, box: Any) -> None:
 def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), "onnxruntime", threads=1) as recognizer:
         one: Any = (10, 10, 50, 50)
-        with pytest.raises(InputError, match="box 10 is no box; expected four finite numbers"):
-            recognizer.recognize_faces(FRAME, one)
+        for single in (one, list(one)):
+            with pytest.raises(InputError, match=r"boxes .10, 10, 50, 50. are a single box; expected a list of boxes"):
+                recognizer.recognize_faces(FRAME, single)
+        for shape in ((4,), (2, 5), (1, 2, 4)):
+            with pytest.raises(InputError, match=rf"boxes are an array of shape {re.escape(str(shape))}; expected a"):
+                recognizer.recognize_faces(FRAME, np.zeros(shape))
+        assert recognizer.recognize_faces(FRAME, np.zeros((0, 4))) == recognizer.recognize_faces(FRAME, ()) == []
         for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
@@ -82,7 +88,7 @@ def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="3 boxes; this engine takes at most 2 at once: call recognize_faces"):
             recognizer.preprocess(FRAME, [one] * 3)
         array = np.array([one, one, one])
-        assert len(recognizer.recognize_faces(FRAME, array)) == 3  # type: ignore[arg-type]
+        assert len(recognizer.recognize_faces(FRAME, array)) == 3
 
 
 @pytest.mark.parametrize("threads", [-3, 0, 1025, "2", 1.5, True])
@@ -228,9 +234,9 @@ def test_batches_of_several_faces_are_ready_before_the_first_frame(tmp_path: Pat
     ran: list[int] = []
     infer = Runner.infer
 
-    def told(runner: Runner, images: Images) -> Prediction:
+    def told(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
         ran.append(len(images))
-        return infer(runner, images)
+        return infer(runner, images, checked=checked)
 
     with mock.patch.object(Runner, "infer", told):
         recognizer = Recognizer.open(path, engine, threads=1, faces=3)
