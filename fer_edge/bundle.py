@@ -19,7 +19,7 @@ from fer_edge._files import atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.available import ENGINE_MODULES, get_engine, machine_of, platform_tag
 from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
-from fer_edge.engines.lifetime import native_code
+from fer_edge.engines.lifetime import OPENING
 from fer_edge.errors import (
     BundleDamaged,
     BundleError,
@@ -163,7 +163,7 @@ class Bundle:
 
         def checked(entry: EngineEntry) -> EngineEntry:
             if engine is None:
-                with native_code():
+                with OPENING:
                     self._check_fits(entry, device)
                     get_engine(entry.engine).check_runnable()
                     get_engine(entry.engine).local_target(device)
@@ -207,7 +207,7 @@ class Bundle:
         return self.first_that_runs(engine, lambda entry: self._load(entry, options or RunOptions()))
 
     def _load(self, entry: EngineEntry, options: RunOptions) -> Runner:
-        with native_code():
+        with OPENING:
             self._check_fits(entry, options.device)
             return get_engine(entry.engine).load(self.artifact(entry), options)
 
@@ -224,7 +224,11 @@ class Bundle:
             EngineError: The engine failed; or as `runner` says.
             NonFiniteError: The model's outputs are NaN or infinite.
         """
-        runner, labels = self.runner(engine, options), len(self.manifest.labels)
+        with OPENING:
+            return self._warm(self.runner(engine, options), largest)
+
+    def _warm(self, runner: Runner, largest: int) -> Runner:
+        labels = len(self.manifest.labels)
         try:
             images = runner.input_buffer()
             prediction = runner.infer(images[:1], checked=False)

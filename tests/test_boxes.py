@@ -160,6 +160,6 @@ def test_arrays_and_lists_pass_the_type_checker(tmp_path: Path) -> None:
         "    found.append(recognizer.recognize(frame, box_from_corners(1, 2, 30, 40)))\n"
         "    print(found[0].warning, found[0].reliable, recognizer.engine)\n"
     )
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", app]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(app)]
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     assert found.returncode == 0, found.stdout + found.stderr

@@ -161,7 +161,7 @@ def check_prediction(prediction: Prediction, count: int, title: str = "the engin
                 f"{title} gave {len(values)} rows of {name} for {count} images: the model has a fixed number of rows; "
                 "build the bundle again"
             )
-        if not np.isfinite(values).all():
+        if np.count_nonzero(np.isfinite(values)) != values.size:
             rows = np.isfinite(values).reshape(count, -1).all(axis=1)
             raise NonFiniteError(
                 f"the model's outputs are NaN or infinite for image {int(rows.argmin()) + 1} of the batch of {count} "

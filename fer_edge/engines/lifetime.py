@@ -2,13 +2,18 @@
 
 **Exit.** A daemon thread that returns from native code after the interpreter's end has begun is ended by CPython
 before 3.14 with `pthread_exit`, which unwinds the C++ frames of pybind11; they must not be unwound, and the process
-aborts ("terminate called without an active exception"). So an exit hook waits until every other thread has left native
-code, and lets none enter again: such a thread waits for ever, and ends with the process. Exit hooks run last in, first
-out: those that an app registers after importing fer_edge run before, while everything still works as usual; the thread
-that runs the hooks may use and close recognizers in the later ones too.
+aborts ("terminate called without an active exception"). So native code is entered with a lock only, and an exit hook
+takes all of them: it waits until every other thread has come out, and none enters again. Such a thread waits for ever,
+and ends with the process. Exit hooks run last in, first out: those that an app registers after importing fer_edge run
+before, while everything works as usual; in the later ones the thread that runs them may still use and close
+recognizers.
 
 **Fork.** A lock that another thread held is held for ever in the forked process, which lacks that thread. Such locks
-are made anew there, and the runner, whose engine was in the middle of a call, refuses to run.
+are made anew there, and a runner whose engine was in the middle of a call refuses to run.
+
+**Opening.** Two threads that use OpenVINO's bindings for the first time at the same moment wait for each other for
+ever, one for the initialisation of a static variable in C++, the other for Python's interpreter lock. So engines are
+opened one after the other.
 """
 
 from __future__ import annotations
@@ -18,8 +23,6 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 EXIT_SECONDS = 10.0  # that the end of the process waits for other threads at most
@@ -31,8 +34,9 @@ else:
 
 
 class CallLock(_RLock):  # type: ignore[misc]  # written in C
-    """Lock of one runner. Entered by a plain `with`: only locks written in C are safe from a Ctrl-C in between.
+    """Lock of one runner, or of opening.
 
+    It is entered by a plain `with`: a Ctrl-C in between leaves only locks that are written in C as they should be.
     `_is_owned` and `_at_fork_reinit` are what the standard library's `Condition` and `logging` use of such locks.
     """
 
@@ -56,75 +60,28 @@ class CallLock(_RLock):  # type: ignore[misc]  # written in C
 
 
 class _Process:
-    """Threads in native code outside of runners, and the thread that ends the process."""
+    """The end of the process."""
 
     def __init__(self) -> None:
         self.exiting: int | None = None  # the thread that runs the exit hooks, once they run
-        self._changed = threading.Condition()
-        self._depths: dict[int, int] = {}  # by thread
-
-    def enter(self) -> None:
-        me = threading.get_ident()
-        with self._changed:
-            if self.exiting in (None, me) or me in self._depths:
-                self._depths[me] = self._depths.get(me, 0) + 1
-                return
-        wait_for_ever()
-
-    def leave(self) -> None:
-        me = threading.get_ident()
-        with self._changed:
-            self._depths[me] -= 1
-            if not self._depths[me]:
-                del self._depths[me]
-                self._changed.notify_all()
 
     def hold(self) -> None:
         """Wait until other threads have left native code, for 10 s at most, and let none enter again."""
+        self.exiting = threading.get_ident()
         deadline = time.monotonic() + EXIT_SECONDS
-        me = threading.get_ident()
-        with self._changed:
-            self.exiting = me
-            self._changed.wait_for(lambda: not self._depths.keys() - {me}, EXIT_SECONDS)
+        OPENING.acquire(timeout=EXIT_SECONDS)  # before the others are listed: what is opened has a lock by its end
         for lock in _locks():
             if not lock.is_held():
                 lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
     def after_fork(self) -> None:
-        me = threading.get_ident()
-        self._changed = threading.Condition()
-        self._depths = {thread: depth for thread, depth in self._depths.items() if thread == me}
         for lock in _locks():
             lock.after_fork()
-
-
-_LOCKS: weakref.WeakSet[CallLock] = weakref.WeakSet()
-PROCESS = _Process()
-atexit.register(PROCESS.hold)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PROCESS.after_fork)
-
-
-@contextmanager
-def native_code() -> Iterator[None]:
-    """Mark a block that opens engines; at the end of the process other threads do not get in."""
-    PROCESS.enter()
-    try:
-        yield
-    finally:
-        PROCESS.leave()
 
 
 def exiting_here() -> bool:
     """Whether the calling thread runs the exit hooks of this process."""
     return PROCESS.exiting == threading.get_ident()
-
-
-def wait_for_ever() -> None:
-    """Stop the calling thread until the process ends."""
-    lock = threading.Lock()
-    lock.acquire()
-    lock.acquire()
 
 
 def _locks() -> list[CallLock]:
@@ -134,3 +91,11 @@ def _locks() -> list[CallLock]:
             return list(_LOCKS)
         except RuntimeError:
             continue
+
+
+_LOCKS: weakref.WeakSet[CallLock] = weakref.WeakSet()
+PROCESS = _Process()
+OPENING = CallLock()  # held while an engine is looked for, loaded and run for the first time
+atexit.register(PROCESS.hold)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROCESS.after_fork)
