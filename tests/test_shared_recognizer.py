@@ -37,7 +37,7 @@ class Scripted(Runner):
 
     def _infer(self, images: Images) -> Prediction:
         self.during()
-        row = np.tile(np.float32([0.2, 0.7, 0.1]), (len(images), 1))
+        row = np.tile(np.array([0.2, 0.7, 0.1], np.float32), (len(images), 1))
         return Prediction(row, None, row)
 
     def _close(self) -> None:
@@ -152,10 +152,14 @@ def test_a_recognizer_that_is_closed_under_load_answers_or_says_so(tmp_path: Pat
 
 
 def test_a_signal_handler_closes_the_recognizer_when_the_call_has_ended() -> None:
-    runner = Scripted(lambda: recognizer.close())
-    recognizer = Recognizer(runner, LABELS)
-    runner.during = lambda: (recognizer.close(), seen.append(runner.released))
     seen: list[int] = []
+
+    def handle_signal() -> None:
+        recognizer.close()
+        seen.append(runner.released)
+
+    runner = Scripted(handle_signal)
+    recognizer = Recognizer(runner, LABELS)
     assert recognizer.recognize(FRAME).label == "happiness"
     assert (seen, runner.released) == ([0], 1)
     with pytest.raises(EngineError, match="the recognizer is closed"):
