@@ -18,6 +18,7 @@ LEAST_CONTRAST = 10.0
 # with grains of 1 to 6 pixels, the least is 1.79.
 MOST_NOISE = 1.4
 LEAST_SHARE = 0.5  # of the box inside the frame
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 STEP = 4  # every so many pixels of a crop are looked at, across and down
 FEWEST_SAMPLES = 6  # across and down; smaller parts say nothing about noise
 
@@ -59,10 +60,8 @@ def contrast_and_noise(crop: Images) -> tuple[float, float]:
         smooth picture, 2 for noise; 0 where there are too few samples.
     """
     samples = crop[::STEP, ::STEP]
-    luma = samples[:, :, 0] * np.float32(0.299)
-    luma += samples[:, :, 1] * np.float32(0.587)
-    luma += samples[:, :, 2] * np.float32(0.114)
-    luma -= np.add.reduce(luma, None) / np.float32(luma.size)
+    luma = samples.astype(np.float32).reshape(-1, 3).dot(LUMA).reshape(samples.shape[:2])
+    luma -= np.add.reduce(luma, None) / luma.size
     variance = float(np.vdot(luma, luma)) / luma.size
     if min(luma.shape) < FEWEST_SAMPLES or variance < 1:
         return variance**0.5, 0.0

@@ -249,6 +249,7 @@ class Recognizer:
                     answers += self._expressions(self.runner.run(self._input[: len(batch)]), warnings)
             finally:
                 self.runner.settle()
+                self._drop_input()
         return answers
 
     def _expressions(self, prediction: Prediction, warnings: Sequence[str]) -> list[Expression]:
@@ -274,6 +275,12 @@ class Recognizer:
         From a signal handler in the middle of a call of the same thread, it is released when that call ends.
         """
         self.runner.close()
+        self._drop_input()
+
+    def _drop_input(self) -> None:
+        """Let go of the input buffer when the engine is released: it is the engine's memory."""
+        if self.runner.is_released and len(self._input):
+            self._input = self._input[:0].copy()
 
     def __repr__(self) -> str:
         state = "closed" if self.runner.is_closed else "open"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,23 +140,3 @@ def test_corners_become_a_box() -> None:
             box_from_corners(*corners)
     with pytest.raises(InputError, match=r"is no box; expected four finite numbers: left, top, right, bottom"):
         box_from_corners(1, 2, float("nan"), 4)
-
-
-def test_arrays_and_lists_pass_the_type_checker(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    app = tmp_path / "app.py"
-    app.write_text(
-        "import numpy as np\n"
-        "from fer_edge import Expression, Recognizer, box_from_corners\n\n"
-        "def answers(recognizer: Recognizer, frame: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> None:\n"
-        "    boxes = [[1.0, 2.0, 30.0, 40.0]]\n"
-        "    found: list[Expression] = recognizer.recognize_faces(frame, np.array(boxes))\n"
-        "    found += recognizer.recognize_faces(frame, boxes, color='bgr')\n"
-        "    found += recognizer.recognize_faces(frame, [None, (1, 2, 30, 40), np.array([1, 2, 30, 40])])\n"
-        "    found.append(recognizer.recognize(frame, [1, 2, 30, 40]))\n"
-        "    found.append(recognizer.recognize(frame, box_from_corners(1, 2, 30, 40)))\n"
-        "    print(found[0].warning, found[0].reliable, recognizer.engine)\n"
-    )
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(app)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
-    assert found.returncode == 0, found.stdout + found.stderr

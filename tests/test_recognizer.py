@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from fer_edge import Bundle, Expression, FacesError, Recognizer
+from fer_edge import Bundle, Expression, FacesError, Recognizer, box_from_corners
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.engines.openvino import OpenVINOEngine
@@ -54,6 +54,7 @@ def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
+    assert not len(recognizer._input), "the engine's memory is kept"
     uses: list[Callable[[Any], Any]] = [
         recognizer.recognize,
         lambda frame: recognizer.recognize_faces(frame, []),
@@ -348,3 +349,14 @@ def test_what_an_app_needs_is_in_the_package_itself() -> None:
         "RunOptions",
         "read_image",
     } <= {*fer_edge.__all__}
+
+
+def test_boxes_of_every_form_pass_the_type_checker_too(tmp_path: Path) -> None:
+    lists: list[list[float]] = [[10, 20, 60, 80], [30.5, 20, 60, 80]]
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
+        expected: list[Expression] = recognizer.recognize_faces(FRAME, lists)
+        for dtype in (np.float32, np.float64):
+            assert recognizer.recognize_faces(FRAME, np.array(lists, dtype)) == expected
+        mixed = recognizer.recognize_faces(FRAME, [None, (10, 20, 60, 80), np.array([30.5, 20, 60, 80])])
+        assert mixed[1:] == expected
+        assert recognizer.recognize(FRAME, lists[0]) == recognizer.recognize(FRAME, box_from_corners(10, 20, 70, 100))

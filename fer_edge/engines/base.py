@@ -256,6 +256,11 @@ class Runner(ABC):
         """Whether `close` was called."""
         return self._closed or self._close_asked
 
+    @property
+    def is_released(self) -> bool:
+        """Whether what the engine holds was released: not before the call ends in which `close` was called."""
+        return self._closed
+
     def input_buffer(self) -> Images:
         """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""
         return np.zeros((self.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
