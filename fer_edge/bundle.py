@@ -49,6 +49,7 @@ CALIBRATION = "calibration.json"  # the activation ranges, where the precision c
 LOG = logging.getLogger("fer_edge")
 LOCAL_OPTIONS = ("timing_cache",)  # build options that name a place on the machine that builds
 
+OTHERS = "; the bundle's other engines: "  # at the end of an error about an engine that was asked for by name
 Used = TypeVar("Used")
 
 
@@ -127,7 +128,7 @@ class Bundle:
             EngineUnavailable: None of its engines runs here; says why of each.
         """
         if engine is not None or not self.manifest.engines:
-            return use(self.entry(engine))
+            return self._use_named(self.entry(engine), use)
         refused: dict[str, FerEdgeError] = {}
         for entry in self.manifest.engines:
             try:
@@ -144,10 +145,18 @@ class Bundle:
             raise next(iter(refused.values()))
         raise EngineUnavailable(f"{self.path} has no engine that runs here; {self._reasons(refused)}")
 
+    def _use_named(self, entry: EngineEntry, use: Callable[[EngineEntry], Used]) -> Used:
+        others = ", ".join(other.engine for other in self.manifest.engines if other.engine != entry.engine)
+        try:
+            return use(entry)
+        except (EngineUnavailable, BundleMismatch) as error:
+            if not others or OTHERS in str(error):
+                raise
+            raise type(error)(f"{error}{OTHERS}{others}") from error
+
     def _reasons(self, refused: Mapping[str, FerEdgeError]) -> str:
-        return "; ".join(
-            f"{name}: {one_line(str(why).removeprefix(f'{self.path}: '))}" for name, why in refused.items()
-        )
+        texts = {name: str(why).removeprefix(f"{self.path}: ").split(OTHERS)[0] for name, why in refused.items()}
+        return "; ".join(f"{name}: {one_line(text)}" for name, text in texts.items())
 
     def runnable_entry(self, engine: str | None = None, device: int = 0) -> EngineEntry:
         """The entry of an engine, or of the first one that runs on this machine; nothing is loaded.

@@ -42,6 +42,7 @@ def test_the_first_engine_that_runs_is_used_and_named(tmp_path: Path, caplog: py
         assert recognizer.recognize(FRAME).label in LABELS
     [record] = caplog.records
     assert record.name == "fer_edge" and "\n" not in record.getMessage()
+    assert "other engines" not in record.getMessage()
     assert record.getMessage().startswith(
         f"{path} runs on openvino; not on tensorrt-rtx: the tensorrt-rtx engine was built for plan9-mips; this machine"
     )
@@ -69,8 +70,10 @@ def test_every_way_to_open_a_bundle_takes_the_same_engine(tmp_path: Path) -> Non
 
 
 def test_an_engine_that_is_named_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(BundleMismatch, match="was built for plan9-mips"):
-        Recognizer.open(bundle_with(tmp_path / "a.fer", GPU, OPENVINO), "tensorrt-rtx")
+    path = bundle_with(tmp_path / "a.fer", GPU, OPENVINO, ONNXRUNTIME)
+    with pytest.raises(BundleMismatch, match="was built for plan9-mips") as caught:
+        Recognizer.open(path, "tensorrt-rtx")
+    assert str(caught.value).count("the bundle's other engines: openvino, onnxruntime") == 1
 
 
 def test_an_engine_that_fails_otherwise_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
