@@ -5,10 +5,40 @@
 ...     print(recognizer.recognize(frame, box=(x, y, width, height)).label)
 """
 
+from fer_edge.boxes import box_from_corners
 from fer_edge.bundle import Bundle
-from fer_edge.errors import FerEdgeError
+from fer_edge.engines.base import RunOptions
+from fer_edge.errors import (
+    BundleError,
+    ConfigError,
+    EngineError,
+    EngineUnavailable,
+    FacesError,
+    FerEdgeError,
+    ImageError,
+    InputError,
+    NonFiniteError,
+)
+from fer_edge.images import read_image
 from fer_edge.recognizer import Expression, Recognizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Bundle", "Expression", "FerEdgeError", "Recognizer", "__version__"]
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "ConfigError",
+    "EngineError",
+    "EngineUnavailable",
+    "Expression",
+    "FacesError",
+    "FerEdgeError",
+    "ImageError",
+    "InputError",
+    "NonFiniteError",
+    "Recognizer",
+    "RunOptions",
+    "__version__",
+    "box_from_corners",
+    "read_image",
+]
