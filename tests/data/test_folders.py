@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def test_a_missing_split_names_those_that_are_there(tmp_path: Path) -> None:
     root = data_set(tmp_path / "kaggle")
     (root / "valid").rename(root / "test")
     with pytest.raises(
-        DataError, match="has no folder valid or val or validation; the splits there are train and test"
+        DataError,
+        match="no folder valid or val or validation, but the splits train and test: name one of them with --split",
     ):
         read_split(root, "valid")
     (root / "Val").mkdir()
@@ -79,6 +81,21 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(ImageError, match=r"cannot read .*: Permission denied"):
         find_layout(tmp_path)
+
+
+def test_an_unreadable_label_folder_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = data_set(tmp_path / "own")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "fear":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    valid = read_split(root, "valid")
+    assert valid.label_set is FERPLUS and len(valid) == 7
+    assert count_reasons(valid.left_out) == {"unreadable folder (Permission denied)": 1}
 
 
 def test_sfew_with_other_classes_is_a_set_of_folders(tmp_path: Path) -> None:

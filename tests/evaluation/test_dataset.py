@@ -37,6 +37,12 @@ def test_adjectives_count_at_the_top_and_below_a_split(below: str, tmp_path: Pat
     assert len(fewer) == 7 and count_reasons(fewer.left_out) == {LACKING: 1}
 
 
+def test_a_data_set_without_training_images_is_found(tmp_path: Path) -> None:
+    class_folders(tmp_path / "Test")
+    assert image_set(tmp_path, FERPLUS.labels, split="test").labels is not None
+    assert image_set(tmp_path, FERPLUS.labels, split="valid").labels is None
+
+
 @pytest.mark.parametrize("below", ["", "valid"])
 def test_misspelt_classes_are_errors_at_the_top_and_below_a_split(below: str, tmp_path: Path) -> None:
     class_folders(tmp_path / below, ("neutral", "happyness", "sad"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_label_without_images_to_learn_from_is_refused(tmp_path: Path) -> None
         prepared(root, tmp_path)
     with pytest.raises(DataError, match="has the one label happiness; expected at least two"):
         prepared(few(tmp_path / "one", ("happy",)), tmp_path)
+
+
+def test_an_unreadable_folder_to_learn_from_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = few(tmp_path / "own"), os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "sad":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        DataError, match=r"own train: left out 1: unreadable folder \(Permission denied\), such as .*sad;"
+    ):
+        prepared(root, tmp_path)
 
 
 def test_misspelt_validation_classes_are_refused(tmp_path: Path) -> None:
