@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.engines.messages import engine_error
 from fer_edge.errors import ConfigError, EngineError, FerEdgeError, InputError
 
 Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
@@ -176,7 +177,7 @@ class Runner(ABC):
         except FerEdgeError:
             raise
         except Exception as error:  # engines have exceptions of their own
-            raise EngineError(f"{self.title} failed on a batch of {len(images)}: {error}") from error
+            raise engine_error(self.title, f"failed on a batch of {len(images)}", error) from error
 
     def input_buffer(self) -> Images:
         """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""

@@ -8,10 +8,10 @@ from the installed module: `scripts/check_bindings` checks this package against 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from fer_edge.engines.quiet import import_package
 from fer_edge.errors import EngineUnavailable, UnsupportedTarget
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def find_api(product: Product) -> Api:
     if product == "tensorrt" and JETSON.exists():
         install = "python3 -m venv --system-site-packages; JetPack brings TensorRT (apt: python3-libnvinfer)"
     try:
-        module = import_module(MODULES[product])
+        module = import_package(MODULES[product])
         version = str(module.__version__)
     except ModuleNotFoundError as error:
         raise EngineUnavailable(f"{name} cannot be imported ({error}); run: {install}") from error
