@@ -16,9 +16,6 @@ from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable, Unsu
 from tests.tiny import tiny_onnx
 
 IN_OPENVINO = (
-    "Exception from src/inference/src/cpp/core.cpp:117:\n"
-    "Exception from src/inference/src/dev/plugin.cpp:54:\n"
-)
     "Exception from src/inference/src/cpp/core.cpp:117:\nException from src/inference/src/dev/plugin.cpp:54:\n"
 )
 NO_PLUGIN = (
