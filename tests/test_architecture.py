@@ -9,7 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
-    *("__init__", "_checked", "_files", "_text", "_toml", "bundle", "cgroups", "crop", "engines", "errors", "extend"),
+    *(
+        "__init__",
+        "_checked",
+        "_few_threads",
+        "_files",
+        "_text",
+        "_toml",
+        "bundle",
+        "cgroups",
+        "crop",
+        "engines",
+        "errors",
+        "extend",
+    ),
     *("file_kind", "images", "labels", "machine", "manifest", "recognizer", "walk"),
 }
 FORBIDDEN = {

@@ -95,6 +95,22 @@ def test_unknown_engines_are_refused() -> None:
         get_engine("caffe")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("openvin", "openvino"),
+        ("OpenVINO", "openvino"),
+        ("onnx-runtime", "onnxruntime"),
+        ("tensorrt_rtx", "tensorrt-rtx"),
+    ],
+)
+def test_a_misspelt_engine_is_recognised(name: str, meant: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"no engine '{name}'; expected one of: .*tensorrt-rtx; did you mean {meant}\?$"
+    ):
+        get_engine(name)
+
+
 def test_runners_beside_each_other_are_not_pinned_to_the_same_core(monkeypatch: pytest.MonkeyPatch) -> None:
     network = OPENVINO.network_for_one(tiny_onnx())
     monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 1)
@@ -243,7 +259,9 @@ print(os.waitpid(child, 0)[1])
 @needs_fork
 def test_a_process_forked_before_openvino_was_started_may_start_it() -> None:
     script = """
-import openvino
+from fer_edge.engines.openvino import openvino
+
+openvino()
 
 def work():
     with load("openvino") as runner:
