@@ -5,13 +5,10 @@
 ...     print(recognizer.recognize(frame, box=(x, y, width, height)).label)
 """
 
-from fer_edge._few_threads import spare_threads
-
-spare_threads()  # before anything imports NumPy
-
-from fer_edge.bundle import Bundle  # noqa: E402
-from fer_edge.errors import FerEdgeError  # noqa: E402
-from fer_edge.recognizer import Expression, Recognizer  # noqa: E402
+import fer_edge._few_threads  # noqa: F401  before anything imports NumPy
+from fer_edge.bundle import Bundle
+from fer_edge.errors import FerEdgeError
+from fer_edge.recognizer import Expression, Recognizer
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,8 @@
 
 The BLAS library of NumPy's wheels starts a thread for each processor when it is imported. If the system starts no more,
 it interrupts the process as Ctrl-C would. One thread is enough for what fer-edge computes with NumPy itself.
+
+Importing this module is enough; the package does so before anything else.
 """
 
 from __future__ import annotations
@@ -31,3 +33,6 @@ def _limit() -> float:
     except (ImportError, AttributeError, OSError):  # systems without such a limit
         return min(limits, default=float("inf"))
     return min([*limits, float("inf") if soft == resource.RLIM_INFINITY else float(soft)])
+
+
+spare_threads()
