@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from PIL import Image
 
 from fer_edge.bench import first_result
 from fer_edge.bench.statistics import Estimate, percentile
+from fer_edge.bench.temporary import temporary_folder
 from fer_edge.bench.workload import Workload
 from fer_edge.errors import EngineError
 
@@ -71,9 +71,9 @@ def run_cold_start(
 
     Raises:
         EngineError: A process failed; says what it said.
+        FerEdgeError: There is nowhere to make a temporary folder.
     """
-    with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         frame, image, asked = folder / "frame.npy", folder / "frame.png", folder / "asked.json"
         np.save(frame, workload.frame)
         Image.fromarray(workload.frame).save(image)
