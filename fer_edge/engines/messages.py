@@ -25,7 +25,7 @@ class Cause(NamedTuple):
     about_model: bool = False  # whether the engine refuses the model, rather than fails on it
 
 
-# The first that matches counts.
+# The first that matches counts; want of disk, memory and threads stands first.
 CAUSES = (
     Cause(
         r"no space left|disk quota exceeded",
@@ -109,6 +109,7 @@ CAUSES = (
         about_model=True,
     ),
 )
+RESOURCES = CAUSES[:3]
 OTHERS = {"OpenVINO": "onnxruntime", "ONNX Runtime": "openvino"}
 # Seen with the shipped bundle: ONNX Runtime takes two thirds of OpenVINO's address space, and starts no second thread
 # where one is enough.
@@ -148,6 +149,11 @@ def unavailable(engine: str, action: str, error: BaseException, install: str = "
 def cause_of(text: str) -> Cause | None:
     """Recognise the cause in an engine's words."""
     return next((cause for cause in CAUSES if re.search(cause.words, text, re.IGNORECASE)), None)
+
+
+def lacks_resources(error: BaseException) -> bool:
+    """Whether an error comes of too little memory or disk, or too few threads, not of what was being done."""
+    return cause_of(text_of(error)) in RESOURCES
 
 
 def text_of(error: BaseException) -> str:

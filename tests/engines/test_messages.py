@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.messages import COMPILE, LOAD, engine_error, unavailable
+from fer_edge.engines.tensorrt import api
+from fer_edge.engines.tensorrt.api import find_api
 from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable, UnsupportedTarget
 from tests.tiny import tiny_onnx
 
@@ -220,3 +222,15 @@ def test_a_session_that_fails_prints_nothing_and_is_not_tried_again(
         get_engine("onnxruntime").load(Artifact(tiny_onnx(), None, 4), RunOptions(threads=1))
     assert len(tries) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_bindings_that_find_no_memory_are_not_to_be_reinstalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Any:
+        raise ImportError("libtensorrt_rtx.so.1: failed to map segment from shared object")
+
+    monkeypatch.setattr(api, "import_package", fail)
+    with pytest.raises(
+        EngineUnavailable, match="TensorRT-RTX cannot be imported: there is not enough memory"
+    ) as caught:
+        find_api("tensorrt-rtx")
+    assert "reinstall" not in str(caught.value)
