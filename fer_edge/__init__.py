@@ -5,6 +5,7 @@
 ...     print(recognizer.recognize(frame, box=(x, y, width, height)).label)
 """
 
+import fer_edge._few_threads  # noqa: F401  before anything imports NumPy
 from fer_edge.boxes import box_from_corners
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import RunOptions

@@ -86,8 +86,12 @@ TuneTarget = Annotated[
         "--tune",
         metavar="TARGET",
         help="Find the best settings for p99=MILLISECONDS of the engine or throughput=IMAGES_A_SECOND of the engine, "
-        "alone, and write them into the bundle, which then uses them on machines like this one.",
+        "alone, and write them into the bundle, which then uses them on machines like this one. Refused where other "
+        "processes took more than a tenth of the processors' time meanwhile.",
     ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="With --tune: write the settings, however busy the machine was meanwhile.")
 ]
 
 
@@ -149,6 +153,7 @@ def bench(
     reference: Reference = None,
     faces: Faces = None,
     tune: TuneTarget = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -163,6 +168,8 @@ def bench(
     from fer_edge.cli.bench_display import scenario_progress
     from fer_edge.cli.output import prepare_report
 
+    if force and tune is None:
+        raise typer.BadParameter("--force goes with --tune")
     target = None if tune is None else target_from_text(tune)
     wanted = scenario if target is None else [*(scenario or ()), "scaling"]
     subject = Subject(bundle, engine, threads, device, allow_host_code)
@@ -187,7 +194,7 @@ def bench(
     outputs = Outputs(csv, report, json)
     page = _write_and_tell(found, timelines, outputs, errors)
     # After the rest has been told: there may be no settings that reach the target.
-    tuning, reason = _tune(subject, plan, found, target, errors)
+    tuning, reason = _tune(subject, plan, found, target, errors, force=force)
     _tell_tuning(bundle, found, outputs, page, tuning, reason)
     _end(errors, found)
 
@@ -322,10 +329,17 @@ def _write_page(found: BenchReport, timelines: dict[str, Stamps], folder: Path |
 
 
 def _tune(
-    subject: Subject, plan: Plan, found: BenchReport, target: Target | None, errors: list[FerEdgeError]
+    subject: Subject,
+    plan: Plan,
+    found: BenchReport,
+    target: Target | None,
+    errors: list[FerEdgeError],
+    *,
+    force: bool,
 ) -> tuple[Tuning | None, str]:
     """The settings that were written into the bundle, where asked for; or why there are none."""
-    from fer_edge.bench.tune import confirmed, write_tuning
+    from fer_edge.bench.noise import Watch
+    from fer_edge.bench.tune import check_quiet, confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
     from fer_edge.errors import FerEdgeError
@@ -335,8 +349,10 @@ def _tune(
     if "scaling" in found.failed:
         return None, f"scaling failed: {found.failed['scaling']}"
     try:
-        with err_console().status("measuring the best settings again"):
+        with err_console().status("measuring the best settings again"), Watch(crowded=True) as watch:
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
+        if not force:
+            check_quiet(found.noise["scaling"], watch.noise)
         return write_tuning(Bundle.open(subject.bundle), found.engine, point, target, subject.device), ""
     except FerEdgeError as error:
         errors.append(error)
