@@ -8,33 +8,31 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
-RUNTIME = set(
-    [
-        "__init__",
-        "_archive",
-        "_bundle_path",
-        "_checked",
-        "_few_threads",
-        "_files",
-        "_text",
-        "_toml",
-        "boxes",
-        "bundle",
-        "cgroups",
-        "crop",
-        "engines",
-        "errors",
-        "extend",
-        "file_kind",
-        "images",
-        "labels",
-        "machine",
-        "manifest",
-        "quality",
-        "recognizer",
-        "walk",
-    ]
-)
+RUNTIME = {
+    "__init__",
+    "_archive",
+    "_bundle_path",
+    "_checked",
+    "_few_threads",
+    "_files",
+    "_text",
+    "_toml",
+    "boxes",
+    "bundle",
+    "cgroups",
+    "crop",
+    "engines",
+    "errors",
+    "extend",
+    "file_kind",
+    "images",
+    "labels",
+    "machine",
+    "manifest",
+    "quality",
+    "recognizer",
+    "walk",
+}
 FORBIDDEN = {
     "runtime": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "pages", "training"},
     "pages": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "training"},
