@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from fer_edge.data.images import Pixels, decode
 from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
-from fer_edge.data.splits import LabelledSplit
+from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import DataError, ImageError
 from fer_edge.labels import match_labels
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.loop import Trainer, make_fabric
+from fer_edge.training.devices import make_fabric
+from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.start import Sources, Statistics, starting_point
 
 Skip = Callable[[ImageError], None]
+Progress = Callable[[int, int], None]  # images read, and all of them
 
 
-def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | None = None) -> Trainer:
+def prepare_run(
+    recipe: Recipe,
+    sources: Sources,
+    folder: Path,
+    skip: Skip | None = None,
+    *,
+    fabric: Fabric | None = None,
+    progress: Progress | None = None,
+) -> Trainer:
     """A trainer in `folder`, before its first step; call its `resume` to go on where it stopped.
 
     Args:
@@ -33,12 +45,14 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
         sources: Files.
         folder: Where checkpoints and the resume point go.
         skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
+        fabric: Devices and processes, launched; those of the recipe without it.
+        progress: Told how many images are read, and how many there are.
 
     Raises:
         DataError: Training and validation have the same images.
         FerEdgeError: Data, model, features or devices cannot be used.
     """
-    fabric = make_fabric(recipe.training)
+    fabric = fabric or make_fabric(recipe.training)
     train = read_split(sources.data, "train", recipe.layout)
     layout = recipe.layout
     if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
@@ -46,7 +60,7 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
     _check_apart(train, valid)
     teachers = [load_checkpoint(path) for path in sources.teachers]
-    data = load(train, valid, recipe.training, skip)
+    data = load(train, valid, recipe.training, skip, progress)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
     from_data = {"data": train.source, "validation": valid.source, "images": len(data.images)}
     info = replace(info, provenance={**info.provenance, **from_data})
@@ -62,7 +76,13 @@ def _check_apart(train: LabelledSplit, valid: LabelledSplit) -> None:
         )
 
 
-def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, skip: Skip | None = None) -> TrainingData:
+def load(
+    train: LabelledSplit,
+    valid: LabelledSplit,
+    config: TrainingConfig,
+    skip: Skip | None = None,
+    progress: Progress | None = None,
+) -> TrainingData:
     """Decode the images that have a target, and the validation images that the protocol counts.
 
     Raises:
@@ -70,25 +90,35 @@ def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, ski
         ImageError: An image cannot be read and is not to be skipped.
     """
     targets = target_rows(train, config.targets)
-    used = np.flatnonzero(targets.sum(axis=1) > 0)
-    if config.limit_train and config.limit_train < len(used):
-        chosen = np.random.default_rng(config.seed).permutation(len(used))[: config.limit_train]
-        used = used[np.sort(chosen)]
+    used = _chosen(np.flatnonzero(targets.sum(axis=1) > 0), config.limit_train, config.seed)
     index = np.array([*match_labels(valid.label_set.labels, train.label_set.labels), -1], np.int64)
     valid_labels = index[valid.labels]
-    counted = np.flatnonzero(valid_labels >= 0)
+    counted = _chosen(np.flatnonzero(valid_labels >= 0), config.limit_valid, config.seed)
     if not len(used) or not len(counted):
         raise DataError(
             f"{train.source} has {len(used)} images to learn from and {valid.source} {len(counted)} to validate on"
         )
-    images, kept = decode(train.take(used), skip)
-    valid_images, valid_kept = decode(valid.take(counted), skip)
+    done = itertools.count(1)
+
+    def read(_: int) -> None:
+        if progress is not None:
+            progress(next(done), len(used) + len(counted))
+
+    images, kept = decode(train.take(used), skip, read)
+    valid_images, valid_kept = decode(valid.take(counted), skip, read)
     return TrainingData(
         torch.from_numpy(images),
         torch.from_numpy(targets[used[kept]]),
         torch.from_numpy(valid_images),
         torch.from_numpy(valid_labels[counted[valid_kept]]),
     )
+
+
+def _chosen(indices: Indices, limit: int, seed: int) -> Indices:
+    """As many indices as `limit`, chosen by the seed, in order; all for 0."""
+    if not limit or limit >= len(indices):
+        return indices
+    return indices[np.sort(np.random.default_rng(seed).permutation(len(indices))[:limit])]
 
 
 def statistics(images: Pixels) -> Statistics:
