@@ -147,10 +147,10 @@ def _train(run: Run, sources: Sources, folder: Path, skip_damaged: bool) -> tupl
 
     if run.recipe.training.text != "features":  # variants without a text head
         sources = replace(sources, text_features=None)
-    with prepared(run.recipe, sources, folder, skip_damaged=skip_damaged) as (trainer, skipped):
+    with prepared(run.recipe, sources, folder, skip_damaged=skip_damaged) as (trainer, unread):
         if trainer.fabric.is_global_zero:
             rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)
-            print_note(f"{rows}, seed {run.recipe.training.seed}; {len(skipped)} images skipped")
+            print_note(f"{rows}, seed {run.recipe.training.seed}; {len(unread.skipped)} images skipped")
         return trainer, run_and_show(trainer, folder)
 
 

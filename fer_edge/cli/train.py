@@ -19,6 +19,7 @@ from fer_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from fer_edge.cli.training_display import Unread
     from fer_edge.training.loop import Trainer
 
 
@@ -108,15 +109,13 @@ def train(
     check_run_folder(out, sources)
     if threads is not None:
         torch.set_num_threads(threads)
-    with prepared(chosen, sources, None if dry_run else out, skip_damaged=skip_damaged) as (trainer, skipped):
+    with prepared(chosen, sources, None if dry_run else out, skip_damaged=skip_damaged) as (trainer, unread):
         if trainer.fabric.is_global_zero:
-            for reason in skipped:
-                print_note(f"skipped: {reason}")
-            print_note(f"{len(trainer.data.images)} images to learn from, {len(skipped)} skipped")
+            print_note(f"{len(trainer.data.images)} images to learn from, {len(unread.skipped)} skipped")
         if dry_run:
             _dry_run(trainer, json)
         else:
-            _run(trainer, out, skipped, json)
+            _run(trainer, out, unread, json)
 
 
 def _dry_run(trainer: Trainer, json: bool) -> None:
@@ -133,7 +132,7 @@ def _dry_run(trainer: Trainer, json: bool) -> None:
         )
 
 
-def _run(trainer: Trainer, out: Path, skipped: list[str], json: bool) -> None:
+def _run(trainer: Trainer, out: Path, unread: Unread, json: bool) -> None:
     from fer_edge.cli.output import console, print_json, print_note
     from fer_edge.cli.training_display import run_and_show
 
@@ -147,7 +146,7 @@ def _run(trainer: Trainer, out: Path, skipped: list[str], json: bool) -> None:
             "train more epochs, or start from a checkpoint with --init edge"
         )
     if json:
-        print_json({"checkpoint": file, "best": best, "epochs": trainer.results, "skipped": skipped})
+        print_json({"checkpoint": file, "best": best, "epochs": trainer.results, **vars(unread)})
         return
     console().print(
         f"{file}: {best.accuracy:.2f} % of {len(trainer.data.valid_labels)} validation images after epoch "

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import typer
@@ -45,11 +46,19 @@ def check_run_folder(folder: Path, sources: Sources) -> None:
         check_output(path, *inputs)
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Images of a run that were not read."""
+
+    skipped: list[str] = field(default_factory=list)  # why, of each damaged one
+    left_out: list[str] = field(default_factory=list)  # one line on each other kind
+
+
 @contextmanager
 def prepared(
     recipe: Recipe, sources: Sources, folder: Path | None, *, skip_damaged: bool
-) -> Iterator[tuple[Trainer, list[str]]]:
-    """A trainer, its images read, and why some were skipped; meanwhile the folder is this run's alone.
+) -> Iterator[tuple[Trainer, Unread]]:
+    """A trainer, its images read, and which were not; meanwhile the folder is this run's alone.
 
     Args:
         recipe: Model, data layout and training.
@@ -67,8 +76,8 @@ def prepared(
     from fer_edge.training.lock import locked
     from fer_edge.training.run import prepare_run
 
-    skipped: list[str] = []
-    skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
+    unread = Unread()
+    skip = (lambda error: unread.skipped.append(str(error))) if skip_damaged else None
     if folder is not None:
         make_folder(folder)
     fabric = make_fabric(recipe.training)
@@ -76,8 +85,12 @@ def prepared(
         if folder is not None and fabric.is_global_zero:
             held.enter_context(locked(folder))
         with reading_images(shown=fabric.is_global_zero) as read:
-            trainer = prepare_run(recipe, sources, folder or Path(), skip, fabric=fabric, progress=read)
-        yield trainer, skipped
+            note = unread.left_out.append
+            trainer = prepare_run(recipe, sources, folder or Path(), skip, note, fabric=fabric, progress=read)
+        if fabric.is_global_zero:
+            for line in (*unread.left_out, *(f"skipped: {reason}" for reason in unread.skipped)):
+                print_note(line)
+        yield trainer, unread
 
 
 @contextmanager
@@ -121,7 +134,7 @@ def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:
             raise typer.Exit(1) from None  # the first process tells
         except KeyboardInterrupt:
             if first:
-                print_note(f"stopped at once; {trainer.kept}")
+                print_note(f"stopped at once; {trainer.kept_words()}")
             raise typer.Exit(128 + (asked() or signal.SIGINT)) from None
 
 

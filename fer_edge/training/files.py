@@ -39,21 +39,30 @@ class RunFiles:
         """Write a resume point, and with it a new best checkpoint if there is one.
 
         Raises:
-            FerEdgeError: The disk is full or the folder cannot be written; the files from before are kept.
+            FerEdgeError: The disk is full or the folder cannot be written. The files from before are kept; where there
+                is no resume point yet, the checkpoint alone.
         """
         digest = self.best_sha256
         try:
             if best is not None:
-                best.save(self._next)
+                self._write_next(best)
                 digest = file_sha256(self._next)
             write_state(self.last, {**state, "best_sha256": digest})
         except FerEdgeError:
+            if best is not None and not self.last.exists() and self._next.exists():
+                self._promote()
             with suppress(OSError):
                 self._next.unlink(missing_ok=True)
             raise
         self.best_sha256 = digest
         if best is not None:
             self._promote()
+
+    def _write_next(self, best: Checkpoint) -> None:
+        try:
+            best.save(self._next)
+        except FerEdgeError as error:
+            raise type(error)(str(error).replace(str(self._next), str(self.best))) from error
 
     def load(self) -> dict[str, Any]:
         """Read the resume point.

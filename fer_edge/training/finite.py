@@ -89,17 +89,18 @@ class StepCheck:
         return what, step
 
 
-def stopped_by(what: str, where: str, clip: float, kept: str) -> NonFiniteError:
+def stopped_by(what: str, where: str, clip: float, kept: str | None) -> NonFiniteError:
     """The error of a run whose numbers are lost.
 
     Args:
         what: Which number, "the loss".
         where: Epoch and step.
         clip: Largest gradient norm of the run; 0 for any.
-        kept: What the folder of the run holds.
+        kept: The resume point that the folder holds; None without one.
     """
-    limit = "" if clip else ", limit the gradients with --set clip=1"
+    limit = "" if clip else ", with --set clip=1"
+    saved, folder = (f"; {kept}", ", into another folder") if kept else ("", "")
     return NonFiniteError(
-        f"{what} is NaN or infinite in {where}; {kept}. Train into another folder with a lower --learning-rate{limit}, "
+        f"{what} is NaN or infinite in {where}{saved}. Train with a lower --learning-rate{limit}{folder}, "
         "and check the images"
     )

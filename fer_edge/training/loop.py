@@ -83,7 +83,7 @@ class Trainer:
         self.stepped, self.stepper = self.fabric.setup(self._compiled(self.learner), self.optimizer)
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # of the steps done in the epoch under way
-        self.kept = "nothing was written"  # what the folder holds, for messages
+        self.kept: str | None = None  # step of the resume point in the folder, in words
         self.numbers = StepCheck(self.learner, self.optimizer, self.fabric.device)
         self._asked: Callable[[], int] = _never
         self.text_print = _text_print(learner)
@@ -133,7 +133,7 @@ class Trainer:
             raise self.files.not_resumable(error) from error
         if self.fabric.is_global_zero:
             self.files.check_pair(state)
-        self.kept = f"{self.resume_file} is kept as of {self._place()}"
+        self.kept = self._place()
         return True
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -265,7 +265,13 @@ class Trainer:
             raise self._not_finite(what or "a number of another process", self.next_step)
 
     def _not_finite(self, what: str, step: int) -> FerEdgeError:
-        return stopped_by(what, self._place(step), self.config.clip, self.kept)
+        return stopped_by(what, self._place(step), self.config.clip, self.kept and self.kept_words())
+
+    def kept_words(self) -> str:
+        """What the folder holds, for messages."""
+        if self.kept is None:
+            return "no resume point was written yet"
+        return f"{self.resume_file} is kept as of {self.kept}"
 
     def _place(self, step: int | None = None) -> str:
         """A step in words, of the epoch under way; by default the last one that was done."""
@@ -386,8 +392,8 @@ class Trainer:
         try:
             self.files.save(state, best)
         except FerEdgeError as error:
-            raise FerEdgeError(f"{error}; {self.kept}: mend that, and the same command goes on") from error
-        self.kept = f"{self.resume_file} is kept as of {self._place()}"
+            raise FerEdgeError(f"{error}; {self.kept_words()}: make room, and run the same command again") from error
+        self.kept = self._place()
 
 
 def _text_print(learner: Learner) -> str | None:

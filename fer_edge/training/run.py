@@ -34,6 +34,7 @@ def prepare_run(
     sources: Sources,
     folder: Path,
     skip: Skip | None = None,
+    note: Callable[[str], None] | None = None,
     *,
     fabric: Fabric | None = None,
     progress: Progress | None = None,
@@ -45,6 +46,7 @@ def prepare_run(
         sources: Files.
         folder: Where checkpoints and the resume point go.
         skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
+        note: Function that is given, in the first process, one line on each kind of images left out or found twice.
         fabric: Devices and processes, launched; those of the recipe without it.
         progress: Told how many images are read, and how many there are.
 
