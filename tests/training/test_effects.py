@@ -15,9 +15,6 @@ from fer_edge.training.start import Sources
 DATA, EDGE = Sources(Path("faces")), read_recipe("edge-ferplus")
 INIT = Sources(Path("faces"), init=Path("a.safetensors"))
 TAUGHT = Sources(Path("faces"), teachers=[Path("a.safetensors")])
-    Sources(Path("faces"), init=Path("a.safetensors")),
-    Sources(Path("faces"), teachers=[Path("a.safetensors")]),
-)
 
 
 def check(given: dict[str, Any], sources: Sources = DATA) -> None:
