@@ -6,15 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from torch import nn
 
 from fer_edge._files import file_sha256
 from fer_edge.errors import NonFiniteError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.finite import first_nonfinite
+from fer_edge.training.learner import Learner
 from fer_edge.training.loop import Trainer
 from tests.faces import make_ferplus
 from tests.training.test_loop import CONFIG, Quiet, trainer
@@ -50,7 +53,7 @@ def spoil_gradient(run: Trainer) -> None:
 
 
 def spoil_statistics(run: Trainer) -> None:
-    norm = next(module for module in run.learner.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm = next(module for module in run.learner.modules() if isinstance(module, nn.BatchNorm2d))
     assert norm.running_var is not None
     norm.running_var[0] = math.inf
 
@@ -59,8 +62,12 @@ def spoil_optimizer(run: Trainer) -> None:
     run.optimizer.state[run.learner.model.label_head.bias]["exp_avg_sq"][0] = math.inf
 
 
+def averaged_head(run: Trainer) -> nn.Linear:
+    return cast(Learner, run.average.module).model.label_head
+
+
 def spoil_average(run: Trainer) -> None:
-    run.average.module.model.label_head.bias[2] = -math.inf
+    averaged_head(run).bias[2] = -math.inf
 
 
 def spoil_validation(run: Trainer) -> None:
@@ -128,11 +135,11 @@ def test_the_first_tensor_is_named() -> None:
 def test_a_run_that_predicts_one_label_says_which(faces: Path, tmp_path: Path) -> None:
     run = trainer(faces, tmp_path, replace(CONFIG, epochs=1))
     with torch.no_grad():
-        run.average.module.model.label_head.weight.zero_()
-        run.average.module.model.label_head.bias.copy_(1e6 * torch.eye(8)[7])
+        averaged_head(run).weight.zero_()
+        averaged_head(run).bias.copy_(1e6 * torch.eye(8)[7])
     run.validation._info = replace(run.info, decision="label")
     assert run._validate(1.0, 0.0, Quiet()).only_label == "contempt"
     with torch.no_grad():
-        run.average.module.model.label_head.weight.normal_(generator=torch.Generator().manual_seed(0))
-        run.average.module.model.label_head.bias.zero_()
+        averaged_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))
+        averaged_head(run).bias.zero_()
     assert run._validate(1.0, 0.0, Quiet()).only_label is None

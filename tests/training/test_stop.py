@@ -86,7 +86,7 @@ def handlers() -> Iterator[None]:
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_is_noted_and_a_second_one_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10.0]
-    monkeypatch.setattr(stop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("fer_edge.training.stop.time.monotonic", lambda: now[0])
     with StopSignals() as asked:
         assert asked() == 0
         signal.raise_signal(signal.SIGTERM)
