@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim.swa_utils import AveragedModel
 
-from fer_edge._files import sha256
 from fer_edge.data.targets import class_weights
 from fer_edge.errors import CheckpointError, ConfigError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
@@ -27,7 +26,7 @@ from fer_edge.training.devices import make_fabric
 from fer_edge.training.failures import explained
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.finite import StepCheck, nonfinite_state, stopped_by
-from fer_edge.training.learner import Learner
+from fer_edge.training.learner import Learner, text_print
 from fer_edge.training.losses import JointLoss
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.results import EpochResult, Listener
@@ -35,7 +34,7 @@ from fer_edge.training.stop import TrainingStopped
 from fer_edge.training.sync_norm import with_synced_norms
 from fer_edge.training.validation import Validation
 
-REPORT_EVERY = 10  # batches
+REPORT_EVERY = 10  # steps, on a GPU
 RESUME_FORMAT = 4
 FAULT = 1000  # beyond every signal's number
 
@@ -84,9 +83,11 @@ class Trainer:
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # of the steps done in the epoch under way
         self.kept: str | None = None  # step of the resume point in the folder, in words
+        # Steps between looks at loss and numbers, which wait for the device.
+        self.check_every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY
         self.numbers = StepCheck(self.learner, self.optimizer, self.fabric.device)
         self._asked: Callable[[], int] = _never
-        self.text_print = _text_print(learner)
+        self.text_print = text_print(learner)
         self.results: list[EpochResult] = []
         self.channels = 1 if one_channel_is_enough(data, info) else 3
         self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
@@ -210,14 +211,12 @@ class Trainer:
     def _train_epoch(self, listener: Listener) -> float:
         self.stepped.train()
         total = torch.tensor(self.loss_sum, dtype=torch.float64, device=self.fabric.device)
-        # Reading the loss waits for the device.
-        every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY
         saved = time.monotonic()
         steps = self.batches.steps
         for step, (images, targets) in enumerate(self.batches.epoch(self.next_epoch, self.next_step), self.next_step):
             total += self._step(images, targets, step + 1)
             done = step + 1
-            due = done % every == 0 or done == steps
+            due = done % self.check_every == 0 or done == steps
             if not due and (self.config.processes > 1 or not self._asked()):
                 continue
             asked = self._check_step(done)
@@ -394,9 +393,3 @@ class Trainer:
         except FerEdgeError as error:
             raise FerEdgeError(f"{error}; {self.kept_words()}: make room, and run the same command again") from error
         self.kept = self._place()
-
-
-def _text_print(learner: Learner) -> str | None:
-    """SHA-256 of the text features that a run starts with; None without a text head."""
-    head = learner.model.text_head
-    return None if head is None else sha256(head.text_features.detach().float().cpu().numpy().tobytes())

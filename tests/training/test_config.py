@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +108,18 @@ def test_recipes_that_are_none(tmp_path: Any) -> None:
         Recipe.from_dict({"epochs": 3})
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         parse_settings(["epochs"])
+
+
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
+    values = TrainingConfig().to_dict()
+    augmentation = {f"augmentation.{name}": value for name, value in values.pop("augmentation").items()}
+    defaults = {name: _as_written(value) for name, value in {**values, **augmentation}.items()}
+    assert {name: listed.get(name) for name in defaults} == defaults
+
+
+def _as_written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, tuple) else str(value)

@@ -103,6 +103,19 @@ def test_a_run_stops_at_the_step_and_keeps_its_good_files(
     assert {path.name for path in tmp_path.iterdir()} == {"best.safetensors", "last.pt"}
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"), [(spoil_weight, "the loss"), (spoil_gradient, "a gradient"), (spoil_statistics, "a weight")]
+)
+def test_a_device_that_is_read_seldom_still_names_the_step(
+    faces: Path, tmp_path: Path, spoil: Spoil, message: str
+) -> None:
+    run = trainer(faces, tmp_path)
+    run.check_every, run.numbers._at_once = 3, False  # as on a GPU
+    with pytest.raises(NonFiniteError, match=f"{message} is NaN or infinite in epoch 2 at step 4 of 6; .* epoch 1 at"):
+        run.run(Spoiling(run, 1, 3, spoil))
+    assert load_checkpoint(tmp_path / "best.safetensors").info.metrics["epoch"] == 1
+
+
 def test_a_resume_point_in_mid_epoch_is_checked_before_it_is_written(faces: Path, tmp_path: Path) -> None:
     run = trainer(faces, tmp_path, replace(CONFIG, save_minutes=0))
     with pytest.raises(NonFiniteError, match=r"averaged weight .* epoch 1 at step 3 of 6; .* as of epoch 1 at step 2"):

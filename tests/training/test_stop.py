@@ -76,6 +76,19 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert again.files.best.read_bytes() == whole.files.best.read_bytes()
 
 
+def test_a_device_that_is_read_seldom_stops_at_the_step_all_the_same(
+    faces: Path, tmp_path: Path, whole: Trainer
+) -> None:
+    run, calls = trainer(faces, tmp_path, STOPPED), iter(range(100))
+    run.check_every = 4  # as on a GPU
+    with pytest.raises(TrainingStopped, match="stopped in epoch 1 at step 3 of 6"):
+        run.run(Quiet(), lambda: signal.SIGINT if next(calls) >= 2 else 0)
+    again = trainer(faces, tmp_path, STOPPED)
+    assert again.resume() and again.next_step == 3
+    again.run(Quiet())
+    assert [result.loss for result in again.results] == [result.loss for result in whole.results]
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in stop.SIGNALS}
