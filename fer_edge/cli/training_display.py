@@ -72,10 +72,18 @@ def prepared(
     """
     from pathlib import Path
 
-    from fer_edge.training.devices import make_fabric
-    from fer_edge.training.lock import locked
-    from fer_edge.training.run import prepare_run
+    from fer_edge.errors import EngineUnavailable
 
+    try:
+        from fer_edge.training.devices import make_fabric
+        from fer_edge.training.failures import explained
+        from fer_edge.training.files import RunFiles
+        from fer_edge.training.lock import locked
+        from fer_edge.training.run import prepare_run
+    except ImportError as error:
+        raise EngineUnavailable(
+            f'training needs more packages ({error}); run: pip install "fer-edge[train]"'
+        ) from error
     unread = Unread()
     skip = (lambda error: unread.skipped.append(str(error))) if skip_damaged else None
     if folder is not None:
@@ -84,7 +92,9 @@ def prepared(
     with ExitStack() as held:
         if folder is not None and fabric.is_global_zero:
             held.enter_context(locked(folder))
-        with reading_images(shown=fabric.is_global_zero) as read:
+            RunFiles(folder).remove_remains()
+        memory = "use fewer images with --set limit_train=N, or smaller ones"
+        with explained(recipe.training, memory), reading_images(shown=fabric.is_global_zero) as read:
             note = unread.left_out.append
             trainer = prepare_run(recipe, sources, folder or Path(), skip, note, fabric=fabric, progress=read)
         if fabric.is_global_zero:

@@ -20,8 +20,12 @@ _NO_MEMORY = (
 
 
 @contextmanager
-def explained(config: TrainingConfig) -> Iterator[None]:
+def explained(config: TrainingConfig, memory: str = "lower --batch") -> Iterator[None]:
     """Turn failures of torch that a user can cure into errors of ours.
+
+    Args:
+        config: Of the run.
+        memory: Next step where memory runs out.
 
     Raises:
         FerEdgeError: torch.compile failed, memory ran out, or another process of the run is gone.
@@ -31,19 +35,19 @@ def explained(config: TrainingConfig) -> Iterator[None]:
     except FerEdgeError:
         raise
     except Exception as error:
-        message = _explanation(error, config)
+        message = _explanation(error, config, memory)
         if message is None:
             raise
         raise FerEdgeError(message) from error
 
 
-def _explanation(error: Exception, config: TrainingConfig) -> str | None:
+def _explanation(error: Exception, config: TrainingConfig, memory: str) -> str | None:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = f"{type(error).__name__}: {one_line(str(error).splitlines()[0] if str(error) else '')}"
     if isinstance(cause, (MemoryError, torch.OutOfMemoryError)) or _says(cause, _NO_MEMORY):
-        return f"not enough memory to train on batches of {config.batch} images; lower --batch"
+        return f"not enough memory to train, with batches of {config.batch} images; {memory}"
     modules = {type(one).__module__ for one in (error, cause)}
     if config.compile and any(module.startswith(("torch._dynamo", "torch._inductor")) for module in modules):
         return f"torch.compile failed: {text}; install a C++ compiler such as g++, or leave out --compile"

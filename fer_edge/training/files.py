@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -100,6 +101,13 @@ class RunFiles:
         return CheckpointError(
             f"{self.last} cannot be resumed from: {error!r}; remove it to start anew, or name another folder"
         )
+
+    def remove_remains(self) -> None:
+        """Remove temporary files of a process that was killed while it wrote; only for who holds the folder."""
+        for path in (self.best, self.last, self._next):
+            for remains in self.folder.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+                with suppress(OSError):
+                    remains.unlink()
 
     def _promote(self) -> None:
         try:

@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
+from fer_edge._text import one_line
 from fer_edge.training.results import EpochResult, Listener
 
 
@@ -34,8 +32,8 @@ class TensorBoard:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = _open_new(folder, name)
-            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        except OSError as error:
+            self._write(file_version="brain.Event:2")
+        except Exception as error:  # protobuf refuses files made for another version with a TypeError
             self._give_up(error)
 
     def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
@@ -63,18 +61,21 @@ class TensorBoard:
     def _add(self, values: Mapping[str, float], step: int) -> None:
         try:
             for name, value in values.items():
-                summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-                self._write(Event(wall_time=time.time(), step=step, summary=summary))
+                self._write(step=step, summary={"value": [{"tag": name, "simple_value": value}]})
         except OSError as error:
             self._give_up(error)
 
-    def _write(self, event: Event) -> None:
+    def _write(self, **values: Any) -> None:
         if self._file is not None:
-            RecordWriter(self._file).write(event.SerializeToString())
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
-    def _give_up(self, error: OSError) -> None:
+            RecordWriter(self._file).write(Event(wall_time=time.time(), **values).SerializeToString())
+
+    def _give_up(self, error: Exception) -> None:
         self.close()
-        self._failed(f"the TensorBoard log stopped: {error.strerror or error}; the training goes on")
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else one_line(str(error))
+        self._failed(f"the TensorBoard log stopped: {cause}; the training goes on")
 
 
 def _open_new(folder: Path, name: str) -> FileIO:

@@ -15,7 +15,7 @@ from fer_edge.data.images import Pixels, decode
 from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
 from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.data.targets import target_rows
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import match_labels
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
@@ -61,6 +61,8 @@ def prepare_run(
         layout = AUTO  # validation images that lie elsewhere may be laid out otherwise
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
     _check_apart(train, valid)
+    if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
+        raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip, progress)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))

@@ -98,6 +98,10 @@ def test_settings_change_a_recipe() -> None:
 def test_recipes_that_are_none(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'papr'; expected a \.toml file or one of: edge-ferplus"):
         read_recipe("papr")
+    with pytest.raises(ConfigError, match=r"no recipe 'edge-ferplu'; .*; did you mean edge-ferplus\?"):
+        read_recipe("edge-ferplu")
+    with pytest.raises(ConfigError, match=r"recipe settings not known: trainig; .*; did you mean training\?"):
+        Recipe.from_dict({"trainig": {}})
     (tmp_path / "a.toml").write_text("epochs = ")
     with pytest.raises(ConfigError, match="is no TOML"):
         read_recipe(str(tmp_path / "a.toml"))

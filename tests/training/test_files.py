@@ -160,3 +160,11 @@ def test_a_killed_writer_blocks_nobody(tmp_path: Path) -> None:
         holder.wait()
     with locked(tmp_path):
         pass
+
+
+def test_remains_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = [".last.pt.0123abcd", ".best.safetensors.89abcdef", "last.pt", ".last.pt.old", "notes.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    RunFiles(tmp_path).remove_remains()
+    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,10 @@ def test_a_log_that_cannot_be_made_is_one_note(tmp_path: Path) -> None:
     notes: list[str] = []
     log(tmp_path / "log", notes)
     assert notes == ["the TensorBoard log stopped: File exists; the training goes on"]
+
+
+def test_a_tensorboard_that_cannot_be_imported_is_one_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    notes: list[str] = []
+    log(tmp_path, notes)
+    assert len(notes) == 1 and notes[0].startswith("the TensorBoard log stopped: import of tensorboard")
