@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,11 +20,17 @@ from fer_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from fer_edge.errors import NonFiniteError
     from fer_edge.training.ablation import Run, RunResult
-    from fer_edge.training.loop import EpochResult, Trainer
+    from fer_edge.training.loop import Trainer
+    from fer_edge.training.recipe import Recipe
+    from fer_edge.training.results import EpochResult
     from fer_edge.training.start import Sources
+
+
+TABLE = "table.csv"  # in the folder of the runs
 
 
 def ablate(
@@ -32,6 +39,7 @@ def ablate(
     table: Annotated[list[str] | None, typer.Option(help="IV, V or VI; may be repeated. Default: IV and VI.")] = None,
     recipe: RecipeName = "edge-ferplus",
     settings: Settings = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images, in each run.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
     stem: StemWeights = None,
     text_features: TextFeaturesFile = None,
@@ -43,52 +51,107 @@ def ablate(
     """Repeat the paper's ablations, Tables IV, V and VI, on a recipe.
 
     Every variant is a training of its own; one that tables share is trained once. All use the paper's grid of 12 x 12,
-    and those with text the recipe's text side. Writes table.csv beside the runs.
+    and those with text the recipe's text side. table.csv beside the runs has a row
+    for each finished training; rows of other tables and seeds stay. Ctrl-C saves: the same command goes on.
 
-    Example: fer-edge ablate ferplus/ -o runs/ablations --table IV --set limit_train=8000 --set epochs=8
+    Example: fer-edge ablate ferplus/ -o runs/ablations --table IV --set limit_train=8000 --epochs 8
     """
-    from fer_edge.cli.output import print_json
+    from fer_edge._files import check_output
     from fer_edge.errors import EngineUnavailable
 
     try:
         import torch
 
-        from fer_edge.training.ablation import planned_runs, run_ablation, write_results
-        from fer_edge.training.recipe import changed, parse_settings, read_recipe
+        from fer_edge.training.ablation import planned_runs, read_results
+        from fer_edge.training.effects import check_effects, check_recipe_file
+        from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
         from fer_edge.training.start import Sources
     except ImportError as error:
         raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
-    given = {} if text_features is None else {"text": "features"}
-    chosen = changed(changed(read_recipe(recipe), given), parse_settings(settings or ()))
-    runs = planned_runs(chosen, table or ("IV", "VI"), seeds)
+    file = read_recipe(recipe)
+    options = {"text": None if text_features is None else "features", "epochs": epochs}
+    given = {name: value for name, value in options.items() if value is not None}
+    given.update(parse_settings(settings or ()))
+    chosen = changed(file, given)
+    runs = planned_runs(chosen, table or ("IV", "VI"), seeds, given)
+    sources = Sources(data, valid, stem=stem, text_features=text_features)
+    base = Recipe.from_dict(chosen)
+    check_effects(given, base, sources)
+    check_recipe_file(recipe, file, base, sources)
+    check_output(out, data, valid, stem, text_features)
     if threads is not None:
         torch.set_num_threads(threads)
-    sources = Sources(data, valid, stem=stem, text_features=text_features)
-    results = run_ablation(runs, out, lambda run, folder: _train(run, sources, folder, skip_damaged))
-    if not _first_process():
-        return
-    write_results(out / "table.csv", results)
+    read_results(out / TABLE)  # refused before hours of training
+    with _held(out, base):
+        results, failed = _run_all(runs, sources, out, skip_damaged)
+    if _first_process():
+        _report(chosen, results, failed, json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run_all(
+    runs: Sequence[Run], sources: Sources, out: Path, skip_damaged: bool
+) -> tuple[list[RunResult], dict[str, NonFiniteError]]:
+    from fer_edge.cli.output import print_note
+    from fer_edge.training.ablation import run_ablation, write_results
+
+    done = 0
+
+    def keep(rows: list[RunResult]) -> None:
+        nonlocal done
+        done = len(rows)
+        if _first_process():
+            write_results(out / TABLE, rows)
+
+    try:
+        return run_ablation(runs, out, lambda run, folder: _train(run, sources, folder, skip_damaged), keep)
+    except typer.Exit:
+        if _first_process():
+            print_note(f"{done} rows of finished trainings are in {out / TABLE}")
+        raise
+
+
+def _report(
+    recipe: dict[str, Any], results: Sequence[RunResult], failed: dict[str, NonFiniteError], json: bool
+) -> None:
+    from fer_edge.cli.output import print_error, print_json
+
     if json:
-        print_json({"recipe": chosen, "runs": results})
-        return
-    for name in dict.fromkeys(result.table for result in results):
-        _print_table(name, [result for result in results if result.table == name])
+        reasons = {name: str(reason) for name, reason in failed.items()}
+        print_json({"recipe": recipe, "runs": results, "failed": reasons})
+    else:
+        for name in dict.fromkeys(result.table for result in results):
+            _print_table(name, [result for result in results if result.table == name])
+    for name, reason in failed.items():
+        print_error(f"{name}: {reason}")
+
+
+@contextmanager
+def _held(out: Path, recipe: Recipe) -> Iterator[None]:
+    """The folder of the runs, made and this process's alone; only the first of several processes takes it."""
+    from fer_edge._files import make_folder
+    from fer_edge.training.devices import make_fabric
+    from fer_edge.training.lock import locked
+
+    make_folder(out)
+    with locked(out) if make_fabric(recipe.training).is_global_zero else nullcontext():
+        yield
 
 
 def _train(run: Run, sources: Sources, folder: Path, skip_damaged: bool) -> tuple[Trainer, EpochResult]:
     from dataclasses import replace
 
-    from fer_edge.cli.output import err_console
-    from fer_edge.cli.training_display import make_run_folder, prepare, run_and_show
+    from fer_edge.cli.output import print_note
+    from fer_edge.cli.training_display import prepared, run_and_show
 
-    make_run_folder(folder)
     if run.recipe.training.text != "features":  # variants without a text head
         sources = replace(sources, text_features=None)
-    trainer, skipped = prepare(run.recipe, sources, folder, skip_damaged=skip_damaged)
-    if trainer.fabric.is_global_zero:
-        rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)
-        err_console().print(f"{rows}, seed {run.recipe.training.seed}; {len(skipped)} images skipped", soft_wrap=True)
-    return trainer, run_and_show(trainer, folder)
+    with prepared(run.recipe, sources, folder, skip_damaged=skip_damaged) as (trainer, unread):
+        if trainer.fabric.is_global_zero:
+            rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)
+            print_note(f"{rows}, seed {run.recipe.training.seed}; {len(unread.skipped)} images skipped")
+        return trainer, run_and_show(trainer, folder)
 
 
 def _first_process() -> bool:

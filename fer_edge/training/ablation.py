@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import write_atomically
-from fer_edge.errors import ConfigError
-from fer_edge.training.loop import EpochResult, Trainer
+from fer_edge.errors import ConfigError, FerEdgeError, NonFiniteError
+from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe, changed
+from fer_edge.training.results import EpochResult
 
 FIXED_TEXT = ("frozen", "fine-tuned")  # text sides that read prompts
 GRID = {"model.grid": 12}  # the paper's, which all its patches divide; other presets' maps are pooled to it
@@ -101,21 +102,26 @@ class RunResult:
     paper: tuple[float, float]  # see `Variant`
 
 
-def planned_runs(recipe: Mapping[str, Any], tables: Sequence[str], seeds: int) -> list[Run]:
+def planned_runs(
+    recipe: Mapping[str, Any], tables: Sequence[str], seeds: int, given: Mapping[str, Any] | None = None
+) -> list[Run]:
     """Every training that the tables need, each once.
 
     Args:
         recipe: A recipe as plain data, with the user's settings; a variant's own settings win.
         tables: Of `ABLATIONS`.
         seeds: Trainings of each variant; their seeds count up from the recipe's.
+        given: Settings among them that the user gave.
 
     Raises:
-        ConfigError: A table is not known, or the recipe does not fit it.
+        ConfigError: A table is not known, the recipe does not fit it, or a setting is what the tables vary.
     """
+    tables = list(dict.fromkeys(tables))
     unknown = [table for table in tables if table not in ABLATIONS]
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
     base = Recipe.from_dict(recipe)
+    _check_free(tables, [*_names(given or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
             f"table V compares prompts, which text = {base.training.text!r} does not read; "
@@ -160,26 +166,97 @@ def standard_error(accuracy: float, images: int) -> float:
 
 
 def run_ablation(
-    runs: Sequence[Run], folder: Path, train: Callable[[Run, Path], tuple[Trainer, EpochResult]]
-) -> list[RunResult]:
+    runs: Sequence[Run],
+    folder: Path,
+    train: Callable[[Run, Path], tuple[Trainer, EpochResult]],
+    finished: Callable[[list[RunResult]], None],
+) -> tuple[list[RunResult], dict[str, NonFiniteError]]:
     """Train every run in a folder of its own; one that is finished there is not trained again.
 
+    A training whose numbers are lost does not stop the others.
+
+    Args:
+        runs: Of `planned_runs`.
+        folder: Of the ablation.
+        train: Trains a run in its folder to the end.
+        finished: Is given the rows so far after each run.
+
     Returns:
-        Rows in the order of the tables.
+        Rows in the order of the tables, and the error of each run that failed, by the run's name.
     """
-    found = [row for run in runs for row in results_of(run, *train(run, folder / run.name))]
-    order = [(table, variant.name) for table, ablation in ABLATIONS.items() for variant in ablation.variants]
-    return sorted(found, key=lambda row: (order.index((row.table, row.variant)), row.seed))
+    rows: list[RunResult] = []
+    failed: dict[str, NonFiniteError] = {}
+    for run in runs:
+        try:
+            rows = sorted([*rows, *results_of(run, *train(run, folder / run.name))], key=lambda row: _order(vars(row)))
+        except NonFiniteError as error:
+            failed[run.name] = error
+            continue
+        finished(rows)
+    return rows, failed
+
+
+_COLUMNS = [*(field.name for field in fields(RunResult) if field.name != "paper"), "paper_rafdb", "paper_ferplus"]
+
+
+def read_results(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Rows of a CSV file by table, variant and seed; none where there is no file.
+
+    Raises:
+        FerEdgeError: The file is something else or cannot be read.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader) if reader.fieldnames == _COLUMNS else None
+    except (OSError, ValueError, csv.Error) as error:
+        raise FerEdgeError(f"{path} cannot be read: {error}; move it away") from error
+    if rows is None:
+        raise FerEdgeError(f"{path} is no table of fer-edge ablate: it has other columns; move it away")
+    return {(row["table"], row["variant"], row["seed"]): row for row in rows}
 
 
 def write_results(path: Path, results: Sequence[RunResult]) -> None:
-    """Rows as CSV."""
+    """Write rows as CSV; rows of other tables, variants and seeds that the file has stay.
+
+    Raises:
+        FerEdgeError: The file is something else, or cannot be read or written.
+    """
+    rows = read_results(path)
+    for result in results:
+        values = [*(getattr(result, name) for name in _COLUMNS[:-2]), *result.paper]
+        row = {name: str(value) for name, value in zip(_COLUMNS, values, strict=True)}
+        rows[row["table"], row["variant"], row["seed"]] = row
     text = io.StringIO()
-    names = [field.name for field in fields(RunResult) if field.name != "paper"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "paper_rafdb", "paper_ferplus"])
-    writer.writerows([*(getattr(result, name) for name in names), *result.paper] for result in results)
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows.values(), key=_order))
     write_atomically(path, text.getvalue().encode())
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, str, str, int]:
+    """Where a row stands among others; rows of tables that this version does not know come last."""
+    places = [(table, variant.name) for table, ablation in ABLATIONS.items() for variant in ablation.variants]
+    key = (row["table"], row["variant"])
+    return places.index(key) if key in places else len(places), *key, int(row["seed"])
+
+
+def _names(settings: Mapping[str, Any]) -> list[str]:
+    """Names of settings, those in tables one by one: `model.grid`."""
+    inner = [
+        [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name] for name, value in settings.items()
+    ]
+    return [name.removeprefix("training.") for names in inner for name in names]
+
+
+def _check_free(tables: Sequence[str], given: Sequence[str]) -> None:
+    for table in tables:
+        varied = {name for variant in ABLATIONS[table].variants for name in variant.settings} - {"text"}
+        for name in given:
+            if name in varied:
+                raise ConfigError(f"{name} has no effect: table {table} sets it in its variants; leave it out")
 
 
 def _run_name(variant: Variant) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from fer_edge._files import sha256
 from fer_edge.data.augment import apply, mix
 from fer_edge.errors import DataError
+from fer_edge.model.checkpoint import CheckpointInfo
 from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.training.config import TrainingConfig
 
@@ -69,3 +70,13 @@ class Batches:
     def _generator(self, *place: int) -> torch.Generator:
         state = np.random.SeedSequence([self.config.seed, *place]).generate_state(1, np.uint64)
         return torch.Generator(self.data.images.device).manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def one_channel_is_enough(data: TrainingData, info: CheckpointInfo) -> bool:
+    """Whether a model sees the same in one channel of its images as in three.
+
+    A grey stem is spared the three equal channels of grey images, if they are normalised alike: statistics that come
+    from colour images, with the weights that a run starts from, differ.
+    """
+    grey = data.images.shape[1] == data.valid_images.shape[1] == 1
+    return info.config.stem.color == "grey" and grey and len(set(info.mean)) == len(set(info.std)) == 1

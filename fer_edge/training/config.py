@@ -19,10 +19,10 @@ TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
 _MANY = 10**6
 _BOUNDS: Bounds = {
     "epochs": (1, _MANY), "batch": (2, _MANY), "devices": (1, 1024), "nodes": (1, 1024), "step_epochs": (1, _MANY),
-    "early_stop": (0, _MANY), "limit_train": (0, inf), "mixup": (0, inf), "clip": (0, inf), "weight_decay": (0, inf),
-    "momentum": (0, 1), "stem_rate": (0, inf), "encoder_rate": (0, inf), "text_rate": (0, inf),
-    "save_minutes": (0, inf), "seed": (0, 2**32 - 1), "distillation": (0, 1), "label_smoothing": (0, 1),
-    "step_factor": (0, 1),
+    "early_stop": (0, _MANY), "limit_train": (0, inf), "limit_valid": (0, inf), "mixup": (0, inf), "clip": (0, inf),
+    "weight_decay": (0, inf), "momentum": (0, 1), "stem_rate": (0, inf), "encoder_rate": (0, inf),
+    "text_rate": (0, inf), "save_minutes": (0, inf), "seed": (0, 2**32 - 1), "distillation": (0, 1),
+    "label_smoothing": (0, 1), "step_factor": (0, 1),
 }  # fmt: skip
 _AUGMENTATION: Bounds = {
     "flip": (0, 1), "rotation": (0, 180), "scale": (0, 1), "shift": (0, 1), "brightness": (0, 1), "contrast": (0, 1),
@@ -37,6 +37,7 @@ class TrainingConfig:
     epochs: int = 12
     batch: int = 128  # images a step, over all processes
     limit_train: int = 0  # learn from that many images only, chosen by the seed; 0: all
+    limit_valid: int = 0  # validate on that many images only, chosen by the seed; 0: all
     targets: Targets = "crossentropy"
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0
@@ -74,11 +75,13 @@ class TrainingConfig:
         check_types(Augmentation, vars(self.augmentation), "augmentation.")
         check_ranges(vars(self), _BOUNDS)
         check_ranges(vars(self.augmentation), _AUGMENTATION, "augmentation.")
-        if not 0 < self.warmup < 1 or not 0 <= self.ema < 1 or self.learning_rate <= 0:
-            raise ConfigError(
-                f"warmup is {self.warmup}, ema {self.ema} and learning_rate {self.learning_rate}; "
-                "expected 0 < warmup < 1, 0 <= ema < 1 and learning_rate > 0"
-            )
+        for name, value, right, expected in (
+            ("warmup", self.warmup, 0 < self.warmup < 1, "more than 0 and less than 1"),
+            ("ema", self.ema, 0 <= self.ema < 1, "at least 0 and less than 1"),
+            ("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0"),
+        ):
+            if not right:
+                raise ConfigError(f"{name} is {value}; expected {expected}")
         self._check_combinations()
 
     def _check_combinations(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fer_edge._files import sha256
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.text import PromptFeatures
 
@@ -28,3 +29,9 @@ class Learner(nn.Module):
         if self.text is not None and self.model.text_head is not None:
             self.model.text_head.text_features.copy_(self.text())
         return self.model.eval()
+
+
+def text_print(learner: Learner) -> str | None:
+    """SHA-256 of the text features that a run starts with; None without a text head."""
+    head = learner.model.text_head
+    return None if head is None else sha256(head.text_features.detach().float().cpu().numpy().tobytes())

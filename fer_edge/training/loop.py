@@ -2,60 +2,45 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim.swa_utils import AveragedModel
 
-from fer_edge._files import atomic_path, sha256
-from fer_edge.data.augment import resize
 from fer_edge.data.targets import class_weights
-from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.errors import CheckpointError, ConfigError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
-from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.heads import decide
-from fer_edge.training.batches import Batches, TrainingData
+from fer_edge.training.batches import Batches, TrainingData, one_channel_is_enough
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.learner import Learner
+from fer_edge.training.devices import make_fabric
+from fer_edge.training.failures import explained
+from fer_edge.training.files import RunFiles, differences
+from fer_edge.training.finite import StepCheck, nonfinite_state, stopped_by
+from fer_edge.training.learner import Learner, text_print
 from fer_edge.training.losses import JointLoss
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
+from fer_edge.training.results import EpochResult, Listener
+from fer_edge.training.stop import TrainingStopped
 from fer_edge.training.sync_norm import with_synced_norms
+from fer_edge.training.validation import Validation
 
-REPORT_EVERY = 10  # batches
-RESUME_FORMAT = 3
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch came to; accuracies in percent, of the averaged weights."""
-
-    epoch: int
-    loss: float
-    label_accuracy: float
-    text_accuracy: float | None
-    accuracy: float  # of both heads' mean; the label head's, where it is alone
-    mean_class_accuracy: float  # the same, over the classes that occur
-    seconds: float
+REPORT_EVERY = 10  # steps, on a GPU
+RESUME_FORMAT = 4
+FAULT = 1000  # beyond every signal's number
 
 
-class Listener(Protocol):
-    """What follows a run, a progress display for one."""
-
-    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """A batch has been learned from."""
-
-    def epoch(self, result: EpochResult) -> None:
-        """An epoch is over, its resume point written."""
+def _never() -> int:
+    return 0
 
 
 class Trainer:
@@ -74,7 +59,8 @@ class Trainer:
         teachers: Sequence[Checkpoint] = (),
         fabric: Fabric | None = None,
     ) -> None:
-        self.info, self.config, self.folder = info, config, folder
+        self.info, self.config = info, config
+        self.files = RunFiles(folder)
         self.fabric = fabric or make_fabric(config)
         self.data = TrainingData(*(self.fabric.to_device(part) for part in vars(data).values()))
         self.batches = Batches(self.data, config, self.fabric.global_rank)
@@ -96,16 +82,22 @@ class Trainer:
         self.stepped, self.stepper = self.fabric.setup(self._compiled(self.learner), self.optimizer)
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # of the steps done in the epoch under way
-        self.text_print = _text_print(learner)
+        self.kept: str | None = None  # step of the resume point in the folder, in words
+        # Steps between looks at loss and numbers, which wait for the device.
+        self.check_every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY
+        self.numbers = StepCheck(self.learner, self.optimizer, self.fabric.device)
+        self._asked: Callable[[], int] = _never
+        self.text_print = text_print(learner)
         self.results: list[EpochResult] = []
-        self.channels = 1 if _one_channel_is_enough(data, info) else 3
+        self.channels = 1 if one_channel_is_enough(data, info) else 3
         self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
         self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
+        self.validation = Validation(self.fabric, self.data, info, config, self._normalise)
 
     @property
     def resume_file(self) -> Path:
         """Where the latest state lies."""
-        return self.folder / "last.pt"
+        return self.files.last
 
     @property
     def best(self) -> EpochResult:
@@ -124,29 +116,26 @@ class Trainer:
         """Go on from the folder's resume point, if it has one.
 
         Raises:
-            CheckpointError: The resume point is damaged, incomplete or was made with other settings.
+            CheckpointError: The resume point is damaged, incomplete or was made with other settings, or the best
+                checkpoint beside it is missing or another one.
         """
         if not self.resume_file.is_file():
             return False
-        try:
-            state = torch.load(self.resume_file, weights_only=True, map_location="cpu")
-            made_with = json.loads(state["configuration"])
-        except Exception as error:  # torch raises half a dozen unrelated types for damaged files
-            raise self._not_resumable(error) from error
-        if made_with != json.loads(self._configuration()):
+        state = self.files.load()
+        here, there = (json.loads(text) for text in (self._configuration(), state["configuration"]))
+        if here != there:
             raise CheckpointError(
-                f"{self.resume_file} belongs to a run with other settings; use the same ones or another folder"
+                f"{self.resume_file} belongs to a run with other settings: {differences(here, there)}; "
+                "use the same ones or another folder"
             )
         try:
             self._restore(state)
         except Exception as error:  # load_state_dict of four classes, each with its own idea of what to raise
-            raise self._not_resumable(error) from error
+            raise self.files.not_resumable(error) from error
+        if self.fabric.is_global_zero:
+            self.files.check_pair(state)
+        self.kept = self._place()
         return True
-
-    def _not_resumable(self, error: Exception) -> CheckpointError:
-        return CheckpointError(
-            f"{self.resume_file} cannot be resumed from: {error!r}; remove it to start anew, or name another folder"
-        )
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
@@ -158,27 +147,49 @@ class Trainer:
         if len(self.results) != self.next_epoch:
             raise ValueError(f"{len(self.results)} results of {self.next_epoch} epochs")
 
-    def run(self, listener: Listener) -> EpochResult:
-        """Train to the end; the averaged weights of the best epoch are in `best.safetensors`."""
-        while not self.done:
-            started = time.perf_counter()
-            loss = self._train_epoch(listener)
-            self.results.append(self._validate(loss, started))
-            self.next_epoch, self.next_step, self.loss_sum = self.next_epoch + 1, 0, 0.0
-            if self.fabric.is_global_zero:
-                if self.best is self.results[-1]:
-                    self.checkpoint().save(self.folder / "best.safetensors")
-                self._save_resume_point()
-                listener.epoch(self.results[-1])
+    def run(self, listener: Listener, asked: Callable[[], int] = _never) -> EpochResult:
+        """Train to the end; the averaged weights of the best epoch are in `best.safetensors`.
+
+        Args:
+            listener: Is told of progress, in the first process.
+            asked: Tells the number of a signal that asks to stop, 0 for none; see `StopSignals`.
+
+        Raises:
+            TrainingStopped: It was asked to; the resume point of the last step is written.
+            NonFiniteError: The loss, a gradient, a weight or a validation logit is not finite; nothing of that is
+                written.
+            FerEdgeError: A file cannot be written, memory ran out or torch.compile failed.
+        """
+        self._asked = asked
+        with explained(self.config):
+            while not self.done:
+                started = time.perf_counter()
+                loss = self._train_epoch(listener)
+                self._check_state()
+                self._end_epoch(self._validate(loss, started, listener), listener)
         return self.best
 
+    def _end_epoch(self, result: EpochResult, listener: Listener) -> None:
+        self.results.append(result)
+        self.next_epoch, self.next_step, self.loss_sum = self.next_epoch + 1, 0, 0.0
+        if self.fabric.is_global_zero:
+            self._save(self.checkpoint() if self.best is result else None)
+            listener.epoch(result)
+
     def dry_run(self) -> float:
-        """One step and one batch of validation, to see that all fits; writes nothing. Returns the loss."""
-        self.stepped.train()
-        images, targets = next(self.batches.epoch(0))
-        loss = self._step(images, targets)
-        self._predict(self._averaged(), self.data.valid_images[: self.config.batch])
-        return loss.item()
+        """One step and one batch of validation, to see that all fits; writes nothing. Returns the loss.
+
+        Raises:
+            NonFiniteError: The loss, a gradient or a weight is not finite.
+            FerEdgeError: Memory ran out or torch.compile failed.
+        """
+        with explained(self.config):
+            self.stepped.train()
+            images, targets = next(self.batches.epoch(0))
+            loss = self._step(images, targets)
+            self._check_step(1)
+            self.validation.predict(self._averaged(), self.data.valid_images[: self.config.batch])
+            return loss.item()
 
     def checkpoint(self) -> Checkpoint:
         """The averaged model as it is, with what the run knows about the latest epoch."""
@@ -200,35 +211,103 @@ class Trainer:
     def _train_epoch(self, listener: Listener) -> float:
         self.stepped.train()
         total = torch.tensor(self.loss_sum, dtype=torch.float64, device=self.fabric.device)
-        every = 1 if self.fabric.device.type == "cpu" else REPORT_EVERY  # reading the loss waits for the device
         saved = time.monotonic()
         steps = self.batches.steps
         for step, (images, targets) in enumerate(self.batches.epoch(self.next_epoch, self.next_step), self.next_step):
-            total += self._step(images, targets)
+            total += self._step(images, targets, step + 1)
             done = step + 1
-            if not self.fabric.is_global_zero:
+            due = done % self.check_every == 0 or done == steps
+            if not due and (self.config.processes > 1 or not self._asked()):
                 continue
-            if done % every == 0 or done == steps:
+            asked = self._check_step(done)
+            if self.fabric.is_global_zero:
                 listener.batch(self.next_epoch, done, steps, total.item() / done)
-            if time.monotonic() - saved >= 60 * self.config.save_minutes and done < steps:
-                self.next_step, self.loss_sum = done, total.item()
-                self._save_resume_point()
-                saved = time.monotonic()
-        mean = cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean"))
-        return mean.item()
+                if time.monotonic() - saved >= 60 * self.config.save_minutes and done < steps:
+                    self._save_inside(done, total.item())
+                    saved = time.monotonic()
+            if asked:
+                self._stop(done, self._mean(total), asked)
+        self.next_step, self.loss_sum = steps, self._mean(total)
+        return self.loss_sum / steps
 
-    def _step(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, images: Tensor, targets: Tensor, number: int = 1) -> Tensor:
         """Learn from one batch: images (n, C, 112, 112) in [0, 1], targets (n, classes). Returns the loss."""
         images = self._normalise(images)
         loss = self.loss(Output(*self.stepped(images)), self._taught(images, targets))
         self.stepper.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
+        norm = self.numbers.gradient_norm()
         if self.config.clip:
-            self.fabric.clip_gradients(self.stepped, self.stepper, max_norm=self.config.clip, error_if_nonfinite=False)
+            clip_grads_with_norm_(self.learner.parameters(), self.config.clip, norm)
         self.stepper.step()
         self.schedule.step()
         self.average.update_parameters(self.learner)
+        self.numbers.record(number, loss, norm)
         return loss.detach()
+
+    def _check_step(self, done: int) -> int:
+        """Stop, in all processes, if a number of the steps so far is not finite in one of them.
+
+        Returns:
+            Number of the signal that asks to stop, in whichever process; 0 for none.
+        """
+        fault = self.numbers.fault()
+        agreed = self._agreed(self._asked() if fault is None else FAULT)
+        if agreed == FAULT:
+            what, step = fault or ("a number of another process", done)
+            raise self._not_finite(what, step)
+        return agreed
+
+    def _check_state(self) -> None:
+        what = nonfinite_state(self.learner, self.average, self.optimizer)
+        if self._agreed(0 if what is None else 1):
+            raise self._not_finite(what or "a number of another process", self.next_step)
+
+    def _not_finite(self, what: str, step: int) -> FerEdgeError:
+        return stopped_by(what, self._place(step), self.config.clip, self.kept and self.kept_words())
+
+    def kept_words(self) -> str:
+        """What the folder holds, for messages."""
+        if self.kept is None:
+            return "no resume point was written yet"
+        return f"{self.resume_file} is kept as of {self.kept}"
+
+    def _place(self, step: int | None = None) -> str:
+        """A step in words, of the epoch under way; by default the last one that was done."""
+        epoch = self.next_epoch
+        if step is None:
+            epoch, step = (epoch - 1, self.batches.steps) if not self.next_step else (epoch, self.next_step)
+        return f"epoch {epoch + 1} at step {step} of {self.batches.steps}"
+
+    def _agreed(self, number: int) -> int:
+        """The largest of a number over all processes."""
+        if self.config.processes == 1:
+            return number
+        largest = torch.tensor(number, device=self.fabric.device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def _mean(self, value: Tensor) -> float:
+        """The mean of a number over all processes."""
+        return cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean")).item()
+
+    def _stop(self, done: int, loss_sum: float, asked: int) -> None:
+        """End here, the resume point written."""
+        self.next_step, self.loss_sum = done, loss_sum
+        self._check_state()
+        if self.fabric.is_global_zero:
+            self._save()
+        self.fabric.barrier()  # a launcher ends all processes once one has ended
+        raise TrainingStopped(f"stopped in {self._place()}; the same command goes on from there", asked)
+
+    def _save_inside(self, done: int, loss_sum: float) -> None:
+        """Save in mid-epoch; what is not finite is left to the check of all processes at the end of the epoch."""
+        self.next_step, self.loss_sum = done, loss_sum
+        if self.config.processes == 1:
+            self._check_state()
+        elif nonfinite_state(self.learner, self.average, self.optimizer) is not None:
+            return
+        self._save()
 
     @torch.no_grad()
     def _taught(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -252,43 +331,26 @@ class Trainer:
     def _compiled(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(model)) if self.config.compile else model
 
-    @torch.no_grad()
-    def _validate(self, loss: float, started: float) -> EpochResult:
-        """Every process counts its share of the validation images; the counts are summed."""
-        mine = slice(self.fabric.global_rank, None, self.config.processes)
-        labels = self.data.valid_labels[mine]
-        output = self._predict(self._averaged(), self.data.valid_images[mine])
-        decided = decide(output.label_logits, output.text_logits, self.info.decision)
-        classes = self.info.config.classes
-        scores = (output.label_logits, output.text_logits, decided)
-        right = [None if one is None else self._counts(labels[one.argmax(dim=1) == labels], classes) for one in scores]
-        present = self._counts(labels, classes)
-        of_label, of_text, of_both = (None if one is None else _percent(one.sum(), present.sum()) for one in right)
-        assert of_label is not None and of_both is not None and right[2] is not None
-        recalls = (right[2] / present)[present > 0]
+    def _validate(self, loss: float, started: float, listener: Listener) -> EpochResult:
+        def each(done: int, total: int) -> None:
+            if self.fabric.is_global_zero:
+                listener.validating(self.next_epoch, done, total)
+            if asked := self._agreed(self._asked()):
+                self._stop(self.batches.steps, self.loss_sum, asked)
+
+        scores = self.validation.scores(self._averaged(), each)
+        if not scores.finite:
+            raise self._not_finite("a logit of the validation images", self.batches.steps)
         return EpochResult(
             epoch=self.next_epoch,
             loss=round(loss, 5),
-            label_accuracy=of_label,
-            text_accuracy=of_text,
-            accuracy=of_both,
-            mean_class_accuracy=round(100 * recalls.mean().item(), 3),
+            label_accuracy=scores.label,
+            text_accuracy=scores.text,
+            accuracy=scores.decided,
+            mean_class_accuracy=scores.mean_of_classes,
             seconds=round(time.perf_counter() - started, 1),
+            only_label=scores.only_label,
         )
-
-    def _counts(self, labels: Tensor, classes: int) -> Tensor:
-        """How often each class occurs, over all processes, (classes,)."""
-        counts = torch.bincount(labels, minlength=classes).double()
-        return cast(Tensor, self.fabric.all_reduce(counts, reduce_op="sum"))
-
-    @torch.no_grad()
-    def _predict(self, model: FERFormer, images: Tensor) -> Output:
-        parts = [
-            Output(*model(self._normalise(resize(part.float() / 255, IMAGE_SIZE))))
-            for part in images.split(self.config.batch)
-        ]
-        text = [part.text_logits for part in parts if part.text_logits is not None]
-        return Output(torch.cat([part.label_logits for part in parts]), torch.cat(text) if text else None)
 
     def _normalise(self, images: Tensor) -> Tensor:
         images = images.expand(-1, self.channels, -1, -1)
@@ -314,7 +376,7 @@ class Trainer:
             }
         )
 
-    def _save_resume_point(self) -> None:
+    def _save(self, best: Checkpoint | None = None) -> None:
         state: dict[str, Any] = {
             "configuration": self._configuration(),
             "learner": self.learner.state_dict(),
@@ -326,55 +388,8 @@ class Trainer:
             "loss_sum": self.loss_sum,
             "results": [vars(result) for result in self.results],
         }
-        with atomic_path(self.resume_file) as temporary:
-            torch.save(state, temporary)
-
-
-def _one_channel_is_enough(data: TrainingData, info: CheckpointInfo) -> bool:
-    """Whether a model sees the same in one channel of its images as in three.
-
-    A grey stem is spared the three equal channels of grey images, if they are normalised alike: statistics that come
-    from colour images, with the weights that a run starts from, differ.
-    """
-    grey = data.images.shape[1] == data.valid_images.shape[1] == 1
-    return info.config.stem.color == "grey" and grey and len(set(info.mean)) == len(set(info.std)) == 1
-
-
-def _text_print(learner: Learner) -> str | None:
-    """SHA-256 of the text features that a run starts with; None without a text head."""
-    head = learner.model.text_head
-    return None if head is None else sha256(head.text_features.detach().float().cpu().numpy().tobytes())
-
-
-def make_fabric(config: TrainingConfig) -> Fabric:
-    """The devices to train on, launched.
-
-    Raises:
-        ConfigError: Fabric does not know the accelerator, or this machine has not enough of it.
-    """
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.amp else "32-true"
-    try:
-        fabric = Fabric(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.nodes,
-            strategy="ddp" if config.processes > 1 else "auto",
-            precision=precision,
-        )
-        fabric.launch()
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"accelerator {config.accelerator!r} cannot be used: {error} Try: auto") from error
-    if config.processes > 1:
-        atexit.register(_leave_process_group)
-    return fabric
-
-
-def _leave_process_group() -> None:
-    # Gloo's threads, which Fabric leaves running, may otherwise drop a tensor while the interpreter goes down, and
-    # abort the process after its work is done (pytorch pull request 179291).
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def _percent(part: Tensor, whole: Tensor) -> float:
-    return round(100 * (part / whole).item(), 3)
+        try:
+            self.files.save(state, best)
+        except FerEdgeError as error:
+            raise FerEdgeError(f"{error}; {self.kept_words()}: make room, and run the same command again") from error
+        self.kept = self._place()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._checked import check_names, check_types, table, with_tuples
+from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.data.layouts import AUTO
 from fer_edge.data.splits import Split
@@ -52,8 +53,10 @@ class Recipe:
         """
         unknown = sorted(data.keys() - {*TOP, "model", "training"})
         if unknown:
+            known = (*TOP, "model", "training")
             raise ConfigError(
-                f"recipe settings not known: {', '.join(unknown)}; expected {', '.join(TOP)}, model, training"
+                f"recipe settings not known: {', '.join(unknown)}; expected {', '.join(known)}"
+                f"{did_you_mean(unknown[0], known)}"
             )
         top = {name: data[name] for name in TOP if name in data}
         return cls(**top, model=data.get("model", {}), training=TrainingConfig.from_dict(data.get("training", {})))
@@ -75,7 +78,10 @@ def read_recipe(name: str) -> dict[str, Any]:
         return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
     path = Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        raise ConfigError(f"no recipe {name!r}; expected a .toml file or one of: {', '.join(recipe_names())}")
+        names = recipe_names()
+        raise ConfigError(
+            f"no recipe {name!r}; expected a .toml file or one of: {', '.join(names)}{did_you_mean(name, names)}"
+        )
     try:
         return read_toml(path.read_text(encoding="utf-8"))
     except OSError as error:

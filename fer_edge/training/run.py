@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from fer_edge.data.duplicates import keep_apart
 from fer_edge.data.folders import EMPTY_FOLDER
 from fer_edge.data.images import Pixels, decode
 from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
 from fer_edge.data.matching import match_split
-from fer_edge.data.splits import LabelledSplit
+from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.data.targets import target_rows
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import enumerated
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.loop import Trainer, make_fabric
+from fer_edge.training.devices import make_fabric
+from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.start import Sources, Statistics, starting_point
 from fer_edge.walk import UNREADABLE, LeftOut, notes
 
 Skip = Callable[[ImageError], None]
+Progress = Callable[[int, int], None]  # images read, and all of them
 
 
 def prepare_run(
@@ -35,6 +39,9 @@ def prepare_run(
     folder: Path,
     skip: Skip | None = None,
     note: Callable[[str], None] | None = None,
+    *,
+    fabric: Fabric | None = None,
+    progress: Progress | None = None,
 ) -> Trainer:
     """A trainer in `folder`, before its first step; call its `resume` to go on where it stopped.
 
@@ -44,12 +51,14 @@ def prepare_run(
         folder: Where checkpoints and the resume point go.
         skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
         note: Function that is given, in the first process, one line on each kind of images left out or found twice.
+        fabric: Devices and processes, launched; those of the recipe without it.
+        progress: Told how many images are read, and how many there are.
 
     Raises:
         DataError: Training and validation share images, or a label folder of the training split has none.
         FerEdgeError: Data, model, features or devices cannot be used.
     """
-    fabric = make_fabric(recipe.training)
+    fabric = fabric or make_fabric(recipe.training)
     train = read_split(sources.data, "train", recipe.layout)
     layout = recipe.layout
     if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
@@ -59,8 +68,10 @@ def prepare_run(
     if note is not None and fabric.is_global_zero:
         for line in lines:
             note(line)
+    if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
+        raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
     teachers = [load_checkpoint(path) for path in sources.teachers]
-    data = load(train, valid, recipe.training, skip)
+    data = load(train, valid, recipe.training, skip, progress)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
     from_data = {"data": train.source, "validation": valid.source, "images": len(data.images)}
     info = replace(info, provenance={**info.provenance, **from_data})
@@ -93,7 +104,13 @@ def _checked(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig)
     return train, lines
 
 
-def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, skip: Skip | None = None) -> TrainingData:
+def load(
+    train: LabelledSplit,
+    valid: LabelledSplit,
+    config: TrainingConfig,
+    skip: Skip | None = None,
+    progress: Progress | None = None,
+) -> TrainingData:
     """Decode the images that have a target, and the validation images that the protocol counts.
 
     Raises:
@@ -101,24 +118,34 @@ def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, ski
         ImageError: An image cannot be read and is not to be skipped.
     """
     targets = target_rows(train, config.targets)
-    used = np.flatnonzero(targets.sum(axis=1) > 0)
-    if config.limit_train and config.limit_train < len(used):
-        chosen = np.random.default_rng(config.seed).permutation(len(used))[: config.limit_train]
-        used = used[np.sort(chosen)]
+    used = _chosen(np.flatnonzero(targets.sum(axis=1) > 0), config.limit_train, config.seed)
     valid_labels, _ = match_split(valid, train.label_set.labels, whose=train.source)
-    counted = np.flatnonzero(valid_labels >= 0)
+    counted = _chosen(np.flatnonzero(valid_labels >= 0), config.limit_valid, config.seed)
     if not len(used) or not len(counted):
         raise DataError(
             f"{train.source} has {len(used)} images to learn from and {valid.source} {len(counted)} to validate on"
         )
-    images, kept = decode(train.take(used), skip)
-    valid_images, valid_kept = decode(valid.take(counted), skip)
+    done = itertools.count(1)
+
+    def read(_: int) -> None:
+        if progress is not None:
+            progress(next(done), len(used) + len(counted))
+
+    images, kept = decode(train.take(used), skip, read)
+    valid_images, valid_kept = decode(valid.take(counted), skip, read)
     return TrainingData(
         torch.from_numpy(images),
         torch.from_numpy(targets[used[kept]]),
         torch.from_numpy(valid_images),
         torch.from_numpy(valid_labels[counted[valid_kept]]),
     )
+
+
+def _chosen(indices: Indices, limit: int, seed: int) -> Indices:
+    """As many indices as `limit`, chosen by the seed, in order; all for 0."""
+    if not limit or limit >= len(indices):
+        return indices
+    return indices[np.sort(np.random.default_rng(seed).permutation(len(indices))[:limit])]
 
 
 def statistics(images: Pixels) -> Statistics:

@@ -15,7 +15,7 @@ from fer_edge.model.text import TextFeatures, save_text_features
 from tests.cli.test_train import TINY, run
 from tests.faces import make_ferplus
 
-SETTINGS = [*TINY[TINY.index("--set") :], "--set", "epochs=1", "--set", "batch=8", "--threads", "1", "--json"]
+SETTINGS = [*TINY[TINY.index("--set") :], "--epochs", "1", "--set", "batch=8", "--threads", "1", "--json"]
 
 
 @pytest.mark.slow
@@ -39,5 +39,12 @@ def test_a_table_is_trained_once_and_kept_as_csv(tmp_path: Path) -> None:
     again = run(command)
     assert json.loads(again.stdout)["runs"] == rows
     assert "epoch 1:" in first.stderr and "epoch 1:" not in again.stderr
+    other = [*command, "--table", "VI"]
+    other.remove("IV")
+    other.remove("--table")
+    assert run(other).returncode == 0
+    with (out / "table.csv").open() as file:
+        both = list(csv.DictReader(file))
+    assert [row for row in both if row["table"] == "IV"] == table and len(both) == 4 + 6
     wrong = run([*command, "--table", "V"])
     assert wrong.returncode == 2 and "--set text=frozen" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +35,10 @@ from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recip
         ({"seed": "abc"}, "seed is 'abc'; expected a whole number"),
         ({"seed": -1}, "seed is -1; expected 0 to 4294967295"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; expected a finite number"),
-        ({"learning_rate": 0}, "learning_rate 0; expected .* learning_rate > 0"),
+        ({"learning_rate": 0}, "learning_rate is 0; expected more than 0"),
+        ({"learning_rate": -1.0}, r"learning_rate is -1\.0; expected more than 0"),
+        ({"ema": 1.0}, r"ema is 1\.0; expected at least 0 and less than 1"),
+        ({"warmup": 0.0}, r"warmup is 0\.0; expected more than 0 and less than 1"),
         ({"weight_decay": float("inf")}, "weight_decay is inf; expected a finite number"),
         ({"clip": 10**400}, r"clip is 10+\.\.\.; expected a finite number"),
         ({"clip": -1}, "clip is -1; expected at least 0"),
@@ -92,6 +98,10 @@ def test_settings_change_a_recipe() -> None:
 def test_recipes_that_are_none(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'papr'; expected a \.toml file or one of: edge-ferplus"):
         read_recipe("papr")
+    with pytest.raises(ConfigError, match=r"no recipe 'edge-ferplu'; .*; did you mean edge-ferplus\?"):
+        read_recipe("edge-ferplu")
+    with pytest.raises(ConfigError, match=r"recipe settings not known: trainig; .*; did you mean training\?"):
+        Recipe.from_dict({"trainig": {}})
     (tmp_path / "a.toml").write_text("epochs = ")
     with pytest.raises(ConfigError, match="is no TOML"):
         read_recipe(str(tmp_path / "a.toml"))
@@ -102,3 +112,18 @@ def test_recipes_that_are_none(tmp_path: Any) -> None:
         Recipe.from_dict({"epochs": 3})
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         parse_settings(["epochs"])
+
+
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
+    values = TrainingConfig().to_dict()
+    augmentation = {f"augmentation.{name}": value for name, value in values.pop("augmentation").items()}
+    defaults = {name: _as_written(value) for name, value in {**values, **augmentation}.items()}
+    assert {name: listed.get(name) for name in defaults} == defaults
+
+
+def _as_written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, tuple) else str(value)

@@ -17,7 +17,8 @@ from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.learner import Learner
-from fer_edge.training.loop import EpochResult, Trainer
+from fer_edge.training.loop import Trainer
+from fer_edge.training.results import EpochResult
 from fer_edge.training.run import load
 from tests.faces import make_ferplus
 from tests.tiny_model import checkpoint_of, tiny_config
@@ -35,6 +36,9 @@ class Quiet:
     def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
         if epoch == self.stop_after and done == 2:
             raise KeyboardInterrupt
+
+    def validating(self, epoch: int, done: int, total: int) -> None:
+        pass
 
     def epoch(self, result: EpochResult) -> None:
         pass
@@ -164,7 +168,9 @@ def test_a_grey_stem_is_trained_on_what_it_is_given_later(faces: Path, tmp_path:
     mean_, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (info.mean, info.std))
     with torch.no_grad():
         expected = model((images - mean_) / std)[0]
-    torch.testing.assert_close(run._predict(model, run.data.valid_images).label_logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        run.validation.predict(model, run.data.valid_images).label_logits, expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_grey_images_are_validated_on_colour_ones(faces: Path, tmp_path: Path) -> None:
@@ -180,13 +186,15 @@ def test_grey_images_are_validated_on_colour_ones(faces: Path, tmp_path: Path) -
 def test_the_accuracy_is_of_the_models_own_decision(faces: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1)))
-    text = trainer(faces, tmp_path, checkpoint=checkpoint)._validate(0.0, 0.0).text_accuracy
+    text = trainer(faces, tmp_path, checkpoint=checkpoint)._validate(0.0, 0.0, Quiet()).text_accuracy
     label = 7 if text else 0  # all contempt, which none of the faces shows, or all neutral, as a third of them are
     with torch.no_grad():
         checkpoint.model.label_head.weight.zero_()
         checkpoint.model.label_head.bias.copy_(torch.eye(8)[label])
     for decision, accuracy in (("label", 0.0 if label else 33.333), ("text", text)):
-        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(decision=decision))._validate(0.0, 0.0)
+        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(decision=decision))._validate(
+            0.0, 0.0, Quiet()
+        )
         assert (found.accuracy, found.text_accuracy) == (accuracy, text)
 
 
