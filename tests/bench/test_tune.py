@@ -177,9 +177,9 @@ def test_a_tuned_bundle_is_used_as_tuned(tmp_path: Path) -> None:
     assert bundle.tuning("onnxruntime") == written and bundle.tuning("openvino") is None
     with Recognizer.open(path, "onnxruntime") as tuned, Recognizer.open(path, "onnxruntime", threads=2) as told:
         assert tuned.tuning == written and told.tuning is None
-        with mock.patch.object(tuned.runner, "infer", wraps=tuned.runner.infer) as infer:
+        with mock.patch.object(tuned.runner, "run", wraps=tuned.runner.run) as run:
             labels = [found.label for found in tuned.recognize_faces(FRAME, BOXES)]
-        assert [len(call.args[0]) for call in infer.call_args_list] == [2, 2, 1]
+        assert [len(call.args[0]) for call in run.call_args_list] == [2, 2, 1]
         assert labels == [found.label for found in told.recognize_faces(FRAME, BOXES)]
     again = write_tuning(Bundle.open(path), "onnxruntime", point(2, 1, 1, 4.0, 200), Target("throughput", 150))
     write_tuning(Bundle.open(path), "openvino", point(1, 1, 1, 4.0, 200), Target("p99", 5))
