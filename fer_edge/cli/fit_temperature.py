@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, Layout, Limit, Split, Threads
+from fer_edge.cli.options import CheckpointPath, Json, Layout, Limit, Split, Threads
 
 
 def fit_temperature(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
+    checkpoint: CheckpointPath,
     data: Annotated[Path, typer.Argument(help="Images it was not trained on: FERPlus, or one folder per label.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
     split: Split = "valid",
