@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from fer_edge._text import printable
 
 if TYPE_CHECKING:
     from fer_edge.cli.consoles import LineConsole
+    from fer_edge.walk import LeftOut
 
 LINE_SECONDS = 30  # between progress lines without a terminal
 
@@ -55,6 +56,14 @@ def print_note(message: object) -> None:
 def print_line(text: object) -> None:
     """Print one line of a result on stdout, without wrapping, controls escaped."""
     print(printable(str(text)))
+
+
+def print_notes(left_out: Iterable[LeftOut]) -> None:
+    """Print one line on stderr for each reason why files or images were left out."""
+    from fer_edge.walk import notes
+
+    for line in notes(left_out):
+        print_note(line)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
