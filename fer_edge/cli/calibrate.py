@@ -17,6 +17,7 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    check_split,
     engine_names,
     finite,
     one_of,
@@ -66,7 +67,7 @@ def calibrate(
         float | None,
         typer.Option(min=0, help="Largest drop of accuracy, in points.", callback=finite, rich_help_panel=BUDGET),
     ] = None,
-    split: Split = "valid",
+    split: Split = None,
     limit: Limit = None,
     engine: Annotated[
         str | None,
@@ -97,7 +98,7 @@ def calibrate(
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
     if max_drop is None:
-        refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, state=state)
+        refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, split=split, state=state)
     from fer_edge.cli.output import console, err_console, print_json, print_notes
     from fer_edge.errors import EngineUnavailable
 
@@ -122,7 +123,7 @@ def calibrate(
         chosen.save(image_set)
     if max_drop is not None:
         info = loaded.info
-        found = labelled(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
+        found = labelled(data, info.labels, info.words, check_split(split, data, layout), layout).limited(limit)
         print_notes(found.left_out)
         budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
         ranges, result = _search(model, ranges, found, budget)

@@ -16,6 +16,7 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    check_split,
     finite,
     refuse_given,
     shipped,
@@ -44,7 +45,7 @@ def parity(
         ),
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
-    split: Split = "valid",
+    split: Split = None,
     layout: Layout = "auto",
     engine: EngineName = None,
     tolerance: Annotated[
@@ -93,7 +94,7 @@ def parity(
         refuse_given("what --layers compares", "add --layers", plot=plot, threshold=threshold)
     from fer_edge.cli.output import print_json
 
-    faces = Faces(images, split, layout, limit or (LAYER_IMAGES if layers else IMAGES))
+    faces = Faces(images, check_split(split, images, layout), layout, limit or (LAYER_IMAGES if layers else IMAGES))
     if layers:
         _compare_layers(bundle, reference, faces, engine, threshold, plot, json)
         return
