@@ -122,4 +122,5 @@ def _print_usage(error: Any) -> None:
         return
     context = getattr(error, "ctx", None)
     command = "fer-edge" if context is None else context.command_path
-    print_error(f"{one_line(error.format_message()).rstrip('.')} (usage: {command} --help)")
+    message = one_line(error.format_message()).removeprefix("Invalid value: ").rstrip(".")
+    print_error(f"{message} (usage: {command} --help)")
