@@ -180,7 +180,7 @@ def bench(
     target = None if tune is None else target_from_text(tune)
     wanted = scenario if target is None else [*(scenario or ()), "scaling"]
     scenarios = chosen_scenarios(wanted)
-    check_effect(scenarios, queries=queries, seconds=seconds, minutes=minutes, rate=rate or None)
+    check_effect(scenarios, queries=None if tune else queries, seconds=seconds, minutes=minutes, rate=rate or None)
     check_files(bundle, tune, csv, report, reference, image)
     check_device(bundle, engine, device)
     subject = Subject(bundle, engine, threads, device or 0, allow_host_code)
