@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 
@@ -14,9 +13,8 @@ import numpy.typing as npt
 from fer_edge.bundle import Bundle, Tuning
 from fer_edge.crop import Box, crop_and_resize
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
-from fer_edge.errors import BundleError, ConfigError, EngineError, InputError, shown
-
-SHIPPED_BUNDLE = "edge.fer"
+from fer_edge.errors import ConfigError, EngineError, InputError, shown
+from fer_edge.shipped import shipped_bundle as shipped_bundle
 
 
 @dataclass(frozen=True)
@@ -26,18 +24,6 @@ class Expression:
     label: str
     score: float  # probability of the label
     scores: dict[str, float]  # probability of every label, in the model's order
-
-
-def shipped_bundle() -> Path:
-    """The bundle that comes with the package.
-
-    Raises:
-        BundleError: The installation lacks it.
-    """
-    path = Path(str(resources.files("fer_edge.weights").joinpath(SHIPPED_BUNDLE)))
-    if not path.is_file():
-        raise BundleError(f"the shipped bundle is missing at {path}; reinstall fer-edge, or name a bundle")
-    return path
 
 
 class Recognizer:
