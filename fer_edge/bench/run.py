@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,8 @@ def run_bench(
         KeyboardInterrupt: Ctrl-C, before a scenario was done.
     """
     bundle = Bundle.open(subject.bundle)
-    entry = bundle.entry(subject.engine)
+    entry = bundle.runnable_entry(subject.engine, subject.device)
+    subject = replace(subject, engine=entry.engine)
     checksum = file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
     found: dict[str, Any] = {}

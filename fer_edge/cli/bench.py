@@ -333,7 +333,7 @@ def _tune(
     try:
         with err_console().status("measuring the best settings again"):
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
-        return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target, subject.device), ""
+        return write_tuning(Bundle.open(subject.bundle), found.engine, point, target, subject.device), ""
     except (FerEdgeError, KeyboardInterrupt) as error:
         errors.append(error)
         return None, str(error) or "stopped"

@@ -97,3 +97,9 @@ def test_engines_are_asked_for_no_more_than_they_take(largest: int, sizes: list[
 
 def test_probabilities_that_are_no_numbers_never_pass() -> None:
     assert absolute_error(np.array([np.nan], np.float32), np.ones(1, np.float32)) == np.inf
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_engine_whose_outputs_are_no_numbers_fails_the_values_stage(value: float, folder: Path) -> None:
+    stages = stages_of(Altered(lambda values: np.full_like(values, value)), image_set(folder, LABELS))
+    assert not stages["values"].passed and "of probabilities inf" in stages["values"].detail
