@@ -10,6 +10,8 @@ Names are imported when they are first used, so that the command can handle an i
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
+import fer_edge._few_threads  # noqa: F401  before anything imports NumPy
+
 if TYPE_CHECKING:
     from fer_edge.boxes import box_from_corners
     from fer_edge.bundle import Bundle

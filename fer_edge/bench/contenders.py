@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge._text import one_line
 from fer_edge.bench.statistics import (
     Distribution,
     Estimate,
@@ -113,7 +114,7 @@ class Contender:
                 raise ValueError(line)
         except ValueError:
             self._complaints.seek(0)
-            said = self._complaints.read().strip()[-800:] or f"nothing but {line[:200]!r}"
+            said = one_line(self._complaints.read().strip()[-800:], 800) or f"nothing but {line[:200]!r}"
             raise EngineError(f"{self.name} gave no answer; it said: {said}") from None
         return found
 

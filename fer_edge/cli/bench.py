@@ -99,8 +99,12 @@ TuneTarget = Annotated[
         "--tune",
         metavar="TARGET",
         help="Find the best settings for p99=MILLISECONDS of the engine or throughput=IMAGES_A_SECOND of the engine, "
-        "alone, and write them into the bundle, which then uses them on machines like this one.",
+        "alone, and write them into the bundle, which then uses them on machines like this one. Refused where other "
+        "processes took more than a tenth of the processors' time meanwhile.",
     ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="With --tune: write the settings, however busy the machine was meanwhile.")
 ]
 
 
@@ -163,6 +167,7 @@ def bench(
     reference: Reference = None,
     faces: Faces = None,
     tune: TuneTarget = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -177,6 +182,8 @@ def bench(
     from fer_edge.cli.bench_display import scenario_progress
     from fer_edge.cli.output import prepare_report
 
+    if force and tune is None:
+        raise typer.BadParameter("--force goes with --tune")
     target = None if tune is None else target_from_text(tune)
     wanted = scenario if target is None else [*(scenario or ()), "scaling"]
     scenarios = chosen_scenarios(wanted)
@@ -208,7 +215,8 @@ def bench(
     outputs = Outputs(csv, report, json)
     page = _write_and_tell(found, timelines, outputs, errors)
     # After the rest has been told: there may be no settings that reach the target.
-    tuning, reason = (None, "stopped") if found.stopped and target else _tune(subject, plan, found, target, errors)
+    stopped = found.stopped and target is not None
+    tuning, reason = (None, "stopped") if stopped else _tune(subject, plan, found, target, errors, force=force)
     _tell_tuning(bundle, found, outputs, page, tuning, reason)
     _end(errors, found)
 
@@ -318,10 +326,17 @@ def _write_page(found: BenchReport, timelines: dict[str, Stamps], folder: Path |
 
 
 def _tune(
-    subject: Subject, plan: Plan, found: BenchReport, target: Target | None, errors: list[BaseException]
+    subject: Subject,
+    plan: Plan,
+    found: BenchReport,
+    target: Target | None,
+    errors: list[BaseException],
+    *,
+    force: bool,
 ) -> tuple[Tuning | None, str]:
     """The settings that were written into the bundle, where asked for; or why there are none."""
-    from fer_edge.bench.tune import confirmed, write_tuning
+    from fer_edge.bench.noise import Watch
+    from fer_edge.bench.tune import check_quiet, confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
     from fer_edge.errors import FerEdgeError
@@ -331,8 +346,10 @@ def _tune(
     if "scaling" in found.failed:
         return None, f"scaling failed: {found.failed['scaling']}"
     try:
-        with err_console().status("measuring the best settings again"):
+        with err_console().status("measuring the best settings again"), Watch(crowded=True) as watch:
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
+        if not force:
+            check_quiet(found.noise["scaling"], watch.noise)
         return write_tuning(Bundle.open(subject.bundle), found.engine, point, target, subject.device), ""
     except (FerEdgeError, KeyboardInterrupt) as error:
         errors.append(error)

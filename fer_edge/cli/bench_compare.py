@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +49,7 @@ def bench_compare(
     from fer_edge.bench.contenders import comparisons, take_turns_of
     from fer_edge.bench.noise import Watch
     from fer_edge.bench.records import csv_from_records, records_from_comparisons
+    from fer_edge.bench.temporary import temporary_folder
     from fer_edge.cli.bench import chosen_workload
     from fer_edge.cli.bench_display import print_comparisons, print_warnings, scenario_progress
     from fer_edge.cli.output import print_json, write_text
@@ -61,11 +61,9 @@ def bench_compare(
         check_output(csv, image, *(Path(_split(name)[0]) for name in contenders))
     workload = chosen_workload(image, box)
     described = {"threads": threads or "engine's default", **_environment(contenders)}
-    with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as folder, scenario_progress() as progress:
+    with temporary_folder() as folder, scenario_progress() as progress:
         commands = {
-            name: _command(
-                name, {"threads": threads, "allow_host_code": allow_host_code}, workload, Path(folder), index
-            )
+            name: _command(name, {"threads": threads, "allow_host_code": allow_host_code}, workload, folder, index)
             for index, name in enumerate(contenders)
         }
         with Watch() as watch:

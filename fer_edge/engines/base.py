@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge._text import one_line
 from fer_edge.engines import lifetime
+from fer_edge.engines.messages import engine_error
 from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError, NonFiniteError
 
 Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
@@ -240,8 +240,7 @@ class Runner(ABC):
         except FerEdgeError:
             raise
         except Exception as error:  # engines have exceptions of their own
-            reason = one_line(str(error) or type(error).__name__)
-            raise EngineError(f"{self.title} failed on a batch of {len(images)}: {reason}") from error
+            raise engine_error(self.title, f"failed on a batch of {len(images)}", error) from error
         if checked:
             check_prediction(prediction, len(images), self.title)
         return prediction

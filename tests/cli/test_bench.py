@@ -15,6 +15,7 @@ import pytest
 import typer
 from PIL import Image
 
+from fer_edge.bench import tune
 from fer_edge.bench.contenders import take_turns
 from fer_edge.bench.run import SCENARIOS, Plan, Session, Subject, run_bench
 from fer_edge.bench.scenarios.open_loop import OpenLoop
@@ -342,6 +343,24 @@ def test_a_report_beside_the_tables(bundle: Path, tmp_path: Path) -> None:
     taken.touch()
     refused = fer_edge("bench", bundle, "--report", taken)
     assert refused.returncode == 1 and "cannot make the folder" in refused.stderr
+
+
+def test_nothing_is_tuned_on_a_busy_machine_unless_it_is_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_quiet_machine(monkeypatch)
+    monkeypatch.setattr(tune, "BUSY_SHARE", -1.0)  # above which any machine is busy
+    bundle = tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
+    before = bundle.read_bytes()
+    with pytest.raises(EngineError, match=r"other processes took \d+ % of .*; the bundle is as it was"):
+        bench(bundle, seconds=0.1, tune="p99=5000", json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report["tuning"] is None and report["tuning_reason"].startswith("other processes took")
+    assert bundle.read_bytes() == before
+    bench(bundle, seconds=0.1, tune="p99=5000", force=True)
+    assert len(Bundle.open(bundle).manifest.tunings) == 1
+    alone = fer_edge("bench", bundle, "--force")
+    assert alone.returncode == 2 and "--force goes with --tune" in alone.stderr
 
 
 def test_tuning_writes_into_the_bundle(
