@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -16,10 +15,9 @@ from fer_edge.boxes import AnyBox, AnyBoxes, Region, numbers_of, refuse_mistakes
 from fer_edge.bundle import Bundle, EngineEntry, Tuning
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
-from fer_edge.errors import BundleError, ConfigError, CopyError, EngineError, FacesError, InputError, shown
+from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
 from fer_edge.quality import face_warning
-
-SHIPPED_BUNDLE = "edge.fer"
+from fer_edge.shipped import shipped_bundle as shipped_bundle
 
 
 @dataclass(frozen=True)
@@ -50,18 +48,6 @@ class Expression:
         scores = ", ".join(f"{label!r}: {score:.3f}" for label, score in self.scores.items())
         warning = f", warning={self.warning!r}" if self.warning else ""
         return f"Expression(label={self.label!r}, score={self.score:.3f}, scores={{{scores}}}{warning})"
-
-
-def shipped_bundle() -> Path:
-    """The bundle that comes with the package.
-
-    Raises:
-        BundleError: The installation lacks it.
-    """
-    path = Path(str(resources.files("fer_edge.weights").joinpath(SHIPPED_BUNDLE)))
-    if not path.is_file():
-        raise BundleError(f"the shipped bundle is missing at {path}; reinstall fer-edge, or name a bundle")
-    return path
 
 
 class Recognizer:

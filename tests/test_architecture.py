@@ -31,6 +31,7 @@ RUNTIME = {
     "manifest",
     "quality",
     "recognizer",
+    "shipped",
     "walk",
 }
 FORBIDDEN = {

@@ -16,7 +16,10 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    check_split,
+    finite,
     refuse_given,
+    shipped,
 )
 from fer_edge.cli.plot_option import check_plot
 
@@ -34,17 +37,23 @@ LAYER_IMAGES = 16  # with every tensor of each in memory
 def parity(
     bundle: BundlePath,
     reference: Annotated[
-        Path, typer.Option(help="The checkpoint the bundle was built from; with --layers, another bundle may be it.")
+        Path,
+        typer.Option(
+            help="The checkpoint the bundle was built from, edge for the shipped one; with --layers, another bundle "
+            "may be it.",
+            callback=shipped("checkpoint"),
+        ),
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
-    split: Split = "valid",
+    split: Split = None,
     layout: Layout = "auto",
     engine: EngineName = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
             help="Largest relative error of logits and absolute one of probabilities; "
-            "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8."
+            "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8.",
+            callback=finite,
         ),
     ] = None,
     layers: Annotated[
@@ -54,6 +63,7 @@ def parity(
         float | None,
         typer.Option(
             help="A tensor has diverged below so many dB; default: 80 for fp32, 40 for fp16, 12 for int8.",
+            callback=finite,
             rich_help_panel=LAYERS,
         ),
     ] = None,
@@ -84,7 +94,7 @@ def parity(
         refuse_given("what --layers compares", "add --layers", plot=plot, threshold=threshold)
     from fer_edge.cli.output import print_json
 
-    faces = Faces(images, split, layout, limit or (LAYER_IMAGES if layers else IMAGES))
+    faces = Faces(images, check_split(split, images, layout), layout, limit or (LAYER_IMAGES if layers else IMAGES))
     if layers:
         _compare_layers(bundle, reference, faces, engine, threshold, plot, json)
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box, refuse_given
+from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box, refuse_given, shipped
 
 if TYPE_CHECKING:
     from fer_edge.crop import Box
@@ -27,7 +27,10 @@ NARROWEST = 16  # columns of a path in a terminal, however narrow that is
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders; - is standard input.")],
-    model: Annotated[Path | None, typer.Option("--model", help="A bundle; default: the shipped one.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="A bundle; default: edge, the shipped one.", callback=shipped("bundle")),
+    ] = None,
     box: FaceBox = None,
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Number of labels to show, the likeliest first; default: 1.")

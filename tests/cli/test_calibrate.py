@@ -154,4 +154,4 @@ def test_recipes_name_what_there_is() -> None:
         assert settings["checkpoint"].is_file()
         assert settings["precision"] == "fp32" or settings["ranges"].is_file()
         assert set(settings["engines"]) <= {*ENGINE_MODULES, "tensorrt"}
-        assert f"--recipe export/{recipe.name}" in recipe.read_text()
+        assert f"--recipe {recipe.stem}" in recipe.read_text()
