@@ -31,7 +31,12 @@ from fer_edge.file_kind import describe_file
 DEEPEST = 8  # levels of nesting that are searched
 # In prefixes of second sets of weights.
 AVERAGED = re.compile(r"ema|averag|swa|teacher|shadow|momentum", re.IGNORECASE)
-PICKLES_AND_ARRAYS = ("a PyTorch file", "a resume file", "a Python pickle", "a NumPy archive")  # of `describe_file`
+NUMERIC = "?bBhHiIlLqQefd"  # NumPy's types that torch has too
+UNKNOWN = "a file of an unknown kind"
+KINDS = (  # beginnings of what `describe_file` says of weights
+    "a PyTorch file", "a resume file", "a Python pickle", "a NumPy archive", "a safetensors file",
+    "a damaged safetensors file", "a zip archive", UNKNOWN,
+)  # fmt: skip
 STATE_DICT_ALONE = "save the state dict alone where the file was made: torch.save(model.state_dict(), FILE)"
 
 # Types that training scripts put beside weights; rebuilding one runs no code of the file. Pickles name some of them
@@ -59,7 +64,7 @@ def _plain_list(*_: object) -> list[Any]:
 
 
 HARMLESS: list[Any] = [
-    *(*_NUMPY, np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdSUMm")),
+    *(*_NUMPY, np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in f"{NUMERIC}SUMm")),
     *(*_PATHS, argparse.Namespace, SimpleNamespace, list, dict, int, float, frozenset, slice),
     *((_plain_dict, "collections.defaultdict"), (_plain_list, "collections.deque")),
     *(datetime.datetime, datetime.date, datetime.timedelta),
@@ -133,19 +138,31 @@ def _splits(name: str) -> list[tuple[str, str]]:
     return [(name[:start], name[start:]) for start in starts]
 
 
-def read_foreign_weights(path: Path) -> ForeignWeights:
-    """Tensors of a PyTorch, safetensors or NumPy file, told apart by content, without running code from it.
+def kind_of_weights(path: Path) -> str:
+    """What `describe_file` says of a file that may hold weights of another program.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of another kind, or holds Python objects or no tensors.
+        CheckpointError: It is missing, a folder, of fer-edge itself or of a kind that holds no weights.
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the file of weights in it")
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")
     kind = describe_file(path)
-    if kind.startswith(("a fer-edge checkpoint", "a file of text features", "a fer-edge bundle")):
+    if kind in ("a fer-edge checkpoint", "a file of text features", "a fer-edge bundle"):
         raise CheckpointError(f"{path} is {kind}, not weights of another program: it needs no import")
+    if not kind.startswith(KINDS):
+        raise CheckpointError(f"{path} is {kind}; expected weights in a .pth, .safetensors or .npz file")
+    return kind
+
+
+def read_foreign_weights(path: Path) -> ForeignWeights:
+    """Tensors of a PyTorch, safetensors or NumPy file, told apart by content, without running code from it.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another kind, or holds Python objects or no tensors.
+    """
+    kind = kind_of_weights(path)
     try:
         contents = _contents(path, kind)
     except CheckpointError:
@@ -164,7 +181,7 @@ def _contents(path: Path, kind: str) -> Any:
         return load_safetensors(path.read_bytes())
     if kind.startswith("a NumPy archive"):
         with np.load(path, allow_pickle=False) as arrays:
-            numeric = {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}
+            numeric = {name: array for name, array in arrays.items() if array.dtype.char in NUMERIC}
         return {name: torch.from_numpy(array) for name, array in numeric.items()}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -201,7 +218,9 @@ def _unreadable(path: Path, kind: str, error: Exception) -> CheckpointError:
             f"{path} holds Python objects ({', '.join(objects[:3])}), and reading them would run code of the file, "
             f"which fer-edge never does; {STATE_DICT_ALONE}"
         )
-    if "safetensors file" not in kind and not kind.startswith(PICKLES_AND_ARRAYS):
+    if isinstance(error, MemoryError) or "allocate memory" in text:
+        return CheckpointError(f"{path} does not fit into the memory that is left: {path.stat().st_size >> 20} MiB")
+    if kind == UNKNOWN:
         return CheckpointError(f"{path} is {kind}; expected weights in a .pth, .safetensors or .npz file")
     if isinstance(error, (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, OSError)):
         return CheckpointError(f"{path} is damaged ({one_line(text, 120)}): copy or download it again")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
 from fer_edge.model.checkpoint import check_values, converted
-from fer_edge.model.foreign import HARMLESS, ForeignWeights, read_foreign_weights
+from fer_edge.model.foreign import HARMLESS, ForeignWeights, kind_of_weights, read_foreign_weights
 from fer_edge.model.hub import ADVICE, Download, connect, connect_to_hub, hub_file, quiet_libraries
 
 UNTRAINED = "untrained"
@@ -120,18 +120,17 @@ def open_text_tower(
 
 
 def _check_weights(open_clip: Any, name: str, weights: str) -> None:
-    """Refuse weights that are neither a tag nor a file, before a model is built for them."""
+    """Refuse weights that are neither a tag nor a file of weights, before a model is built for them."""
     if weights == UNTRAINED or open_clip.get_pretrained_cfg(name, weights):
         return
-    if Path(weights).is_dir():
-        raise ConfigError(f"weights {weights!r} are a folder; name the file of weights in it")
-    if not Path(weights).is_file():
+    if not Path(weights).exists():
         tags = open_clip.list_pretrained_tags_by_model(name)
         more = f" and {len(tags) - TAGS} more" if len(tags) > TAGS else ""
         raise ConfigError(
             f"weights {weights!r} of {name} cannot be had: there is no such file, and open_clip's tags for it are "
             f"{', '.join(tags[:TAGS]) or '(none)'}{more}{did_you_mean(weights, tags)}"
         )
+    kind_of_weights(Path(weights))
 
 
 def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], download: Download) -> Any:
