@@ -51,6 +51,10 @@ def of_stem(ours: str) -> str:
 
 @pytest.fixture(scope="module")
 def weights() -> Tensors:
+    return small_weights()
+
+
+def small_weights() -> Tensors:
     """The authors' state dict, in small; the stem stands in it twice."""
     config = tiny_release()
     torch.manual_seed(0)
