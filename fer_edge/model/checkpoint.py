@@ -191,7 +191,9 @@ def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
     if not dtype.is_floating_point:
         return
     if not tensor.is_floating_point():
-        raise CheckpointError(f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point")
+        raise CheckpointError(
+            f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point, not quantised weights"
+        )
     unusable = int((~torch.isfinite(tensor)).sum())
     if unusable:
         raise NonFiniteError(
