@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from fer_edge.cli.foreign_options import CheckpointOut
 from fer_edge.cli.options import CheckpointPath, Json, Layout, Limit, Split, Threads, check_split
 
 
 def fit_temperature(
     checkpoint: CheckpointPath,
     data: Annotated[Path, typer.Argument(help="Images it was not trained on: FERPlus, or one folder per label.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
+    out: CheckpointOut,
     split: Split = None,
     layout: Layout = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
@@ -28,11 +29,13 @@ def fit_temperature(
 
     Example: fer-edge fit-temperature best.safetensors ferplus/ -o edge.safetensors
     """
+    from fer_edge._files import check_output
     from fer_edge.cli.output import console, print_json, print_notes, print_table, progress
     from fer_edge.errors import EngineUnavailable
     from fer_edge.evaluation.accuracy import run_all
     from fer_edge.evaluation.dataset import image_set
 
+    check_output(out, checkpoint, data)
     try:
         from fer_edge.evaluation import temperature
         from fer_edge.model.checkpoint import Checkpoint
@@ -43,6 +46,8 @@ def fit_temperature(
     info = runner.info
     images = image_set(data, info.labels, info.words, check_split(split, data, layout), layout).limited(limit)
     print_notes(images.left_out)
+    if images.labels is not None:
+        temperature.check_images(images.labels)  # before the model runs for nothing
     with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)
     fit = temperature.fit_temperature(outputs, info.decision)
@@ -57,4 +62,4 @@ def fit_temperature(
     ]
     title = f"temperature {fit.temperature:.3f}, fitted on {fit.images} images"
     print_table(title, ("", "before", "after"), rows)
-    console().print(f"wrote {out}")
+    console().print(f"wrote {out}", soft_wrap=True)

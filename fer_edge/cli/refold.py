@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, Template, TextModel, TextWeights, shipped
+from fer_edge.cli.foreign_options import (
+    DEFAULT_TOWER,
+    DEFAULT_WEIGHTS,
+    CheckpointOut,
+    Retries,
+    TowerName,
+    TowerWeights,
+    download,
+    prompt_templates,
+)
+from fer_edge.cli.options import Json, Template, shipped
 
 
 def refold(
@@ -15,11 +25,12 @@ def refold(
         Path,
         typer.Argument(help="A checkpoint with text features of a text tower.", callback=shipped("checkpoint")),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
+    out: CheckpointOut,
     text_features: Annotated[Path | None, typer.Option(help="Features from: fer-edge text-features.")] = None,
     template: Template = None,
-    text_model: TextModel = "ViT-B-32",
-    text_weights: TextWeights = "openai",
+    text_model: TowerName = None,
+    text_weights: TowerWeights = None,
+    retries: Retries = 0,
     json: Json = False,
 ) -> None:
     """Give a checkpoint the text features of other prompts.
@@ -28,27 +39,36 @@ def refold(
 
     Example: fer-edge refold release.safetensors --template active -o active.safetensors
     """
+    from fer_edge._files import check_output
     from fer_edge.cli.output import console, err_console, print_json
     from fer_edge.errors import EngineUnavailable
-    from fer_edge.labels import templates_named
 
+    if text_features is not None and template:
+        raise typer.BadParameter("--text-features has its own templates; leave out --template, or the file")
+    if text_features is not None and (text_model or text_weights):
+        raise typer.BadParameter("--text-features takes no text tower; leave out --text-model and --text-weights")
+    check_output(out, checkpoint, text_features, None if text_weights is None else Path(text_weights))
+    prompt_templates(template, ("word",))
     try:
         from fer_edge.model import text
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise EngineUnavailable(f'refolding needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
-    if text_features is not None and template:
-        raise typer.BadParameter("--text-features has its own templates; leave out --template, or the file")
     loaded = load_checkpoint(checkpoint)
     text.refoldable_head(loaded)
     if text_features is not None:
         features = text.load_text_features(text_features)
     else:
-        templates = templates_named(template or ["phrase"])
-        with err_console().status(f"running {text_model}"):
-            features = text.text_features_from_open_clip(text_model, text_weights, loaded.info.words, templates)
+        words = loaded.info.words
+        tower, weights = text_model or DEFAULT_TOWER, text_weights or DEFAULT_WEIGHTS
+        with err_console().status(f"running {tower}"):
+            features = text.text_features_from_open_clip(
+                tower, weights, words, prompt_templates(template, words), download(retries)
+            )
     text.refold(loaded, features).save(out)
     if json:
         print_json({"checkpoint": out, "templates": features.templates, "source": features.source})
         return
-    console().print(f"wrote {out}: text features from {features.source}, prompts {'; '.join(features.templates)}")
+    console().print(
+        f"wrote {out}: text features from {features.source}, prompts {'; '.join(features.templates)}", soft_wrap=True
+    )

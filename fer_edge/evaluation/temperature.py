@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fer_edge.engines.base import Floats
+from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.reliability import expected_calibration_error
@@ -22,6 +23,8 @@ from fer_edge.model.heads import decide
 
 CANDIDATES = np.geomspace(0.2, 5, 645)  # half a percent apart; a grid, since two averaged heads need not be convex
 SMALLEST = 1e-12
+LEAST_IMAGES = 50  # that a fit takes
+LEAST_OF_CLASS = 10  # images of a class, for it to count among the two or more that a fit takes
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,52 @@ def scaled_probabilities(outputs: Outputs, decision: Decision, temperature: floa
     return probabilities
 
 
+def check_images(true: Labels) -> None:
+    """Refuse a set of images that a temperature cannot be fitted on.
+
+    Args:
+        true: Label of each image, (N,).
+
+    Raises:
+        DataError: There are too few images, or too few of a second class.
+    """
+    classes = np.unique(true, return_counts=True)[1]
+    enough = int((classes >= LEAST_OF_CLASS).sum())
+    if len(true) < LEAST_IMAGES or enough < 2:
+        raise DataError(
+            f"a temperature cannot be fitted on {len(true)} images, of which {enough} classes have {LEAST_OF_CLASS} or "
+            f"more; expected at least {LEAST_IMAGES} images and two such classes: use a whole validation set, without "
+            "--limit"
+        )
+
+
 def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
-    """The temperature under which the true labels are likeliest."""
+    """The temperature under which the true labels are likeliest.
+
+    Raises:
+        DataError: There are too few images or classes, or the likeliest temperature is beyond the range of candidates.
+        NonFiniteError: An output is NaN or infinite.
+    """
+    check_images(outputs.true)
+    if not all(
+        np.isfinite(logits).all() for logits in (outputs.label_logits, outputs.text_logits) if logits is not None
+    ):
+        raise NonFiniteError(
+            "the model's outputs are NaN or infinite; take a checkpoint from before training went wrong"
+        )
     everything = np.arange(len(outputs.true))
     temperature = _likeliest(outputs, decision, everything)
+    if temperature in (CANDIDATES[0], CANDIDATES[-1]):
+        right = int((outputs.probabilities.argmax(axis=1) == outputs.true).sum())
+        raise DataError(
+            f"the fit ends at temperature {temperature:g}, the edge of its range {CANDIDATES[0]:g} to "
+            f"{CANDIDATES[-1]:g}, and means nothing: the model is right on {right} of {len(outputs.true)} images; use "
+            "images that it was not trained on, of all its labels"
+        )
     before, after = (scaled_probabilities(outputs, decision, value) for value in (1.0, temperature))
     crossed = after.copy()
     for mine, other in ((everything[::2], everything[1::2]), (everything[1::2], everything[::2])):
-        if len(mine) and len(other):
-            crossed[mine] = scaled_probabilities(outputs, decision, _likeliest(outputs, decision, other))[mine]
+        crossed[mine] = scaled_probabilities(outputs, decision, _likeliest(outputs, decision, other))[mine]
     return TemperatureFit(
         temperature,
         len(outputs.true),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +11,13 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
 
 from fer_edge._checked import build, check_types, table
 from fer_edge._files import sha256, write_atomically
-from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge._text import one_line
+from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
+from fer_edge.file_kind import describe_file
 from fer_edge.manifest import Decision
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
@@ -51,8 +55,15 @@ class CheckpointInfo:
             raise CheckpointError(f"decision is {self.decision!r} but the model has no text head; expected label")
 
     def to_json(self) -> str:
-        """The metadata as stored."""
-        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
+        """The metadata as stored.
+
+        Raises:
+            NonFiniteError: Metrics or provenance hold NaN or infinity, which JSON does not have.
+        """
+        try:
+            return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, allow_nan=False)
+        except ValueError as error:
+            raise NonFiniteError(f"metrics or provenance of the checkpoint hold NaN or infinity: {error}") from error
 
     @classmethod
     def from_json(cls, text: str) -> CheckpointInfo:
@@ -62,7 +73,8 @@ class CheckpointInfo:
             CheckpointError: It is not understood.
         """
         try:
-            data = table(json.loads(text), "metadata")
+            # Older versions wrote NaN.
+            data = table(json.loads(text, parse_constant=lambda _: None), "metadata")
             version = data.pop("format", None)
             if version == FORMAT_VERSION:
                 config = ModelConfig.from_dict(data.pop("config", None))
@@ -87,24 +99,33 @@ class Checkpoint:
     info: CheckpointInfo
 
     def save(self, path: Path, *, half: bool = False) -> None:
-        """Write the checkpoint, whole or not at all.
+        """Write the checkpoint, whole or not at all, after the checks that `load_checkpoint` makes.
 
         Args:
             path: File to write, `.safetensors`.
             half: Store weights as float16; statistics of batch norms stay float32.
+
+        Raises:
+            NonFiniteError: Weights or metrics are NaN or infinite, or a weight is beyond float16.
+            CheckpointError: The model is not the one that `info` describes, or a variance is negative.
         """
-        write_atomically(path, self._to_bytes(half=half))
+        tensors, metadata = self._tensors(half=half), self.info.to_json()
+        if len(metadata) > MAX_METADATA_BYTES:
+            raise CheckpointError(f"{path} is not written: its metadata have more than {MAX_METADATA_BYTES} bytes")
+        check_tensors(tensors, self.info.config, f"{path} is not written")
+        write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of weights and metadata."""
-        return sha256(self._to_bytes(half=False))
+        return sha256(safetensors_bytes(self._tensors(half=False), metadata={METADATA_KEY: self.info.to_json()}))
 
-    def _to_bytes(self, *, half: bool) -> bytes:
-        tensors = {}
-        for name, tensor in self.model.state_dict().items():
-            keep = not half or "running" in name or not tensor.is_floating_point()
-            tensors[name] = tensor.detach().cpu().contiguous() if keep else tensor.detach().cpu().half().contiguous()
-        return safetensors_bytes(tensors, metadata={METADATA_KEY: self.info.to_json()})
+    def _tensors(self, *, half: bool) -> dict[str, Tensor]:
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        if half:
+            for name, tensor in tensors.items():
+                if "running" not in name and tensor.is_floating_point():
+                    tensors[name] = converted(name, tensor, torch.float16, "leave out half precision (--half)")
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def with_info(self, **changes: Any) -> Checkpoint:
         """The same model with changed metadata."""
@@ -116,26 +137,87 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: The file is missing, damaged, no fer-edge checkpoint, or its tensors do not fit.
+        NonFiniteError: A weight is NaN or infinite.
     """
     info, tensors = _open(path, tensors=True)
-    with torch.device("meta"):  # no memory is taken before the tensors are seen to fit
+    check_tensors(tensors, info.config, str(path))
+    with torch.device("meta"):
         model = FERFormer(info.config)
-    expected = model.state_dict()
+    dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+    model.to_empty(device="cpu")
+    _restore_constants(model)
+    model.load_state_dict({name: converted(f"{path}: {name}", value, dtypes[name]) for name, value in tensors.items()})
+    return Checkpoint(model.eval(), info)
+
+
+def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig, source: str) -> None:
+    """Refuse tensors that are not a whole model's; saving and loading accept the same.
+
+    Args:
+        tensors: By name.
+        config: Of the model.
+        source: File, for messages.
+
+    Raises:
+        CheckpointError: Tensors are missing, not known, of another shape or type, or a variance is negative.
+        NonFiniteError: A weight is NaN or infinite.
+    """
+    with torch.device("meta"):  # no memory is taken before the tensors are seen to fit
+        expected = FERFormer(config).state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
     if missing or extra:
-        raise CheckpointError(f"{path}: tensors missing: {_names(missing)}; not known: {_names(extra)}")
+        raise CheckpointError(f"{source}: tensors missing: {_names(missing)}; not known: {_names(extra)}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
+                f"{source}: {name} has shape {tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: {name} holds values that are not finite")
-    model.to_empty(device="cpu")
-    _restore_constants(model)
-    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
-    return Checkpoint(model.eval(), info)
+        check_values(f"{source}: {name}", tensor, expected[name].dtype)
+
+
+def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Refuse values that no trained model has.
+
+    Args:
+        name: Of the tensor, with its file, for messages; one that ends in "running_var" holds variances.
+        tensor: The values.
+        dtype: Of the model's tensor.
+
+    Raises:
+        CheckpointError: Whole numbers stand where weights are expected, or a variance is negative.
+        NonFiniteError: A value is NaN or infinite.
+    """
+    if not dtype.is_floating_point:
+        return
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point, not quantised weights"
+        )
+    unusable = int((~torch.isfinite(tensor)).sum())
+    if unusable:
+        raise NonFiniteError(
+            f"{name} holds values that are not finite: {unusable} of {tensor.numel()} are NaN or infinity; take "
+            "weights of an earlier epoch, from before training went wrong"
+        )
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        raise CheckpointError(f"{name} holds negative values; a variance is never below 0: the file is damaged")
+
+
+def converted(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the weights fit no model") -> Tensor:
+    """The tensor as another type, in which every value stays finite.
+
+    Raises:
+        NonFiniteError: A value is beyond what the type can hold.
+    """
+    result = tensor.to(dtype)
+    if not dtype.is_floating_point:
+        return result
+    overflowing = tensor[torch.isfinite(tensor) & ~torch.isfinite(result)]
+    if len(overflowing):
+        kind, largest = str(dtype).removeprefix("torch."), torch.finfo(dtype).max
+        raise NonFiniteError(f"{name} holds {float(overflowing[0]):g}, beyond {kind}'s {largest:g}; {advice}")
+    return result
 
 
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
@@ -147,28 +229,37 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
     return _open(path, tensors=False)[0]
 
 
-def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
+def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name a checkpoint (.safetensors)")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = cast("dict[str, str]", file.metadata() or {})
             if METADATA_KEY not in metadata:
-                raise CheckpointError(
-                    f"{path} holds tensors but no fer-edge metadata; "
-                    "weights made elsewhere come in through `fer-edge import-checkpoint`"
-                )
+                raise CheckpointError(_what_it_is(path))
             if len(metadata[METADATA_KEY]) > MAX_METADATA_BYTES:
                 raise CheckpointError(f"{path}: metadata larger than {MAX_METADATA_BYTES} bytes")
             info = _info_of(metadata[METADATA_KEY], path)
             names = list(file.keys()) if tensors else []
             return info, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        if path.suffix == ".fer":
-            raise CheckpointError(
-                f"{path} is a bundle; name the checkpoint it was built from (.safetensors)"
-            ) from error
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+        raise CheckpointError(_what_it_is(path, error)) from error
+
+
+def _what_it_is(path: Path, error: Exception | None = None) -> str:
+    """Name a file that is no readable checkpoint, and the command that reads it."""
+    kind = describe_file(path)
+    if kind == "a fer-edge checkpoint" or (error is not None and "safetensors file" in kind):
+        return f"{path} is a damaged checkpoint ({one_line(str(error), 120)}): copy or download it again"
+    if kind == "a fer-edge bundle":
+        return f"{path} is a bundle; name the checkpoint it was built from (.safetensors)"
+    if kind == "a file of text features":
+        return f"{path} is a file of text features, not a checkpoint; commands take it as --text-features"
+    if kind in ("a PyTorch file", "a NumPy archive (.npz)", "a Python pickle"):
+        return f"{path} is {kind}, not a fer-edge checkpoint: fer-edge import-checkpoint reads weights made elsewhere"
+    return f"{path} is {kind}; expected a fer-edge checkpoint (.safetensors)"
 
 
 def _info_of(metadata: str, path: Path) -> CheckpointInfo:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, converted, first_decision
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.foreign import ForeignWeights, Selection
 from fer_edge.model.text import TextFeatures, refold
 
 RELEASE_MEAN = (0.57514471, 0.44907006, 0.40058434)
 RELEASE_STD = (0.20640279, 0.18882187, 0.18030375)
 IR50_MEAN = IR50_STD = (0.5, 0.5, 0.5)  # face.evoLVe's, in training and evaluation
-WRAPPERS = ("state_dict", "model_state_dict", "model")
 STEM_ALIAS, STEM = "model.model.", "backbone."  # the release registers its stem twice
+SHARE = 0.1  # of the expected names; with fewer, a file is another model's
+EXAMPLES = ("vit.head.0.weight", "body.0.res_layer.0.weight")  # names in the release, and in IR_50
 TOKEN_PATCHES = {"token1": 2, "token2": 3, "token3": 4, "token4": 6, "token5": 12}
 
 # Release name -> ours. The text head's projection is fc2; fc1 is never called.
@@ -54,33 +52,8 @@ class ImportReport:
     used: dict[str, str]  # its name -> ours
     ignored: dict[str, str]  # its name -> why
     missing: tuple[str, ...]  # ours that no tensor filled
-
-
-def read_foreign_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.pth`, `.pt`, `.safetensors` or `.npz` file, without running code from it.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or holds anything but tensors.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"no file at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} is damaged or not a weights file: {error}") from error
-    except Exception as error:  # torch's unpickler refuses foreign objects with an exception type of its own
-        raise CheckpointError(f"{path} holds more than tensors, which is not safe to load: {error}") from error
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CheckpointError(f"{path} holds no state dict; expected names and tensors")
-    return {str(name).removeprefix("module."): value for name, value in loaded.items()}
+    prefix: str = ""  # of the names in the file, left out in `used`
+    others: tuple[str, ...] = ()  # prefixes of other sets of the same weights in the file
 
 
 def release_name(name: str) -> str | None:
@@ -106,24 +79,25 @@ def stem_name(name: str) -> str | None:
     return None
 
 
-def load_release(tensors: Mapping[str, Tensor], features: TextFeatures) -> tuple[Checkpoint, ImportReport]:
-    """The authors' checkpoint as ours.
+def load_release(weights: ForeignWeights, key: str | None = None) -> tuple[Checkpoint, ImportReport]:
+    """The authors' checkpoint as ours, without text features: those come through `refold`.
 
     Args:
-        tensors: Of their state dict.
-        features: CLIP's for the labels: their checkpoints do not hold them.
+        weights: Of their state dict.
+        key: Which set of weights, where the file holds several: see `ForeignWeights.select`.
 
     Raises:
-        CheckpointError: A tensor is missing, misshapen, or the two copies of the stem differ.
+        CheckpointError: A tensor is missing, misshapen, not of floating point, or the two copies of the stem differ.
+        NonFiniteError: A weight is NaN or infinite.
     """
-    for name, tensor in tensors.items():
-        twin = STEM + name.removeprefix(STEM_ALIAS)
-        if name.startswith(STEM_ALIAS) and twin in tensors and not torch.equal(tensor, tensors[twin]):
-            raise CheckpointError(f"{name} and {twin} should be one tensor but differ")
     config = preset("release", classes=len(RAFDB))
     model = FERFormer(config).eval()
-    named = {name: None if name.startswith(STEM_ALIAS) else release_name(name) for name in tensors}
-    report = _assign(model, tensors, named, optional=("text_head.text_features",))
+    selection = _select(weights, model, release_name, key, "the FER-former authors' checkpoint")
+    for name, tensor in selection.tensors.items():
+        twin = STEM + name.removeprefix(STEM_ALIAS)
+        if name.startswith(STEM_ALIAS) and _differ(tensor, selection.tensors.get(twin)):
+            raise CheckpointError(f"{weights.source}: {name} and {twin} should be one tensor but differ")
+    report = _assign(model, weights.source, selection, release_name, optional=("text_head.text_features",))
     info = CheckpointInfo(
         config=config,
         labels=RAFDB.labels,
@@ -135,48 +109,57 @@ def load_release(tensors: Mapping[str, Tensor], features: TextFeatures) -> tuple
         decision="label",
         provenance={"imported": "FER-former authors' checkpoint"},
     )
-    return refold(Checkpoint(model, info), features), report
+    return Checkpoint(model, info), report
 
 
-def load_ir50(model: FERFormer, tensors: Mapping[str, Tensor]) -> ImportReport:
+def _differ(tensor: Tensor, twin: Tensor | None) -> bool:
+    return twin is not None and not torch.equal(tensor.double().nan_to_num(), twin.double().nan_to_num())
+
+
+def load_ir50(model: FERFormer, weights: ForeignWeights, key: str | None = None) -> ImportReport:
     """Put face.evoLVe's IR_50 weights into the stem of a model of preset `paper` or `release`.
 
     Raises:
-        CheckpointError: A stem tensor is missing or misshapen.
+        CheckpointError: A stem tensor is missing, misshapen or not of floating point.
+        NonFiniteError: A weight is NaN or infinite.
         ConfigError: The model's stem is no IR-50.
     """
     if not model.config.stem.pre_norm or model.config.stem.widths[0] != 64:
         raise ConfigError("IR-50 weights fit the presets paper and release; this model's stem is another")
     rest = tuple(name for name in model.state_dict() if not name.startswith("stem."))
-    return _assign(model, tensors, {name: stem_name(name) for name in tensors}, optional=rest)
+    selection = _select(weights, model, stem_name, key, "face.evoLVe's IR_50")
+    return _assign(model, weights.source, selection, stem_name, optional=rest)
 
 
 def checkpoint_from_ir50(
-    tensors: Mapping[str, Tensor],
+    weights: ForeignWeights,
     preset_name: str,
     labels: LabelSet,
     features: TextFeatures | None = None,
     config: ModelConfig | None = None,
     seed: int = 0,
+    key: str | None = None,
 ) -> tuple[Checkpoint, ImportReport]:
     """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh.
 
     Args:
-        tensors: Of IR_50's state dict.
+        weights: Of IR_50's state dict.
         preset_name: `paper` or `release`.
         labels: What the model will tell apart.
         features: Of the labels; random ones, to be learned, if not given.
         config: Instead of the preset as it is.
         seed: Of what is fresh.
+        key: Which set of weights, where the file holds several.
 
     Raises:
-        CheckpointError: A stem tensor is missing or misshapen.
+        CheckpointError: A stem tensor is missing, misshapen or not of floating point.
+        NonFiniteError: A weight is NaN or infinite.
         ConfigError: The preset has no IR-50 stem, or the features do not fit.
     """
     config = config or preset(preset_name, classes=len(labels))
     torch.manual_seed(seed)
     model = FERFormer(config).eval()
-    report = load_ir50(model, tensors)
+    report = load_ir50(model, weights, key)
     info = CheckpointInfo(
         config=config,
         labels=labels.labels,
@@ -192,25 +175,74 @@ def checkpoint_from_ir50(
     return checkpoint if features is None else refold(checkpoint, features), report
 
 
-def _assign(
-    model: FERFormer, tensors: Mapping[str, Tensor], named: Mapping[str, str | None], *, optional: tuple[str, ...]
-) -> ImportReport:
+def _select(
+    weights: ForeignWeights, model: FERFormer, rename: Callable[[str], str | None], key: str | None, expected: str
+) -> Selection:
+    """The file's weights for the model, or an error that says what the file holds in their place."""
     state = model.state_dict()
-    used = {name: ours for name, ours in named.items() if ours in state}
+
+    def known(name: str) -> str | None:
+        ours = rename(name)
+        return ours if ours in state else None
+
+    fits = weights.fits(known)
+    wanted = sum(rename is release_name or name.startswith("stem.") for name in state)
+    if fits and SHARE * wanted <= max(map(len, fits.values())):
+        return weights.select(fits, key)
+    if any(name.endswith("label_head.weight") for name in weights.tensors):
+        hint = (
+            "these are weights of fer-edge itself, such as a resume file; the checkpoint is best.safetensors beside it"
+        )
+    elif rename is not stem_name and weights.fits(stem_name):
+        hint = "these are names of face.evoLVe's IR_50, which is imported with --stem"
+    else:
+        hint = f"expected names such as {EXAMPLES[rename is stem_name]}"
+    raise CheckpointError(f"{weights.source} is not {expected}: {weights.examples()}; {hint}")
+
+
+def _assign(
+    model: FERFormer,
+    source: str,
+    selection: Selection,
+    rename: Callable[[str], str | None],
+    *,
+    optional: tuple[str, ...],
+) -> ImportReport:
+    state, tensors = model.state_dict(), selection.tensors
+    named = {name: None if name.startswith(STEM_ALIAS) else rename(name) for name in tensors}
+    used = {name: ours for name, ours in named.items() if ours is not None and ours in state}
     ignored = {name: "the same tensor under another name" for name in tensors if name.startswith(STEM_ALIAS)}
     ignored |= {name: "not part of this model" for name in tensors if name not in used and name not in ignored}
-    missing = sorted(set(state) - set(used.values()) - set(optional))
+    ignored |= dict.fromkeys(selection.outside, "beside the weights that were taken")
+    counters = {name for name in state if name.endswith("num_batches_tracked")}  # PyTorch before 0.4.1 had none
+    missing = sorted(set(state) - set(used.values()) - set(optional) - counters)
     if missing:
-        raise CheckpointError(f"{len(missing)} tensors are missing, among them: {', '.join(missing[:5])}")
-    wrong = [name for name, ours in used.items() if ours is not None and tensors[name].shape != state[ours].shape]
-    if wrong:
-        shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in wrong[:5])
-        raise CheckpointError(f"{len(wrong)} tensors have another shape than the model's, among them: {shapes}")
+        stem_alone = rename is release_name and not any(ours.startswith(("encoder", "label")) for ours in used.values())
+        hint = "; a stem alone is imported with --stem" if stem_alone else ""
+        raise CheckpointError(
+            f"{source}: {len(missing)} of {len(state) - len(optional)} tensors are missing, among them: "
+            f"{', '.join(missing[:5])}; {ForeignWeights(source, tensors).examples()}{hint}"
+        )
+    _check_shapes(source, {name: (tensors[name].shape, state[ours].shape) for name, ours in used.items()})
     with torch.no_grad():
         for name, ours in used.items():
-            if ours is not None:
-                state[ours].copy_(tensors[name])
-    filled = {name: ours for name, ours in used.items() if ours is not None}
-    return ImportReport(
-        filled, ignored, tuple(name for name in optional if name in state and name not in used.values())
+            check_values(f"{source}: {name}", tensors[name], state[ours].dtype)
+            if ours not in counters:
+                state[ours].copy_(converted(f"{source}: {name}", tensors[name], state[ours].dtype))
+    unfilled = tuple(name for name in optional if name in state and name not in used.values())
+    return ImportReport(used, ignored, unfilled, selection.prefix, selection.others)
+
+
+def _check_shapes(source: str, shapes: Mapping[str, tuple[torch.Size, torch.Size]]) -> None:
+    """Refuse tensors of another shape than the model's, given by name; say so if it is the number of classes."""
+    wrong = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    if not wrong:
+        return
+    listed = ", ".join(
+        f"{name} {tuple(found)}, expected {tuple(own)}" for name, (found, own) in list(wrong.items())[:5]
     )
+    heads = [found for name, (found, own) in wrong.items() if name.startswith("vit.head.") and found[1:] == own[1:]]
+    if len(heads) == len(wrong):
+        classes, expected = heads[0][0], len(RAFDB)
+        listed += f"; the file's model tells {classes} classes apart, the authors' release RAF-DB's {expected}"
+    raise CheckpointError(f"{source}: {len(wrong)} tensors have another shape than the model's, among them: {listed}")

@@ -15,13 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_edge._files import write_atomically
-from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
+from fer_edge._text import one_line
+from fer_edge.errors import CheckpointError, ConfigError, NonFiniteError
+from fer_edge.file_kind import describe_file
 from fer_edge.labels import prompts_for
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.heads import TextHead
+from fer_edge.model.hub import Download
+from fer_edge.model.tower import ClipTextTower, open_text_tower
 
 METADATA_KEY = "fer_edge_text"
-UNTRAINED = "untrained"
+SAME = 1e-6  # largest difference of two rows of length one that are the same
 FINE_TUNED = ", fine-tuned"  # ends the source of features whose tower learned along
 
 TextTower = Callable[[list[str]], Tensor]  # prompts to features, (len(prompts), dim)
@@ -44,10 +48,14 @@ def text_features_from_tower(tower: TextTower, words: tuple[str, ...], templates
         (classes, dim), rows of length one.
 
     Raises:
-        ConfigError: There is no template, or one without a place for the word.
+        ConfigError: There is no template, one without a place for the word, or a prompt too long for the tower.
+        CheckpointError: Two labels have the same features.
+        NonFiniteError: The tower gives NaN or infinity.
     """
     with torch.inference_mode():
-        return PromptFeatures(tower, words, templates)().clone()
+        matrix = PromptFeatures(tower, words, templates)().clone()
+    check_features(TextFeatures(matrix, words, templates, ""), "the text tower")
+    return matrix
 
 
 class PromptFeatures(nn.Module):
@@ -60,6 +68,8 @@ class PromptFeatures(nn.Module):
         self.tower = tower  # a submodule, if it is a module
         self.prompts = [prompt for of_word in prompts_for(words, templates) for prompt in of_word]
         self.words, self.templates = words, templates
+        if isinstance(tower, ClipTextTower):
+            tower.check_prompts(self.prompts)
 
     def forward(self) -> Tensor:
         features = F.normalize(self.tower(self.prompts).float(), dim=-1)
@@ -67,65 +77,47 @@ class PromptFeatures(nn.Module):
         return F.normalize(averaged, dim=-1)  # (classes, dim)
 
 
-class ClipTextTower(nn.Module):
-    """The text side of an open_clip model; its vision side is dropped."""
-
-    def __init__(self, clip: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
-        super().__init__()
-        clip.visual = None
-        for buffer in clip.buffers():
-            if buffer.is_floating_point():  # the attention mask is minus infinity, of which no average can be taken
-                buffer.clamp_(min=torch.finfo(buffer.dtype).min)
-        for name in ("logit_scale", "logit_bias"):  # of CLIP's own loss; never to get a gradient here
-            if getattr(clip, name, None) is not None:
-                getattr(clip, name).requires_grad_(False)
-        self.clip = clip
-        self.tokenizer = tokenizer
-
-    def forward(self, prompts: list[str]) -> Tensor:
-        tokens = self.tokenizer(prompts).to(next(self.clip.parameters()).device)  # (prompts, context)
-        features: Tensor = self.clip.encode_text(tokens)
-        return features  # (prompts, dim)
-
-
-def open_text_tower(name: str, weights: str) -> ClipTextTower:
-    """An open_clip text tower.
-
-    Args:
-        name: open_clip's model name, `ViT-B-32` for one.
-        weights: open_clip's tag, a local file, or "untrained" for random weights (tests).
-
-    Raises:
-        EngineUnavailable: open_clip is not installed.
-        ConfigError: The name or weights are not known or cannot be had.
-    """
-    try:
-        import open_clip
-    except ImportError as error:
-        raise EngineUnavailable(f'text towers need open_clip ({error}); run: pip install "fer-edge[train]"') from error
-    if name not in open_clip.list_models():
-        raise ConfigError(f"open_clip knows no model {name!r}; expected one such as ViT-B-32, ViT-L-14, RN50")
-    pretrained = None if weights == UNTRAINED else weights
-    try:
-        model = open_clip.create_model(name, pretrained=pretrained, weights_only=True).eval()
-    except Exception as error:  # downloads and files fail in as many ways as there are libraries below
-        raise ConfigError(
-            f"weights {weights!r} of {name} cannot be had: {error}. Give a local file, "
-            "or text features made on another machine with: fer-edge text-features"
-        ) from error
-    return ClipTextTower(model, open_clip.get_tokenizer(name))
-
-
 def text_features_from_open_clip(
-    name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...]
+    name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...], download: Download | None = None
 ) -> TextFeatures:
     """Features of the labels from an open_clip text tower, and where they came from; see `open_text_tower`."""
-    matrix = text_features_from_tower(open_text_tower(name, weights), words, templates)
+    prompts = [prompt for of_word in prompts_for(words, templates) for prompt in of_word]
+    tower = open_text_tower(name, weights, prompts, download)
+    matrix = text_features_from_tower(tower, words, templates)
     return TextFeatures(matrix, words, templates, f"open_clip:{name}:{Path(weights).name}")
 
 
+def check_features(features: TextFeatures, source: str) -> None:
+    """Refuse features that cannot tell labels apart; making, saving, loading and refolding accept the same.
+
+    Raises:
+        CheckpointError: There is not one row for each label, or two labels have the same features.
+        NonFiniteError: A value is NaN or infinite.
+    """
+    matrix, words = features.matrix, features.words
+    if matrix.ndim != 2 or len(matrix) != len(words):
+        raise CheckpointError(
+            f"{source}: text features of shape {tuple(matrix.shape)} for {len(words)} labels; expected a row for each"
+        )
+    if not bool(torch.isfinite(matrix).all()):
+        raise NonFiniteError(f"{source}: the text features hold NaN or infinity; take another text tower or weights")
+    distances = (matrix[:, None] - matrix[None]).abs().amax(dim=-1)  # (labels, labels)
+    same = [(row, column) for row, column in (distances < SAME).nonzero().tolist() if row < column]
+    if same:
+        first, second = (repr(words[index]) for index in same[0])
+        raise CheckpointError(
+            f"{source}: {first} and {second} have the same text features, so that the text head could not tell them "
+            "apart; use templates in which the tower reads the word"
+        )
+
+
 def save_text_features(path: Path, features: TextFeatures) -> None:
-    """Write features for machines without a text tower, `.safetensors`."""
+    """Write features for machines without a text tower, `.safetensors`.
+
+    Raises:
+        FerEdgeError: They are refused, see `check_features`, or cannot be written.
+    """
+    check_features(features, f"{path} is not written")
     described = {"words": features.words, "templates": features.templates, "source": features.source}
     tensors = {"text_features": features.matrix.contiguous()}
     write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: json.dumps(described)}))
@@ -136,9 +128,15 @@ def load_text_features(path: Path) -> TextFeatures:
 
     Raises:
         CheckpointError: The file is missing, damaged or something else.
+        NonFiniteError: A value is NaN or infinite.
     """
     if not path.is_file():
-        raise CheckpointError(f"no text features at {path}")
+        raise CheckpointError(f"no text features at {path}; make them with: fer-edge text-features -o {path}")
+    kind = describe_file(path)
+    if kind != "a file of text features":
+        raise CheckpointError(
+            f"{path} holds no text features, it is {kind}; expected a file made with: fer-edge text-features"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
@@ -146,10 +144,10 @@ def load_text_features(path: Path) -> TextFeatures:
         words, templates = tuple(metadata["words"]), tuple(metadata["templates"])
         source = str(metadata["source"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} holds no text features: {error!r}") from error
-    if matrix.ndim != 2 or len(matrix) != len(words) or not bool(torch.isfinite(matrix).all()):
-        raise CheckpointError(f"{path}: features of shape {tuple(matrix.shape)} for {len(words)} words, or not finite")
-    return TextFeatures(matrix, words, templates, source)
+        raise CheckpointError(f"{path} is damaged ({one_line(repr(error), 120)}): make or copy it again") from error
+    features = TextFeatures(matrix, words, templates, source)
+    check_features(features, str(path))
+    return features
 
 
 def refoldable_head(checkpoint: Checkpoint) -> TextHead:
@@ -189,6 +187,7 @@ def refold(checkpoint: Checkpoint, features: TextFeatures) -> Checkpoint:
         raise CheckpointError(
             f"text features of shape {tuple(features.matrix.shape)}; the model takes {tuple(head.text_features.shape)}"
         )
+    check_features(features, features.source)
     rows = [features.words.index(word) for word in words]
     with torch.no_grad():
         head.text_features.copy_(features.matrix[rows])

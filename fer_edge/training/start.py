@@ -14,16 +14,17 @@ from fer_edge.errors import ConfigError
 from fer_edge.labels import LabelSet, match_labels, templates_named
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, first_decision, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.model.release import checkpoint_from_ir50, read_foreign_weights
+from fer_edge.model.foreign import read_foreign_weights
+from fer_edge.model.release import checkpoint_from_ir50
 from fer_edge.model.text import (
     FINE_TUNED,
     PromptFeatures,
     TextFeatures,
     load_text_features,
-    open_text_tower,
     refold,
     text_features_from_open_clip,
 )
+from fer_edge.model.tower import open_text_tower
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.learner import Learner
 from fer_edge.training.recipe import Recipe

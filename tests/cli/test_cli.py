@@ -11,13 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from fer_edge.cli.main import COMMANDS
 from fer_edge.cli.options import parse_box
-from fer_edge.labels import FERPLUS
-from fer_edge.model.text import TextFeatures, save_text_features
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -68,7 +65,7 @@ def test_exit_codes_and_no_traceback(tmp_path: Path) -> None:
         (["nonsense"], 2, "No such command"),
         (["predict"], 2, "Missing argument"),
         (["predict", "x.png", "--box", "1,2"], 2, "expected X,Y,WIDTH,HEIGHT"),
-        (["import-checkpoint", "x.pth", "-o", "x", "--labels", "sfew"], 2, "--labels go with --stem"),
+        (["import-checkpoint", "x.pth", "-o", "x.safetensors", "--labels", "sfew"], 2, "--labels go with --stem"),
         (["predict", tmp_path / "none.png"], 1, "error: no file or folder at"),
         (["inspect", tmp_path / "none.fer"], 1, "error: no file at"),
         (["evaluate", tmp_path / "x.txt", tmp_path], 1, "no file at"),
@@ -133,30 +130,6 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     assert both.returncode == 1
     report = json.loads(both.stdout)
     assert report["single_stream"] and not all(stage["passed"] for stage in report["parity"]["stages"])
-
-
-def test_refold_and_fit_temperature(tmp_path: Path, faces: Path) -> None:
-    checkpoint, out = tmp_path / "tiny.safetensors", tmp_path / "out.safetensors"
-    tiny_checkpoint().save(checkpoint)
-    fitted = fer_edge("fit-temperature", checkpoint, faces, "-o", out, "--json")
-    assert fitted.returncode == 0, fitted.stderr
-    found = json.loads(fitted.stdout)
-    assert found["likelihood_after"] <= found["likelihood_before"]
-    metrics = json.loads(fer_edge("inspect", out, "--json").stdout)["metrics"]
-    assert metrics["temperature"]["temperature"] == found["temperature"]
-    features = tmp_path / "text.safetensors"
-    save_text_features(features, TextFeatures(torch.ones(8, 10), FERPLUS.words, ("a {} face",), "made up"))
-    refolded = fer_edge("refold", checkpoint, "--text-features", features, "-o", out)
-    assert refolded.returncode == 0, refolded.stderr
-    assert "text features from made up, prompts a {} face" in refolded.stdout
-    tiny_checkpoint().with_info(text_source="learned").save(checkpoint)
-    refused = fer_edge("refold", checkpoint, "--template", "word", "-o", out)
-    # Before the text tower: nothing else is said.
-    assert refused.stderr == (
-        "error: the model learned its text features; others in their place would mean nothing to it\n"
-    )
-    both = fer_edge("refold", checkpoint, "--text-features", features, "--template", "word", "-o", out)
-    assert both.returncode == 2 and "leave out --template" in both.stderr
 
 
 def test_recipes_with_unknown_or_mistyped_settings_are_refused(tmp_path: Path) -> None:

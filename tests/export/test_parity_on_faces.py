@@ -28,10 +28,11 @@ from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.config import preset
 from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.foreign import ForeignWeights
 from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
 from fer_edge.model.stem import IRBlock
-from fer_edge.model.text import TextFeatures
+from fer_edge.model.text import TextFeatures, refold
 from tests.faces import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
@@ -82,7 +83,8 @@ def release_checkpoint(shared: Path) -> Checkpoint:
     golden: Any = module_from_spec(spec)
     spec.loader.exec_module(golden)
     features = TextFeatures(torch.from_numpy(golden.text_features()), RAFDB.words, (), "golden")
-    return load_release({name: torch.from_numpy(value) for name, value in golden.state_dict().items()}, features)[0]
+    tensors = {name: torch.from_numpy(value) for name, value in golden.state_dict().items()}
+    return refold(load_release(ForeignWeights("golden", tensors))[0], features)
 
 
 @pytest.mark.data

@@ -22,11 +22,11 @@ from fer_edge.model.text import (
     PromptFeatures,
     TextFeatures,
     load_text_features,
-    open_text_tower,
     refold,
     save_text_features,
     text_features_from_tower,
 )
+from fer_edge.model.tower import open_text_tower
 from tests.tiny_model import tiny_checkpoint, tiny_config
 
 
@@ -160,16 +160,14 @@ def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="no fer-edge metadata"):
+    with pytest.raises(CheckpointError, match="made by another program: fer-edge import-checkpoint reads such weights"):
         load_checkpoint(path)
     checkpoint = tiny_checkpoint()
     checkpoint.save(path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
-        load_checkpoint(path)
-    checkpoint.model.label_head.bias.data[0] = float("nan")
-    checkpoint.save(path)
-    with pytest.raises(CheckpointError, match=r"label_head\.bias holds values that are not finite"):
+    with pytest.raises(
+        CheckpointError, match=r"a\.safetensors is a damaged checkpoint \(.*\): copy or download it again"
+    ):
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match="2 labels and 8 words for 8 classes"):
         checkpoint.with_info(labels=("a", "b"))
@@ -275,10 +273,6 @@ def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
     # Processes that train together wait for every gradient.
     idle = [name for name, one in tower.named_parameters() if one.requires_grad and one.grad is None]
     assert not idle and any(one.requires_grad for one in tower.parameters())
-    with pytest.raises(ConfigError, match="open_clip knows no model 'ViT-Z'"):
-        open_text_tower("ViT-Z", "openai")
-    with pytest.raises(ConfigError, match=r"weights 'none\.pt' of fer-tiny cannot be had"):
-        open_text_tower("fer-tiny", "none.pt")
 
 
 def test_features_travel_in_files_and_refold(tmp_path: Path) -> None:
