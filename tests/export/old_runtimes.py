@@ -30,7 +30,7 @@ def run_graphs(folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if "half_scales" in path.stem:
-            # With its further optimisations, 1.16 refuses float16 scales and newer versions compute them wrong.
+            # 1.16 refuses float16 scales in its further optimisations; newer versions compute them wrong with any.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
