@@ -1,5 +1,6 @@
 """`python -m fer_edge`, which is how `torchrun` starts it: `torchrun --nproc-per-node 2 -m fer_edge train ...`."""
 
-from fer_edge.cli.main import main
+from fer_edge.cli.entry import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -50,6 +50,8 @@ def describe_file(path: Path) -> str:
 def _describe(path: Path, head: bytes) -> str:
     if head.startswith(b"PK\x03\x04"):
         return _describe_zip(path)
+    if _is_safetensors(head):  # before the signatures: it starts with a size, whose bytes may look like any of them
+        return _describe_safetensors(path, head)
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
@@ -62,8 +64,6 @@ def _describe(path: Path, head: bytes) -> str:
         return "an HTML page, such as a failed download leaves behind: fetch the file again"
     if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
         return "an SVG drawing"
-    if _is_safetensors(head):
-        return _describe_safetensors(path, head)
     if (head.startswith(b"\x08") and b"fer-edge" in head) or b"pytorch" in head[:64]:
         return "an ONNX model"
     return _describe_text(head)

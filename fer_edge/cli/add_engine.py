@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, Json
+from fer_edge.cli.options import BundlePath, EngineToBuild, Json
 
 if TYPE_CHECKING:
     from fer_edge.extend import Prove
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_engine(
     bundle: BundlePath,
-    engine: Annotated[str, typer.Option(help="Engine to build.")],
+    engine: EngineToBuild,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write; may be the same file.")],
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     option: Annotated[

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fer_edge.cli.options import Json
+from fer_edge.cli.options import EnginesToBuild, Json, Precision, shipped
 
 if TYPE_CHECKING:
     from fer_edge.bundle import EngineEntry
 
 DEFAULTS: dict[str, Any] = {"engines": ["openvino"]}
-FILES = ("checkpoint", "ranges")  # named relative to the recipe
+FILES: tuple[Literal["checkpoint", "ranges"], ...] = ("checkpoint", "ranges")  # relative to the recipe, or shipped
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,15 @@ class BuildRecipe:
 
 
 def build_engine(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A fer-edge checkpoint (.safetensors).")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A fer-edge checkpoint (.safetensors), or edge, the shipped one.", callback=shipped("checkpoint")
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write.")] = Path("out.fer"),
-    engine: Annotated[list[str] | None, typer.Option(help="Engine to build; may be repeated.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
+    engine: EnginesToBuild = None,
+    precision: Precision = None,
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Largest batch the engines take.")] = None,
     option: Annotated[
@@ -45,13 +50,23 @@ def build_engine(
         typer.Option(metavar="ENGINE.NAME=VALUE", help="An engine's own build option; may be repeated."),
     ] = None,
     ranges: Annotated[
-        Path | None, typer.Option(help="Activation ranges from fer-edge calibrate; fp16 and int8 need them.")
+        Path | None,
+        typer.Option(
+            help="Activation ranges from fer-edge calibrate, or edge, the shipped ones; fp16 and int8 need them.",
+            callback=shipped("ranges"),
+        ),
     ] = None,
     rest: Annotated[str | None, typer.Option(help="What int8 leaves the rest in: fp32 or fp16.")] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take an engine that runs layers in another precision than asked.")
     ] = False,
-    recipe: Annotated[Path | None, typer.Option(help="TOML file that says the same; flags win.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Shipped recipe, rtx-fp16 for one, or a TOML file that says the same; flags win.",
+            callback=shipped("recipe"),
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build a bundle of engines from a checkpoint.
@@ -129,7 +144,15 @@ def _recipe(path: Path | None) -> dict[str, Any]:
                 raise ConfigError(f"options has {engine}; expected a table for an engine, [options.{engine}]")
     except ConfigError as error:
         raise ConfigError(f"recipe {path}: {error}") from error
-    return {name: path.parent / value if name in FILES else value for name, value in settings.items()}
+    return settings | {kind: _file_named(path, kind, settings[kind]) for kind in FILES if kind in settings}
+
+
+def _file_named(recipe: Path, kind: Literal["checkpoint", "ranges"], name: str) -> Path:
+    """A file that a recipe names: relative to the recipe, or the shipped one of that name."""
+    from fer_edge.shipped import shipped_file, shipped_names
+
+    path = recipe.parent / name
+    return shipped_file(kind, name) if not path.is_file() and name in shipped_names(kind) else path
 
 
 def options_of_flags(flags: list[str]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from fer_edge.cli.options import Json, Layout, Limit, Split, Threads, refuse_given
+from fer_edge.cli.options import (
+    CalibrationMethod,
+    CheckpointPath,
+    Json,
+    LayerKinds,
+    Layout,
+    Limit,
+    Split,
+    Threads,
+    engine_names,
+    finite,
+    one_of,
+    refuse_given,
+    shipped,
+)
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
@@ -31,33 +45,36 @@ class _Budget(NamedTuple):
 
 
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="A fer-edge checkpoint (.safetensors).")],
+    checkpoint: CheckpointPath,
     data: Annotated[Path, typer.Argument(help="Data set; images are chosen from its training split.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Activation ranges to write (.json).")],
     image_set: Annotated[
         Path | None,
         typer.Option(
             "--set",
-            help="Calibration set (.json): read if it is there, else chosen and written.",
+            help="Calibration set (.json; ferplus-512 is shipped): read if it is there, else chosen and written.",
+            callback=shipped("calibration set"),
             rich_help_panel=CHOICE,
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="How many to choose.", rich_help_panel=CHOICE)] = 512,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice.", rich_help_panel=CHOICE)] = 0,
-    method: Annotated[str, typer.Option(help="minmax, moving-average, percentile, entropy or mse.")] = "moving-average",
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help="Kind of layer to be int8: conv, depthwise, linear, attention, head; default: conv, linear."),
-    ] = None,
+    method: CalibrationMethod = "moving-average",
+    layers: LayerKinds = None,
     layout: Layout = "auto",
     max_drop: Annotated[
-        float | None, typer.Option(min=0, help="Largest drop of accuracy, in points.", rich_help_panel=BUDGET)
+        float | None,
+        typer.Option(min=0, help="Largest drop of accuracy, in points.", callback=finite, rich_help_panel=BUDGET),
     ] = None,
     split: Split = "valid",
     limit: Limit = None,
     engine: Annotated[
         str | None,
-        typer.Option(help=f"Engine that accuracy is measured on; default: {ENGINE}.", rich_help_panel=BUDGET),
+        typer.Option(
+            help=f"Engine that accuracy is measured on; default: {ENGINE}.",
+            callback=one_of("engine", engine_names),
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     state: Annotated[
         Path | None,
@@ -81,7 +98,7 @@ def calibrate(
     """
     if max_drop is None:
         refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, state=state)
-    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.cli.output import console, err_console, print_json, print_notes
     from fer_edge.errors import EngineUnavailable
 
     try:
@@ -106,6 +123,7 @@ def calibrate(
     if max_drop is not None:
         info = loaded.info
         found = labelled(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
+        print_notes(found.left_out)
         budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
         ranges, result = _search(model, ranges, found, budget)
     ranges.save(out)
@@ -125,11 +143,13 @@ def calibrate(
 
 def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
     from fer_edge.calibration.images import choose_images
-    from fer_edge.cli.output import progress
+    from fer_edge.cli.output import print_notes, progress
     from fer_edge.data.layouts import read_split
 
     with progress("choosing", count) as advance:
-        return choose_images(read_split(data, "train", layout), data, count, seed, advance)
+        choice = choose_images(read_split(data, "train", layout), data, count, seed, advance)
+    print_notes(choice.passed_over)
+    return choice.set
 
 
 def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
-import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 import fer_edge
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge._text import did_you_mean, one_line
+from fer_edge.cli.entry import TRACEBACK, main
+from fer_edge.cli.output import print_error
+
+__all__ = ["COMMANDS", "app", "main", "run"]
 
 # Command -> one line of help; the module and function are named as the command.
 COMMANDS: dict[str, str] = {
@@ -50,6 +52,11 @@ class LazyGroup(TyperGroup):
         command.command(cmd_name)(getattr(importlib.import_module(f"fer_edge.cli.{name}"), name))
         return typer.main.get_command(command)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing one."""
         with formatter.section("Commands"):
@@ -67,54 +74,52 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _tracebacks(value: bool) -> None:
+    if value:
+        os.environ[TRACEBACK] = "1"  # child processes see it too
+
+
 @app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    traceback: bool = typer.Option(
+        False, "--traceback", callback=_tracebacks, help="Print Python's traceback of errors too, for a report."
+    ),
 ) -> None:
     """Facial expression recognition with FER-former, from a checkpoint to an engine on the device."""
 
 
-# What a full disk, a quota or a closed output says; other OSErrors are of files and tell of our own mistakes.
-_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+# Typer's own copy of Click has no public name for it.
+_ClickError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def main() -> None:
-    """Run the command; user errors print one line and exit with 1, wrong usage with 2.
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit code.
 
-    Usage is what is said on the command line and in recipes: what cannot be right whatever the files and machine are.
+    Args:
+        arguments: Of the command line, without the program's name.
+
+    Raises:
+        Exception: The command failed. Wrong usage is printed and gives 2.
     """
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")  # file names may hold what the output cannot, as on stderr
+    group = typer.main.get_command(app)
     try:
-        _run_and_flush()
-    except FerEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        _drop_output()  # whoever read it has gone
-        raise SystemExit(1) from None
-    except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
-            raise
-        _drop_output()
-        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
-        raise SystemExit(1) from None
+        # Command.main would turn KeyboardInterrupt into an exit without a word.
+        with group.make_context("fer-edge", list(arguments)) as context:
+            group.invoke(context)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except _ClickError as error:
+        _print_usage(error)
+        return int(getattr(error, "exit_code", 1))
+    return 0
 
 
-def _run_and_flush() -> None:
-    try:
-        app()
-    except SystemExit:
-        # The interpreter flushes too, but only once nobody can catch what goes wrong.
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        raise
-
-
-def _drop_output() -> None:
-    # Closing stdout again at exit would print a traceback.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _print_usage(error: Any) -> None:
+    """Wrong usage on one line, with the command that shows the right one."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = "fer-edge" if context is None else context.command_path
+    print_error(f"{one_line(error.format_message()).rstrip('.')} (usage: {command} --help)")

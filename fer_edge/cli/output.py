@@ -7,28 +7,33 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from fer_edge._text import printable
+
+if TYPE_CHECKING:
+    from fer_edge.cli.consoles import LineConsole
+    from fer_edge.walk import LeftOut
 
 LINE_SECONDS = 30  # between progress lines without a terminal
 
 
-def console() -> Console:
-    """For results."""
-    return Console(markup=False, highlight=False)
+def console() -> LineConsole:
+    """Console of results, on stdout: one line a print, controls escaped."""
+    from fer_edge.cli.consoles import LineConsole
+
+    return LineConsole()
 
 
-def err_console() -> Console:
-    """For progress and errors."""
-    return Console(stderr=True, markup=False, highlight=False)
+def err_console() -> LineConsole:
+    """Console of progress and notes, on stderr."""
+    from fer_edge.cli.consoles import LineConsole
+
+    return LineConsole(stderr=True)
 
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:
@@ -42,20 +47,47 @@ def print_error(message: object) -> None:
 
 
 def print_note(message: object) -> None:
-    """Print one line on stderr, without wrapping, controls escaped; nothing where stderr is closed."""
+    """Print one line on stderr, without wrapping, controls escaped; nothing where stderr is closed or broken."""
     if sys.stderr is not None:
-        err_console().print(printable(str(message)), soft_wrap=True)
+        with suppress(OSError, ValueError):  # a full disk, a reader that has gone; the work goes on
+            print(printable(str(message)), file=sys.stderr, flush=True)
+
+
+def print_line(text: object) -> None:
+    """Print one line of a result on stdout, without wrapping, controls escaped."""
+    print(printable(str(text)))
+
+
+def print_notes(left_out: Iterable[LeftOut]) -> None:
+    """Print one line on stderr for each reason why files or images were left out."""
+    from fer_edge.walk import notes
+
+    for line in notes(left_out):
+        print_note(line)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; numbers to the right."""
-    table = Table(title=title, title_justify="left")
+    """Print a table on stdout, figures to the right.
+
+    On a terminal it fits the width: headers and sentences wrap, long names lose their middle. In a pipe or file
+    nothing is wrapped or cut.
+    """
+    from rich.table import Table
+
+    from fer_edge.cli.tables import FRAME, fitted
+
+    out = console()
+    cells = [[printable(str(value)) for value in row] for row in rows]
+    cells, widths = fitted(columns, cells, out.width)
+    if title:
+        print_line(title)
+    table = Table()
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(str(value)) for value in row))
-    console().print(table)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", width=widths[index])
+    for row in cells:
+        table.add_row(*row)
+    out.print(table, width=max(out.width, sum(widths) + FRAME * len(columns) + 1), soft_wrap=False)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -105,9 +137,10 @@ def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal:
         yield ProgressLines(text, total).advance
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(printable(text), total=total)
         yield lambda count: bar.advance(task, count)
 
 
@@ -139,18 +172,32 @@ def duration(seconds: int) -> str:
 
 @contextmanager
 def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Nested phases of a long build on stderr, where that is a terminal; call the result with phase, done and total."""
+    """Show nested phases of a long build on stderr; call the result with phase, done and total.
+
+    Without a terminal a line every 30 s names the phase.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    from fer_edge.cli.consoles import heartbeat
+
     running: dict[str, TaskID] = {}
     console = err_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar.add_task(text, total=None)
+    if not console.is_terminal:
+        current = {"phase": text}
+
+        def note(phase: str, done: int, total: int) -> None:
+            current["phase"] = f"{text}: {phase}, {done} of {total}"
+
+        with heartbeat(lambda: current["phase"]):
+            yield note
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task(printable(text), total=None)
 
         def tell(phase: str, done: int, total: int) -> None:
             if phase not in running:
-                running[phase] = bar.add_task(f"  {phase}", total=total)
+                running[phase] = bar.add_task(f"  {printable(phase)}", total=total)
             bar.update(running[phase], completed=done)
             if done >= total:
                 bar.remove_task(running.pop(phase))

@@ -16,7 +16,9 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    finite,
     refuse_given,
+    shipped,
 )
 from fer_edge.cli.plot_option import check_plot
 
@@ -34,7 +36,12 @@ LAYER_IMAGES = 16  # with every tensor of each in memory
 def parity(
     bundle: BundlePath,
     reference: Annotated[
-        Path, typer.Option(help="The checkpoint the bundle was built from; with --layers, another bundle may be it.")
+        Path,
+        typer.Option(
+            help="The checkpoint the bundle was built from, edge for the shipped one; with --layers, another bundle "
+            "may be it.",
+            callback=shipped("checkpoint"),
+        ),
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
     split: Split = "valid",
@@ -44,7 +51,8 @@ def parity(
         float | None,
         typer.Option(
             help="Largest relative error of logits and absolute one of probabilities; "
-            "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8."
+            "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8.",
+            callback=finite,
         ),
     ] = None,
     layers: Annotated[
@@ -54,6 +62,7 @@ def parity(
         float | None,
         typer.Option(
             help="A tensor has diverged below so many dB; default: 80 for fp32, 40 for fp16, 12 for int8.",
+            callback=finite,
             rich_help_panel=LAYERS,
         ),
     ] = None,
@@ -107,9 +116,12 @@ class Faces(NamedTuple):
 
     def open(self, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
         """So many of them, with indices into a model's labels."""
+        from fer_edge.cli.output import print_notes
         from fer_edge.evaluation.dataset import image_set
 
-        return image_set(self.root, labels, words, self.split, self.layout).limited(self.limit)  # type: ignore[arg-type]
+        found = image_set(self.root, labels, words, self.split, self.layout)  # type: ignore[arg-type]
+        print_notes(found.left_out)
+        return found.limited(self.limit)
 
 
 def measure_parity(

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box
+from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box, shipped
 
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
-    model: Annotated[Path | None, typer.Option("--model", help="A bundle; default: the shipped one.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="A bundle; default: edge, the shipped one.", callback=shipped("bundle")),
+    ] = None,
     box: FaceBox = None,
     engine: EngineName = None,
     threads: Threads = None,

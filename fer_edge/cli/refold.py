@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, Template, TextModel, TextWeights
+from fer_edge.cli.options import Json, Template, TextModel, TextWeights, shipped
 
 
 def refold(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint with text features of a text tower.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint with text features of a text tower.", callback=shipped("checkpoint")),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
     text_features: Annotated[Path | None, typer.Option(help="Features from: fer-edge text-features.")] = None,
     template: Template = None,

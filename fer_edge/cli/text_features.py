@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Json, Template, TextModel, TextWeights
+from fer_edge.cli.options import Json, Labels, Template, TextModel, TextWeights
 
 
 def text_features(
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write (.safetensors).")],
-    labels: Annotated[str, typer.Option(help="Label set: rafdb, ferplus or sfew.")] = "ferplus",
+    labels: Labels = "ferplus",
     template: Template = None,
     text_model: TextModel = "ViT-B-32",
     text_weights: TextWeights = "openai",

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fer_edge._files import make_folder
-from fer_edge.cli.output import err_console
+from fer_edge.cli.output import err_console, print_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def prepare(recipe: Recipe, sources: Sources, folder: Path, *, skip_damaged: boo
     skipped: list[str] = []
     skip = (lambda error: skipped.append(str(error))) if skip_damaged else None
     with err_console().status("reading images"):
-        return prepare_run(recipe, sources, folder, skip), skipped
+        return prepare_run(recipe, sources, folder, skip, print_note), skipped
 
 
 def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fer_edge._files import file_sha256
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
-from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
+from fer_edge.errors import BundleError, CheckpointError, ConfigError, EngineUnavailable
+from fer_edge.file_kind import describe_file
 
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner
@@ -29,6 +30,24 @@ class OpenedModel:
     checkpoint: str | None  # SHA-256 of the checkpoint, or of that which a bundle was built from
 
 
+def model_format(path: Path) -> Literal["bundle", "checkpoint"]:
+    """Tell what a model's file is, by its content; its name decides only where a damaged file has lost what it was.
+
+    Raises:
+        BundleError: There is no such file, or it is something else; the message says what.
+    """
+    if not path.exists():
+        raise BundleError(f"no file at {path}; expected a bundle (.fer) or a checkpoint (.safetensors)")
+    described = describe_file(path)
+    if described in ("a fer-edge bundle", "a fer-edge checkpoint"):
+        return "bundle" if described == "a fer-edge bundle" else "checkpoint"
+    if path.suffix == ".fer" and "zip archive" in described:
+        return "bundle"
+    if path.suffix == ".safetensors" and "damaged safetensors" in described:
+        return "checkpoint"
+    raise BundleError(f"{path} is {described}; expected a bundle (.fer) or a checkpoint (.safetensors)")
+
+
 def open_model(
     path: Path,
     engine: str | None = None,
@@ -37,7 +56,7 @@ def open_model(
     *,
     allow_host_code: bool = False,
 ) -> OpenedModel:
-    """Open a bundle (`.fer`) or a checkpoint (`.safetensors`, run by PyTorch).
+    """Open a bundle, or a checkpoint, which PyTorch runs; the file's content tells which it is.
 
     Args:
         path: The file.
@@ -48,16 +67,17 @@ def open_model(
             whose origin you trust.
 
     Raises:
-        ConfigError: The file is neither.
-        BundleError: The bundle cannot be read, does not fit this machine, or its labels do not fit its model.
+        ConfigError: The engine does not run such a file.
+        BundleError: The file is missing or neither; the bundle cannot be read, does not fit this machine, or its labels
+            do not fit its model.
         EngineUnavailable: The engine, or torch for a checkpoint, is not installed.
     """
-    if path.suffix == ".safetensors":
+    if model_format(path) == "checkpoint":
         if engine not in (None, "pytorch"):
             raise ConfigError(f"{path} is a checkpoint, which only pytorch runs; build a bundle for {engine}")
         return _open_checkpoint(path, threads)
-    if path.suffix != ".fer":
-        raise ConfigError(f"{path} is neither a bundle (.fer) nor a checkpoint (.safetensors)")
+    if engine == "pytorch":
+        raise ConfigError(f"{path} is a bundle, which pytorch does not run; name its checkpoint")
     bundle = Bundle.open(path)
     options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
     runner, manifest = bundle.warm_runner(engine, options), bundle.manifest

@@ -9,23 +9,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fer_edge.data.duplicates import keep_apart
+from fer_edge.data.folders import EMPTY_FOLDER
 from fer_edge.data.images import Pixels, decode
 from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
+from fer_edge.data.matching import match_split
 from fer_edge.data.splits import LabelledSplit
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import DataError, ImageError
-from fer_edge.labels import match_labels
+from fer_edge.labels import enumerated
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.loop import Trainer, make_fabric
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.start import Sources, Statistics, starting_point
+from fer_edge.walk import LeftOut, notes
 
 Skip = Callable[[ImageError], None]
 
 
-def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | None = None) -> Trainer:
+def prepare_run(
+    recipe: Recipe,
+    sources: Sources,
+    folder: Path,
+    skip: Skip | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Trainer:
     """A trainer in `folder`, before its first step; call its `resume` to go on where it stopped.
 
     Args:
@@ -33,9 +43,10 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
         sources: Files.
         folder: Where checkpoints and the resume point go.
         skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
+        note: Function that is given, in the first process, one line on each kind of images left out or found twice.
 
     Raises:
-        DataError: Training and validation have the same images.
+        DataError: Training and validation share images, or a label folder of the training split has none.
         FerEdgeError: Data, model, features or devices cannot be used.
     """
     fabric = make_fabric(recipe.training)
@@ -44,7 +55,10 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
         layout = AUTO  # validation images that lie elsewhere may be laid out otherwise
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
-    _check_apart(train, valid)
+    train, lines = _checked(train, valid, recipe.training)
+    if note is not None and fabric.is_global_zero:
+        for line in lines:
+            note(line)
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
@@ -53,13 +67,27 @@ def prepare_run(recipe: Recipe, sources: Sources, folder: Path, skip: Skip | Non
     return Trainer(learner, info, recipe.training, data, folder, teachers, fabric)
 
 
-def _check_apart(train: LabelledSplit, valid: LabelledSplit) -> None:
-    # A list file stands for every split, so the images tell, and not the folder.
-    if {path.resolve() for path in train.paths} == {path.resolve() for path in valid.paths}:
-        raise DataError(
-            f"{valid.source} has the same {len(valid)} images to validate on as {train.source} has to learn from; "
-            "expected others: name validation images with --valid"
-        )
+def _checked(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig) -> tuple[LabelledSplit, list[str]]:
+    """The training split without copies of validation images, and a line on each kind of image left out of a split.
+
+    Raises:
+        DataError: They share images or no label, or a label has no image to learn from.
+    """
+    empty = [entry.path for entry in train.left_out if entry.reason == EMPTY_FOLDER]
+    if empty:
+        inside = [entry for entry in train.left_out if entry.path.is_relative_to(empty[0]) and entry.path != empty[0]]
+        names = enumerated([path.name for path in empty])
+        raise DataError("; ".join([f"{train.source}: no images in {names}: fill or remove the folder", *notes(inside)]))
+    if len(train.label_set) < 2:
+        raise DataError(f"{train.source} has the one label {train.label_set.labels[0]}; expected at least two to learn")
+    train, lines = keep_apart(train, valid)
+    _, valid_left_out = match_split(valid, train.label_set.labels, whose=train.source)
+    untargeted = np.flatnonzero(target_rows(train, config.targets).sum(axis=1) == 0)
+    reason = f'votes that give no target of the kind "{config.targets}"'
+    train_left_out = (*train.left_out, *(LeftOut(train.paths[i], reason) for i in untargeted))
+    lines += [f"{train.source}: {line}" for line in notes(train_left_out)]
+    lines += [f"{valid.source}: {line}" for line in notes((*valid.left_out, *valid_left_out))]
+    return train, lines
 
 
 def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, skip: Skip | None = None) -> TrainingData:
@@ -74,8 +102,7 @@ def load(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig, ski
     if config.limit_train and config.limit_train < len(used):
         chosen = np.random.default_rng(config.seed).permutation(len(used))[: config.limit_train]
         used = used[np.sort(chosen)]
-    index = np.array([*match_labels(valid.label_set.labels, train.label_set.labels), -1], np.int64)
-    valid_labels = index[valid.labels]
+    valid_labels, _ = match_split(valid, train.label_set.labels, whose=train.source)
     counted = np.flatnonzero(valid_labels >= 0)
     if not len(used) or not len(counted):
         raise DataError(

@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def chosen(root: Path, count: int = 60, seed: int = 0) -> CalibrationSet:
-    return choose_images(read_split(root, "train"), root, count, seed)
+    return choose_images(read_split(root, "train"), root, count, seed).set
 
 
 def images(count: int, label: str | None = None) -> tuple[CalibrationImage, ...]:
@@ -44,7 +44,7 @@ def test_a_seed_chooses_and_classes_are_balanced(root: Path) -> None:
 def test_rare_classes_give_what_they_have(root: Path) -> None:
     split = read_split(root, "train")
     kept = [index for index in range(90) if split.labels[index] != 1 or index < 10]
-    found = choose_images(split.take(np.array(kept)), root, 60).summary()["classes"]
+    found = choose_images(split.take(np.array(kept)), root, 60).set.summary()["classes"]
     assert found == {"happiness": 3, "neutral": 29, "surprise": 28}
 
 
@@ -170,7 +170,7 @@ def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
         Image.fromarray(noise).save(paths[-1])
     labels = np.arange(40) % 4
     data = LabelledSplit("boxes", FERPLUS, tuple(paths), labels, None, ((10.0, 5.0, 40.0, 40.0),) * 40)
-    found = choose_images(data, tmp_path, 40)
+    found = choose_images(data, tmp_path, 40).set
     found.save(tmp_path / "set.json")
     again = read_set(tmp_path / "set.json")
     assert again.images[0].box == (10.0, 5.0, 40.0, 40.0)
@@ -191,7 +191,7 @@ def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit
 
 def test_a_box_outside_its_image_is_passed_over(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (200.0, 5.0, 40.0, 40.0))
-    found = choose_images(data, tmp_path / "faces", 40)
+    found = choose_images(data, tmp_path / "faces", 40).set
     assert len(found) == 39 and "0.png" not in {image.file for image in found.images}
     first = replace(found.images[0], box=(200.0, 5.0, 40.0, 40.0))
     with pytest.raises(DataError, match=r"\.png: box .* outside of the frame of 80 x 60 pixels"):
@@ -218,6 +218,6 @@ def test_a_list_file_stands_for_its_folder(tmp_path: Path) -> None:
     names = FERPLUS.labels
     rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.labels, strict=True)]
     table.write_text("\n".join(rows))
-    found = choose_images(read_split(table, "train"), table, 40)
+    found = choose_images(read_split(table, "train"), table, 40).set
     assert {image.file for image in found.images} == {f"faces/{index}.png" for index in range(40)}
     assert found.open(table).root == tmp_path
