@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    check_split,
     engine_names,
     finite,
     one_of,
@@ -75,7 +76,7 @@ def calibrate(
         float | None,
         typer.Option(min=0, help="Largest drop of accuracy, in points.", callback=finite, rich_help_panel=BUDGET),
     ] = None,
-    split: Split = "valid",
+    split: Split = None,
     limit: Limit = None,
     engine: Annotated[
         str | None,
@@ -109,7 +110,7 @@ def calibrate(
     Example: fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --max-drop 0.3
     """
     if max_drop is None:
-        refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, state=state)
+        refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, split=split, state=state)
         refuse_given("the search", "add --max-drop", threads=threads, all=every or None)
     present = image_set is not None and image_set.exists()
     if present:
@@ -152,12 +153,12 @@ def calibrate(
         print_result(out, ranges, result, every=every)
 
 
-def _labelled(data: Path, info: CheckpointInfo, split: str, layout: str, limit: int | None) -> ImageSet:
+def _labelled(data: Path, info: CheckpointInfo, split: str | None, layout: str, limit: int | None) -> ImageSet:
     """Images that accuracy is measured on."""
     from fer_edge.cli.output import print_notes
     from fer_edge.evaluation.dataset import image_set
 
-    found = image_set(data, info.labels, info.words, split, layout)  # type: ignore[arg-type]
+    found = image_set(data, info.labels, info.words, check_split(split, data, layout), layout)
     print_notes(found.left_out)
     return found.limited(limit)
 

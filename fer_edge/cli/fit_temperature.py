@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import CheckpointPath, Json, Layout, Limit, Split, Threads
+from fer_edge.cli.options import CheckpointPath, Json, Layout, Limit, Split, Threads, check_split
 
 
 def fit_temperature(
     checkpoint: CheckpointPath,
     data: Annotated[Path, typer.Argument(help="Images it was not trained on: FERPlus, or one folder per label.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write (.safetensors).")],
-    split: Split = "valid",
+    split: Split = None,
     layout: Layout = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
     threads: Threads = None,
@@ -41,7 +41,7 @@ def fit_temperature(
         raise EngineUnavailable(f'fitting needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     runner = load_reference(checkpoint, threads)
     info = runner.info
-    images = image_set(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
+    images = image_set(data, info.labels, info.words, check_split(split, data, layout), layout).limited(limit)
     print_notes(images.left_out)
     with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)

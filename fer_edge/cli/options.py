@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from fer_edge._text import did_you_mean
 
 if TYPE_CHECKING:
+    from fer_edge.data.splits import Split as SplitName
     from fer_edge.shipped import Kind
 
 
@@ -196,6 +197,24 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     return x, y, width, height
 
 
+def check_split(split: str | None, data: Path, layout: str = "auto") -> SplitName:
+    """Split to read of a data set.
+
+    Args:
+        split: As given on the command line; None for "valid".
+        data: The data set.
+        layout: As given; "auto" to tell by the folder.
+
+    Raises:
+        BadParameter: A split was given for a folder that has none.
+    """
+    from fer_edge.data.layouts import AUTO, find_layout
+
+    if split is not None and layout == AUTO and data.exists() and find_layout(data) is None:
+        raise typer.BadParameter(f"--split is about data sets with splits, and {data} has none; leave out --split")
+    return cast("SplitName", split or "valid")
+
+
 def refuse_given(about: str, cure: str, **given: object) -> None:
     """Refuse options that would do nothing.
 
@@ -213,7 +232,12 @@ def refuse_given(about: str, cure: str, **given: object) -> None:
 
 
 Split = Annotated[
-    str, typer.Option("--split", callback=one_of("split", _splits), help="Split of the data set: train, valid or test.")
+    str | None,
+    typer.Option(
+        "--split",
+        callback=one_of("split", _splits),
+        help="Split of the data set: train, valid or test; default: valid.",
+    ),
 ]
 Layout = Annotated[
     str,

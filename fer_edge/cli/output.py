@@ -219,6 +219,8 @@ def _finite(value: Any) -> Any:
 
 
 def _is_number(value: object) -> bool:
+    if value == "-":  # no figure
+        return True
     try:
         float(str(value).rstrip(" %"))
     except ValueError:

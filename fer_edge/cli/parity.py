@@ -16,6 +16,7 @@ from fer_edge.cli.options import (
     Limit,
     Split,
     Threads,
+    check_split,
     finite,
     refuse_given,
     shipped,
@@ -47,7 +48,7 @@ def parity(
         ),
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
-    split: Split = "valid",
+    split: Split = None,
     layout: Layout = "auto",
     engine: EngineName = None,
     tolerance: Annotated[
@@ -102,7 +103,7 @@ def parity(
     check_outputs({"--plot": plot}, bundle, reference, images)
     from fer_edge.cli.output import print_json
 
-    faces = Faces(images, split, layout, limit or (LAYER_IMAGES if layers else IMAGES))
+    faces = Faces(images, check_split(split, images, layout), layout, limit or (LAYER_IMAGES if layers else IMAGES))
     if layers:
         _compare_layers(bundle, reference, faces, engine, threshold, plot, every, json)
         return

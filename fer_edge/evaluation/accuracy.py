@@ -14,6 +14,7 @@ from fer_edge.engines.base import Floats, Runner
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.deferral import Deferral, deferrals, percent, percent_or_none
+from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
 
 Head = Literal["label", "text", "mean"]
@@ -30,12 +31,26 @@ class HeadScore:
 
 
 @dataclass(frozen=True)
+class ClassScore:
+    """What a model does with the images of one label. Figures in percent; None where there is nothing to divide by."""
+
+    images: int
+    recall: float | None
+    recall_interval: Interval | None
+    precision: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
 class AccuracyReport:
-    """Accuracies in percent."""
+    """Accuracies in percent, intervals of 95 % confidence for other images of the same kind."""
 
     images: int
     accuracy: float
-    mean_class_accuracy: float  # over the classes that occur
+    accuracy_interval: Interval
+    mean_class_accuracy: float  # mean recall of the classes that occur: balanced accuracy, UAR
+    mean_class_interval: Interval
+    mean_f1: float  # over the classes that occur: macro F1
     calibration_error: float  # from 0 to 1, see `expected_calibration_error`
     heads: dict[Head, HeadScore]  # "label" alone where there is no text head
     heads_agree: float | None  # share of images on which both heads decide alike; None: there is no text head
@@ -43,6 +58,7 @@ class AccuracyReport:
     accuracy_disagreeing: float | None
     deferrals: tuple[Deferral, ...]
     recall: dict[str, float | None]  # None: no such image
+    classes: dict[str, ClassScore]
     confusion: list[list[int]]  # rows: true label, columns: predicted
     skipped: tuple[str, ...]  # why images were left out
 
@@ -118,23 +134,52 @@ def score(outputs: Outputs, labels: tuple[str, ...]) -> AccuracyReport:
     true, decided = outputs.true, outputs.probabilities.argmax(axis=1)
     right, agree = decided == true, outputs.heads_agree()
     matrix = confusion_matrix(true, decided, len(labels))
+    classes = class_scores(matrix, labels)
+    occurring = [found for found in classes.values() if found.images]
     return AccuracyReport(
         images=len(true),
         accuracy=percent(right),
+        accuracy_interval=wilson(float(right.mean()), len(true)),
         mean_class_accuracy=_mean_class_accuracy(matrix),
+        mean_class_interval=mean_of_shares(
+            [(matrix[i, i] / row.sum(), int(row.sum())) for i, row in enumerate(matrix) if row.any()]
+        ),
+        mean_f1=round(sum(found.f1 or 0.0 for found in occurring) / len(occurring), 3),
         calibration_error=_calibration_error(outputs.probabilities, true),
         heads={head: _head_score(found, true) for head, found in outputs.by_head().items()},
         heads_agree=None if agree is None else percent(agree),
         accuracy_agreeing=None if agree is None else percent_or_none(right[agree]),
         accuracy_disagreeing=None if agree is None else percent_or_none(right[~agree]),
         deferrals=deferrals(outputs.probabilities, right, agree),
-        recall={
-            name: None if math.isnan(value) else round(100 * value, 2)
-            for name, value in zip(labels, _recall(matrix), strict=True)
-        },
+        recall={name: found.recall for name, found in classes.items()},
+        classes=classes,
         confusion=matrix.tolist(),
         skipped=outputs.skipped,
     )
+
+
+def class_scores(matrix: Labels, labels: tuple[str, ...]) -> dict[str, ClassScore]:
+    """Recall, precision and F1 of every label.
+
+    Args:
+        matrix: Counts, (classes, classes): row true, column predicted.
+        labels: Names of the classes.
+    """
+    scores = {}
+    for index, name in enumerate(labels):
+        right, true, given = int(matrix[index, index]), int(matrix[index].sum()), int(matrix[:, index].sum())
+        scores[name] = ClassScore(
+            true,
+            _percent(right, true),
+            wilson(right / true, true) if true else None,
+            _percent(right, given),
+            _percent(2 * right, true + given) if true else None,
+        )
+    return scores
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 2) if whole else None
 
 
 def _head_score(probabilities: Floats, true: Labels) -> HeadScore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z95 = 1.959963984540054  # standard normal quantile of a two-sided 95 % interval
@@ -30,3 +31,16 @@ def wilson(share: float, count: int) -> Interval:
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
     return Interval(round(100 * max(0.0, centre - half), 3), round(100 * min(1.0, centre + half), 3))
+
+
+def mean_of_shares(shares: Sequence[tuple[float, int]]) -> Interval:
+    """95 % interval of the mean of independent shares, from the Wilson interval of each (MOVER, Zou and Donner, 2008).
+
+    Args:
+        shares: Each share, from 0 to 1, and the number of images that it is of.
+    """
+    bounds = [(100 * share, wilson(share, count)) for share, count in shares]
+    mean = sum(value for value, _ in bounds) / len(bounds)
+    below = math.hypot(*(value - bound.low for value, bound in bounds)) / len(bounds)
+    above = math.hypot(*(bound.high - value for value, bound in bounds)) / len(bounds)
+    return Interval(round(max(0.0, mean - below), 3), round(min(100.0, mean + above), 3))

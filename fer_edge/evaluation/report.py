@@ -13,7 +13,7 @@ import numpy as np
 import fer_edge
 from fer_edge._files import write_atomically
 from fer_edge.evaluation import plots
-from fer_edge.evaluation.accuracy import AccuracyReport, Head, Outputs, score
+from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Head, Outputs, score
 from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.examples import (
     Example,
@@ -27,6 +27,7 @@ from fer_edge.evaluation.features import SEED, FeatureMap
 from fer_edge.evaluation.runners import OpenedModel
 from fer_edge.pages.page import page_from_template
 from fer_edge.pages.picture import Picture, draw, draw_light
+from fer_edge.walk import count_reasons, notes
 
 PAGE, NUMBERS = "report.html", "report.json"
 PICTURES = ("confusion.png", "reliability.png", "mistakes.png", "disagreements.png", "features.png")
@@ -48,12 +49,27 @@ class ClassRow:
     """One label in the page's table."""
 
     label: str
-    images: int
-    recall: float | None
+    score: ClassScore
     taken_for: str  # the most frequent mistake
 
 
-def write_report(folder: Path, model: OpenedModel, outputs: Outputs, features: FeatureMap | str, root: Path) -> Path:
+@dataclass(frozen=True)
+class Origin:
+    """How a report came about."""
+
+    command: str  # that was run, without what only says where the report goes
+    date: str  # of the day, 2026-11-26
+    sha256: str  # of the model's file
+
+
+def write_report(
+    folder: Path,
+    model: OpenedModel,
+    outputs: Outputs,
+    features: FeatureMap | str,
+    root: Path,
+    origin: Origin | None = None,
+) -> Path:
     """Write page, numbers and pictures; those of an earlier report are replaced.
 
     Args:
@@ -62,6 +78,7 @@ def write_report(folder: Path, model: OpenedModel, outputs: Outputs, features: F
         outputs: What it gave.
         features: A map of the features, or why there is none.
         root: The data set's folder; files are named below it.
+        origin: Command, date and model's hash to show; nothing of them by default.
 
     Returns:
         The page.
@@ -69,7 +86,7 @@ def write_report(folder: Path, model: OpenedModel, outputs: Outputs, features: F
     Raises:
         FerEdgeError: A file cannot be written. Each file is whole or not there; the page comes last.
     """
-    files = report_files(model, outputs, features, root)
+    files = report_files(model, outputs, features, root, origin)
     for name in {*PICTURES} - files.keys():
         (folder / name).unlink(missing_ok=True)
     for name, data in files.items():
@@ -77,7 +94,9 @@ def write_report(folder: Path, model: OpenedModel, outputs: Outputs, features: F
     return folder / PAGE
 
 
-def report_files(model: OpenedModel, outputs: Outputs, features: FeatureMap | str, root: Path) -> dict[str, bytes]:
+def report_files(
+    model: OpenedModel, outputs: Outputs, features: FeatureMap | str, root: Path, origin: Origin | None = None
+) -> dict[str, bytes]:
     """Every file of a report by name, the page last; arguments as of `write_report`. Same arguments, same bytes."""
     report = score(outputs, model.labels)
     mistakes = _sheet(outputs, most_confident_mistakes(outputs), MISTAKES_SHOWN, _mistake_caption, model.labels, root)
@@ -98,12 +117,14 @@ def report_files(model: OpenedModel, outputs: Outputs, features: FeatureMap | st
         mistakes=mistakes,
         disputed=disputed,
         features=features,
+        origin=origin,
+        left_out=notes(outputs.images.left_out),
     )
     sheets = {"mistakes.png": mistakes.picture, "disagreements.png": disputed.picture}
     return {
         **{f"{name}.png": picture.light for name, picture in pictures.items()},
         **{name: picture for name, picture in sheets.items() if picture is not None},
-        NUMBERS: _numbers(report, model, outputs, mistakes, disputed, features),
+        NUMBERS: _numbers(report, model, outputs, (mistakes, disputed), features, origin),
         PAGE: page,
     }
 
@@ -147,14 +168,13 @@ def _disagreement_caption(example: Example) -> str:
 
 
 def _class_rows(report: AccuracyReport) -> list[ClassRow]:
-    labels, rows = list(report.recall), []
-    for index, (label, recall) in enumerate(report.recall.items()):
+    labels, rows = list(report.classes), []
+    for index, (label, figures) in enumerate(report.classes.items()):
         counts = np.array(report.confusion[index])
-        images = int(counts.sum())
         counts[index] = 0
         most = int(counts.argmax())
-        taken_for = f"{labels[most]} ({100 * counts[most] / images:.1f} %)" if counts.any() else "-"
-        rows.append(ClassRow(label, images, recall, taken_for))
+        taken_for = f"{labels[most]} ({100 * counts[most] / figures.images:.1f} %)" if counts.any() else "-"
+        rows.append(ClassRow(label, figures, taken_for))
     return rows
 
 
@@ -162,10 +182,11 @@ def _numbers(
     report: AccuracyReport,
     model: OpenedModel,
     outputs: Outputs,
-    mistakes: Sheet,
-    disputed: Sheet,
+    sheets: tuple[Sheet, Sheet],
     features: FeatureMap | str,
+    origin: Origin | None,
 ) -> bytes:
+    mistakes, disputed = sheets
     if isinstance(features, FeatureMap):
         layout: dict[str, Any] = {"token": features.token, "images": len(features.true), "seed": SEED}
     else:
@@ -179,9 +200,11 @@ def _numbers(
         "decision": model.decision,
         "data": outputs.images.source,
         "labels": model.labels,
+        "origin": None if origin is None else asdict(origin),
         **asdict(report),
+        "left_out": count_reasons(outputs.images.left_out),
         "mistakes": [asdict(example) for example in mistakes.examples],
         "disagreements": [asdict(example) for example in disputed.examples],
         "features": layout,
     }
-    return json.dumps(numbers, indent=1, ensure_ascii=False).encode()
+    return json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode()

@@ -32,7 +32,8 @@ def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) ->
     flag = ["--option", "tensorrt-rtx.optimal_batches=4"]
     found = fer_edge("build-engine", "--recipe", recipe, "-o", tmp_path / "a.fer", "--json", *flag)
     assert found.returncode == 0, found.stderr
-    assert found.stderr == ""  # progress is for terminals
+    # Without a terminal there is a line every 30 s, on a slow machine.
+    assert all(line.startswith("building tensorrt-rtx from") for line in found.stderr.splitlines())
     assert json.loads(found.stdout)["manifest"]["precision"] == "fp32"
     bundle = Bundle.open(tmp_path / "a.fer")
     assert bundle.entry().options == {"optimal_batches": 4, "optimization_level": 1}

@@ -118,7 +118,7 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
             "--tolerance is about outputs, which --layers does not compare",
         ),
         (("calibrate", checkpoint, data, "-o", out, "--limit", 64), 2, "--limit is about the search; add --max-drop"),
-        (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected auto or one of: ferplus"),
+        (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected one of: auto, ferplus"),
         (("build-engine", checkpoint, "--precision", "int8"), 2, "int8 needs activation ranges"),
         (
             ("build-engine", checkpoint, "--precision", "fp16", "--ranges", folder / "tiny.json"),
@@ -154,4 +154,4 @@ def test_recipes_name_what_there_is() -> None:
         assert settings["checkpoint"].is_file()
         assert settings["precision"] == "fp32" or settings["ranges"].is_file()
         assert set(settings["engines"]) <= {*ENGINE_MODULES, "tensorrt"}
-        assert f"--recipe export/{recipe.name}" in recipe.read_text()
+        assert f"--recipe {recipe.stem}" in recipe.read_text()

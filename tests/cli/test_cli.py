@@ -70,8 +70,8 @@ def test_exit_codes_and_no_traceback(tmp_path: Path) -> None:
         (["predict", "x.png", "--box", "1,2"], 2, "expected X,Y,WIDTH,HEIGHT"),
         (["import-checkpoint", "x.pth", "-o", "x", "--labels", "sfew"], 2, "--labels go with --stem"),
         (["predict", tmp_path / "none.png"], 1, "error: no file or folder at"),
-        (["inspect", tmp_path / "none.fer"], 1, "error: no bundle at"),
-        (["evaluate", tmp_path / "x.txt", tmp_path], 2, "is neither a bundle (.fer) nor a checkpoint"),
+        (["inspect", tmp_path / "none.fer"], 1, "error: no file at"),
+        (["evaluate", tmp_path / "x.txt", tmp_path], 1, "no file at"),
         (["build-engine"], 2, "no checkpoint: name one"),
     ]
     for arguments, code, message in cases:

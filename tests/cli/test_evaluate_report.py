@@ -77,7 +77,7 @@ def test_a_bundles_report(tmp_path: Path, faces: Path, checkpoint: Path) -> None
 
 def test_wrong_usage(tmp_path: Path, faces: Path) -> None:
     for model, *rest in (("a.fer",), ("a.safetensors", "--report", "r")):
-        found = fer_edge("evaluate", model, faces, *rest, "--checkpoint", "c")
+        found = fer_edge("evaluate", model, faces, *rest, "--checkpoint", "c.safetensors")
         assert found.returncode == 2
         assert "--checkpoint is for a bundle's --report" in found.stderr
     file = tmp_path / "file"

@@ -18,6 +18,7 @@ from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import compare, relative_error
 from fer_edge.evaluation.runners import open_model
 from tests.tiny import LABELS, tiny_bundle
+from tests.tiny_model import tiny_checkpoint
 
 
 class Planted(Runner):
@@ -52,6 +53,12 @@ def test_accuracy_by_hand(folder: Path) -> None:
     assert wrong.accuracy == pytest.approx(33.333)
     assert wrong.recall == {"neutral": 100, "happiness": 0, "surprise": 0}
     assert wrong.confusion == [[3, 0, 0], [3, 0, 0], [3, 0, 0]]
+    neutral, happiness = wrong.classes["neutral"], wrong.classes["happiness"]
+    assert (neutral.images, neutral.recall, neutral.precision, neutral.f1) == (3, 100, 33.33, 50)
+    assert (happiness.recall, happiness.precision, happiness.f1) == (0, None, 0)
+    assert wrong.mean_f1 == pytest.approx(16.667)
+    assert str(wrong.accuracy_interval) == "12.1 to 64.6 %"
+    assert wrong.mean_class_interval.low <= wrong.mean_class_accuracy <= wrong.mean_class_interval.high
 
 
 def test_damaged_images_stop_or_are_skipped_with_their_labels(folder: Path) -> None:
@@ -150,13 +157,19 @@ def test_parity_needs_images() -> None:
         compare(Planted(), Planted(), ImageSet((), None))
 
 
-def test_models_are_opened_by_their_suffix(tmp_path: Path) -> None:
+def test_models_are_opened_by_their_content(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has 2 labels, but its model gives probabilities of shape \(1, 3\)"):
         open_model(tiny_bundle(tmp_path / "b.fer", labels=("a", "b"), words=()))
-    opened = open_model(tiny_bundle(tmp_path / "a.fer"), "onnxruntime")
+    opened = open_model(tiny_bundle(tmp_path / "a.pth"), "onnxruntime")
     assert (opened.engine, opened.labels) == ("onnxruntime", LABELS)
+    tiny_checkpoint().save(tmp_path / "checkpoint")
+    assert open_model(tmp_path / "checkpoint").engine == "pytorch"
     with pytest.raises(ConfigError, match="is a checkpoint, which only pytorch runs"):
-        open_model(tmp_path / "a.safetensors", "openvino")
+        open_model(tmp_path / "checkpoint", "openvino")
+    with pytest.raises(ConfigError, match="is a bundle, which pytorch does not run"):
+        open_model(tmp_path / "a.pth", "pytorch")
+    with pytest.raises(BundleError, match=r"no file at .*none; expected a bundle"):
+        open_model(tmp_path / "none")
 
 
 @pytest.mark.data
