@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from fer_edge.cli.calibrate_display import WORST
+from fer_edge.cli.number_option import not_negative
 from fer_edge.cli.options import (
     CalibrationMethod,
     CheckpointPath,
@@ -20,7 +21,6 @@ from fer_edge.cli.options import (
     Threads,
     check_split,
     engine_names,
-    finite,
     one_of,
     refuse_given,
     shipped,
@@ -74,7 +74,7 @@ def calibrate(
     layout: Layout = "auto",
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Largest drop of accuracy, in points.", callback=finite, rich_help_panel=BUDGET),
+        typer.Option(help="Largest drop of accuracy, in points.", callback=not_negative, rich_help_panel=BUDGET),
     ] = None,
     split: Split = None,
     limit: Limit = None,

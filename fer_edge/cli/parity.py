@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from fer_edge.cli.number_option import not_negative
 from fer_edge.cli.options import (
     AllowHostCode,
     BundlePath,
@@ -17,7 +18,6 @@ from fer_edge.cli.options import (
     Split,
     Threads,
     check_split,
-    finite,
     refuse_given,
     shipped,
 )
@@ -54,10 +54,9 @@ def parity(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0,
             help="Largest relative error of logits and absolute one of probabilities; "
             "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8.",
-            callback=finite,
+            callback=not_negative,
         ),
     ] = None,
     layers: Annotated[
@@ -66,9 +65,8 @@ def parity(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0,
             help="A tensor has diverged below so many dB; default: 80 for fp32, 40 for fp16, 12 for int8.",
-            callback=finite,
+            callback=not_negative,
             rich_help_panel=LAYERS,
         ),
     ] = None,
