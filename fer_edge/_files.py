@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fer_edge.errors import ConfigError, FerEdgeError
@@ -75,6 +75,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write several files: each is whole, and none appears unless all could be written.
+
+    Args:
+        files: Path -> content.
+
+    Raises:
+        FerEdgeError: One of them cannot be written; nothing was changed.
+    """
+    with ExitStack() as stack:
+        for path, data in files.items():
+            temporary = stack.enter_context(atomic_path(path))
+            with temporary.open("r+b") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # a full disk shows here, before the first of them is renamed
 
 
 def check_output(out: Path, *inputs: Path | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge._files import atomic_path, check_output, write_atomically
+from fer_edge._files import atomic_path, check_output, write_atomically, write_together
 from fer_edge.errors import ConfigError, FerEdgeError
 
 
@@ -108,3 +108,30 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     for out in (tmp_path / "a.fer", tmp_path / "link.fer", tmp_path / "x" / ".." / "a.fer"):
         with pytest.raises(ConfigError, match="is also an input; name another file to write"):
             check_output(out, tmp_path / "a.fer")
+
+
+def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    first, second, folder = tmp_path / "a.json", tmp_path / "new" / "b.json", tmp_path / "folder"
+    folder.mkdir()
+    first.write_bytes(b"old")
+    with pytest.raises(FerEdgeError, match=r"cannot write .*folder: it is no regular file"):
+        write_together({first: b"1", second: b"2", folder: b"3"})
+    assert first.read_bytes() == b"old" and not second.exists()
+    write_together({first: b"1", second: b"2"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "folder", "new"]
+
+
+def test_none_of_several_files_appears_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+
+    def full_at_the_second(number: int) -> None:
+        nonlocal written
+        written += 1
+        if written == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(FerEdgeError, match=r"cannot write .*b: No space left on device; nothing was changed"):
+        write_together({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+    assert list(tmp_path.iterdir()) == []

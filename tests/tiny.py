@@ -40,7 +40,7 @@ def tiny_onnx(*, text_head: bool = True, seed: int = 0) -> bytes:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in names],
         constants,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 

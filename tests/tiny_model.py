@@ -69,3 +69,12 @@ def checkpoint_of(model: FERFormer, decision: Any = None) -> Checkpoint:
         decision=decision or ("mean" if model.config.text_head else "label"),
     )
     return Checkpoint(model, info)
+
+
+def overflowing_checkpoint() -> Checkpoint:
+    """A tiny model as a diverged training leaves it: finite weights, activations that overflow."""
+    checkpoint = tiny_checkpoint()
+    for module in checkpoint.model.stem.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data *= 1e18
+    return checkpoint

@@ -6,6 +6,7 @@ clipped; the finer the rest, the closer the bulk. Methods differ in where they c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import Images
+from fer_edge.errors import NonFiniteError
 from fer_edge.evaluation.tensors import ONNXRuntimeTensors
 
 Method = Literal["minmax", "moving-average", "percentile", "entropy", "mse"]
@@ -57,12 +59,21 @@ def observe(
         tensors: Which to look at.
         method: What the statistics are for.
         progress: Told how many images are done, in each pass.
+
+    Raises:
+        NonFiniteError: A tensor holds NaN or infinity; the first in the graph's order is named.
     """
     reader = ONNXRuntimeTensors(model, tensors)
     found = {name: Statistics() for name in tensors}
     for images in batches():
         for name, values in reader.read(images).items():
-            low, high = float(values.min()), float(values.max())
+            low, high = float(values.min()), float(values.max())  # NaN if any value is
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise NonFiniteError(
+                    f"tensor {name} holds NaN or infinity on the calibration images, the first one of the graph: the "
+                    "model's activations overflow, though its weights are finite; train it again with a lower learning "
+                    "rate or with gradient clipping, or take an earlier checkpoint"
+                )
             seen = found[name]
             seen.low, seen.high = min(seen.low, low), max(seen.high, high)
             seen.peaks.append(max(abs(low), abs(high)))

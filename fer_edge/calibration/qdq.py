@@ -172,7 +172,9 @@ class _Writer:
         return name
 
     def _allow_half_scales(self) -> None:
-        helper.set_model_props(self.graph.model, {HALF_SCALES: "yes"})
+        properties = self.graph.model.metadata_props
+        if HALF_SCALES not in {entry.key for entry in properties}:
+            properties.add(key=HALF_SCALES, value="yes")
         for opset in self.graph.model.opset_import:
             if opset.domain in ("", "ai.onnx"):
                 opset.version = max(opset.version, HALF_SCALES_OPSET)

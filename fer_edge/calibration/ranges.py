@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from fer_edge._checked import check_types
 from fer_edge._files import sha256, write_atomically
+from fer_edge._text import did_you_mean
 from fer_edge.calibration.graph import KINDS, Graph, Kind
 from fer_edge.calibration.images import CalibrationImages
 from fer_edge.calibration.observe import METHODS, Method, magnitude, observe
-from fer_edge.errors import ConfigError, DataError
+from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1
 BATCH = 16  # images at a time; the moving average depends on it
@@ -45,7 +46,13 @@ class Ranges:
     search: dict[str, Any] = field(default_factory=dict)  # budget and outcome of the search for `kept`
 
     def to_json(self) -> str:
-        """The stored form: one tensor a line."""
+        """The stored form: one tensor a line.
+
+        Raises:
+            NonFiniteError: A value is NaN or infinite, which `read_ranges` would refuse.
+        """
+        if wrong := _unreadable(self.tensors, self.images, self.search):
+            raise NonFiniteError(f"{wrong}; expected finite numbers: calibrate again")
         plain = {"format": FORMAT_VERSION, **asdict(self)}
         tensors = plain.pop("tensors")
         lines = [f"  {json.dumps(name)}: {json.dumps(list(found))}" for name, found in tensors.items()]
@@ -105,9 +112,8 @@ def ranges_from_json(text: str) -> Ranges:
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
     tensors = {str(name): Range(*map(float, found)) for name, found in data.pop("tensors").items()}
-    wrong = [name for name, found in tensors.items() if not all(map(math.isfinite, found)) or found.magnitude < 0]
-    if wrong:
-        raise ValueError(f"the range of {wrong[0]} is {tuple(tensors[wrong[0]])}")
+    if wrong := _unreadable(tensors, data.get("images"), data.get("search")):
+        raise ValueError(wrong)
     kinds, kept = tuple(data.pop("kinds")), tuple(map(str, data.pop("kept")))
     check_choices(data["method"], kinds)
     ranges = Ranges(**data, tensors=tensors, kinds=kinds, kept=kept)
@@ -135,6 +141,7 @@ def measure(
 
     Raises:
         ConfigError: There is no such method or kind.
+        NonFiniteError: A tensor holds NaN or infinity.
     """
     check_choices(method, kinds)
     tensors = Graph.parse(model).activations()
@@ -152,10 +159,23 @@ def check_choices(method: str, kinds: Iterable[str]) -> None:
         ConfigError: There is no such method or kind of layer.
     """
     if method not in METHODS:
-        raise ConfigError(f"no method {method!r}; expected one of: {', '.join(METHODS)}")
+        raise ConfigError(f"no method {method!r}; expected one of: {', '.join(METHODS)}{did_you_mean(method, METHODS)}")
     for kind in kinds:
         if kind not in KINDS:
-            raise ConfigError(f"no kind of layer {kind!r}; expected some of: {', '.join(KINDS)}")
+            hint = did_you_mean(kind, KINDS)
+            raise ConfigError(f"no kind of layer {kind!r}; expected some of: {', '.join(KINDS)}{hint}")
+
+
+def _unreadable(tensors: Mapping[str, Range], *tables: object) -> str:
+    """Name what no file of ranges may hold; an empty text where there is nothing of it."""
+    for name, values in tensors.items():
+        if not all(map(math.isfinite, values)) or values.magnitude < 0:
+            return f"the range of {name} is {tuple(values)}"
+    try:
+        json.dumps(tables, allow_nan=False)
+    except ValueError:
+        return "a figure of the images or of the search is NaN or infinite"
+    return ""
 
 
 def _round(value: float) -> float:

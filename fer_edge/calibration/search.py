@@ -9,6 +9,7 @@ measurement is written down as it is made, so that a search that was stopped goe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score
-from fer_edge.errors import DataError, FerEdgeError
+from fer_edge.errors import ConfigError, DataError, FerEdgeError, NonFiniteError
 
 FORMAT_VERSION = 1
 
@@ -76,8 +77,12 @@ def find_kept(
         progress: Told of each layer measured alone.
 
     Raises:
+        ConfigError: `max_drop` is negative or no finite number.
         DataError: The state is of another search.
+        NonFiniteError: A measurement is NaN or infinite.
     """
+    if not (math.isfinite(max_drop) and max_drop >= 0):
+        raise ConfigError(f"max_drop is {max_drop}; expected a finite number of points from 0")
     layers = chosen_layers(Graph.parse(model), ranges)
     names = [layer.name for layer in layers]
     notes = _Notes.open(state, sha256(f"{sha256(model)} {ranges.sha256()} {key}".encode()))
@@ -126,9 +131,20 @@ class _Notes:
         return cls(path, key, found)
 
     def measure(self, name: str, call: Callable[[], Score]) -> Score:
-        """What was noted, or else what is measured now."""
+        """What was noted, or else what is measured now.
+
+        Raises:
+            NonFiniteError: A figure is NaN or infinite; it is not noted.
+        """
         if name not in self.scores:
-            self.scores[name] = call()
+            score = call()
+            wrong = [figure for figure, value in asdict(score).items() if not math.isfinite(value)]
+            if wrong:
+                raise NonFiniteError(
+                    f"the {wrong[0]} of the int8 graph with {name} is NaN or infinite: the engine's outputs are no "
+                    "numbers; take another --engine or another --method"
+                )
+            self.scores[name] = score
             if self.path is not None:
                 plain = {"format": FORMAT_VERSION, "key": self.key, "scores": _plain(self.scores)}
                 write_atomically(self.path, json.dumps(plain, indent=1).encode())

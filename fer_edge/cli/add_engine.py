@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.options import BundlePath, EngineToBuild, Json
+from fer_edge.cli.out_option import check_file_to_write
 
 if TYPE_CHECKING:
     from fer_edge.extend import Prove
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def add_engine(
     bundle: BundlePath,
     engine: EngineToBuild,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write; may be the same file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write (.fer); may be the same file.")],
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="The engine's own build option; may be repeated.")
@@ -36,6 +37,7 @@ def add_engine(
     from fer_edge.cli.output import console, err_console, phases, print_json
     from fer_edge.extend import add_engine as extend
 
+    check_file_to_write(out, ".fer", "a bundle")
     opened = Bundle.open(bundle)
     options = dict(setting_of_flag(flag, "NAME=VALUE") for flag in option or [])
     prove = _prove(allow_fallback)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fer_edge.cli.options import EnginesToBuild, Json, Precision, shipped
+from fer_edge.cli.options import EnginesToBuild, Json, Precision, one_of, shipped
+from fer_edge.cli.out_option import check_file_to_write, check_outputs
 
 if TYPE_CHECKING:
     from fer_edge.bundle import EngineEntry
@@ -40,7 +41,7 @@ def build_engine(
             help="A fer-edge checkpoint (.safetensors), or edge, the shipped one.", callback=shipped("checkpoint")
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write.")] = Path("out.fer"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write (.fer).")] = Path("out.fer"),
     engine: EnginesToBuild = None,
     precision: Precision = None,
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
@@ -56,7 +57,12 @@ def build_engine(
             callback=shipped("ranges"),
         ),
     ] = None,
-    rest: Annotated[str | None, typer.Option(help="What int8 leaves the rest in: fp32 or fp16.")] = None,
+    rest: Annotated[
+        str | None,
+        typer.Option(
+            help="What int8 leaves the rest in: fp32 or fp16.", callback=one_of("rest", lambda: ("fp32", "fp16"))
+        ),
+    ] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take an engine that runs layers in another precision than asked.")
     ] = False,
@@ -76,20 +82,20 @@ def build_engine(
     from fer_edge.cli.output import console, phases, print_json
     from fer_edge.errors import ConfigError, EngineUnavailable
 
-    try:
-        from fer_edge.export.build import build_bundle
-    except ImportError as error:
-        raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     flags = {
         "checkpoint": checkpoint, "engines": engine, "precision": precision, "targets": target, "max_batch": max_batch,
         "ranges": ranges, "rest": rest, "allow_fallback": allow_fallback,
     }  # fmt: skip
-    settings = {**DEFAULTS, **_recipe(recipe), **{name: value for name, value in flags.items() if value}}
-    said, flagged = settings.get("options", {}), options_of_flags(option or [])
-    settings["options"] = {name: {**said.get(name, {}), **flagged.get(name, {})} for name in {**said, **flagged}}
+    settings = _settings(_recipe(recipe), {name: value for name, value in flags.items() if value}, option or [])
     source = settings.pop("checkpoint", None)
     if source is None:
         raise ConfigError("no checkpoint: name one as the argument or in the recipe")
+    check_file_to_write(out, ".fer", "a bundle")
+    check_outputs({"--out": out}, source, settings.get("ranges"), recipe)
+    try:
+        from fer_edge.export.build import build_bundle
+    except ImportError as error:
+        raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     with phases(f"building {', '.join(settings['engines'])} from {source}") as progress:
         manifest = build_bundle(source, out, **settings, progress=progress)
     if json:
@@ -100,17 +106,35 @@ def build_engine(
     print_proofs(manifest.engines)
 
 
+def _settings(recipe: dict[str, Any], flags: dict[str, Any], options: list[str]) -> dict[str, Any]:
+    """Arguments of `build_bundle`: the recipe's, with the flags in their place.
+
+    What a recipe says for int8 goes with its precision where a flag asks for another one.
+    """
+    asked = flags.get("precision")
+    without_effect = {"fp32": ("ranges", "rest"), "fp16": ("rest",)}.get(asked or "", ())
+    kept = {name: value for name, value in recipe.items() if name not in without_effect}
+    settings = {**DEFAULTS, **kept, **flags}
+    said, flagged = settings.get("options", {}), options_of_flags(options)
+    settings["options"] = {name: {**said.get(name, {}), **flagged.get(name, {})} for name in {**said, **flagged}}
+    return settings
+
+
 def print_proofs(entries: Sequence[EngineEntry]) -> None:
-    """What engines execute, and what of it is not theirs to say or not as asked."""
+    """Print in which precision engines multiply, and what of it is not theirs to say or not as asked.
+
+    Operators that multiply nothing, the conversion of the uint8 input for one, are in `--json` alone.
+    """
     from fer_edge.cli.output import err_console, print_table
 
     proofs = {entry.engine: entry.proof for entry in entries}
     rows = [
-        (engine, precision, proof["operators"].get(precision, 0), f"{100 * proof['macs'].get(precision, 0):.1f}")
+        (engine, precision, proof["operators"].get(precision, 0), f"{100 * share:.1f}")
         for engine, proof in proofs.items()
-        for precision in sorted({*proof["operators"], *proof["macs"]})
+        for precision, share in sorted(proof["macs"].items())
+        if share
     ]
-    print_table("as executed", ("engine", "precision", "operators", "multiplications %"), rows)
+    print_table("multiplications as executed", ("engine", "precision", "operators", "multiplications %"), rows)
     for name, proof in proofs.items():
         if proof["untold"]:
             err_console().print(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from fer_edge.cli.calibrate_display import WORST
+from fer_edge.cli.number_option import not_negative
 from fer_edge.cli.options import (
     CalibrationMethod,
     CheckpointPath,
@@ -19,21 +21,24 @@ from fer_edge.cli.options import (
     Threads,
     check_split,
     engine_names,
-    finite,
     one_of,
     refuse_given,
     shipped,
 )
+from fer_edge.cli.out_option import check_file_to_write, check_outputs
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
     from fer_edge.calibration.images import CalibrationImages, CalibrationSet
     from fer_edge.calibration.ranges import Ranges
     from fer_edge.calibration.search import SearchResult
+    from fer_edge.evaluation.dataset import ImageSet
+    from fer_edge.model.checkpoint import CheckpointInfo
 
 CHOICE = "Which images"
 BUDGET = "Accuracy budget"
 ENGINE = "openvino"  # accuracy is measured on, unless told otherwise
+IMAGES = 512  # chosen, unless told otherwise
 
 
 class _Budget(NamedTuple):
@@ -58,14 +63,18 @@ def calibrate(
             rich_help_panel=CHOICE,
         ),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="How many to choose.", rich_help_panel=CHOICE)] = 512,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice.", rich_help_panel=CHOICE)] = 0,
+    images: Annotated[
+        int | None, typer.Option(min=1, help=f"How many to choose; default: {IMAGES}.", rich_help_panel=CHOICE)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the choice; default: 0.", rich_help_panel=CHOICE)
+    ] = None,
     method: CalibrationMethod = "moving-average",
     layers: LayerKinds = None,
     layout: Layout = "auto",
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Largest drop of accuracy, in points.", callback=finite, rich_help_panel=BUDGET),
+        typer.Option(help="Largest drop of accuracy, in points.", callback=not_negative, rich_help_panel=BUDGET),
     ] = None,
     split: Split = None,
     limit: Limit = None,
@@ -87,6 +96,9 @@ def calibrate(
             help="Picture of the search to write (.svg, .png or .pdf).", callback=check_plot, rich_help_panel=BUDGET
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help=f"List every layer, not the worst {WORST} alone.", rich_help_panel=BUDGET)
+    ] = False,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -99,47 +111,82 @@ def calibrate(
     """
     if max_drop is None:
         refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, split=split, state=state)
-    from fer_edge.cli.output import console, err_console, print_json, print_notes
+        refuse_given("the search", "add --max-drop", threads=threads, all=every or None)
+    present = image_set is not None and image_set.exists()
+    if present:
+        refuse_given(f"choosing a set, and {image_set} is there", "name another --set", images=images, seed=seed)
+        if max_drop is None:
+            refuse_given("data sets", f"{image_set} names its images", layout=None if layout == "auto" else layout)
+    check_file_to_write(out, ".json", "a file of ranges")
+    state = None if max_drop is None else state or out.with_suffix(".search.json")
+    outputs = {"--out": out, "--state": state, "--plot": plot, "--set": None if present else image_set}
+    check_outputs(outputs, checkpoint, data, image_set if present else None)
+    from fer_edge.cli.calibrate_display import describe, print_result
+    from fer_edge.cli.output import err_console, print_json
     from fer_edge.errors import EngineUnavailable
 
     try:
         from fer_edge.calibration.images import read_set
         from fer_edge.calibration.ranges import DEFAULT_KINDS, check_choices
-        from fer_edge.evaluation.dataset import image_set as labelled
         from fer_edge.export.onnx_graph import onnx_from_checkpoint
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     kinds = tuple(layers) if layers else DEFAULT_KINDS
     check_choices(method, kinds)
-    known = None if image_set is None or not image_set.exists() else read_set(image_set)
-    chosen = known or _choose(data, layout, images, seed)
-    opened = chosen.open(data)
+    known = read_set(image_set) if present and image_set is not None else None
     with err_console().status(f"exporting {checkpoint}"):
         loaded = load_checkpoint(checkpoint)
         model = onnx_from_checkpoint(loaded)
-    ranges, result = _measure(model, checkpoint, opened, method, kinds), None
-    if image_set is not None and known is None:
-        chosen.save(image_set)
-    if max_drop is not None:
-        info = loaded.info
-        found = labelled(data, info.labels, info.words, check_split(split, data, layout), layout).limited(limit)
-        print_notes(found.left_out)
-        budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
-        ranges, result = _search(model, ranges, found, budget)
-    ranges.save(out)
+    budget, scored = None, None
+    if max_drop is not None and state is not None:
+        budget = _Budget(max_drop, engine or ENGINE, threads, state)
+        scored = _labelled(data, loaded.info, split, layout, limit)
+    chosen = known or _choose(data, layout, IMAGES if images is None else images, seed or 0)
+    ranges, result = _measure(model, checkpoint, chosen.open(data), method, kinds), None
+    if budget is not None:
+        ranges, result = _search(model, ranges, scored, budget)
+    _write(out, ranges, None if known else image_set, chosen, plot, result)
+    if json:
+        print_json({"ranges": out, "sha256": ranges.sha256(), **describe(ranges, result)})
+    else:
+        print_result(out, ranges, result, every=every)
+
+
+def _labelled(data: Path, info: CheckpointInfo, split: str | None, layout: str, limit: int | None) -> ImageSet:
+    """Images that accuracy is measured on."""
+    from fer_edge.cli.output import print_notes
+    from fer_edge.evaluation.dataset import image_set
+
+    found = image_set(data, info.labels, info.words, check_split(split, data, layout), layout)
+    print_notes(found.left_out)
+    return found.limited(limit)
+
+
+def _write(
+    out: Path,
+    ranges: Ranges,
+    image_set: Path | None,
+    chosen: CalibrationSet,
+    plot: Path | None,
+    result: SearchResult | None,
+) -> None:
+    """Write the ranges, the set where it was chosen now, and the picture: all of them or none."""
+    from tempfile import TemporaryDirectory
+
+    from fer_edge._files import write_together
+
+    files = {out: ranges.to_json().encode()}
+    if image_set is not None:
+        files[image_set] = chosen.to_json().encode()
     if plot is not None and result is not None:
         from fer_edge.calibration.plot import plot_search
 
-        plot_search(result, plot)
-    if json:
-        print_json({"ranges": out, "sha256": ranges.sha256(), **_described(ranges, result)})
-        return
-    console().print(
-        f"{out}: {len(ranges.tensors)} ranges by {method}, on {len(chosen)} images of {chosen.source}", soft_wrap=True
-    )
-    if result is not None:
-        _print_search(result)
+        with TemporaryDirectory(prefix="fer-edge-") as folder:
+            drawn = Path(folder, f"plot{plot.suffix}")
+            plot_search(result, drawn)
+            files[plot] = drawn.read_bytes()
+    write_together(files)
 
 
 def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
@@ -173,9 +220,11 @@ def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple
     from fer_edge.calibration.qdq import chosen_layers
     from fer_edge.calibration.score import Scorer
     from fer_edge.calibration.search import find_kept
-    from fer_edge.cli.output import err_console, progress
+    from fer_edge.cli.calibrate_display import resolution
+    from fer_edge.cli.output import err_console, print_note, progress
     from fer_edge.errors import EngineError
 
+    print_note(resolution(len(images), budget.max_drop))
     with err_console().status("running the float graph"):
         scorer = Scorer(model, images, budget.engine, budget.threads)
     with progress("layers", len(chosen_layers(Graph.parse(model), ranges))) as advance:
@@ -191,34 +240,3 @@ def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple
     score = {name: round(value, 6) for name, value in asdict(outcome.score).items()}
     found = {"max_drop": budget.max_drop, "engine": budget.engine, "images": len(images), **score}
     return ranges.keeping(outcome.kept, **found), result
-
-
-def _described(ranges: Ranges, result: SearchResult | None) -> dict[str, Any]:
-    """For machines: all but the ranges themselves."""
-    described: dict[str, Any] = {
-        "method": ranges.method, "images": ranges.images, "layers": ranges.kinds, "kept": ranges.kept,
-    }  # fmt: skip
-    if result is not None:
-        described |= vars(result)
-    return described
-
-
-def _print_search(result: SearchResult) -> None:
-    from fer_edge.cli.output import console, print_table
-
-    total = sum(result.macs.values())
-    rows = [
-        (
-            name, f"{score.divergence:.2e}", f"{score.drop:+.2f}", f"{score.agreement:.2f}",
-            f"{100 * result.macs[name] / total:.1f}", "float" if name in result.kept else "int8",
-        )
-        for name, score in sorted(result.alone.items(), key=lambda item: -item[1].divergence)
-    ]  # fmt: skip
-    columns = ("layer", "divergence", "drop", "agree %", "multiplications %", "stays")
-    print_table("each layer in int8 alone, the most harmful first", columns, rows)
-    steps = [
-        (len(step.kept), f"{step.score.divergence:.2e}", f"{step.score.drop:+.2f}", f"{step.score.agreement:.2f}")
-        for step in (*result.together, *result.beyond)
-    ]
-    print_table("together", ("layers in float", "divergence", "drop", "agree %"), steps)
-    console().print(f"budget of {result.max_drop:g} points met with {len(result.kept)} layers in float")

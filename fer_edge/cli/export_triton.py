@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fer_edge._text import did_you_mean
 from fer_edge.cli.options import BundlePath, EngineName, Json
 
 
@@ -21,12 +22,18 @@ def export_triton(
         int, typer.Option(min=0, help="Microseconds a request waits for others to share a batch with.")
     ] = 500,
     version: Annotated[int, typer.Option(min=1, help="Version of the model in the repository.")] = 1,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put the version in the place of one that holds another model.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a bundle's model into a model repository of Triton Inference Server.
 
     Example: fer-edge export-triton edge.fer --engine onnxruntime -o models
     """
+    if kind not in (None, "cpu", "gpu"):
+        raise typer.BadParameter(f"--kind is {kind!r}; expected cpu or gpu{did_you_mean(kind, ('cpu', 'gpu'))}")
+    from fer_edge._files import check_output
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import console, print_json
     from fer_edge.errors import EngineUnavailable
@@ -35,12 +42,11 @@ def export_triton(
         from fer_edge.export.triton import Serving, server_options
         from fer_edge.export.triton import export_triton as write
     except ImportError as error:
-        raise EngineUnavailable(f'exporting needs onnx ({error}); run: pip install "fer-edge[export]"') from error
-    if kind not in (None, "cpu", "gpu"):
-        raise typer.BadParameter(f"--kind is {kind!r}; expected cpu or gpu")
+        raise EngineUnavailable(f"exporting needs onnx ({error}); run: pip install onnx") from error
+    check_output(repository, bundle)
     opened = Bundle.open(bundle)
     serving = Serving(instances, kind, queue_delay, version)  # type: ignore[arg-type]
-    folder = write(opened, repository, engine=engine, name=name, serving=serving)
+    folder = write(opened, repository, engine=engine, name=name, serving=serving, replace=replace)
     entry = opened.entry(engine)
     needed = server_options(entry)
     if json:

@@ -256,8 +256,6 @@ Template = Annotated[
         "--template", help="Prompt with {}, or word, phrase, active, passive; may be repeated.", callback=_templates
     ),
 ]
-TextModel = Annotated[str, typer.Option("--text-model", help="open_clip's model name.")]
-TextWeights = Annotated[str, typer.Option("--text-weights", help="open_clip's tag, or a local file.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe, or a .toml file of yours.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting of the recipe.")

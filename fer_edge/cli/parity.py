@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from fer_edge.cli.number_option import not_negative
 from fer_edge.cli.options import (
     AllowHostCode,
     BundlePath,
@@ -17,10 +18,10 @@ from fer_edge.cli.options import (
     Split,
     Threads,
     check_split,
-    finite,
     refuse_given,
     shipped,
 )
+from fer_edge.cli.out_option import check_outputs
 from fer_edge.cli.plot_option import check_plot
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
     from fer_edge.evaluation.dataset import ImageSet
     from fer_edge.evaluation.parity import ParityReport
+    from fer_edge.evaluation.tensors import TensorReport
 
 LAYERS = "Tensor by tensor"
 IMAGES = 256  # compared, unless told otherwise
 LAYER_IMAGES = 16  # with every tensor of each in memory
+WORST = 10  # tensors that are listed
 
 
 def parity(
@@ -53,7 +56,7 @@ def parity(
         typer.Option(
             help="Largest relative error of logits and absolute one of probabilities; "
             "default: 1e-4 for fp32, 2e-2 for fp16, 0.25 for int8.",
-            callback=finite,
+            callback=not_negative,
         ),
     ] = None,
     layers: Annotated[
@@ -63,7 +66,7 @@ def parity(
         float | None,
         typer.Option(
             help="A tensor has diverged below so many dB; default: 80 for fp32, 40 for fp16, 12 for int8.",
-            callback=finite,
+            callback=not_negative,
             rich_help_panel=LAYERS,
         ),
     ] = None,
@@ -75,6 +78,9 @@ def parity(
             rich_help_panel=LAYERS,
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help=f"List every tensor, not the worst {WORST} alone.", rich_help_panel=LAYERS)
+    ] = False,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
     limit: Limit = None,
@@ -91,12 +97,13 @@ def parity(
         about = "outputs, which --layers does not compare"
         refuse_given(about, "leave out --layers", tolerance=tolerance, threads=threads)
     else:
-        refuse_given("what --layers compares", "add --layers", plot=plot, threshold=threshold)
+        refuse_given("what --layers compares", "add --layers", plot=plot, threshold=threshold, all=every or None)
+    check_outputs({"--plot": plot}, bundle, reference, images)
     from fer_edge.cli.output import print_json
 
     faces = Faces(images, check_split(split, images, layout), layout, limit or (LAYER_IMAGES if layers else IMAGES))
     if layers:
-        _compare_layers(bundle, reference, faces, engine, threshold, plot, json)
+        _compare_layers(bundle, reference, faces, engine, threshold, plot, every, json)
         return
     name, report = measure_parity(bundle, reference, faces, engine, threads, allow_host_code, tolerance=tolerance)
     if json:
@@ -174,10 +181,11 @@ def _compare_layers(
     engine: str | None,
     threshold: float | None,
     plot: Path | None,
+    every: bool,
     json: bool,
 ) -> None:
     from fer_edge.bundle import MODEL, Bundle
-    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.cli.output import print_json, progress
     from fer_edge.evaluation.tensors import DIVERGED, common_tensors, compare_tensors, plot_tensors
 
     bundle = Bundle.open(path)
@@ -195,19 +203,31 @@ def _compare_layers(
     if json:
         print_json({"engine": name, "first": first, **vars(report)})
     else:
-        rows = [
-            (tensor.name, f"{tensor.sqnr:.1f}", f"{tensor.cosine:.5f}", f"{tensor.largest:.3g}", f"{tensor.peak:.3g}")
-            for tensor in report.tensors
-        ]
-        print_table(title, ("tensor", "dB", "cosine", "largest error", "largest value"), rows)
-        console().print(
-            f"every tensor is at least {least:g} dB above its error"
-            if first is None
-            else f"first to diverge: {first.name}, {first.sqnr:.1f} dB above its error; expected {least:g}",
-            soft_wrap=True,
-        )
+        _print_tensors(title, report, every)
     if first is not None:
         raise typer.Exit(1)
+
+
+def _print_tensors(title: str, report: TensorReport, every: bool) -> None:
+    """Print the worst tensors, or all of them in the graph's order, and the verdict."""
+    from fer_edge.cli.output import console, print_note, print_table
+
+    worst = sorted(report.tensors, key=lambda tensor: tensor.sqnr)[:WORST]
+    listed = report.tensors if every else tuple(worst)
+    rows = [
+        (tensor.name, f"{tensor.sqnr:.1f}", f"{tensor.cosine:.5f}", f"{tensor.largest:.3g}", f"{tensor.peak:.3g}")
+        for tensor in listed
+    ]
+    print_table(title, ("tensor", "dB", "cosine", "error", "largest"), rows)
+    if len(listed) < len(report.tensors):
+        print_note(f"the worst {len(listed)} of {len(report.tensors)} tensors; --all lists every one")
+    first = report.first
+    console().print(
+        f"every tensor is at least {report.threshold:g} dB above its error"
+        if first is None
+        else f"first to diverge: {first.name}, {first.sqnr:.1f} dB above its error; expected {report.threshold:g}",
+        soft_wrap=True,
+    )
 
 
 def _fp32_graph(checkpoint: Path) -> bytes:

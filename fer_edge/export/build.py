@@ -11,12 +11,14 @@ import torch
 
 import fer_edge
 from fer_edge._files import file_sha256
-from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Manifest, write_bundle
+from fer_edge._text import did_you_mean
+from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import Ranges, read_ranges
 from fer_edge.engines.available import ENGINE_MODULES, get_engine
 from fer_edge.engines.base import BuildRequest, Engine, Precision
 from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.export.finite import check_graph, check_reference
 from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
 from fer_edge.export.precision import proven
@@ -24,6 +26,7 @@ from fer_edge.export.prelu import split_prelus
 from fer_edge.extend import entry_and_files
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # that a graph can be asked for
 RESTS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
 
 
@@ -36,7 +39,7 @@ def build_bundle(
     targets: Sequence[str] = (),
     max_batch: int = 32,
     ranges: Path | None = None,
-    rest: Precision = "fp32",
+    rest: Precision | None = None,
     allow_fallback: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -51,31 +54,34 @@ def build_bundle(
         targets: GPU targets; engines for CPUs take none.
         max_batch: Largest batch an engine must take.
         ranges: Activation ranges of the checkpoint, as `fer-edge calibrate` writes them; fp16 and int8 need them.
-        rest: Of an int8 graph, the precision of what is not int8.
+        rest: Precision of what is not int8 in an int8 graph; fp32 by default.
         allow_fallback: Take engines that run layers in another precision than the graph says.
         options: Engine -> its own build options.
         progress: Told what a long build does: phase, steps done, steps in all.
 
     Raises:
-        FerEdgeError: A part cannot be built; nothing is written then.
+        ConfigError: An argument cannot be right, or would have no effect.
+        NonFiniteError: The model's outputs are NaN or infinite.
+        FerEdgeError: A part cannot be built. Nothing is written when anything is raised.
     """
+    _check_precision(precision, ranges, rest)
     if not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
     chosen, options = _engines(engines, targets), options or {}
     _check_options(options, engines)
     checkpoint, digest = load_checkpoint(checkpoint_path), file_sha256(checkpoint_path)
     found = None if ranges is None else _ranges_of(ranges, digest)
-    model = typed_graph(checkpoint, precision, found, rest)
+    check_reference(checkpoint)
+    model = typed_graph(checkpoint, precision, found, rest or "fp32")
+    check_graph(model)
     precision = "mixed" if precision == "int8" and found is not None and found.kept else precision
-    members, entries = {MODEL: model}, []
+    entries, members = [], {MODEL: model}
     if found is not None:
         members[CALIBRATION] = found.to_json().encode()
     for engine in chosen:
         settings = options.get(engine.name, {})
         request = BuildRequest(precision, tuple(targets) if engine.for_gpus else (), max_batch, settings, progress)
-        built = engine.build(model, request)
-        proof = proven(engine.name, model, built.operators, allow_fallback=allow_fallback)
-        entry, files = entry_and_files(engine.name, built, settings, proof)
+        entry, files = _build(engine, model, request, allow_fallback)
         entries.append(entry)
         members.update(files)
     info = checkpoint.info
@@ -95,6 +101,33 @@ def build_bundle(
     )
     write_bundle(out, manifest, members)
     return manifest
+
+
+def _build(
+    engine: Engine, model: bytes, request: BuildRequest, allow_fallback: bool
+) -> tuple[EngineEntry, dict[str, bytes]]:
+    """Build one engine and prove its precision: its entry in the manifest, and its files."""
+    built = engine.build(model, request)
+    proof = proven(engine.name, model, built.operators, allow_fallback=allow_fallback)
+    return entry_and_files(engine.name, built, request.options, proof)
+
+
+def _check_precision(precision: str, ranges: Path | None, rest: str | None) -> None:
+    """Refuse a precision that does not exist, and arguments that would have no effect with it."""
+    if precision not in PRECISIONS:
+        hint = did_you_mean(precision, PRECISIONS)
+        raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8{hint}")
+    if rest is not None and rest not in RESTS:
+        raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}{did_you_mean(rest, RESTS)}")
+    if rest is not None and precision != "int8":
+        raise ConfigError(
+            f"rest is {rest}, which is said of int8 alone; leave it out, or ask for int8, not {precision}"
+        )
+    if ranges is not None and precision == "fp32":
+        raise ConfigError(
+            "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask for int8 with "
+            "--precision int8"
+        )
 
 
 def _engines(names: Sequence[str], targets: Sequence[str]) -> list[Engine]:
@@ -130,14 +163,7 @@ def typed_graph(
         ConfigError: The precision is not known, or ranges are missing.
         EngineError: Half precision would overflow, or PyTorch could not export the model.
     """
-    if precision not in ("fp32", "fp16", "int8"):
-        raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8")
-    if rest not in RESTS:
-        raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}")
-    if rest != "fp32" and precision != "int8":
-        raise ConfigError(
-            f"rest is {rest}, which is said of int8 alone; leave it out, or ask for int8, not {precision}"
-        )
+    _check_precision(precision, None, None if rest == "fp32" else rest)
     if precision == "fp32":
         return split_prelus(onnx_from_checkpoint(checkpoint, "fp32"))
     if ranges is None:

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import onnx
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 import fer_edge
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES, Precision
@@ -22,7 +23,8 @@ from fer_edge.export.names import name_by_module
 from fer_edge.model.checkpoint import Checkpoint
 
 OPSET = 18  # LayerNormalization is an operator from 17 on; hosts that only read ONNX lag behind the newest
-IR_VERSION = 10
+IR_VERSION = 8  # ONNX Runtime 1.16 refuses 10, which nothing in the graph needs
+ZERO_BIAS = "zero_bias"
 
 
 def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") -> bytes:
@@ -39,6 +41,7 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
         deploy.half_inside()
     model = _export(deploy)
     _own_slopes(model.graph)
+    write_zero_biases(model.graph)
     name_by_module(model.graph)
     _clean(model, checkpoint)
     try:
@@ -96,14 +99,44 @@ def _clean(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     for tensor in model.graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
+    for key, value in graph_metadata(checkpoint).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """The model's own metadata: what a host needs that has nothing but `model.onnx`; see docs/guides/onnx.md."""
     info = checkpoint.info
-    for key, value in {
+    return {
         "labels": json.dumps(info.labels),
         "decision": info.decision,
         "input": f"uint8 RGB (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)",
-    }.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+        "input_size": json.dumps([IMAGE_SIZE, IMAGE_SIZE]),
+        "input_layout": "NHWC",
+        "input_color": "RGB",
+        "input_dtype": "uint8",
+        "input_range": json.dumps([0, 255]),
+        "input_content": "one face, cropped to a square",
+        "normalisation": "inside the graph",
+    }
+
+
+def write_zero_biases(graph: onnx.GraphProto) -> None:
+    """Give every LayerNormalization without a bias one of zeros, shared by all of one width and type.
+
+    The bias is optional, but ONNX Runtime 1.18 aborts its process on a node without it: its fusion with the addition
+    before reads a third input. No value changes, and no engine of today executes an operator more.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "LayerNormalization" or (len(node.input) > 2 and node.input[2]):
+            continue
+        scale = numpy_helper.to_array(tensors[node.input[1]])
+        name = f"{ZERO_BIAS}_{scale.dtype}_{'x'.join(map(str, scale.shape))}"
+        if name not in tensors:
+            tensors[name] = numpy_helper.from_array(np.zeros_like(scale), name)
+            graph.initializer.append(tensors[name])
+        node.input[2:] = [name]
 
 
 def _own_slopes(graph: onnx.GraphProto) -> None:

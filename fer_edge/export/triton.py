@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import onnx
 
-from fer_edge._files import write_atomically
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.engines.tensorrt.options import options_from_settings
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
+from fer_edge.export.triton_repository import LABELS, ModelVersion, check_replaceable, write_version
 
-LABELS = "labels.txt"
 VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 
 Kind = Literal["cpu", "gpu"]
@@ -68,6 +67,7 @@ def export_triton(
     engine: str | None = None,
     name: str | None = None,
     serving: Serving | None = None,
+    replace: bool = False,
 ) -> Path:
     """Write one model of a Triton model repository.
 
@@ -77,13 +77,15 @@ def export_triton(
         engine: One of the bundle's engines; its first if not given.
         name: Of the model; the bundle's if not given.
         serving: Instances, queue and version.
+        replace: Put the version in the place of one that holds another model.
 
     Returns:
         The model's folder: `config.pbtxt`, `labels.txt` and the version's model file.
 
     Raises:
         BundleError: The bundle lacks that engine, or does not say in known words how it was built.
-        ConfigError: The name is no folder name.
+        ConfigError: The name is no folder name, or another model is there and `replace` is false.
+        FerEdgeError: The folder cannot be written; nothing was changed.
         UnsupportedTarget: Triton has no backend for the engine, or not of that kind; or the plan has no weights.
     """
     serving = serving or Serving()
@@ -96,9 +98,10 @@ def export_triton(
     model = bundle.read(entry.file or MODEL)
     folder = repository / name
     config = triton_config(bundle, folder.name, backend, _outputs(bundle), serving, profiles)
-    write_atomically(folder / str(serving.version) / backend.file, model)
-    write_atomically(folder / LABELS, "".join(f"{label}\n" for label in bundle.manifest.labels).encode())
-    write_atomically(folder / "config.pbtxt", _text_format(config).encode())  # last: with it the model is there
+    labels = "".join(f"{label}\n" for label in bundle.manifest.labels)
+    new = ModelVersion(folder, serving.version, backend.file, model, labels, _text_format(config))
+    check_replaceable(new, replace=replace)
+    write_version(new)
     return folder
 
 

@@ -192,7 +192,8 @@ def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
         return
     if not tensor.is_floating_point():
         raise CheckpointError(
-            f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point, not quantised weights"
+            f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point, not quantised "
+            "weights"
         )
     unusable = int((~torch.isfinite(tensor)).sum())
     if unusable:

@@ -143,7 +143,9 @@ def test_int8_over_half_has_half_scales() -> None:
     dequantized = [node for node in graph.model.graph.node if node.op_type == "DequantizeLinear"]
     assert {graph.types[node.output[0]] for node in dequantized} == {onnx.TensorProto.FLOAT16}
     assert graph.model.opset_import[0].version == 19
-    assert [entry.key for entry in graph.model.metadata_props] == [HALF_SCALES]  # for ONNX Runtime, which errs by them
+    keys = [entry.key for entry in graph.model.metadata_props]
+    assert keys.count(HALF_SCALES) == 1  # for ONNX Runtime, which errs by them
+    assert "labels" in keys and len(keys) == len(set(keys))
     a, b = run("onnxruntime", model).label_logits, run("onnxruntime", tiny_graph()).label_logits
     assert np.abs(a - b).max() < 0.15 * np.abs(b).max()
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.observe import METHODS, Method
 from fer_edge.calibration.ranges import Range, check_choices, measure, read_ranges
-from fer_edge.errors import ConfigError, DataError
+from fer_edge.errors import ConfigError, DataError, NonFiniteError
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+from tests.tiny_model import overflowing_checkpoint
 
 
 def test_a_file_comes_back_the_same_and_people_can_read_it(tmp_path: Path) -> None:
@@ -93,3 +98,41 @@ def test_unknown_tensors_methods_and_kinds_are_named() -> None:
         ConfigError, match="no kind of layer 'pool'; expected some of: conv, depthwise, linear, attention"
     ):
         check_choices("mse", ("conv", "pool"))
+
+
+@cache
+def overflowing_graph() -> bytes:
+    return onnx_from_checkpoint(overflowing_checkpoint())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_gives_no_numbers_has_no_ranges(method: Method) -> None:
+    with pytest.raises(NonFiniteError) as refused:
+        measure(overflowing_graph(), "of no file", tiny_images(), method)
+    message = str(refused.value)
+    assert message.startswith("tensor stem.") and "holds NaN or infinity on the calibration images" in message
+    assert "train it again with a lower learning rate" in message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nothing_that_reading_refuses_is_written(value: float, tmp_path: Path) -> None:
+    ranges, path = tiny_ranges(), tmp_path / "ranges.json"
+    name = next(iter(ranges.tensors))
+    for changed, message in (
+        (replace(ranges, tensors={**ranges.tensors, name: Range(0.0, value, 1.0)}), f"the range of {name} is"),
+        (replace(ranges, search={"drop": value}), "a figure of the images or of the search is NaN or infinite"),
+    ):
+        with pytest.raises(NonFiniteError, match=message):
+            changed.save(path)
+        assert not path.exists()
+    stored = json.loads(ranges.to_json())
+    path.write_text(json.dumps({**stored, "search": {"drop": value}}))
+    with pytest.raises(DataError, match="a figure of the images or of the search is NaN or infinite"):
+        read_ranges(path)
+
+
+def test_misspelt_methods_and_kinds_are_guessed() -> None:
+    with pytest.raises(ConfigError, match=r"no method 'entopy'; .*; did you mean entropy\?"):
+        check_choices("entopy", ())
+    with pytest.raises(ConfigError, match=r"no kind of layer 'linaer'; .*; did you mean linear\?"):
+        check_choices("minmax", ("linaer",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -12,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers
 from fer_edge.calibration.ranges import Ranges
-from fer_edge.calibration.score import Score, Scorer
+from fer_edge.calibration.score import Score, Scorer, drop_interval
 from fer_edge.calibration.search import SearchResult, find_kept
-from fer_edge.errors import DataError
+from fer_edge.errors import ConfigError, DataError, NonFiniteError
 from fer_edge.evaluation.dataset import ImageSet
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
@@ -170,3 +174,32 @@ def test_the_search_is_drawn(tmp_path: Path) -> None:
     for name in ("search.svg", "search.png"):
         plot_search(search(0.3), tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5000
+
+
+@pytest.mark.parametrize("figure", ["drop", "agreement", "divergence"])
+def test_measurements_that_are_no_numbers_stop_the_search_and_are_not_noted(figure: str, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    made: list[bytes] = []
+
+    def score(model: bytes) -> Score:
+        made.append(model)
+        return planted(model) if len(made) < 3 else replace(planted(model), **{figure: math.nan})
+
+    with pytest.raises(NonFiniteError, match=f"the {figure} of the int8 graph with alone .* is NaN or infinite"):
+        find_kept(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
+    assert len(json.loads(state.read_text())["scores"]) == 2
+    find_kept(tiny_graph(), tiny_ranges(), planted, 1.0, state=state)  # goes on with what was noted
+
+
+@pytest.mark.parametrize("max_drop", [math.nan, math.inf, -0.1])
+def test_a_budget_is_a_number_of_points(max_drop: float) -> None:
+    with pytest.raises(ConfigError, match=r"max_drop is .*; expected a finite number of points from 0"):
+        find_kept(tiny_graph(), tiny_ranges(), planted, max_drop)
+
+
+@given(changed=st.integers(0, 300), images=st.integers(300, 5000))
+def test_the_interval_of_a_drop(changed: int, images: int) -> None:
+    score = Score(drop=0.0, agreement=100 * (1 - changed / images), divergence=0.0)
+    half = drop_interval(score, images)
+    assert half >= 100 / images  # at least what one image is worth
+    assert half == pytest.approx(max(1.0, 1.96 * changed**0.5) * 100 / images, rel=1e-3)

@@ -12,7 +12,7 @@ from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest
 from tests.cli.test_cli import fer_edge
 from tests.tiny import tiny_bundle
-from tests.tiny_model import tiny_checkpoint
+from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) ->
     flag = ["--option", "tensorrt-rtx.optimal_batches=4"]
     found = fer_edge("build-engine", "--recipe", recipe, "-o", tmp_path / "a.fer", "--json", *flag)
     assert found.returncode == 0, found.stderr
-    assert found.stderr == ""  # progress is for terminals
+    # Without a terminal there is a line every 30 s, on a slow machine.
+    assert all(line.startswith("building tensorrt-rtx from") for line in found.stderr.splitlines())
     assert json.loads(found.stdout)["manifest"]["precision"] == "fp32"
     bundle = Bundle.open(tmp_path / "a.fer")
     assert bundle.entry().options == {"optimal_batches": 4, "optimization_level": 1}
@@ -82,6 +83,16 @@ def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> Non
         (["--target", "sm89"], "", "targets sm89 are GPUs, and openvino builds for CPUs alone: leave the targets out"),
         (["--engine", "openvino", "--engine", "openvino"], "", "engine openvino is named twice"),
         (["--rest", "fp16"], "", "rest is fp16, which is said of int8 alone; leave it out, or ask for int8, not fp32"),
+        (["--rest", "fp32"], "", "rest is fp32, which is said of int8 alone; leave it out, or ask for int8, not fp32"),
+        (["--rest", "fp31"], "", "no rest 'fp31'; expected one of: fp32, fp16; did you mean fp32?"),
+        (["--precision", "fp23"], "", "no precision 'fp23'; expected one of: fp32, fp16, int8; did you mean fp32?"),
+        ([], 'precision = "int4"', "precision is 'int4'; expected fp32, fp16 or int8; did you mean int8?"),
+        (["--ranges", "r.toml"], "", "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask"),
+        (
+            [],
+            'ranges = "a.json"',
+            "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask for",
+        ),
         ([], "engines = []", "no engine to build; expected some of: openvino, onnxruntime"),
         ([], "max_batch = true", "max_batch is True; expected a whole number"),
         ([], "engines = [1]", "engines is [1]; expected a list, each a text"),
@@ -109,3 +120,56 @@ def test_bundles_and_checkpoints_in_each_others_place_are_told(checkpoint: Path,
     built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
     assert built.returncode == 1
     assert "a.fer is a bundle; name the checkpoint it was built from (.safetensors)" in built.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("noext", "the output is {out}; the name of a bundle ends in .fer: {folder}/noext.fer"),
+        ("m.pth", "the output is {out}; the name of a bundle ends in .fer: {folder}/m.fer"),
+        ("m.FER", "the output is {out}; the name of a bundle ends in .fer: {folder}/m.fer"),
+        ("folder.fer", "the output {out} is a folder; name a file"),
+    ],
+)
+def test_an_output_that_other_commands_would_not_take_is_refused(
+    checkpoint: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "folder.fer").mkdir()
+    out, bundle = tmp_path / name, tiny_bundle(tmp_path / "a.fer")
+    for command in (["build-engine", checkpoint], ["add-engine", bundle, "--engine", "openvino"]):
+        found = fer_edge(*command, "-o", out)
+        assert found.returncode == 2 and message.format(out=out, folder=tmp_path) in found.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fer", "folder.fer"]
+
+
+def test_an_input_is_not_written_over(tmp_path: Path) -> None:
+    source = tmp_path / "model.fer"  # a checkpoint under the name of a bundle
+    tiny_checkpoint().save(tmp_path / "model.safetensors")
+    source.symlink_to("model.safetensors")
+    before = source.read_bytes()
+    by_recipe = tmp_path / "recipe.toml"
+    by_recipe.write_text('checkpoint = "model.safetensors"\n')
+    for arguments in ([tmp_path / "model.safetensors"], ["--recipe", by_recipe]):
+        found = fer_edge("build-engine", *arguments, "-o", source)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert f"the output {source} is also an input; name another file to write" in found.stderr
+    assert source.read_bytes() == before
+
+
+def test_a_flag_for_another_precision_drops_what_the_recipe_says_for_int8(checkpoint: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "int8.toml"
+    recipe.write_text(f'checkpoint = "{checkpoint}"\nprecision = "int8"\nranges = "gone.json"\nrest = "fp16"\n')
+    built = fer_edge("build-engine", "--recipe", recipe, "--precision", "fp32", "-o", tmp_path / "a.fer")
+    assert built.returncode == 0, built.stderr
+    table = built.stdout.splitlines()
+    assert Bundle.open(tmp_path / "a.fer").manifest.precision == "fp32"
+    assert sum("openvino" in line and "fp32" in line and "100.0" in line for line in table) == 1
+    assert not any("int8" in line for line in table), "the input's conversion multiplies nothing"
+
+
+def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
+    overflowing_checkpoint().save(tmp_path / "big.safetensors")
+    found = fer_edge("build-engine", tmp_path / "big.safetensors", "-o", tmp_path / "big.fer")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("error: the model gives NaN or infinity") and found.stderr.count("\n") == 1
+    assert not (tmp_path / "big.fer").exists()

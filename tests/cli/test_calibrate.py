@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fer_edge.bundle import Bundle
+from fer_edge.cli.calibrate_display import images_allowed, resolution
 from tests.cli.test_cli import fer_edge
 from tests.faces import make_ferplus
-from tests.tiny_model import tiny_checkpoint
+from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,13 @@ def test_an_int8_bundle_says_what_it_runs_and_parity_looks_inside(folder: Path) 
     )  # fmt: skip
     assert strict.returncode == 1
     assert "first to diverge: stem/Transpose" in strict.stdout
+    count = len(json.loads(inside.stdout)["tensors"])
+    assert f"the worst 10 of {count} tensors; --all lists every one" in strict.stderr
+    every = fer_edge(
+        "parity", bundle, "--reference", folder / "tiny.safetensors", "--images", faces, "--layers", "--limit", 4,
+        "--threshold", 5, "--all",
+    )  # fmt: skip
+    assert all(tensor["name"] in every.stdout for tensor in json.loads(inside.stdout)["tensors"])
 
 
 def test_a_bundle_with_layers_in_float_is_mixed(folder: Path) -> None:
@@ -87,6 +95,7 @@ def test_a_bundle_with_layers_in_float_is_mixed(folder: Path) -> None:
 
 def test_what_cannot_be_right_is_refused(folder: Path) -> None:
     checkpoint, data, out = folder / "tiny.safetensors", folder / "ferplus", folder / "x.json"
+    layers = ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--layers")
     cases: list[tuple[tuple[object, ...], int, str]] = [
         (
             ("calibrate", checkpoint, data, "-o", out, "--method", "best"),
@@ -118,7 +127,60 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
             "--tolerance is about outputs, which --layers does not compare",
         ),
         (("calibrate", checkpoint, data, "-o", out, "--limit", 64), 2, "--limit is about the search; add --max-drop"),
-        (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected auto or one of: ferplus"),
+        (("calibrate", checkpoint, data, "-o", out, "--threads", 1), 2, "--threads is about the search; add"),
+        (
+            ("calibrate", checkpoint, data, "-o", out, "--max-drop", "nan"),
+            2,
+            "nan is given; expected a finite number from 0",
+        ),
+        (
+            ("calibrate", checkpoint, data, "-o", out, "--set", folder / "set.json", "--images", 64),
+            2,
+            f"--images is about choosing a set, and {folder}/set.json is there; name another --set, or leave out",
+        ),
+        (
+            ("calibrate", checkpoint, data, "-o", out, "--set", folder / "set.json", "--seed", 0),
+            2,
+            f"--seed is about choosing a set, and {folder}/set.json is there; name another --set, or leave out --seed",
+        ),
+        (("calibrate", checkpoint, data, "-o", checkpoint), 2, "the name of a file of ranges ends in .json"),
+        (
+            ("calibrate", checkpoint, data, "-o", folder / "set.json", "--set", folder / "set.json"),
+            2,
+            f"the output {folder}/set.json is also an input",
+        ),
+        (
+            ("calibrate", checkpoint, data, "-o", folder / "n.json", "--set", folder / "n.json"),
+            2,
+            f"--out and --set name one file, {folder}/n.json; name two",
+        ),
+        (
+            ("calibrate", checkpoint, data, "-o", out, "--max-drop", 1, "--state", out),
+            2,
+            "--out and --state name one file",
+        ),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "nan"),
+            2,
+            "nan is given; expected a finite number from 0",
+        ),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "-1"),
+            2,
+            "'--tolerance': -1 is given; expected a finite number from 0",
+        ),
+        (
+            (*layers, "--threshold", "inf"),
+            2,
+            "inf is given; expected a finite number from 0",
+        ),
+        ((*layers, "--threshold", "-1"), 2, "-1 is given; expected a finite number from 0"),
+        (
+            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--all"),
+            2,
+            "--all is about what --layers compares; add --layers",
+        ),
+        (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected one of: auto, ferplus"),
         (("build-engine", checkpoint, "--precision", "int8"), 2, "int8 needs activation ranges"),
         (
             ("build-engine", checkpoint, "--precision", "fp16", "--ranges", folder / "tiny.json"),
@@ -139,6 +201,55 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
     )  # fmt: skip
     assert allowed.returncode == 0, allowed.stderr
     assert "openvino runs 31 layers in another precision than the graph says" in allowed.stderr
+
+
+def test_a_search_says_what_its_images_resolve_and_lists_the_worst(folder: Path, tmp_path: Path) -> None:
+    common = [
+        "calibrate", folder / "tiny.safetensors", folder / "ferplus", "-o", tmp_path / "r.json", "--set",
+        folder / "set.json", "--max-drop", 50, "--threads", 1, "--engine", "onnxruntime", "--state",
+        folder / "tiny.search.json",
+    ]  # fmt: skip
+    plain = fer_edge(*common)
+    assert plain.returncode == 0, plain.stderr
+    assert "30 images resolve 3.3 points; a budget of 50 allows 15 of them lost\n" in plain.stderr
+    assert "the worst 10 of 26 layers; --all lists every one\n" in plain.stderr
+    assert "+/- is half of a drop's 95 % interval, at least one image (3.3 points)" in plain.stdout
+    layers = json.loads((folder / "out.json").read_text())["alone"]
+    assert sum(name in plain.stdout for name in layers) == 10
+    every = fer_edge(*common, "--all")
+    assert all(name in every.stdout for name in layers) and "the worst" not in every.stderr
+    said = json.loads((folder / "out.json").read_text())
+    assert (said["images_scored"], said["images_allowed"]) == (30, 15)
+    assert said["resolution"] == pytest.approx(100 / 30) and said["drop_interval"] >= 100 / 30
+
+
+def test_a_budget_below_one_image_is_told() -> None:
+    assert resolution(300, 0.3) == (
+        "300 images resolve 0.33 points; a budget of 0.3 allows 0 of them lost: take more images or a larger budget"
+    )
+    assert resolution(3191, 0.3) == "3191 images resolve 0.031 points; a budget of 0.3 allows 9 of them lost"
+    assert images_allowed(1000, 0.3) == 3  # 0.3 % of 1000, not a rounding error less
+
+
+def test_a_model_that_gives_no_numbers_leaves_no_file(folder: Path, tmp_path: Path) -> None:
+    overflowing_checkpoint().save(tmp_path / "big.safetensors")
+    found = fer_edge(
+        "calibrate", tmp_path / "big.safetensors", folder / "ferplus", "-o", tmp_path / "big.json", "--images", 48,
+        "--set", tmp_path / "set.json", "--max-drop", 1,
+    )  # fmt: skip
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "error: tensor stem." in found.stderr and "holds NaN or infinity" in found.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["big.safetensors"]
+
+
+def test_ranges_and_set_appear_together_or_not_at_all(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "set.json").symlink_to(folder)  # a folder: nothing can be written there
+    found = fer_edge(
+        "calibrate", folder / "tiny.safetensors", folder / "ferplus", "-o", tmp_path / "r.json", "--images", 48,
+        "--set", tmp_path / "set.json",
+    )  # fmt: skip
+    assert found.returncode != 0 and "Traceback" not in found.stderr
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_recipes_name_what_there_is() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from fer_edge.export.triton import Kind, Serving, export_triton
 from tests.cli.test_cli import fer_edge
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
+ROOT = Path(__file__).parents[2]
 schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient, grpcio and protobuf")
 
 
@@ -87,7 +91,7 @@ def test_every_batch_that_the_queue_may_hold_has_a_graph(tmp_path: Path, most: i
     bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", max_batch=most))
     cuda = read(export_triton(bundle, tmp_path / "models")).optimization.cuda
     assert cuda.graphs and [graph.batch_size for graph in cuda.graph_spec] == sizes
-    plain = read(export_triton(Bundle.open(tiny_bundle(tmp_path / "b.fer")), tmp_path / "models"))
+    plain = read(export_triton(Bundle.open(tiny_bundle(tmp_path / "b.fer")), tmp_path / "others"))
     assert not plain.HasField("optimization"), "others have none"
 
 
@@ -184,5 +188,123 @@ def test_the_command_says_how_triton_must_be_started(tmp_path: Path) -> None:
     assert "start Triton with --backend-config=tensorrt,version-compatible=true" in found.stdout, found.stderr
     told = json.loads(fer_edge("export-triton", bundle, "-o", tmp_path / "models", "--json").stdout)
     assert told["server_options"] == ["--backend-config=tensorrt,version-compatible=true"]
-    told = json.loads(fer_edge("export-triton", plan_bundle(bundle), "-o", tmp_path / "models", "--json").stdout)
+    told = json.loads(fer_edge("export-triton", plan_bundle(bundle), "-o", tmp_path / "others", "--json").stdout)
     assert (told["engine_version"], told["server_options"]) == ("11.4.0.106", [])
+
+
+def int8_bundle(path: Path) -> Bundle:
+    """A bundle of another model with the same labels and outputs."""
+    write_bundle(path, tiny_manifest(precision="int8"), {"model.onnx": tiny_onnx(seed=1)})
+    return Bundle.open(path)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_model_is_not_replaced(tmp_path: Path) -> None:
+    models, other = tmp_path / "models", int8_bundle(tmp_path / "b.fer")
+    folder = export_triton(Bundle.open(tiny_bundle(tmp_path / "a.fer")), models)
+    before = content(models)
+    with pytest.raises(ConfigError) as refused:
+        export_triton(other, models)
+    assert re.fullmatch(
+        rf"{folder}/1 holds another model \(model\.onnx of SHA-256 \w{{12}}; this one has SHA-256 \w{{12}}\); "
+        r"give --version 2, --name, or --replace",
+        str(refused.value),
+    )
+    assert content(models) == before
+    export_triton(other, models, replace=True)
+    assert content(models) == {**before, "tiny/1/model.onnx": tiny_onnx(seed=1)}
+
+
+def test_the_same_model_may_be_written_again_with_other_serving(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "a.fer"))
+    folder = export_triton(bundle, tmp_path / "models")
+    export_triton(bundle, tmp_path / "models", serving=Serving(instances=2))
+    assert read(folder).instance_group[0].count == 2
+    assert sorted(content(tmp_path / "models")) == ["tiny/1/model.onnx", "tiny/config.pbtxt", "tiny/labels.txt"]
+
+
+def test_a_new_version_must_be_of_the_same_kind(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    folder = export_triton(Bundle.open(tiny_bundle(tmp_path / "a.fer")), models)
+    export_triton(int8_bundle(tmp_path / "b.fer"), models, serving=Serving(version=2))
+    assert (folder / "2" / "model.onnx").read_bytes() == tiny_onnx(seed=1)
+    before = content(models)
+    cases: dict[str, dict[str, Any]] = {
+        "its labels are neutral, happiness, surprise, this one's a, b, c": {"labels": ("a", "b", "c")},
+        "its max_batch_size is 8, this one's 4": {"max_batch": 4},
+        'its backend is "openvino", this one\'s "onnxruntime"': {"engines": tiny_manifest().engines[1:]},
+    }
+    for message, changes in cases.items():
+        bundle = Bundle.open(tiny_bundle(tmp_path / "c.fer", **changes))
+        for replace in (False, True):
+            with pytest.raises(ConfigError) as refused:
+                export_triton(bundle, models, serving=Serving(version=3), replace=replace)
+            assert str(refused.value) == (
+                f"{folder} has version 1, 2 of another model: {message}; its versions share one configuration: "
+                "give --name"
+            )
+    assert content(models) == before
+
+
+def test_the_same_file_for_another_backend_is_another_model(tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "a.fer"))
+    folder = export_triton(bundle, tmp_path / "models")
+    with pytest.raises(ConfigError, match=r"is configured otherwise: its backend is .*; give --name, or --replace"):
+        export_triton(bundle, tmp_path / "models", engine="onnxruntime")
+    export_triton(bundle, tmp_path / "models", engine="onnxruntime", replace=True)
+    assert read(folder).backend == "onnxruntime"
+
+
+def test_a_folder_that_an_interrupted_export_left_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "models" / "tiny" / "1").mkdir(parents=True)
+    folder = export_triton(Bundle.open(tiny_bundle(tmp_path / "a.fer")), tmp_path / "models")
+    assert sorted(content(folder)) == ["1/model.onnx", "config.pbtxt", "labels.txt"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from fer_edge.bundle import Bundle
+from fer_edge.errors import FerEdgeError
+from fer_edge.export.triton import Serving, export_triton
+
+bundle = Bundle.open(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is then an error, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    export_triton(bundle, Path(sys.argv[2]), serving=Serving(version=int(sys.argv[4])))
+except FerEdgeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("limit", [100, 900])  # bytes: too little for the model, too little for the configuration
+def test_nothing_is_left_on_a_full_disk(tmp_path: Path, limit: int) -> None:
+    def export(path: Path, version: int) -> str:
+        arguments = [sys.executable, "-c", FULL_DISK, str(path), str(models), str(limit), str(version)]
+        return subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    models = tmp_path / "new" / "models"
+    told = export(tiny_bundle(tmp_path / "a.fer"), 1)
+    assert re.fullmatch(rf"cannot write {models}/tiny/\S+: File too large; nothing was changed\n", told)
+    assert not (tmp_path / "new").exists()
+    export_triton(Bundle.open(tmp_path / "a.fer"), models)
+    before = content(models)
+    assert "nothing was changed" in export(int8_bundle(tmp_path / "b.fer").path, 2)
+    assert content(models) == before and sorted(path.name for path in (models / "tiny").iterdir()) == [
+        "1", "config.pbtxt", "labels.txt",
+    ]  # fmt: skip
+
+
+def test_the_command_refuses_and_replaces(tmp_path: Path) -> None:
+    models, other = tmp_path / "models", int8_bundle(tmp_path / "b.fer").path
+    assert fer_edge("export-triton", tiny_bundle(tmp_path / "a.fer"), "-o", models).returncode == 0
+    refused = fer_edge("export-triton", other, "-o", models)
+    assert refused.returncode == 2 and "give --version 2, --name, or --replace" in refused.stderr
+    assert fer_edge("export-triton", other, "-o", models, "--replace").returncode == 0
+    same = fer_edge("export-triton", other, "-o", other)
+    assert same.returncode == 2 and "is also an input" in same.stderr
