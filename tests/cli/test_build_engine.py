@@ -102,7 +102,9 @@ def test_what_cannot_be_built_is_refused(
 def test_bundles_and_checkpoints_in_each_others_place_are_told(checkpoint: Path, tmp_path: Path) -> None:
     inspected = fer_edge("bench", checkpoint)
     assert inspected.returncode == 1
-    assert "tiny.safetensors is a fer-edge checkpoint; make a bundle of it with: fer-edge build-engine" in inspected.stderr
+    assert (
+        "tiny.safetensors is a fer-edge checkpoint; make a bundle of it with: fer-edge build-engine" in inspected.stderr
+    )
     bundle = tiny_bundle(tmp_path / "a.fer")
     built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
     assert built.returncode == 1
