@@ -162,7 +162,8 @@ class Bundle:
         """The entry of an engine, or of the first one that runs on this machine; nothing is loaded.
 
         Args:
-            engine: As for `first_that_runs`; one that is named is not checked.
+            engine: As for `first_that_runs`; one that is named is not checked, nor is an only one: loading it will
+                say why it does not run.
             device: The GPU it is to run on, for engines that have one.
 
         Raises:
@@ -171,7 +172,7 @@ class Bundle:
         """
 
         def checked(entry: EngineEntry) -> EngineEntry:
-            if engine is None:
+            if engine is None and len(self.manifest.engines) > 1:
                 with OPENING:
                     self._check_fits(entry, device)
                     get_engine(entry.engine).check_runnable()
