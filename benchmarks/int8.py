@@ -78,7 +78,7 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
     import openvino
 
     model = onnx_from_checkpoint(checkpoint)
-    chosen = choose_images(read_split(data, "train"), data, count).open(data)
+    chosen = choose_images(read_split(data, "train"), data, count).set.open(data)
     ranges = measure(model, "benchmark", chosen)
     graphs = {
         "fp32": typed_graph(checkpoint, "fp32"),

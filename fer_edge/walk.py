@@ -1,14 +1,55 @@
-"""Image files below a folder, and what was left out of them."""
+"""Image files below a folder, and what was left out of them: the one walk of every command and data set."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import ImageError
+from fer_edge.errors import ImageError, shown
+from fer_edge.file_kind import describe_file
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
+_CONVERT = "convert to JPEG or PNG"
+_OTHER_KINDS = {
+    f"HEIC image ({_CONVERT})": (".heic", ".heif", ".heics", ".hif"),
+    f"JPEG 2000 image ({_CONVERT})": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc"),
+    f"JPEG XL image ({_CONVERT})": (".jxl",),
+    f"camera raw image ({_CONVERT})": (
+        *(".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".dng", ".orf", ".pef", ".raf", ".rw2"),
+        *(".rwl", ".srw", ".x3f"),
+    ),
+    f"drawing ({_CONVERT})": (".svg", ".svgz", ".eps", ".ps", ".ai", ".wmf", ".emf"),
+    f"document ({_CONVERT})": (".psd", ".psb", ".xcf", ".pdf", ".djvu"),
+    f"image of an unsupported format ({_CONVERT})": (
+        *(".ico", ".cur", ".icns", ".tga", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".exr", ".hdr", ".dds"),
+        *(".sgi", ".qoi", ".jxr", ".wdp", ".apng", ".flif", ".fits", ".dcm", ".xbm", ".xpm", ".bpg"),
+    ),
+    "video (extract frames as JPEG or PNG)": (
+        *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp"),
+        ".ogv",
+    ),
+    "archive (unpack it)": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".rar", ".7z"),
+}
+_LEFT_OUT_SUFFIXES = {suffix: reason for reason, suffixes in _OTHER_KINDS.items() for suffix in suffixes}
+# Files that are never opened to see whether they are pictures: annotations lie beside images by the thousand.
+_TEXT_SUFFIXES = frozenset({".csv", ".html", ".ini", ".json", ".log", ".md", ".txt", ".tsv", ".xml", ".yaml", ".yml"})
+_THUMBNAIL_FOLDERS = frozenset(
+    {"@eadir", ".@__thumb", ".thumb", ".thumbnails", ".thumbs", "_thumbnails", "_thumbs", "thumbnails", "thumbs"}
+)
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("__macosx", "#recycle", "@recycle", "$recycle.bin", "recycler", "#snapshot", "@recently-snapshot"),
+        *("lost+found", "system volume information"),
+    }
+)
+UNREADABLE = "unreadable folder"  # start of the reason
+_FATAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # not of one folder, but of the process or machine
 
 
 @dataclass(frozen=True)
@@ -25,15 +66,29 @@ class ImageListing:
 
     paths: tuple[Path, ...]
     left_out: tuple[LeftOut, ...] = ()
+    folders: tuple[Path, ...] = ()  # directly below the folder, those that were entered or could not be read
 
     def summary(self) -> list[str]:
         """One line per reason: number of entries, reason, first entry as an example; empty if all was taken."""
-        reasons = dict.fromkeys(entry.reason for entry in self.left_out)
-        lines = []
-        for reason in reasons:
-            entries = [entry.path for entry in self.left_out if entry.reason == reason]
-            lines.append(f"left out {len(entries)}: {reason}, such as {entries[0]}")
-        return lines
+        return notes(self.left_out)
+
+
+def notes(left_out: Iterable[LeftOut]) -> list[str]:
+    """One line per reason, `left out 3: broken link, such as faces/a.jpg`; empty if nothing was left out."""
+    first: dict[str, Path] = {}
+    entries = tuple(left_out)
+    for entry in entries:
+        first.setdefault(entry.reason, entry.path)
+    counts = count_reasons(entries)
+    return [f"left out {counts[reason]}: {reason}, such as {path}" for reason, path in first.items()]
+
+
+def count_reasons(left_out: Iterable[LeftOut]) -> dict[str, int]:
+    """Number of entries for each reason, for JSON."""
+    counts: dict[str, int] = {}
+    for entry in left_out:
+        counts[entry.reason] = counts.get(entry.reason, 0) + 1
+    return counts
 
 
 def find_images(path: Path) -> ImageListing:
@@ -43,14 +98,199 @@ def find_images(path: Path) -> ImageListing:
         ImageError: The path does not exist, cannot be read, or is a folder without images.
     """
     try:
-        if path.is_file():
-            return ImageListing((path,))
         if not path.is_dir():
-            raise ImageError(f"no file or folder at {path}")
-        os.scandir(path).close()  # rglob skips an unreadable folder silently
-        paths = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+            path.stat()
+            return ImageListing((path,))
+    except (OSError, ValueError) as error:
+        raise ImageError(_missing(path, error)) from error
+    listing = walk_folder(path)
+    if not listing.paths:
+        raise ImageError(no_images(path, listing.left_out))
+    return listing
+
+
+def no_images(path: Path, left_out: Iterable[LeftOut]) -> str:
+    """Message for a folder without images: what was left out, or what was looked for."""
+    lines = notes(left_out)
+    return f"no images below {path}; {'; '.join(lines) or 'looked for ' + ', '.join(sorted(SUFFIXES))}"
+
+
+def walk_folder(path: Path) -> ImageListing:
+    """List every image below a folder, none being no error.
+
+    Links to folders are followed, and each folder is entered once. Hidden and thumbnail folders, recycle bins, broken
+    links, folders that cannot be read and files of other formats are left out, each with its reason.
+
+    Raises:
+        ImageError: The folder itself cannot be read.
+    """
+    walk = _Walk(path)
+    try:
+        walk.run()
     except OSError as error:
         raise ImageError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    if not paths:
-        raise ImageError(f"no images below {path}; looked for {', '.join(sorted(SUFFIXES))}")
-    return ImageListing(tuple(paths))
+    return ImageListing(
+        tuple(sorted(walk.images, key=lambda image: image.parts)),
+        tuple(sorted(walk.left_out, key=lambda entry: entry.path.parts)),
+        tuple(sorted(walk.folders, key=lambda folder: folder.parts)),
+    )
+
+
+def list_folders(path: Path) -> tuple[Path, ...]:
+    """Folders directly below a folder, sorted, without hidden, thumbnail and system folders.
+
+    Raises:
+        ImageError: The folder cannot be read.
+    """
+    try:
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if _is_folder(entry) and not _folder_reason(entry.name)]
+    except OSError as error:
+        raise ImageError(f"cannot read {error.filename or path}: {error.strerror}") from error
+    return tuple(path / name for name in sorted(names))
+
+
+class _Walk:
+    """State of one walk: real folders first, then those behind links, so that a link never hides a real folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images: list[Path] = []
+        self.left_out: list[LeftOut] = []
+        self.folders: list[Path] = []
+        self._links: deque[Path] = deque()
+        self._entered: set[tuple[int, int] | str] = set()
+
+    def run(self) -> None:
+        """Fill the lists.
+
+        Raises:
+            OSError: The root cannot be read, or the process may open no other file.
+        """
+        self._descend(self.root)
+        while self._links:
+            link = self._links.popleft()
+            if _is_loop(link):
+                self._leave(link, "link loop")
+            else:
+                self._descend(link)
+
+    def _descend(self, start: Path) -> None:
+        """Take what lies in a folder and in its real subfolders."""
+        waiting = [start]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                identity = _identity(folder)
+                if identity in self._entered:
+                    self._leave(folder, "folder reached twice through a link")
+                    continue
+                self._entered.add(identity)
+                with os.scandir(folder) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                if folder == self.root or error.errno in _FATAL:
+                    raise
+                self._note_folder(folder)
+                self._leave(folder, f"{UNREADABLE} ({error.strerror})")
+                continue
+            self._note_folder(folder)
+            waiting += [folder / entry.name for entry in reversed(found) if self._is_to_enter(entry)]
+
+    def _is_to_enter(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry is a folder to descend into at once; anything else is sorted into the lists."""
+        path = Path(entry.path)
+        try:
+            if entry.is_dir():
+                if reason := _folder_reason(entry.name):
+                    self._leave(path, reason)
+                elif entry.is_symlink():
+                    self._links.append(path)
+                else:
+                    return True
+            elif entry.is_file():
+                self._file(path)
+            elif reason := _other_reason(entry):
+                self._leave(path, reason)
+        except OSError as error:  # of the target of a link
+            self._leave(path, "link loop" if error.errno == errno.ELOOP else f"unreadable link ({error.strerror})")
+        return False
+
+    def _file(self, path: Path) -> None:
+        name = path.name
+        suffix = _suffix(name)
+        picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
+        if name.startswith("."):
+            if picture:
+                self._leave(path, "hidden file")
+        elif suffix in SUFFIXES:
+            self.images.append(path)
+        elif picture:
+            self._leave(path, _LEFT_OUT_SUFFIXES[suffix])
+        elif suffix not in _TEXT_SUFFIXES:
+            kind = describe_file(path)
+            if kind.endswith(" image"):
+                self._leave(path, f"{kind.split(' ', 1)[1]} without an image ending")
+
+    def _note_folder(self, folder: Path) -> None:
+        if folder.parent == self.root and folder != self.root:
+            self.folders.append(folder)
+
+    def _leave(self, path: Path, reason: str) -> None:
+        self.left_out.append(LeftOut(path, reason))
+
+
+def _suffix(name: str) -> str:
+    """Ending in lower case, with its dot: `.jpg`, of a file named `.jpg` as well."""
+    return Path(f"x{name}").suffix.lower()
+
+
+def _folder_reason(name: str) -> str:
+    """Why a folder of this name is left out, or an empty text."""
+    lower = name.lower()
+    if lower in _THUMBNAIL_FOLDERS:
+        return "thumbnail folder"
+    if lower in _SYSTEM_FOLDERS:
+        return "system folder"
+    return "hidden folder" if name.startswith(".") else ""
+
+
+def _other_reason(entry: os.DirEntry[str]) -> str:
+    """Why an entry that is neither folder nor regular file is left out; an empty text for what is no picture."""
+    suffix = _suffix(entry.name)
+    picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
+    if entry.name.startswith("."):
+        return "hidden file" if picture else ""
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return "" if suffix in _TEXT_SUFFIXES else "broken link"
+    return "not a regular file" if picture else ""
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a loop, or into a folder that cannot be read
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """What is equal for two paths of one folder."""
+    status = folder.stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+
+
+def _is_loop(link: Path) -> bool:
+    """Whether a link to a folder leads to a folder that holds the link itself."""
+    target, place = os.path.realpath(link), os.path.realpath(link.parent)
+    return place == target or place.startswith(target.rstrip(os.sep) + os.sep)
+
+
+def _missing(path: Path, error: OSError | ValueError) -> str:
+    """Message for a path that cannot be listed."""
+    if isinstance(error, ValueError):  # a name may hold what no name can
+        return f"cannot read {shown(str(path))}: {error}"
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return f"cannot read {error.filename or path}: {error.strerror}"
+    if path.is_symlink():
+        return f"{path} is a broken link: there is nothing at {os.path.realpath(path)}"
+    return f"no file or folder at {path}"

@@ -46,8 +46,9 @@ def make_rafdb(root: Path, train: int = 14, test: int = 7) -> Path:
     for split, count in (("train", train), ("test", test)):
         for index in range(count):
             name = f"{split}_{index + 1:05d}"
-            face(basic / "Image" / "aligned" / f"{name}_aligned.jpg", index % 7, index, 100, color=True)
-            face(basic / "Image" / "original" / f"{name}.jpg", index % 7, index, 160, color=True)
+            seed = index + (1000 if split == "test" else 0)
+            face(basic / "Image" / "aligned" / f"{name}_aligned.jpg", index % 7, seed, 100, color=True)
+            face(basic / "Image" / "original" / f"{name}.jpg", index % 7, seed, 160, color=True)
             box = basic / "Annotation" / "boundingbox" / f"{name}_boundingbox.txt"
             box.parent.mkdir(parents=True, exist_ok=True)
             box.write_text("10 20 130 140\n")
@@ -61,5 +62,6 @@ def make_sfew(root: Path, each: int = 2) -> Path:
     for split in ("Train", "Val"):
         for label, name in enumerate(SFEW_CLASSES):
             for index in range(each):
-                face(root / split / name / f"{index}.png", label, index, 120, color=True)
+                seed = index + (1000 if split == "Val" else 0)
+                face(root / split / name / f"{index}.png", label, seed, 120, color=True)
     return root

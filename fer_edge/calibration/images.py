@@ -11,17 +11,19 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fer_edge._checked import build, check_types
 from fer_edge._files import sha256, write_atomically
 from fer_edge.crop import crop_and_resize
+from fer_edge.data.matching import UNCOUNTED
 from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
 from fer_edge.images import read_image
+from fer_edge.walk import LeftOut, notes
 
 FORMAT_VERSION = 1
 FEWEST = 32  # images; below, the largest values of a tensor are a matter of luck
@@ -140,9 +142,9 @@ class CalibrationImages:
             ) from error
         if found != image.sha256:
             raise DataError(f"{path} is another image than the calibration set names: its SHA-256 differs")
-        face, reason = _face(path, image.box)
+        face, fault = _face(path, image.box)
         if face is None:
-            raise DataError(f"{path}: {reason}")
+            raise DataError(f"{path}: {fault.detail}")
         return face
 
 
@@ -167,13 +169,20 @@ def read_set(path: Path) -> CalibrationSet:
     return CalibrationSet(source, seed, images)
 
 
+class Choice(NamedTuple):
+    """A calibration set, and why the other images that were looked at are not in it."""
+
+    set: CalibrationSet
+    passed_over: tuple[LeftOut, ...]
+
+
 def choose_images(
     data: LabelledSplit,
     root: Path,
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> CalibrationSet:
+) -> Choice:
     """Draw a set, in turns from each class until there are enough; rare classes give what they have.
 
     Images that are damaged, too small, all black, without their box or there already are passed over.
@@ -194,19 +203,32 @@ def choose_images(
         for label in range(len(names))
     ]
     chosen: dict[str, CalibrationImage] = {}
+    passed_over = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(data.labels < 0))]
     while len(chosen) < count and any(queues):
         for label, queue in enumerate(queues):
-            image = _next_fit(data, root, queue, names[label], chosen) if len(chosen) < count else None
+            if len(chosen) >= count:
+                break
+            image = _next_fit(data, root, queue, names[label], chosen, passed_over)
             if image is not None:
                 chosen[image.sha256] = image
                 if progress is not None:
                     progress(1)
-    return CalibrationSet(data.source, seed, tuple(chosen.values()))
+    try:
+        return Choice(CalibrationSet(data.source, seed, tuple(chosen.values())), tuple(passed_over))
+    except DataError as error:
+        reasons = notes(passed_over) if len(chosen) < count else []
+        raise DataError("; ".join([f"{data.source}: {error}", *reasons])) from error
 
 
 def _next_fit(
-    data: LabelledSplit, root: Path, queue: list[int], label: str, chosen: dict[str, CalibrationImage]
+    data: LabelledSplit,
+    root: Path,
+    queue: list[int],
+    label: str,
+    chosen: dict[str, CalibrationImage],
+    passed_over: list[LeftOut],
 ) -> CalibrationImage | None:
+    """The next fit image of a class, or None if there is no other; those before it are noted in `passed_over`."""
     while queue:
         index = int(queue.pop(0))
         path, box = data.paths[index], data.box(index)
@@ -218,8 +240,10 @@ def _next_fit(
                 f"{path} of {data.source} cannot be read ({error.strerror}); expected every image that it names: "
                 "restore the file, or take it off the list"
             ) from error
-        if digest not in chosen and _face(path, box)[0] is not None:
+        fault = "copy of another image" if digest in chosen else _face(path, box)[1].kind
+        if not fault:
             return CalibrationImage(name, digest, label, box)
+        passed_over.append(LeftOut(path, fault))
     return None
 
 
@@ -243,19 +267,27 @@ def _folder(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-def _face(path: Path, box: Box | None) -> tuple[Images | None, str]:
+class _Fault(NamedTuple):
+    """Why an image is not fit to calibrate on; empty texts for one that is."""
+
+    kind: str = ""  # equal for all images with this fault
+    detail: str = ""
+
+
+def _face(path: Path, box: Box | None) -> tuple[Images | None, _Fault]:
     """A face as a model takes it, or why it is not fit to calibrate on."""
     try:
         image = read_image(path)
     except ImageError as error:
-        return None, str(error)
+        return None, _Fault("unreadable or damaged image", str(error))
     width, height = (image.shape[1], image.shape[0]) if box is None else (box[2], box[3])
     if min(width, height) < SMALLEST_SIDE:
-        return None, f"the face is {width:g} x {height:g} pixels; expected at least {SMALLEST_SIDE} on each side"
+        detail = f"the face is {width:g} x {height:g} pixels; expected at least {SMALLEST_SIDE} on each side"
+        return None, _Fault(f"face of less than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels", detail)
     try:
         face = crop_and_resize(image, box, IMAGE_SIZE)
-    except InputError as error:  # the box is outside of the image
-        return None, str(error)
+    except InputError as error:
+        return None, _Fault("box outside of the image", str(error))
     if face.max() < DARKEST:
-        return None, "the image is all black"
-    return face, ""
+        return None, _Fault(f"image without a pixel brighter than {DARKEST} of 255", "the image is all black")
+    return face, _Fault()

@@ -81,7 +81,7 @@ def calibrate(
     """
     if max_drop is None:
         refuse_given("the search", "add --max-drop", engine=engine, plot=plot, limit=limit, state=state)
-    from fer_edge.cli.output import console, err_console, print_json
+    from fer_edge.cli.output import console, err_console, print_json, print_notes
     from fer_edge.errors import EngineUnavailable
 
     try:
@@ -106,6 +106,7 @@ def calibrate(
     if max_drop is not None:
         info = loaded.info
         found = labelled(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
+        print_notes(found.left_out)
         budget = _Budget(max_drop, engine or ENGINE, threads, state or out.with_suffix(".search.json"))
         ranges, result = _search(model, ranges, found, budget)
     ranges.save(out)
@@ -125,11 +126,13 @@ def calibrate(
 
 def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
     from fer_edge.calibration.images import choose_images
-    from fer_edge.cli.output import progress
+    from fer_edge.cli.output import print_notes, progress
     from fer_edge.data.layouts import read_split
 
     with progress("choosing", count) as advance:
-        return choose_images(read_split(data, "train", layout), data, count, seed, advance)
+        choice = choose_images(read_split(data, "train", layout), data, count, seed, advance)
+    print_notes(choice.passed_over)
+    return choice.set
 
 
 def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:

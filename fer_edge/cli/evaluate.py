@@ -37,15 +37,17 @@ def evaluate(
 
     Example: fer-edge evaluate edge.fer ferplus/ --split valid --report report/ --checkpoint edge.safetensors
     """
-    from fer_edge.cli.output import err_console, print_json, progress
+    from fer_edge.cli.output import err_console, print_json, print_notes, progress
     from fer_edge.evaluation.accuracy import run_all, score
     from fer_edge.evaluation.dataset import image_set
     from fer_edge.evaluation.runners import open_model
+    from fer_edge.walk import count_reasons
 
     if checkpoint is not None and (report is None or model.suffix == ".safetensors"):
         raise typer.BadParameter("--checkpoint is for a bundle's --report; leave it out")
     opened = open_model(model, engine, threads, allow_host_code=allow_host_code)
     images = image_set(data, opened.labels, opened.words, split, layout).limited(limit)  # type: ignore[arg-type]
+    print_notes(images.left_out)
     reference = None if report is None else _prepare_report(report, opened, checkpoint, threads)
     with opened.runner:
         with progress("evaluating", len(images)) as advance:
@@ -56,7 +58,7 @@ def evaluate(
         err_console().print(f"skipped: {reason}", soft_wrap=True)
     if json:
         about = {"model": model, "engine": opened.engine, "precision": opened.precision, "report": page}
-        print_json({**about, **vars(found)})
+        print_json({**about, **vars(found), "left_out": count_reasons(images.left_out)})
     else:
         _print(found, opened, page)
 

@@ -28,7 +28,7 @@ def fit_temperature(
 
     Example: fer-edge fit-temperature best.safetensors ferplus/ -o edge.safetensors
     """
-    from fer_edge.cli.output import console, print_json, print_table, progress
+    from fer_edge.cli.output import console, print_json, print_notes, print_table, progress
     from fer_edge.errors import EngineUnavailable
     from fer_edge.evaluation.accuracy import run_all
     from fer_edge.evaluation.dataset import image_set
@@ -42,6 +42,7 @@ def fit_temperature(
     runner = load_reference(checkpoint, threads)
     info = runner.info
     images = image_set(data, info.labels, info.words, split, layout).limited(limit)  # type: ignore[arg-type]
+    print_notes(images.left_out)
     with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)
     fit = temperature.fit_temperature(outputs, info.decision)

@@ -7,16 +7,19 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from fer_edge._text import printable
+
+if TYPE_CHECKING:
+    from fer_edge.walk import LeftOut
 
 LINE_SECONDS = 30  # between progress lines without a terminal
 
@@ -45,6 +48,14 @@ def print_note(message: object) -> None:
     """Print one line on stderr, without wrapping, controls escaped; nothing where stderr is closed."""
     if sys.stderr is not None:
         err_console().print(printable(str(message)), soft_wrap=True)
+
+
+def print_notes(left_out: Iterable[LeftOut]) -> None:
+    """Print one line on stderr for each reason why files or images were left out."""
+    from fer_edge.walk import notes
+
+    for line in notes(left_out):
+        print_note(line)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -107,9 +107,12 @@ class Faces(NamedTuple):
 
     def open(self, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
         """So many of them, with indices into a model's labels."""
+        from fer_edge.cli.output import print_notes
         from fer_edge.evaluation.dataset import image_set
 
-        return image_set(self.root, labels, words, self.split, self.layout).limited(self.limit)  # type: ignore[arg-type]
+        found = image_set(self.root, labels, words, self.split, self.layout)  # type: ignore[arg-type]
+        print_notes(found.left_out)
+        return found.limited(self.limit)
 
 
 def measure_parity(

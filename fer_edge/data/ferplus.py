@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.data.lists import read_text_file
-from fer_edge.data.splits import Indices, LabelledSplit, Layout, Split
-from fer_edge.errors import DataError
+from fer_edge.data.splits import Box, Indices, LabelledSplit, Layout, Split
+from fer_edge.errors import DataError, shown
 from fer_edge.labels import FERPLUS
 
 FOLDERS: dict[str, str] = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 CLASSES = len(FERPLUS)
 VOTE_COLUMNS = CLASSES + 2  # the classes, then "unknown" and "NF" (no face)
 MOST_VOTES = 10**6  # for one class; ten people voted
+WHOLE_IMAGE = (0, 0, 48, 48)  # the box of every image as published
 SHARE_OF_SEVERAL = 0.3  # of the votes, from which a class is one of an image's several labels
 
 
@@ -37,7 +39,7 @@ def read_ferplus(root: Path, split: Split) -> LabelledSplit:
     table = folder / "label.csv"
     if not table.is_file():
         raise DataError(f"no {table}; expected FERPlus's layout: {', '.join(FOLDERS.values())}, each with label.csv")
-    paths, votes = [], []
+    paths, votes, boxes = [], [], []
     for number, row in enumerate(_rows(table), start=1):
         try:
             counts = [int(value) for value in row[2 : 2 + VOTE_COLUMNS]]
@@ -48,10 +50,36 @@ def read_ferplus(root: Path, split: Split) -> LabelledSplit:
             raise DataError(f"{table}, line {number}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
         paths.append(folder / row[0])
         votes.append(counts)
+        boxes.append(_box(row[1], f"{table}, line {number}"))
     if not paths:
         raise DataError(f"{table} names no image")
     counted = np.asarray(votes, dtype=np.int64)
-    return LabelledSplit(f"FERPlus {split}", FERPLUS, tuple(paths), majority_labels(counted), counted)
+    return LabelledSplit(
+        f"FERPlus {split}",
+        FERPLUS,
+        tuple(paths),
+        majority_labels(counted),
+        counted,
+        tuple(boxes) if any(boxes) else None,
+        official=True,
+    )
+
+
+def _box(text: str, where: str) -> Box | None:
+    """The face box, `(left, top, right, bottom)`; None for the whole image and where the column is empty.
+
+    Raises:
+        DataError: It is no box.
+    """
+    if not text.strip():
+        return None
+    edges = re.fullmatch(
+        r"\s*\(?\s*{0}\s*,\s*{0}\s*,\s*{0}\s*,\s*{0}\s*\)?\s*".format(r"(-?\d{1,9}(?:\.\d{0,9})?)"), text
+    )
+    left, top, right, bottom = (float(value) for value in edges.groups()) if edges else (0.0, 0.0, 0.0, 0.0)
+    if right <= left or bottom <= top:
+        raise DataError(f"{where}: the box is {shown(text)}; expected (left, top, right, bottom) in pixels")
+    return None if (left, top, right, bottom) == WHOLE_IMAGE else (left, top, right - left, bottom - top)
 
 
 def _rows(table: Path) -> Iterator[list[str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fer_edge.data.splits import LabelledSplit, Layout, Split
+from fer_edge.data.splits import SPLITS, LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
-from fer_edge.labels import LABEL_SETS, SFEW, LabelSet, canonical, match_labels
-from fer_edge.walk import SUFFIXES
+from fer_edge.labels import LABEL_SETS, SFEW, LabelSet, canonical, comparable, expected_names, match_labels
+from fer_edge.walk import LeftOut, list_folders, no_images, walk_folder
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -17,14 +18,25 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 SFEW_FOLDERS = {"angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
+EMPTY_FOLDER = "label folder without images"
 
 
 def split_folder(root: Path, split: Split) -> Path | None:
-    """The folder of a split, whatever its case, or None."""
+    """The folder of a split, whatever its case, or None.
+
+    Raises:
+        DataError: There are several.
+        ImageError: `root` cannot be read.
+    """
     if not root.is_dir():
         return None
-    named = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
-    return next((named[name] for name in SPLIT_FOLDERS[split] if name in named), None)
+    folders = [folder for folder in list_folders(root) if comparable(folder.name) in SPLIT_FOLDERS[split]]
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise DataError(
+            f"{root} has several folders for the split {split}: {names}; expected one: merge or rename them"
+        )
+    return folders[0] if folders else None
 
 
 def has_splits(root: Path) -> bool:
@@ -35,7 +47,7 @@ def has_splits(root: Path) -> bool:
 def is_sfew(root: Path) -> bool:
     """Whether `root` has SFEW's folders: Train and Val, with its seven classes."""
     train = split_folder(root, "train")
-    return train is not None and {entry.name.lower() for entry in train.iterdir()} >= SFEW_FOLDERS
+    return train is not None and {comparable(folder.name) for folder in list_folders(train)} == SFEW_FOLDERS
 
 
 def read_sfew(root: Path, split: Split) -> LabelledSplit:
@@ -43,6 +55,7 @@ def read_sfew(root: Path, split: Split) -> LabelledSplit:
 
     Raises:
         DataError: The split or an image is missing, or a folder has another name.
+        ImageError: A folder cannot be read.
     """
     return _read(root, split, SFEW, "SFEW 2.0")
 
@@ -52,11 +65,12 @@ def read_folders(root: Path, split: Split) -> LabelledSplit:
 
     Raises:
         DataError: There is no such split, or no image.
+        ImageError: A folder cannot be read.
     """
     return _read(root, split, None, root.name)
 
 
-def label_set_of(names: list[str]) -> LabelSet:
+def label_set_of(names: Sequence[str]) -> LabelSet:
     """A known label set that has exactly these names, whatever their form and order, or a new one, sorted by name."""
     meant = {canonical(name) for name in names}
     for known in LABEL_SETS.values():
@@ -66,29 +80,76 @@ def label_set_of(names: list[str]) -> LabelSet:
     return LabelSet("folders", ordered, ordered)
 
 
+def check_distinct(names: Sequence[str]) -> None:
+    """Refuse to learn from two names of one label, which may have been meant as two classes.
+
+    Raises:
+        DataError: Two names differ in more than case and Unicode form, and mean the same label.
+    """
+    named: dict[str, str] = {}
+    for name in sorted(names):
+        other = named.setdefault(canonical(name), name)
+        if comparable(other) != comparable(name):
+            raise DataError(
+                f"the labels {other} and {name} mean the same, {canonical(name)}; expected one of them: "
+                "give all of their images one label, or rename one"
+            )
+
+
+def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> LabelledSplit:
+    """Images of one folder per label; what lies elsewhere or is empty is in `left_out`.
+
+    Args:
+        folder: With one folder per label.
+        labels: The labels that folders may be named after, or None to take them from the names.
+        source: Name of the split for people.
+
+    Raises:
+        DataError: There are no folders or images, or a folder has another name.
+        ImageError: The folder cannot be read.
+    """
+    listing = walk_folder(folder)
+    names = [below.name for below in listing.folders]
+    if not names:
+        raise DataError("; ".join([f"{folder} has no folders", "expected one per label", *listing.summary()]))
+    label_set = labels or label_set_of(names)
+    indices = match_labels(names, label_set.labels)
+    unknown = [name for name, index in zip(names, indices, strict=True) if index < 0]
+    if unknown:
+        expected = expected_names(unknown, label_set.labels)
+        raise DataError(f"{folder} has folders that are no labels: {expected}; rename or remove them")
+    index_of = dict(zip(names, indices, strict=True))
+    first = [path.relative_to(folder).parts for path in listing.paths]
+    kept = [(path, index_of[parts[0]]) for path, parts in zip(listing.paths, first, strict=True) if len(parts) > 1]
+    outside = [path for path, parts in zip(listing.paths, first, strict=True) if len(parts) == 1]
+    used = {parts[0] for parts in first} | {
+        entry.path.name for entry in listing.left_out if entry.path.parent == folder
+    }
+    left_out = (
+        *listing.left_out,
+        *(LeftOut(path, "image outside of the label folders") for path in outside),
+        *(LeftOut(below, EMPTY_FOLDER) for below in listing.folders if below.name not in used),
+    )
+    if not kept:
+        raise DataError(no_images(folder, left_out))
+    targets = np.array([label for _, label in kept], np.int64)
+    return LabelledSplit(source, label_set, tuple(path for path, _ in kept), targets, left_out=left_out)
+
+
 def _read(root: Path, split: Split, labels: LabelSet | None, name: str) -> LabelledSplit:
     below = split_folder(root, split)
     if below is None:
         expected = " or ".join(SPLIT_FOLDERS[split])
+        others = [other for other in SPLITS if other != split and split_folder(root, other)]
+        if others:
+            raise DataError(
+                f"{root} has no folder {expected}, but the splits {' and '.join(others)}: "
+                "name one of them with --split, or in training with --valid-split"
+            )
         raise DataError(f"{root} has no folder {expected}; expected one folder per split, in it one per label")
-    folders = sorted(entry for entry in below.iterdir() if entry.is_dir())
-    if not folders:
-        raise DataError(f"{below} has no folders; expected one per label")
-    label_set = labels or label_set_of([folder.name for folder in folders])
-    indices = match_labels([folder.name for folder in folders], label_set.labels)
-    unknown = [folder.name for folder, index in zip(folders, indices, strict=True) if index < 0]
-    if unknown:
-        raise DataError(f"{below} has folders that are no labels: {', '.join(unknown)}; expected {label_set.labels}")
-    found = [
-        (path, index)
-        for folder, index in zip(folders, indices, strict=True)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not found:
-        raise DataError(f"no images below {below}")
-    targets = np.array([index for _, index in found], np.int64)
-    return LabelledSplit(f"{name} {split}", label_set, tuple(path for path, _ in found), targets)
+    if split == "train":
+        check_distinct([folder.name for folder in list_folders(below)])
+    return read_class_folders(below, labels, f"{name} {split}")
 
 
 SFEW_LAYOUT = Layout("sfew", "Train and Val, each with the folders Angry to Surprise", is_sfew, read_sfew)

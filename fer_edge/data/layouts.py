@@ -7,6 +7,7 @@ from pathlib import Path
 from fer_edge.data import ferplus, folders, lists, rafdb
 from fer_edge.data.splits import LabelledSplit, Layout, Split
 from fer_edge.errors import ConfigError, DataError
+from fer_edge.walk import list_folders
 
 AUTO = "auto"
 # In this order: SFEW's folders are class folders too.
@@ -17,7 +18,14 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(root: Path) -> Layout | None:
-    """The layout of a folder or list, if it is one of ours."""
+    """The layout of a folder or list, if it is one of ours.
+
+    Raises:
+        ImageError: The folder cannot be read.
+        DataError: It has several folders for one split.
+    """
+    if root.is_dir():
+        list_folders(root)  # of an unreadable folder, no layout could be told
     return next((layout for layout in LAYOUTS.values() if layout.matches(root)), None)
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.data.folders import SPLIT_FOLDERS, label_set_of
+from fer_edge.data.folders import SPLIT_FOLDERS, check_distinct, label_set_of
 from fer_edge.data.splits import LabelledSplit, Layout, Split
 from fer_edge.errors import DataError
-from fer_edge.labels import match_labels
+from fer_edge.labels import comparable, match_labels
 
 
 def read_text_file(path: Path) -> str:
-    """A data set's text file, whole.
+    """A data set's text file, whole, without a byte order mark.
 
     Raises:
         DataError: It cannot be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8, or name another file") from error
     except OSError as error:
@@ -35,7 +35,7 @@ def list_file(root: Path, split: Split) -> Path | None:
 
 def is_list(root: Path) -> bool:
     """Whether `root` is a list file or a folder that has one for training."""
-    return (root.is_file() and root.suffix == ".txt") or list_file(root, "train") is not None
+    return (root.is_file() and root.suffix.lower() == ".txt") or list_file(root, "train") is not None
 
 
 def read_list(root: Path, split: Split) -> LabelledSplit:
@@ -52,22 +52,34 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
     paths: list[Path] = []
     names: list[str] = []
     of_index: dict[str, str] = {}
-    for number, line in enumerate(read_text_file(table).splitlines(), start=1):
+    for number, line in enumerate(_lines(table), start=1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)
         if len(parts) != 3 or not parts[2].isdecimal():
             raise DataError(f"{table}, line {number}: expected `path label-name class-index`")
         path, name, index = parts
-        if of_index.setdefault(index, name) != name:
+        if comparable(of_index.setdefault(index, name)) != comparable(name):
             raise DataError(f"{table}, line {number}: index {index} is {name} here and {of_index[index]} before")
-        paths.append(table.parent / path)
+        paths.append(table.parent / _unquoted(path.strip()))
         names.append(name)
     if not paths:
         raise DataError(f"{table} names no image")
+    if split == "train":
+        check_distinct(sorted(set(names)))
     label_set = label_set_of(sorted(set(names)))
     labels = np.array(match_labels(names, label_set.labels), np.int64)
     return LabelledSplit(f"{table.name}", label_set, tuple(paths), labels)
+
+
+def _lines(table: Path) -> list[str]:
+    """Lines as editors show them; `str.splitlines` would part a path at characters that file names may hold."""
+    return read_text_file(table).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _unquoted(path: str) -> str:
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
+    return path[1:-1] if quoted else path
 
 
 LAYOUT = Layout("list", "a text file with lines `path label-name class-index`", is_list, read_list)

@@ -59,7 +59,8 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
     if not paths:
         raise DataError(f"{table} names no image of the split {split}")
     boxes = tuple(_box(folder, path) for path in paths) if images == "original" else None
-    return LabelledSplit(f"RAF-DB {split} ({images})", RAFDB, tuple(paths), np.array(labels, np.int64), boxes=boxes)
+    source = f"RAF-DB {split} ({images})"
+    return LabelledSplit(source, RAFDB, tuple(paths), np.array(labels, np.int64), boxes=boxes, official=True)
 
 
 def _box(folder: Path, image: Path) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.labels import LabelSet
+from fer_edge.walk import LeftOut
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -28,6 +29,8 @@ class LabelledSplit:
     labels: Indices  # (N,); -1: the protocol does not count this image
     votes: Indices | None = None  # (N, classes + 2), FERPlus only: the classes, unknown, no face
     boxes: tuple[Box | None, ...] | None = None  # where the face is; None: the image is the face
+    left_out: tuple[LeftOut, ...] = ()  # files and folders of the split that are not among its images
+    official: bool = False  # whether the splits are those that the data set was published with
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -38,13 +41,12 @@ class LabelledSplit:
 
     def take(self, indices: Indices) -> LabelledSplit:
         """Some of the images, in the order given."""
-        return LabelledSplit(
-            self.source,
-            self.label_set,
-            tuple(self.paths[i] for i in indices),
-            self.labels[indices],
-            None if self.votes is None else self.votes[indices],
-            None if self.boxes is None else tuple(self.boxes[i] for i in indices),
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in indices),
+            labels=self.labels[indices],
+            votes=None if self.votes is None else self.votes[indices],
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
         )
 
 

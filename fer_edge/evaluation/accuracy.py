@@ -165,7 +165,7 @@ def run_all(
 ) -> Outputs:
     """Outputs for every image of a labelled set; arguments and errors as of `evaluate`."""
     if images.labels is None:
-        raise DataError("these images have no labels; expected FERPlus's layout or one folder per label")
+        raise DataError(images.unlabelled)
     damaged: dict[int, str] = {}
     predictions = []
 

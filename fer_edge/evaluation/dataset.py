@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.data.folders import read_class_folders, split_folder
 from fer_edge.data.images import read_face
 from fer_edge.data.layouts import AUTO, find_layout, read_split
+from fer_edge.data.matching import match_split
 from fer_edge.data.splits import Box, LabelledSplit, Split
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
-from fer_edge.labels import match_labels
-from fer_edge.walk import SUFFIXES, find_images
+from fer_edge.labels import expected_names, match_labels, unknown_names
+from fer_edge.walk import LeftOut, find_images, list_folders
 
 Labels = npt.NDArray[np.int64]
+NO_LABELS = "these images have no labels; expected FERPlus's layout or one folder per label"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class ImageSet:
     labels: Labels | None
     boxes: tuple[Box | None, ...] | None = None  # where the face is; None: the image is the face
     source: str = ""  # for people: "FERPlus valid"
+    left_out: tuple[LeftOut, ...] = ()  # files, folders and images that are not among the paths
+    unlabelled: str = NO_LABELS  # message of a command that needs labels, if there are none
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,11 +67,11 @@ class ImageSet:
 
     def take(self, indices: Labels) -> ImageSet:
         """Some of the images, in the order given."""
-        return ImageSet(
-            tuple(self.paths[i] for i in indices),
-            None if self.labels is None else self.labels[indices],
-            None if self.boxes is None else tuple(self.boxes[i] for i in indices),
-            self.source,
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in indices),
+            labels=None if self.labels is None else self.labels[indices],
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
         )
 
     def limited(self, count: int | None) -> ImageSet:
@@ -94,32 +99,36 @@ def image_set(
     """
     if layout != AUTO or find_layout(root) is not None:
         return _of_split(read_split(root, split, layout), labels, words)
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    indices = match_labels([folder.name for folder in folders], labels, words)
-    if not any(index >= 0 for index in indices):
-        return ImageSet(find_images(root).paths, None)
-    if min(indices) < 0:
-        unknown = ", ".join(folder.name for folder, index in zip(folders, indices, strict=True) if index < 0)
-        raise DataError(f"{root} has folders that are no labels: {unknown}; expected some of: {', '.join(labels)}")
-    found = [
-        (path, index)
-        for folder, index in zip(folders, indices, strict=True)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not found:
-        raise ImageError(f"no images below {root}")
-    return ImageSet(
-        tuple(path for path, _ in found), np.array([label for _, label in found], np.int64), None, root.resolve().name
-    )
+    names = [folder.name for folder in list_folders(root)] if root.is_dir() else []
+    if not _any_label(names, labels, words):
+        below = split_folder(root, split)  # of a data set without training images
+        if below is not None and _any_label([folder.name for folder in list_folders(below)], labels, words):
+            return image_set(below, labels, words, split, layout)
+        listing = find_images(root)
+        return ImageSet(
+            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled(root, names, labels, words)
+        )
+    unknown = unknown_names(names, labels, words)
+    if unknown:
+        expected = expected_names(unknown, labels, words)
+        raise DataError(f"{root} has folders that are no labels: {expected}; rename or remove them")
+    return _of_split(read_class_folders(root, None, root.resolve().name), labels, words)
+
+
+def _any_label(names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> bool:
+    return any(index >= 0 for index in match_labels(names, labels, words))
+
+
+def _unlabelled(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
+    """Message of a command that needs labels, for images that have none."""
+    if not names:
+        return NO_LABELS
+    expected = expected_names(names, labels, words)
+    return f"these images have no labels: the folders of {root} are no labels: {expected}; rename the folders"
 
 
 def _of_split(data: LabelledSplit, labels: Sequence[str], words: Sequence[str]) -> ImageSet:
-    """What the protocol counts; a label that the model does not have drops its images."""
-    index = np.array([*match_labels(data.label_set.labels, labels, words), -1], np.int64)
-    if index.max() < 0:
-        theirs = ", ".join(data.label_set.labels)
-        raise DataError(f"the model's labels, {', '.join(labels)}, share none with {data.source}: {theirs}")
-    targets = index[data.labels]
+    """What the protocol counts, of the labels that the model has."""
+    targets, left_out = match_split(data, labels, words)
     counted = data.take(np.flatnonzero(targets >= 0))
-    return ImageSet(counted.paths, targets[targets >= 0], counted.boxes, data.source)
+    return ImageSet(counted.paths, targets[targets >= 0], counted.boxes, data.source, (*data.left_out, *left_out))

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from fer_edge.data.duplicates import keep_apart
+from fer_edge.data.folders import EMPTY_FOLDER
 from fer_edge.data.images import Pixels, decode
 from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
+from fer_edge.data.matching import match_split
 from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import ConfigError, DataError, ImageError
-from fer_edge.labels import match_labels
+from fer_edge.labels import enumerated
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
@@ -24,6 +27,7 @@ from fer_edge.training.devices import make_fabric
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.start import Sources, Statistics, starting_point
+from fer_edge.walk import UNREADABLE, LeftOut, notes
 
 Skip = Callable[[ImageError], None]
 Progress = Callable[[int, int], None]  # images read, and all of them
@@ -51,7 +55,7 @@ def prepare_run(
         progress: Told how many images are read, and how many there are.
 
     Raises:
-        DataError: Training and validation have the same images.
+        DataError: Training and validation share images, or a label folder of the training split has none.
         FerEdgeError: Data, model, features or devices cannot be used.
     """
     fabric = fabric or make_fabric(recipe.training)
@@ -60,9 +64,12 @@ def prepare_run(
     if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
         layout = AUTO  # validation images that lie elsewhere may be laid out otherwise
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
-    _check_apart(train, valid)
     if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
         raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
+    train, lines = _checked(train, valid, recipe.training)
+    if note is not None and fabric.is_global_zero:
+        for line in lines:
+            note(line)
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip, progress)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
@@ -71,13 +78,30 @@ def prepare_run(
     return Trainer(learner, info, recipe.training, data, folder, teachers, fabric)
 
 
-def _check_apart(train: LabelledSplit, valid: LabelledSplit) -> None:
-    # A list file stands for every split, so the images tell, and not the folder.
-    if {path.resolve() for path in train.paths} == {path.resolve() for path in valid.paths}:
-        raise DataError(
-            f"{valid.source} has the same {len(valid)} images to validate on as {train.source} has to learn from; "
-            "expected others: name validation images with --valid"
-        )
+def _checked(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig) -> tuple[LabelledSplit, list[str]]:
+    """The training split without copies of validation images, and a line on each kind of image left out of a split.
+
+    Raises:
+        DataError: They share images or no label, or a label has no image to learn from.
+    """
+    unreadable = [entry for entry in train.left_out if entry.reason.startswith(UNREADABLE)]
+    if unreadable:
+        raise DataError(f"{train.source}: {'; '.join(notes(unreadable))}; make every folder to learn from readable")
+    empty = [entry.path for entry in train.left_out if entry.reason == EMPTY_FOLDER]
+    if empty:
+        inside = [entry for entry in train.left_out if entry.path.is_relative_to(empty[0]) and entry.path != empty[0]]
+        names = enumerated([path.name for path in empty])
+        raise DataError("; ".join([f"{train.source}: no images in {names}: fill or remove the folder", *notes(inside)]))
+    if len(train.label_set) < 2:
+        raise DataError(f"{train.source} has the one label {train.label_set.labels[0]}; expected at least two to learn")
+    train, lines = keep_apart(train, valid)
+    _, valid_left_out = match_split(valid, train.label_set.labels, whose=train.source)
+    untargeted = np.flatnonzero(target_rows(train, config.targets).sum(axis=1) == 0)
+    reason = f'votes that give no target of the kind "{config.targets}"'
+    train_left_out = (*train.left_out, *(LeftOut(train.paths[i], reason) for i in untargeted))
+    lines += [f"{train.source}: {line}" for line in notes(train_left_out)]
+    lines += [f"{valid.source}: {line}" for line in notes((*valid.left_out, *valid_left_out))]
+    return train, lines
 
 
 def load(
@@ -95,8 +119,7 @@ def load(
     """
     targets = target_rows(train, config.targets)
     used = _chosen(np.flatnonzero(targets.sum(axis=1) > 0), config.limit_train, config.seed)
-    index = np.array([*match_labels(valid.label_set.labels, train.label_set.labels), -1], np.int64)
-    valid_labels = index[valid.labels]
+    valid_labels, _ = match_split(valid, train.label_set.labels, whose=train.source)
     counted = _chosen(np.flatnonzero(valid_labels >= 0), config.limit_valid, config.seed)
     if not len(used) or not len(counted):
         raise DataError(

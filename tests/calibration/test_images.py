@@ -15,6 +15,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.data.splits import LabelledSplit
 from fer_edge.errors import DataError
 from fer_edge.labels import FERPLUS
+from fer_edge.walk import count_reasons
 from tests.faces import make_ferplus
 
 
@@ -24,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def chosen(root: Path, count: int = 60, seed: int = 0) -> CalibrationSet:
-    return choose_images(read_split(root, "train"), root, count, seed)
+    return choose_images(read_split(root, "train"), root, count, seed).set
 
 
 def images(count: int, label: str | None = None) -> tuple[CalibrationImage, ...]:
@@ -44,7 +45,7 @@ def test_a_seed_chooses_and_classes_are_balanced(root: Path) -> None:
 def test_rare_classes_give_what_they_have(root: Path) -> None:
     split = read_split(root, "train")
     kept = [index for index in range(90) if split.labels[index] != 1 or index < 10]
-    found = choose_images(split.take(np.array(kept)), root, 60).summary()["classes"]
+    found = choose_images(split.take(np.array(kept)), root, 60).set.summary()["classes"]
     assert found == {"happiness": 3, "neutral": 29, "surprise": 28}
 
 
@@ -170,7 +171,7 @@ def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
         Image.fromarray(noise).save(paths[-1])
     labels = np.arange(40) % 4
     data = LabelledSplit("boxes", FERPLUS, tuple(paths), labels, None, ((10.0, 5.0, 40.0, 40.0),) * 40)
-    found = choose_images(data, tmp_path, 40)
+    found = choose_images(data, tmp_path, 40).set
     found.save(tmp_path / "set.json")
     again = read_set(tmp_path / "set.json")
     assert again.images[0].box == (10.0, 5.0, 40.0, 40.0)
@@ -191,11 +192,43 @@ def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit
 
 def test_a_box_outside_its_image_is_passed_over(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (200.0, 5.0, 40.0, 40.0))
-    found = choose_images(data, tmp_path / "faces", 40)
+    found = choose_images(data, tmp_path / "faces", 40).set
     assert len(found) == 39 and "0.png" not in {image.file for image in found.images}
     first = replace(found.images[0], box=(200.0, 5.0, 40.0, 40.0))
     with pytest.raises(DataError, match=r"\.png: box .* outside of the frame of 80 x 60 pixels"):
         replace(found, images=(first, *found.images[1:])).open(tmp_path / "faces")
+
+
+def test_the_reasons_of_images_passed_over_are_counted(root: Path) -> None:
+    folder = root / "FER2013Train"
+    Image.new("L", (48, 48)).save(folder / "0.png")
+    Image.new("L", (31, 48), 200).save(folder / "3.png")
+    (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
+    (folder / "12.png").write_bytes(b"no image")
+    choice = choose_images(read_split(root, "train"), root, 90)
+    assert count_reasons(choice.passed_over) == {
+        "image without a pixel brighter than 8 of 255": 1,
+        "face of less than 32 x 32 pixels": 1,
+        "copy of another image": 1,
+        "unreadable or damaged image": 1,
+    }
+    assert choice == choose_images(read_split(root, "train"), root, 90)
+
+
+def test_too_few_images_say_why_the_others_were_passed_over(root: Path) -> None:
+    split = read_split(root, "train")
+    for path in split.paths[:40]:
+        path.write_bytes(b"no image")
+    for path in split.paths[40:80]:
+        path.write_bytes(split.paths[80].read_bytes())
+    with pytest.raises(
+        DataError,
+        match=r"FERPlus train: a calibration set of \d+ images; expected at least 32; .*"
+        r"left out 40: unreadable or damaged image, such as .*\.png",
+    ):
+        choose_images(split, root, 60)
+    with pytest.raises(DataError, match=r"a calibration set of 5 images; expected at least 32$"):
+        choose_images(split, root, 5)
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
@@ -218,6 +251,6 @@ def test_a_list_file_stands_for_its_folder(tmp_path: Path) -> None:
     names = FERPLUS.labels
     rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.labels, strict=True)]
     table.write_text("\n".join(rows))
-    found = choose_images(read_split(table, "train"), table, 40)
+    found = choose_images(read_split(table, "train"), table, 40).set
     assert {image.file for image in found.images} == {f"faces/{index}.png" for index in range(40)}
     assert found.open(table).root == tmp_path

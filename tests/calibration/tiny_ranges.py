@@ -27,7 +27,7 @@ def tiny_graph(precision: Any = "fp32") -> bytes:
 def tiny_images() -> CalibrationImages:
     root = make_ferplus(Path(mkdtemp(prefix="fer-edge-test-")), train=48)
     atexit.register(rmtree, root, ignore_errors=True)
-    return choose_images(read_split(root, "train"), root, 48).open(root)
+    return choose_images(read_split(root, "train"), root, 48).set.open(root)
 
 
 @cache

@@ -153,7 +153,7 @@ def test_tensorrt_rtx_builds_the_int8_that_cpu_engines_pass_parity_on(
     name: str, graphs: Graphs, ferplus: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Ranges of real faces, and other faces for parity. Made-up ranges do not pass: at +-4, `paper` errs by its all."""
-    seen = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).open(ferplus)
+    seen = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).set.open(ferplus)
     # Random weights have no outliers that would be worth cutting off.
     ranges = measure(graphs.float(name, "fp32"), "of no file", seen, "minmax")
     faces = image_set(ferplus, FERPLUS.labels).limited(64)  # of fewer, one decided otherwise would be too many
