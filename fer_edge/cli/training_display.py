@@ -53,6 +53,11 @@ class Unread:
     skipped: list[str] = field(default_factory=list)  # why, of each damaged one
     left_out: list[str] = field(default_factory=list)  # one line on each other kind
 
+    def note(self, line: str) -> None:
+        """Keep a line on images that are left out, and print it."""
+        self.left_out.append(line)
+        print_note(line)
+
 
 @contextmanager
 def prepared(
@@ -95,11 +100,11 @@ def prepared(
             RunFiles(folder).remove_remains()
         memory = "use fewer images with --set limit_train=N, or smaller ones"
         with explained(recipe.training, memory), reading_images(shown=fabric.is_global_zero) as read:
-            note = unread.left_out.append
+            note = unread.note
             trainer = prepare_run(recipe, sources, folder or Path(), skip, note, fabric=fabric, progress=read)
         if fabric.is_global_zero:
-            for line in (*unread.left_out, *(f"skipped: {reason}" for reason in unread.skipped)):
-                print_note(line)
+            for reason in unread.skipped:
+                print_note(f"skipped: {reason}")
         yield trainer, unread
 
 

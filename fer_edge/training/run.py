@@ -64,12 +64,12 @@ def prepare_run(
     if sources.valid is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid):
         layout = AUTO  # validation images that lie elsewhere may be laid out otherwise
     valid = read_split(sources.valid or sources.data, recipe.valid_split, layout)
+    if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
+        raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
     train, lines = _checked(train, valid, recipe.training)
     if note is not None and fabric.is_global_zero:
         for line in lines:
             note(line)
-    if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
-        raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
     teachers = [load_checkpoint(path) for path in sources.teachers]
     data = load(train, valid, recipe.training, skip, progress)
     learner, info = starting_point(recipe, sources, train.label_set, statistics(data.images.numpy()))
