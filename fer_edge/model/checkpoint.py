@@ -109,23 +109,24 @@ class Checkpoint:
             NonFiniteError: Weights or metrics are NaN or infinite, or a weight is beyond float16.
             CheckpointError: The model is not the one that `info` describes, or a variance is negative.
         """
-        tensors, metadata = self._tensors(half=half), self.info.to_json()
+        refusal, metadata = f"{path} is not written", self.info.to_json()
         if len(metadata) > MAX_METADATA_BYTES:
-            raise CheckpointError(f"{path} is not written: its metadata have more than {MAX_METADATA_BYTES} bytes")
-        check_tensors(tensors, self.info.config, f"{path} is not written")
+            raise CheckpointError(f"{refusal}: its metadata have more than {MAX_METADATA_BYTES} bytes")
+        tensors = self._tensors()
+        check_tensors(tensors, self.info.config, refusal)
+        if half:
+            advice = "leave out half precision (--half)"
+            for name, tensor in tensors.items():
+                if tensor.is_floating_point() and "running" not in name:
+                    tensors[name] = converted(f"{refusal}: {name}", tensor, torch.float16, advice)
         write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of weights and metadata."""
-        return sha256(safetensors_bytes(self._tensors(half=False), metadata={METADATA_KEY: self.info.to_json()}))
+        return sha256(safetensors_bytes(self._tensors(), metadata={METADATA_KEY: self.info.to_json()}))
 
-    def _tensors(self, *, half: bool) -> dict[str, Tensor]:
-        tensors = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        if half:
-            for name, tensor in tensors.items():
-                if "running" not in name and tensor.is_floating_point():
-                    tensors[name] = converted(name, tensor, torch.float16, "leave out half precision (--half)")
-        return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
 
     def with_info(self, **changes: Any) -> Checkpoint:
         """The same model with changed metadata."""
