@@ -6,18 +6,30 @@ before any native code sees a byte. The manifest is not signed: hashes tell dama
 
 from __future__ import annotations
 
-import hashlib
-import stat
+import logging
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fer_edge._files import CHUNK, atomic_path, refused_by_system, sha256
-from fer_edge.engines.available import get_engine, machine_of, platform_tag
-from fer_edge.engines.base import Artifact, Runner, RunOptions
-from fer_edge.errors import BundleDamaged, BundleError, BundleMismatch, BundleVersionError, EngineUnavailable
+from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
+from fer_edge._bundle_path import checked_path
+from fer_edge._files import atomic_path, sha256
+from fer_edge._text import did_you_mean, one_line
+from fer_edge.engines.available import ENGINE_MODULES, get_engine, machine_of, platform_tag
+from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
+from fer_edge.engines.lifetime import OPENING
+from fer_edge.errors import (
+    BundleDamaged,
+    BundleError,
+    BundleMismatch,
+    BundleVersionError,
+    EngineUnavailable,
+    FerEdgeError,
+    NonFiniteError,
+    shown,
+)
 from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, Tuning, parse_manifest
 
 __all__ = [
@@ -33,12 +45,12 @@ __all__ = [
     "write_bundle",
 ]
 
-MODEL = "model.onnx"
 CALIBRATION = "calibration.json"  # the activation ranges, where the precision came from some
-MAX_BUNDLE_BYTES = 4 << 30
-MAX_MANIFEST_BYTES = 4 << 20
-MAX_MEMBERS = 64
+LOG = logging.getLogger("fer_edge")
 LOCAL_OPTIONS = ("timing_cache",)  # build options that name a place on the machine that builds
+
+OTHERS = "; the bundle's other engines: "  # at the end of an error about an engine that was asked for by name
+Used = TypeVar("Used")
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,11 @@ class Bundle:
             BundleDamaged: A member's bytes are not those the manifest promises.
             BundleVersionError: Its format is not known to this version.
         """
-        path = Path(path)
-        if not _is_file(path):
-            raise BundleError(f"no bundle at {path}")
-        with _open_zip(path) as archive:
-            manifest = _read_manifest(archive, path)
+        path = checked_path(path)
+        with open_archive(path) as archive:
+            manifest = read_manifest(archive, path)
             for name, promised in manifest.files.items():
-                _check_member(archive, name, promised, path)
+                check_member(archive, name, promised, path)
         return cls(path, manifest)
 
     def read(self, member: str) -> bytes:
@@ -76,9 +86,9 @@ class Bundle:
         """
         if member not in self.manifest.files:
             raise BundleError(f"{self.path} has no member {member}; it has {', '.join(self.manifest.files)}")
-        with _open_zip(self.path) as archive:
+        with open_archive(self.path) as archive:
             chunks: list[bytes] = []
-            _check_member(archive, member, self.manifest.files[member], self.path, chunks)
+            check_member(archive, member, self.manifest.files[member], self.path, chunks)
         return b"".join(chunks)
 
     def entry(self, engine: str | None = None) -> EngineEntry:
@@ -90,11 +100,85 @@ class Bundle:
         for entry in self.manifest.engines:
             if engine in (None, entry.engine):
                 return entry
-        names = ", ".join(entry.engine for entry in self.manifest.engines) or "none"
+        present = [entry.engine for entry in self.manifest.engines]
+        names = ", ".join(present) or "none"
+        if engine is not None and engine not in ENGINE_MODULES:
+            hint = did_you_mean(engine, present) if isinstance(engine, str) else ""
+            raise BundleError(f"{self.path} has no engine {shown(engine)}; it has: {names}{hint}")
         raise BundleError(
             f"{self.path} has no engine {engine or ''}; it has: {names}. "
-            "Build one with: fer-edge build-engine CHECKPOINT --engine ENGINE"
+            f"Add one with: fer-edge add-engine {self.path} --engine {engine or 'ENGINE'}"
         )
+
+    def first_that_runs(self, engine: str | None, use: Callable[[EngineEntry], Used]) -> Used:
+        """Use an engine of the bundle: the one that is named, or the first that runs on this machine.
+
+        Engines that are passed over are logged as a warning, with the reason.
+
+        Args:
+            engine: Its name; None: the first for which `use` raises neither EngineUnavailable nor BundleMismatch.
+            use: Whatever is done with the engine's entry.
+
+        Returns:
+            The result of `use`.
+
+        Raises:
+            BundleError: The bundle was not built for that engine, or has none.
+            BundleMismatch: Its only engine was made for another engine version, compute capability or platform.
+            EngineUnavailable: None of its engines runs here; says why of each.
+        """
+        if engine is not None or not self.manifest.engines:
+            return self._use_named(self.entry(engine), use)
+        refused: dict[str, FerEdgeError] = {}
+        for entry in self.manifest.engines:
+            try:
+                if entry.engine not in ENGINE_MODULES:
+                    raise EngineUnavailable("this version of fer-edge does not know it; update fer-edge")
+                used = use(entry)
+            except (EngineUnavailable, BundleMismatch) as error:
+                refused[entry.engine] = error
+                continue
+            if refused:
+                LOG.warning("%s runs on %s; not on %s", self.path, entry.engine, self._reasons(refused))
+            return used
+        if len(refused) == 1:
+            raise next(iter(refused.values()))
+        raise EngineUnavailable(f"{self.path} has no engine that runs here; {self._reasons(refused)}")
+
+    def _use_named(self, entry: EngineEntry, use: Callable[[EngineEntry], Used]) -> Used:
+        others = ", ".join(other.engine for other in self.manifest.engines if other.engine != entry.engine)
+        try:
+            return use(entry)
+        except (EngineUnavailable, BundleMismatch) as error:
+            if not others or OTHERS in str(error):
+                raise
+            raise type(error)(f"{error}{OTHERS}{others}") from error
+
+    def _reasons(self, refused: Mapping[str, FerEdgeError]) -> str:
+        texts = {name: str(why).removeprefix(f"{self.path}: ").split(OTHERS)[0] for name, why in refused.items()}
+        return "; ".join(f"{name}: {one_line(text)}" for name, text in texts.items())
+
+    def runnable_entry(self, engine: str | None = None, device: int = 0) -> EngineEntry:
+        """The entry of an engine, or of the first one that runs on this machine; nothing is loaded.
+
+        Args:
+            engine: As for `first_that_runs`; one that is named is not checked.
+            device: The GPU it is to run on, for engines that have one.
+
+        Raises:
+            BundleError: The bundle was not built for that engine.
+            EngineUnavailable: None of its engines runs here; says why of each.
+        """
+
+        def checked(entry: EngineEntry) -> EngineEntry:
+            if engine is None:
+                with OPENING:
+                    self._check_fits(entry, device)
+                    get_engine(entry.engine).check_runnable()
+                    get_engine(entry.engine).local_target(device)
+            return entry
+
+        return self.first_that_runs(engine, checked)
 
     def tuning(self, engine: str | None = None, device: int = 0) -> Tuning | None:
         """What an engine was tuned to on machines like this one, if it was.
@@ -120,19 +204,21 @@ class Bundle:
         """Load an engine of the bundle.
 
         Args:
-            engine: Its name; the first one of the bundle if not given.
+            engine: Its name; the first one of the bundle that runs on this machine if not given.
             options: How to run.
 
         Raises:
             BundleError: The bundle was not built for that engine.
             BundleMismatch: Its engine file was made for another engine version, compute capability or platform.
-            EngineUnavailable: The engine is not installed or has no device here.
+            EngineUnavailable: The engine is not installed or has no device here; of several, none runs.
             EngineError: The engine refused the file.
         """
-        entry = self.entry(engine)
-        options = options or RunOptions()
-        self._check_fits(entry, options.device)
-        return get_engine(entry.engine).load(self.artifact(entry), options)
+        return self.first_that_runs(engine, lambda entry: self._load(entry, options or RunOptions()))
+
+    def _load(self, entry: EngineEntry, options: RunOptions) -> Runner:
+        with OPENING:
+            self._check_fits(entry, options.device)
+            return get_engine(entry.engine).load(self.artifact(entry), options)
 
     def warm_runner(self, engine: str | None = None, options: RunOptions | None = None, largest: int = 1) -> Runner:
         """Load an engine and run it once. Only then is it known how many labels the model really has.
@@ -145,22 +231,37 @@ class Bundle:
         Raises:
             BundleError: The model has another number of labels than the bundle; or as `runner` says.
             EngineError: The engine failed; or as `runner` says.
+            NonFiniteError: The model's outputs are NaN or infinite.
         """
-        runner, labels = self.runner(engine, options), len(self.manifest.labels)
+        with OPENING:
+            return self._warm(self.runner(engine, options), largest)
+
+    def _warm(self, runner: Runner, largest: int) -> Runner:
+        labels = len(self.manifest.labels)
         try:
             images = runner.input_buffer()
-            shape = runner.infer(images[:1]).probabilities.shape
+            prediction = runner.infer(images[:1], checked=False)
+            shape = prediction.probabilities.shape
             if shape != (1, labels):
                 raise BundleError(
                     f"{self.path} has {labels} labels, but its model gives probabilities of shape {shape} for one "
                     f"image; expected (1, {labels}): build the bundle again"
                 )
+            check_prediction(prediction, 1, runner.title)
             for batch in range(2, largest + 1):
                 runner.infer(images[:batch])
+        except NonFiniteError as error:
+            runner.close()
+            raise NonFiniteError(f"{self.path}: {error}") from error
         except BaseException:
             runner.close()
             raise
         return runner
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        engines = ", ".join(entry.engine for entry in manifest.engines) or "no engine"
+        return f"<Bundle {self.path}: {len(manifest.labels)} labels, {manifest.precision}, {engines}>"
 
     def artifact(self, entry: EngineEntry) -> Artifact:
         """What an engine of the bundle is loaded from.
@@ -210,7 +311,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     if MODEL not in members:
         raise BundleError(f"a bundle needs {MODEL}; got {', '.join(members) or 'nothing'}")
     for name in members:
-        _check_name(name, path)
+        check_name(name, path)
     files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(members.items())}
     stored = _stored_manifest(replace(manifest, files=files), path)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -234,129 +335,3 @@ def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Build options as a bundle keeps them: only those that say the same on every machine, as JSON gives them back."""
     kept = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is a file.
-
-    Raises:
-        BundleError: The system does not tell.
-    """
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name may hold what no name can
-        return False
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BundleError:
-    return BundleError(f"{path} cannot be read: {error.strerror or error}")
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a bundle whose members are no larger than the file itself."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BUNDLE_BYTES:
-            raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        if isinstance(error, OSError) and refused_by_system(error):
-            raise _unreadable(path, error) from error
-        if path.suffix == ".safetensors":
-            raise BundleError(f"{path} is a checkpoint; make a bundle of it with: fer-edge build-engine") from error
-        raise BundleDamaged(f"{path} is not a bundle, or is truncated: {error}") from error
-    try:
-        _check_stored(archive.infolist(), size, path)
-    except BundleError:
-        archive.close()
-        raise
-    return archive
-
-
-def _check_stored(infos: list[zipfile.ZipInfo], size: int, path: Path) -> None:
-    """Members are stored as they are, so all of them together are bounded by the file, which was found small enough.
-
-    Raises:
-        BundleError: There are too many, or one is compressed and could unpack to anything.
-        BundleDamaged: Sizes contradict each other or the file.
-    """
-    if len(infos) > MAX_MEMBERS:
-        raise BundleError(f"{path} has {len(infos)} members; bundles have at most {MAX_MEMBERS}")
-    for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise BundleError(
-                f"{path}: member {info.filename!r} is compressed (zip method {info.compress_type}); "
-                "members of a bundle are stored as they are: build it again, or zip it without compression"
-            )
-        if info.file_size != info.compress_size:
-            raise BundleDamaged(
-                f"{path}: member {info.filename!r} is said to have {info.file_size} bytes and to be stored in "
-                f"{info.compress_size}; expected equal numbers: fetch or build the bundle again"
-            )
-    total = sum(info.file_size for info in infos)
-    if total > size:
-        raise BundleDamaged(
-            f"{path} has {size} bytes, but its members are said to have {total}: fetch or build the bundle again"
-        )
-
-
-def _read_manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
-    infos = archive.infolist()
-    names = [info.filename for info in infos]
-    for name in names:
-        _check_name(name, path)
-    if len(set(names)) != len(names):
-        raise BundleError(f"{path} holds a member twice")
-    if MANIFEST not in names:
-        raise BundleError(f"{path} is a zip file without {MANIFEST}; not a fer-edge bundle")
-    info = archive.getinfo(MANIFEST)
-    if info.file_size > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path}: {MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
-    manifest = parse_manifest(b"".join(_chunks(archive, info, path)), path)
-    if set(names) != {MANIFEST, *manifest.files}:
-        unlisted = sorted(set(names) - {MANIFEST, *manifest.files})
-        absent = sorted(set(manifest.files) - set(names))
-        raise BundleDamaged(f"{path}: members not in the manifest: {unlisted}; missing: {absent}")
-    wanted = {MODEL, *(entry.file for entry in manifest.engines if entry.file is not None)}
-    if not wanted <= set(names):
-        raise BundleDamaged(f"{path}: missing members: {sorted(wanted - set(names))}")
-    return manifest
-
-
-def _check_name(name: str, path: Path) -> None:
-    parts = name.split("/")
-    if not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(f"{path}: member name {name!r} is not acceptable: expected a plain relative path")
-
-
-def _check_member(
-    archive: zipfile.ZipFile, name: str, promised: Mapping[str, Any], path: Path, into: list[bytes] | None = None
-) -> None:
-    """Compare a member with what the manifest promises, without holding more than one chunk unless asked to."""
-    try:
-        info = archive.getinfo(name)
-    except KeyError as error:
-        raise BundleDamaged(f"{path}: {name} is gone since the bundle was opened; open it again") from error
-    if info.file_size != promised.get("size"):
-        raise BundleDamaged(f"{path}: {name} has {info.file_size} bytes; the manifest says {promised.get('size')!r}")
-    digest = hashlib.sha256()
-    for chunk in _chunks(archive, info, path):
-        digest.update(chunk)
-        if into is not None:
-            into.append(chunk)
-    if digest.hexdigest() != promised.get("sha256"):
-        raise BundleDamaged(f"{path}: {name} differs from the SHA-256 in the manifest; fetch or build it again")
-
-
-def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Iterator[bytes]:
-    """The bytes of a stored member; no more than the file has, since `_check_stored` has seen its sizes."""
-    try:
-        with archive.open(info) as member:
-            while chunk := member.read(CHUNK):
-                yield chunk
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        if isinstance(error, OSError) and refused_by_system(error):
-            raise _unreadable(path, error) from error
-        raise BundleDamaged(f"{path}: {info.filename} cannot be read: {error}") from error

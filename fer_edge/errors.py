@@ -10,15 +10,23 @@
     │   ├── BundleVersionError a bundle format this version does not know
     │   └── BundleMismatch     made for another engine version, compute capability or platform
     ├── EngineError            an engine failed while building, loading or running
+    │   ├── CopyError          a recognizer or runner is pickled or copied
     │   ├── EngineUnavailable  the engine is not installed or has no device here
     │   └── UnsupportedTarget  the engine cannot build this precision for this target
     ├── NonFiniteError         NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs
     └── InputError             an argument of `infer` or `recognize` has the wrong type, shape or range
+        └── FacesError         some boxes of `recognize_faces` are refused; holds the answers for the others
 
 Messages say what was found, what was expected and what to do next.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_edge.recognizer import Expression
 
 MAX_SHOWN = 80  # characters of a wrong value in a message; a file's may be as long as the file
 
@@ -63,6 +71,10 @@ class EngineError(FerEdgeError):
     """An engine failed while building, loading or running."""
 
 
+class CopyError(EngineError, TypeError):
+    """A recognizer or runner is pickled or copied; a TypeError too, as of everything that cannot be pickled."""
+
+
 class EngineUnavailable(EngineError):
     """The engine is not installed, or has no device here."""
 
@@ -77,6 +89,23 @@ class NonFiniteError(FerEdgeError):
 
 class InputError(FerEdgeError):
     """An argument of `infer` or `recognize` has the wrong type, shape or range."""
+
+
+class FacesError(InputError):
+    """Some boxes of `recognize_faces` are refused.
+
+    Attributes:
+        results: Expression of each box, in order; None for those refused.
+        errors: Why, by the index of the box.
+    """
+
+    def __init__(self, message: str, results: Sequence[Expression | None], errors: Mapping[int, InputError]) -> None:
+        super().__init__(message)
+        self.results = list(results)
+        self.errors = dict(errors)
+
+    def __reduce__(self) -> tuple[type[FacesError], tuple[Any, ...]]:
+        return type(self), (str(self), self.results, self.errors)
 
 
 def shown(value: object) -> str:

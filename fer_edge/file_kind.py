@@ -3,34 +3,98 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 HEAD = 4096  # bytes that are read
 MAX_HEADER = 16 << 20  # bytes of a safetensors header that are read
 
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a pointer of git-lfs: run git lfs pull to fetch the file itself"),
+# Pictures and documents that other programs turn into a format which fer-edge reads; the first match counts.
+_PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"%!PS", "a PostScript file"),
+    (b"\x04%!PS", "a PostScript file"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
     (b"%PDF-", "a PDF document"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff\xf7", "a JPEG-LS image"),
     (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
     (b"BM", "a BMP image"),
     (b"II*\0", "a TIFF image"),
     (b"MM\0*", "a TIFF image"),
+    (b"II+\0\x08\0\0\0", "a TIFF image"),
+    (b"MM\0+\0\x08\0\0", "a TIFF image"),
+    (b"IIU\0", "a camera's raw image"),
+    (b"IIRO", "a camera's raw image"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw image"),
+    (b"II\xbc", "a JPEG XR image"),
     (b"8BPS", "a Photoshop document"),
+    (b"gimp xcf", "a GIMP document"),
+    (b"AT&TFORM", "a DjVu document"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\x01\0", "an ICO image"),
+    *((bytes((0, 0, kind, 0, 0, 0)), "a TGA image") for kind in (2, 3, 10, 11)),
+    (b"\0\0\x02\0", "a CUR image"),
+    (b"icns", "an ICNS image"),
+    (b"DDS ", "a DDS image"),
+    (b"qoif", "a QOI image"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"\x01\xda", "an SGI image"),
+    (b"\x59\xa6\x6a\x95", "a Sun raster image"),
+    (b"/* XPM", "an XPM image"),
+    (b"#define ", "an XBM image"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
+    (b"BLP1", "a BLP image"),
+    (b"BLP2", "a BLP image"),
+    (b"\x0a\x00\x01", "a PCX image"),
+    (b"\x0a\x02\x01", "a PCX image"),
+    (b"\x0a\x03\x01", "a PCX image"),
+    (b"\x0a\x05\x01", "a PCX image"),
+    (b"DanM", "an MSP image"),
+    (b"LinS", "an MSP image"),
+    (b"Image type:", "an IM image"),
+)
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a pointer of git-lfs: run git lfs pull to fetch the file itself"),
     (b"\x93NUMPY", "a NumPy array (.npy)"),
     (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"Rar!", "a RAR archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
+    (b"\0\0\x01\xba", "an MPEG video"),
+    (b"\0\0\x01\xb3", "an MPEG video"),
+    (b"FLV\x01", "a Flash video"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"\xd0\xcf\x11\xe0", "a Microsoft Office document"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"GRIB", "a GRIB file"),
+    (b"BUFR", "a BUFR file"),
     (b"\x80", "a Python pickle"),
 )
-_FTYP = {b"heic": "a HEIC image", b"heix": "a HEIC image", b"mif1": "a HEIF image", b"avif": "an AVIF image"}
+_NETPBM = re.compile(rb"P[1-7fFy][ \t\r\n#]")
+_FTYP = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "a HEIC image"),
+    **dict.fromkeys((b"mif1", b"msf1"), "a HEIF image"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
+    b"crx ": "a camera's raw image",
+}
+_RIFF = {b"WEBP": "a WebP image", b"AVI ": "an AVI video", b"WAVE": "a sound file"}
+_OTHER_PICTURES = ("a WebP image", "a Netpbm image", "an SVG drawing", *_FTYP.values())
+PICTURES = frozenset(name for _, name in _PICTURES) | frozenset(_OTHER_PICTURES)  # that can be converted
 
 
 def describe_file(path: Path) -> str:
@@ -41,47 +105,90 @@ def describe_file(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
-        return "an empty file (0 bytes)" if not head else _describe(path, head)
+            return describe_stream(file, path.name)
     except OSError:
         return "an unreadable file"
 
 
-def _describe(path: Path, head: bytes) -> str:
+def describe_bytes(data: bytes | bytearray | memoryview) -> str:
+    """Name what a file's content is; see `describe_file`."""
+    return describe_stream(BytesIO(data))
+
+
+def describe_stream(file: BinaryIO, name: str = "") -> str:
+    """Name what an open file is; see `describe_file`.
+
+    Args:
+        file: Binary and seekable; it is read from its start and left anywhere.
+        name: File name, for the few kinds that the content alone does not tell apart.
+
+    Raises:
+        OSError: The system would not give its bytes.
+    """
+    file.seek(0)
+    head = file.read(HEAD)
+    return _describe(file, head, name) if head else "an empty file (0 bytes)"
+
+
+def _describe(file: BinaryIO, head: bytes, name: str) -> str:
     if head.startswith(b"PK\x03\x04"):
-        return _describe_zip(path)
-    if _is_safetensors(head):  # before the signatures: it starts with a size, whose bytes may look like any of them
-        return _describe_safetensors(path, head)
-    for magic, name in _MAGIC:
+        return _describe_zip(file, name)
+    if _is_safetensors(head):
+        return _describe_safetensors(file, head)
+    for magic, kind in (*_PICTURES, *_MAGIC):
         if head.startswith(magic):
-            return name
+            return kind
+    return _describe_container(head) or _describe_markup(head) or _describe_other(head)
+
+
+def _describe_container(head: bytes) -> str:
     if head[4:8] == b"ftyp":
-        return _FTYP.get(head[8:12], "an MP4 or other ISO media file")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "a WebP image"
-    start = head.lstrip().lower()
+        return _describe_iso_media(head)
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12], "a RIFF file")
+    return "a Netpbm image" if _NETPBM.match(head) else ""
+
+
+def _describe_iso_media(head: bytes) -> str:
+    """By its major brand; HEIF is the container of several codecs, which the compatible brands tell apart."""
+    box = head[: min(max(int.from_bytes(head[:4], "big"), 16), 256)]
+    brands = {box[start : start + 4] for start in range(16, len(box) - 3, 4)}
+    kind = _FTYP.get(head[8:12], "an MP4 or other ISO media file")
+    if kind == "a HEIF image" and brands & {b"avif", b"avis"}:
+        return "an AVIF image"
+    return "a HEIC image" if kind == "a HEIF image" and brands & {b"heic", b"heix"} else kind
+
+
+def _describe_markup(head: bytes) -> str:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, such as a failed download leaves behind: fetch the file again"
-    if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in start):
+    if start.startswith(b"<svg") or (start.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in start):
         return "an SVG drawing"
+    return "an XML file" if start.startswith(b"<?xml") else ""
+
+
+def _describe_other(head: bytes) -> str:
     if (head.startswith(b"\x08") and b"fer-edge" in head) or b"pytorch" in head[:64]:
         return "an ONNX model"
+    if not head.strip(b"\0"):
+        return "a file of zeros, such as an interrupted copy or a damaged disk leaves behind: copy it again"
     return _describe_text(head)
 
 
-def _describe_zip(path: Path) -> str:
+def _describe_zip(file: BinaryIO, name: str) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         return "a damaged zip archive"
     if "manifest.json" in names and "model.onnx" in names:
         return "a fer-edge bundle"
-    if any(name.endswith("/data.pkl") for name in names):
-        if path.name == "last.pt":
+    if any(member.endswith("/data.pkl") for member in names):
+        if name == "last.pt":
             return "a resume file of fer-edge train; the checkpoint is best.safetensors beside it"
         return "a PyTorch file"
-    if names and all(name.endswith(".npy") for name in names):
+    if names and all(member.endswith(".npy") for member in names):
         return "a NumPy archive (.npz)"
     return "a zip archive"
 
@@ -90,14 +197,13 @@ def _is_safetensors(head: bytes) -> bool:
     return len(head) > 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100 << 20
 
 
-def _describe_safetensors(path: Path, head: bytes) -> str:
+def _describe_safetensors(file: BinaryIO, head: bytes) -> str:
     size = int.from_bytes(head[:8], "little")
     if size > MAX_HEADER:
         return "a safetensors file"
     try:
-        with path.open("rb") as file:
-            file.seek(8)
-            header = json.loads(file.read(size))
+        file.seek(8)
+        header = json.loads(file.read(size))
         metadata = header.get("__metadata__") or {}
     except (OSError, ValueError, RecursionError, AttributeError):
         return "a damaged safetensors file"

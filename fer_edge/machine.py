@@ -8,10 +8,11 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
+from fer_edge.cgroups import cpu_limit
+
 CPUINFO = Path("/proc/cpuinfo")
 BOARD = Path("/proc/device-tree/model")  # of boards whose processors have no name of their own
 FIRST_CPU = 8192  # bytes that hold the first processor's lines
-CGROUP = Path("/sys/fs/cgroup/cpu.max")
 
 
 def machine_name(gpu: str | None = None) -> str:
@@ -40,22 +41,22 @@ def processors() -> int:
 
 
 def cores() -> int:
-    """Processors that this process may run on, or as many as its group's processor time is worth, if that is less."""
-    found = processors()
-    try:
-        time, period = (int(number) for number in (cpu_quota() or "").split())
-        return max(1, min(found, math.ceil(time / period)))
-    except (ValueError, ZeroDivisionError):
-        return found
+    """Processors that this process may run on, or as many as its groups' processor time is worth, if that is less."""
+    limit = cpu_limit()
+    return processors() if limit is None else max(1, min(processors(), math.ceil(limit)))
 
 
-def cpu_quota() -> str | None:
-    """Microseconds of processor time that this process's group may use, in each period; None if it may use all."""
-    try:
-        quota = CGROUP.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return None if not quota or quota.startswith("max") else quota
+def default_threads(*, heeds_affinity: bool) -> int | None:
+    """Threads for one inference where nobody chose: never more than `cores`; None for the engine's own choice.
+
+    Engines count the machine's processors and know no quotas of control groups. Threads beyond the quota use it up
+    early in each period, and every thread then stands still until the next.
+
+    Args:
+        heeds_affinity: Whether the engine counts only the processors that the process is bound to.
+    """
+    counted = processors() if heeds_affinity else os.cpu_count() or 1
+    return cores() if cores() < counted else None
 
 
 def cpu_fields() -> dict[str, str]:

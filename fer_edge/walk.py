@@ -48,6 +48,7 @@ _SYSTEM_FOLDERS = frozenset(
         *("lost+found", "system volume information"),
     }
 )
+UNREADABLE = "unreadable folder"  # start of the reason
 _FATAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # not of one folder, but of the process or machine
 
 
@@ -191,7 +192,7 @@ class _Walk:
                 if folder == self.root or error.errno in _FATAL:
                     raise
                 self._note_folder(folder)
-                self._leave(folder, f"unreadable folder ({error.strerror})")
+                self._leave(folder, f"{UNREADABLE} ({error.strerror})")
                 continue
             self._note_folder(folder)
             waiting += [folder / entry.name for entry in reversed(found) if self._is_to_enter(entry)]

@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fer_edge.engines.quiet import import_package
 from tests.browser import find_chromium, running_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# Tests import engines' packages themselves: what those do unasked is switched off before.
+for package in ("onnxruntime", "openvino"):
+    with suppress(ImportError):
+        import_package(package)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -9,8 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
-    *("__init__", "_checked", "_files", "_text", "_toml", "bundle", "crop", "engines", "errors", "extend", "file_kind"),
-    *("images", "labels", "machine", "manifest", "recognizer", "shipped", "walk"),
+    *(
+        "__init__",
+        "_archive",
+        "_bundle_path",
+        "_checked",
+        "_few_threads",
+        "_files",
+        "_text",
+        "_toml",
+        "boxes",
+        "bundle",
+    ),
+    *("cgroups", "crop", "engines", "errors", "extend", "file_kind", "images", "labels", "machine", "manifest"),
+    *("quality", "recognizer", "shipped", "walk"),
 }
 FORBIDDEN = {
     "runtime": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "pages", "training"},

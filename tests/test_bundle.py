@@ -67,7 +67,13 @@ def test_a_missing_engine_of_a_bundle_is_named(tmp_path: Path) -> None:
         opened.runner("tensorrt-rtx")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.fer").touch()
+    with pytest.raises(BundleDamaged, match=r"a\.fer is an empty file \(0 bytes\); expected a fer-edge bundle"):
+        Bundle.open(tmp_path / "a.fer")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_truncated_bundles_are_damaged(tmp_path: Path, share: float) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     data = path.read_bytes()

@@ -33,6 +33,20 @@ def test_commands_are_understood(page: Path) -> None:
             assert "--ranges" in words, f"{page.name}: {name} {words}"
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name != "benchmarks"], ids=lambda page: page.name
+)
+def test_commands_name_no_file_of_a_clone(page: Path) -> None:
+    for words in commands(page):
+        assert not [word for word in words if "/" in word and (ROOT / word).exists()], f"{page.name}: {words}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_commands_are_found() -> None:
     assert len(commands(ROOT / "README.md")) >= 8
     assert commands(ROOT / "docs" / "guides" / "build-farm.md")[0][-2:] == ["-o", "model-rtx.fer"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -14,13 +16,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from fer_edge import Bundle, Recognizer
+from fer_edge import Bundle, Expression, FacesError, Recognizer, box_from_corners
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.engines.openvino import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
 from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle
+from tests.faces import smooth_frame
 from tests.tiny import LABELS, tiny_bundle
 
 FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
@@ -51,6 +54,7 @@ def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
+    assert not len(recognizer._input), "the engine's memory is kept"
     uses: list[Callable[[Any], Any]] = [
         recognizer.recognize,
         lambda frame: recognizer.recognize_faces(frame, []),
@@ -72,8 +76,13 @@ def test_wrong_boxes_are_told(tmp_path: Path, box: Any) -> None:
 def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), "onnxruntime", threads=1) as recognizer:
         one: Any = (10, 10, 50, 50)
-        with pytest.raises(InputError, match="box 10 is no box; expected four finite numbers"):
-            recognizer.recognize_faces(FRAME, one)
+        for single in (one, list(one)):
+            with pytest.raises(InputError, match=r"boxes .10, 10, 50, 50. are a single box; expected a list of boxes"):
+                recognizer.recognize_faces(FRAME, single)
+        for shape in ((4,), (2, 5), (1, 2, 4)):
+            with pytest.raises(InputError, match=rf"boxes are an array of shape {re.escape(str(shape))}; expected a"):
+                recognizer.recognize_faces(FRAME, np.zeros(shape))
+        assert recognizer.recognize_faces(FRAME, np.zeros((0, 4))) == recognizer.recognize_faces(FRAME, ()) == []
         for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
@@ -82,7 +91,7 @@ def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="3 boxes; this engine takes at most 2 at once: call recognize_faces"):
             recognizer.preprocess(FRAME, [one] * 3)
         array = np.array([one, one, one])
-        assert len(recognizer.recognize_faces(FRAME, array)) == 3  # type: ignore[arg-type]
+        assert len(recognizer.recognize_faces(FRAME, array)) == 3
 
 
 @pytest.mark.parametrize("threads", [-3, 0, 1025, "2", 1.5, True])
@@ -141,10 +150,17 @@ def test_a_runner_that_fails_at_first_is_closed(tmp_path: Path, monkeypatch: pyt
     assert runner.closed == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("native"), KeyError("native"), MemoryError("native")])
-def test_exceptions_of_engines_are_engine_errors(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("native"), "native"),
+        (KeyError("native"), "'native'"),
+        (MemoryError("native"), r"there is not enough memory \(MemoryError: native\); close other programs"),
+    ],
+)
+def test_exceptions_of_engines_are_engine_errors(error: Exception, reason: str) -> None:
     images = np.zeros((2, 112, 112, 3), np.uint8)
-    with pytest.raises(EngineError, match=r"the engine failed on a batch of 2: '?native") as caught:
+    with pytest.raises(EngineError, match=rf"the engine failed on a batch of 2: {reason}") as caught:
         Double(error).infer(images)
     assert caught.value.__cause__ is error
     for passed in (InputError("ours"), KeyboardInterrupt()):
@@ -228,9 +244,9 @@ def test_batches_of_several_faces_are_ready_before_the_first_frame(tmp_path: Pat
     ran: list[int] = []
     infer = Runner.infer
 
-    def told(runner: Runner, images: Images) -> Prediction:
+    def told(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
         ran.append(len(images))
-        return infer(runner, images)
+        return infer(runner, images, checked=checked)
 
     with mock.patch.object(Runner, "infer", told):
         recognizer = Recognizer.open(path, engine, threads=1, faces=3)
@@ -256,3 +272,98 @@ def test_numbers_of_faces_that_cannot_be_right_are_refused(tmp_path: Path, faces
     expected = rf"faces are {faces!r}; expected a whole number from 1 to 8, the bundle's largest batch"
     with pytest.raises(ConfigError, match=expected):
         Recognizer.open(tiny_bundle(tmp_path / "a.fer"), faces=faces)
+
+
+def test_boxes_that_are_refused_cost_only_themselves(tmp_path: Path) -> None:
+    face, outside = (10, 10, 80, 100), (700, 10, 80, 80)
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), threads=1) as recognizer:
+        expected = recognizer.recognize(FRAME, face)
+        with pytest.raises(FacesError) as caught:
+            recognizer.recognize_faces(FRAME, [face, outside, face, (0.1, 0.2, 0.3, 0.3), None])
+        with pytest.raises(InputError, match=r"box 0 of 1 \(counted from 0\): box \(700, 10, 80, 80\) is outside"):
+            recognizer.preprocess(FRAME, [outside])
+        with pytest.raises(InputError, match=r"^box \(700, 10, 80, 80\) is outside"):
+            recognizer.recognize(FRAME, outside)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert str(error) == (
+            "box 1 of 5 (counted from 0): box (700, 10, 80, 80) is outside of the frame of 320 x 240 pixels; "
+            "refused too: 3"
+        )
+        assert error.results[0] == error.results[2] == expected and error.results[4] is not None
+        assert [index for index, result in enumerate(error.results) if result is None] == [1, 3]
+        assert sorted(error.errors) == [1, 3] and "fractions of the frame" in str(error.errors[3])
+
+
+def test_all_boxes_may_be_refused(tmp_path: Path) -> None:
+    expected = r"box 0 of 30 .*; refused too: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, \.\.\.$"
+    path = tiny_bundle(tmp_path / "a.fer")
+    with Recognizer.open(path, threads=1) as recognizer, pytest.raises(FacesError, match=expected):
+        recognizer.recognize_faces(FRAME, [(700, 10, 80, 80)] * 30)
+
+
+def test_frames_of_opencv_are_taken_by_their_order_of_channels(tmp_path: Path) -> None:
+    bgr = np.ascontiguousarray(FRAME[:, :, ::-1])
+    box = (30, 40, 100, 130)
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
+        assert recognizer.recognize(bgr, box, color="bgr") == recognizer.recognize(FRAME, box)
+        assert recognizer.recognize_faces(bgr, [box], color="bgr") == recognizer.recognize_faces(FRAME, [box])
+        expected = recognizer.preprocess(FRAME, [box]).copy()
+        assert np.array_equal(recognizer.preprocess(bgr, [box], color="bgr"), expected)
+        assert recognizer.recognize(bgr, box) != recognizer.recognize(FRAME, box)
+        for color in ("BGR", "grey", None, 3):
+            message = re.escape(f'color is {color!r}; expected "rgb", or "bgr" for frames of OpenCV')
+            with pytest.raises(InputError, match=message):
+                recognizer.recognize(FRAME, box, color=color)  # type: ignore[arg-type]
+
+
+def test_an_expression_says_when_it_should_not_be_trusted(tmp_path: Path) -> None:
+    frame = np.tile(smooth_frame(), (2, 2, 1))
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), threads=1) as recognizer:
+        good, small, beyond = recognizer.recognize_faces(frame, [(40, 40, 80, 100), (9, 9, 10, 12), (-60, 20, 90, 90)])
+        black = recognizer.recognize(np.zeros((200, 200, 3), np.uint8))
+        assert recognizer.postprocess(recognizer.runner.infer(recognizer.preprocess(frame, [None])))[0].warning == ""
+    assert (good.warning, good.reliable) == ("", True)
+    assert small.warning == "face of 10 x 12 pixels; below 24 the label is often wrong" and not small.reliable
+    assert beyond.warning == "only 33 % of the face box lies inside the frame" and not beyond.reliable
+    assert black.warning == "no contrast: there may be no face" and not black.reliable
+
+
+def test_objects_are_shown_in_one_short_line(tmp_path: Path) -> None:
+    recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1)
+    assert repr(recognizer) == "<Recognizer a.fer on openvino, 3 labels, open>"
+    recognizer.close()
+    assert repr(recognizer) == "<Recognizer a.fer on openvino, 3 labels, closed>"
+    expression = Expression("neutral", 0.87654321, {"neutral": 0.87654321, "happiness": 0.12345679}, "small")
+    assert repr(expression) == (
+        "Expression(label='neutral', score=0.877, scores={'neutral': 0.877, 'happiness': 0.123}, warning='small')"
+    )
+    assert repr(Expression("neutral", 1.0, {"neutral": 1.0})) == (
+        "Expression(label='neutral', score=1.000, scores={'neutral': 1.000})"
+    )
+
+
+def test_what_an_app_needs_is_in_the_package_itself() -> None:
+    import fer_edge
+
+    for name in fer_edge.__all__:
+        assert getattr(fer_edge, name) is not None
+    assert {
+        "BundleError",
+        "ConfigError",
+        "EngineUnavailable",
+        "FacesError",
+        "InputError",
+        "RunOptions",
+        "read_image",
+    } <= {*fer_edge.__all__}
+
+
+def test_boxes_of_every_form_pass_the_type_checker_too(tmp_path: Path) -> None:
+    lists: list[list[float]] = [[10, 20, 60, 80], [30.5, 20, 60, 80]]
+    with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
+        expected: list[Expression] = recognizer.recognize_faces(FRAME, lists)
+        for dtype in (np.float32, np.float64):
+            assert recognizer.recognize_faces(FRAME, np.array(lists, dtype)) == expected
+        mixed = recognizer.recognize_faces(FRAME, [None, (10, 20, 60, 80), np.array([30.5, 20, 60, 80])])
+        assert mixed[1:] == expected
+        assert recognizer.recognize(FRAME, lists[0]) == recognizer.recognize(FRAME, box_from_corners(10, 20, 70, 100))

@@ -54,7 +54,7 @@ def interpreter(name: str, folder: Path) -> str:
 def variables(root: Path, threads: int) -> dict[str, str]:
     """Environment variables of a contender: the suite's own modules, and no more threads than were asked for."""
     counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {**os.environ, **counts, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**os.environ, **counts, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _make_python(place: Path, name: str) -> None:

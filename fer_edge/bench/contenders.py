@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge._text import one_line
 from fer_edge.bench.statistics import (
     Distribution,
     Estimate,
@@ -33,6 +34,7 @@ from fer_edge.bench.statistics import (
 from fer_edge.errors import EngineError
 
 WAKE_UP = 5  # queries of a turn that do not count: caches and clock are the last contender's
+FEWEST_ROUNDS = 6  # of a comparison whose intervals mean something
 PAUSE = 0.02  # seconds before a turn: the last contender's idle threads spin for a while, and would be in the way
 Rounds = npt.NDArray[np.int64]  # (rounds, queries of a turn) nanoseconds
 
@@ -112,7 +114,7 @@ class Contender:
                 raise ValueError(line)
         except ValueError:
             self._complaints.seek(0)
-            said = self._complaints.read().strip()[-800:] or f"nothing but {line[:200]!r}"
+            said = one_line(self._complaints.read().strip()[-800:], 800) or f"nothing but {line[:200]!r}"
             raise EngineError(f"{self.name} gave no answer; it said: {said}") from None
         return found
 
@@ -145,6 +147,7 @@ def take_turns(
     *,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
+    keep_rounds: bool = False,
 ) -> dict[str, Rounds]:
     """Let every contender run once a round, in a new order each time.
 
@@ -154,18 +157,26 @@ def take_turns(
         turn: Queries of a turn that count.
         seed: Of the orders.
         progress: Told the share that is done.
+        keep_rounds: Whether Ctrl-C ends the comparison with the rounds that are done, if they are at least
+            `FEWEST_ROUNDS`; it raises otherwise, and by default.
     """
     generator = np.random.default_rng(seed)
     times = {contender.name: np.zeros((rounds, turn), np.int64) for contender in contenders}
     for contender in contenders:
         contender.time(WAKE_UP + turn)
-    for index in range(rounds):
-        for chosen in generator.permutation(len(contenders)):
-            contender = contenders[chosen]
-            time.sleep(PAUSE)
-            times[contender.name][index] = contender.time(WAKE_UP + turn)[WAKE_UP:]
-        progress((index + 1) / rounds)
-    return times
+    done = 0
+    try:
+        for index in range(rounds):
+            for chosen in generator.permutation(len(contenders)):
+                contender = contenders[chosen]
+                time.sleep(PAUSE)
+                times[contender.name][index] = contender.time(WAKE_UP + turn)[WAKE_UP:]
+            done = index + 1
+            progress(done / rounds)
+    except KeyboardInterrupt:
+        if not keep_rounds or done < FEWEST_ROUNDS:
+            raise
+    return {name: durations[:done] for name, durations in times.items()}
 
 
 def take_turns_of(
@@ -175,14 +186,14 @@ def take_turns_of(
     *,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Rounds]:
-    """Start a contender for each command, let them take turns, and end them.
+    """Start a contender for each command, let them take turns, and end them; Ctrl-C keeps the rounds that are done.
 
     Raises:
         EngineError: One could not start, or ended.
     """
     with ExitStack() as stack:
         started = [stack.enter_context(Contender(name, command)) for name, command in commands.items()]
-        return take_turns(started, rounds, turn, progress=progress)
+        return take_turns(started, rounds, turn, progress=progress, keep_rounds=True)
 
 
 def comparisons(times: Mapping[str, Rounds]) -> list[Comparison]:

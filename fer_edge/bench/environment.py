@@ -11,8 +11,9 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fer_edge.cgroups import cpu_limit, memory_limit
 from fer_edge.errors import EngineUnavailable
-from fer_edge.machine import cores, cpu_fields, cpu_name, cpu_quota
+from fer_edge.machine import cores, cpu_fields, cpu_name
 
 PACKAGES = (
     *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
@@ -38,10 +39,11 @@ def environment() -> dict[str, str]:
         "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "cores allowed": str(cores()),
-        "CPU quota": cpu_quota(),
+        "CPU quota": _cpu_quota(),
         "extensions": " ".join(name for name in EXTENSIONS if name in flags),
         "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
         "memory": _memory(),
+        "memory limit": _memory_limit(),
         "virtual machine": "yes" if "hypervisor" in flags else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -95,8 +97,25 @@ def _status_mb(name: str) -> float | None:
 
 
 def _memory() -> str | None:
+    total = _memory_bytes()
+    return None if total is None else f"{total / (1 << 30):.1f} GiB"
+
+
+def _memory_bytes() -> int | None:
     total = next((line.split()[1] for line in _lines(Path("/proc/meminfo")) if line.startswith("MemTotal:")), None)
-    return None if total is None else f"{int(total) / (1 << 20):.1f} GiB"
+    return None if total is None else int(total) << 10
+
+
+def _memory_limit() -> str | None:
+    """What this process's groups may use, where that is less than the machine has."""
+    limit, total = memory_limit(), _memory_bytes()
+    return None if limit is None or (total is not None and limit >= total) else f"{limit / (1 << 30):.2g} GiB"
+
+
+def _cpu_quota() -> str | None:
+    """Processor time that this process's groups may use, `0.5 cores`."""
+    limit = cpu_limit()
+    return None if limit is None else f"{limit:.3g} cores"
 
 
 def _first_line(path: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ class BenchReport:
     scaling: list[ScalingPoint] = field(default_factory=list)
     parity: ParityReport | None = None  # with PyTorch
     failed: dict[str, str] = field(default_factory=dict)  # scenarios that broke off, and why
+    stopped: str = ""  # scenario in which Ctrl-C ended the run; those behind it were not begun
 
 
 Told = Callable[[float], None]
@@ -245,14 +246,16 @@ def run_bench(
 
     Returns:
         The report, and the raw times of scenarios that have a picture of them. A scenario that fails is named in the
-        report, with its reason, and the rest is measured.
+        report, with its reason, and the rest is measured. After Ctrl-C the report has the scenarios that were done.
 
     Raises:
         EngineError: A scenario that was asked for by name cannot be measured; nothing was.
         FerEdgeError: The bundle cannot be opened or its engine does not load.
+        KeyboardInterrupt: Ctrl-C, before a scenario was done.
     """
     bundle = Bundle.open(subject.bundle)
-    entry = bundle.entry(subject.engine)
+    entry = bundle.runnable_entry(subject.engine, subject.device)
+    subject = replace(subject, engine=entry.engine)
     checksum = file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
     found: dict[str, Any] = {}
@@ -265,10 +268,17 @@ def run_bench(
         threads = subject.threads if tuning is None else tuning.threads
         on_gpu = recognizer.runner.has_device
         scenarios, left_out = measurable(plan.scenarios, plan.named, entry.engine, recognizer.runner, subject.device)
+        stopped = ""
         for name in scenarios:
             progress(name, 0.0)
             session = Session(subject, plan, bundle, recognizer, threads, _named(progress, name), timelines)
-            found |= _watched(name, session, noise, failed)
+            try:
+                found |= _watched(name, session, noise, failed)
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                stopped = name
+                break
             progress(name, 1.0)
     report = BenchReport(
         bundle=bundle.manifest.name,
@@ -287,6 +297,7 @@ def run_bench(
         operators=bundle.manifest.operators,
         proven=_proven(entry),
         failed=failed,
+        stopped=stopped,
         **found,
     )
     return report, timelines

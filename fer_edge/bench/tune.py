@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fer_edge.bench.noise import Noise
 from fer_edge.bench.scenarios.scaling import ScalingPoint, measure_point
 from fer_edge.bench.workload import Workload
 from fer_edge.bundle import Bundle, Tuning, write_bundle
@@ -18,6 +19,9 @@ from fer_edge.errors import ConfigError, EngineError
 from fer_edge.recognizer import Recognizer
 
 CONFIRMED = 3  # candidates that are measured again, before it is said that none holds
+# Of the processors' time, taken by other processes and the hypervisor while settings were measured. With a tenth of two
+# processors gone, a setting with as many threads as processors waits in every fifth run: others look better than it.
+BUSY_SHARE = 0.1
 CLOSE = 0.95  # of the best rate: fewer streams, threads and faces at once are worth more than the rest
 
 
@@ -117,6 +121,25 @@ def confirmed(
         f"{p99.value:.2f} ms{bound} and {nearest.images_per_second:.0f} images a second of the engine; the bundle is "
         f"as it was: {_cure(nearest, target)}"
     )
+
+
+def check_quiet(*noises: Noise) -> None:
+    """Refuse a tuning that was measured while the machine was busy; what the system does not tell is passed over.
+
+    Args:
+        noises: What else the machine did while settings were measured, and measured again.
+
+    Raises:
+        EngineError: It was busy; says how much, and how much may be.
+    """
+    shares = [(noise.others_share or 0.0) + (noise.stolen_share or 0.0) for noise in noises]
+    largest = max(shares, default=0.0)
+    if largest > BUSY_SHARE:
+        raise EngineError(
+            f"other processes took {100 * largest:.0f} % of the processors' time while settings were measured, where a "
+            f"tuning allows {100 * BUSY_SHARE:.0f} %; the bundle is as it was: run it again on a quiet machine, or add "
+            "--force if the machine is always as busy as now"
+        )
 
 
 def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, target: Target, device: int = 0) -> Tuning:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from fer_edge.cli.bench_checks import check_comparison, check_device, check_effect, check_files
 from fer_edge.cli.options import (
     AllowHostCode,
     BundlePath,
@@ -19,7 +20,9 @@ from fer_edge.cli.options import (
     FaceImage,
     Json,
     Threads,
+    one_of,
     parse_box,
+    shipped,
 )
 
 if TYPE_CHECKING:
@@ -28,14 +31,13 @@ if TYPE_CHECKING:
     from fer_edge.bench.tune import Target
     from fer_edge.bench.workload import Workload
     from fer_edge.bundle import Tuning
-    from fer_edge.errors import FerEdgeError
 
 
-def _at_most(most: float) -> Callable[[float], float]:
+def _at_most(most: float) -> Callable[[float | None], float | None]:
     """A check of an option: infinity and nan would run for ever, or overflow."""
 
-    def check(value: float) -> float:
-        if not value <= most:  # nan compares false with everything
+    def check(value: float | None) -> float | None:
+        if value is not None and not value <= most:  # nan compares false with everything
             raise typer.BadParameter(f"{value:g} is too large, or no number; expected one up to {most:,.0f}")
         return value
 
@@ -43,7 +45,9 @@ def _at_most(most: float) -> Callable[[float], float]:
 
 
 def _rates(values: list[float] | None) -> list[float] | None:
-    return None if values is None else [_at_most(100_000)(value) for value in values]
+    for value in values or ():
+        _at_most(100_000)(value)
+    return values
 
 
 Scenarios = Annotated[
@@ -51,7 +55,8 @@ Scenarios = Annotated[
     typer.Option(
         "--scenario",
         help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
-        "or all; may be repeated. all leaves out what the engine has not, and says so. Default: the first three.",
+        "or all; may be repeated. all leaves out what the engine has not, and says so. Default: single-stream, "
+        "batches and, for engines on a GPU, on-device.",
     ),
 ]
 Rates = Annotated[
@@ -64,20 +69,28 @@ Rates = Annotated[
     ),
 ]
 Seconds = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--seconds", min=0.1, callback=_at_most(86_400), help="and each measurement for so many seconds at least."
+        "--seconds",
+        min=0.1,
+        callback=_at_most(86_400),
+        help="Run each measurement for so many seconds at least. Default: 5.",
     ),
 ]
 Minutes = Annotated[
-    float, typer.Option("--minutes", min=0.05, callback=_at_most(10_080), help="Length of the sustained run.")
+    float | None,
+    typer.Option("--minutes", min=0.05, callback=_at_most(10_080), help="Length of the sustained run. Default: 2."),
 ]
 ReportFolder = Annotated[
     Path | None, typer.Option("--report", metavar="DIR", help="Folder for a page with pictures (report.html) and CSV.")
 ]
 Reference = Annotated[
     Path | None,
-    typer.Option("--reference", help="The bundle's checkpoint: compare with it too, as `parity` does. With --faces."),
+    typer.Option(
+        "--reference",
+        help="The bundle's checkpoint: compare with it too, as `parity` does. With --faces.",
+        callback=shipped("checkpoint"),
+    ),
 ]
 Faces = Annotated[Path | None, typer.Option("--faces", metavar="DIR", help="Folder of real images for the comparison.")]
 TuneTarget = Annotated[
@@ -86,8 +99,12 @@ TuneTarget = Annotated[
         "--tune",
         metavar="TARGET",
         help="Find the best settings for p99=MILLISECONDS of the engine or throughput=IMAGES_A_SECOND of the engine, "
-        "alone, and write them into the bundle, which then uses them on machines like this one.",
+        "alone, and write them into the bundle, which then uses them on machines like this one. Refused where other "
+        "processes took more than a tenth of the processors' time meanwhile.",
     ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="With --tune: write the settings, however busy the machine was meanwhile.")
 ]
 
 
@@ -107,9 +124,7 @@ def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
     """
     from fer_edge.bench.run import QUICK, SCENARIOS
 
-    unknown = [name for name in names or () if name not in (*SCENARIOS, "all")]
-    if unknown:
-        raise typer.BadParameter(f"no scenario {unknown[0]!r}; expected some of: {', '.join(SCENARIOS)}, all")
+    one_of("scenario", lambda: (*SCENARIOS, "all"))(names)
     wanted = set(SCENARIOS if names and "all" in names else names or QUICK)
     return tuple(name for name in SCENARIOS if name in wanted)
 
@@ -136,19 +151,23 @@ def bench(
     scenario: Scenarios = None,
     engine: EngineName = None,
     threads: Threads = None,
-    queries: Annotated[int, typer.Option(min=10, help="Run a single stream for so many queries at least,")] = 1024,
-    seconds: Seconds = 5.0,
-    minutes: Minutes = 2.0,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=10, help="Run a single stream for so many queries at least. Default: 1024."),
+    ] = None,
+    seconds: Seconds = None,
+    minutes: Minutes = None,
     rate: Rates = None,
     image: FaceImage = None,
     box: FaceBox = None,
-    device: Device = 0,
+    device: Device = None,
     allow_host_code: AllowHostCode = False,
     csv: CsvFile = None,
     report: ReportFolder = None,
     reference: Reference = None,
     faces: Faces = None,
     tune: TuneTarget = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine.
@@ -163,67 +182,79 @@ def bench(
     from fer_edge.cli.bench_display import scenario_progress
     from fer_edge.cli.output import prepare_report
 
+    if force and tune is None:
+        raise typer.BadParameter("--force goes with --tune")
     target = None if tune is None else target_from_text(tune)
     wanted = scenario if target is None else [*(scenario or ()), "scaling"]
-    subject = Subject(bundle, engine, threads, device, allow_host_code)
+    scenarios = chosen_scenarios(wanted)
+    check_effect(scenarios, queries=None if tune else queries, seconds=seconds, minutes=minutes, rate=rate or None)
+    check_files(bundle, tune, csv, report, reference, image)
+    check_device(bundle, engine, device)
+    subject = Subject(bundle, engine, threads, device or 0, allow_host_code)
     plan = Plan(
-        scenarios=chosen_scenarios(wanted),
+        scenarios=scenarios,
         named=tuple(wanted or ()),
-        queries=queries,
-        seconds=seconds,
-        minutes=minutes,
+        queries=queries or Plan.queries,
+        seconds=seconds or Plan.seconds,
+        minutes=minutes or Plan.minutes,
         rates=tuple(rate or Plan.rates),
         workload=chosen_workload(image, box),
     )
-    _check_comparison(subject, reference, faces)
+    check_comparison(bundle, reference, faces)
     if report is not None:
         prepare_report(report, "fer_edge.bench.report")
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
-    errors: list[FerEdgeError] = []
+    errors: list[BaseException] = []
+    if found.stopped:
+        done = ", ".join(name for name in scenarios[: scenarios.index(found.stopped)] if name not in found.left_out)
+        errors.append(KeyboardInterrupt(f"stopped during {found.stopped}; done before: {done}"))
     # Behind all else: PyTorch's memory and threads must not be in the figures.
     with _kept(errors):
         found = _with_parity(found, subject, reference, faces)
     outputs = Outputs(csv, report, json)
     page = _write_and_tell(found, timelines, outputs, errors)
     # After the rest has been told: there may be no settings that reach the target.
-    tuning, reason = _tune(subject, plan, found, target, errors)
+    stopped = found.stopped and target is not None
+    tuning, reason = (None, "stopped") if stopped else _tune(subject, plan, found, target, errors, force=force)
     _tell_tuning(bundle, found, outputs, page, tuning, reason)
     _end(errors, found)
 
 
-def _end(errors: list[FerEdgeError], found: BenchReport) -> None:
+def _end(errors: list[BaseException], found: BenchReport) -> None:
     """Exit as what was kept asks for.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C.
         FerEdgeError: The last that was kept; those before it are printed.
         Exit: A scenario or parity fails.
     """
-    from fer_edge.cli.output import err_console
+    from fer_edge.cli.output import print_error
 
-    for error in errors[:-1]:
-        err_console().print(f"error: {error}", soft_wrap=True)
-    if errors:
-        raise errors[-1]
+    ordered = sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt))
+    for error in ordered[:-1]:
+        print_error(error)
+    if ordered:
+        raise ordered[-1]
     if found.failed or (found.parity is not None and not found.parity):
         raise typer.Exit(1)
 
 
 @contextmanager
-def _kept(errors: list[FerEdgeError]) -> Iterator[None]:
-    """Keep an error for the end: what was measured is told first."""
+def _kept(errors: list[BaseException]) -> Iterator[None]:
+    """Keep an error or Ctrl-C for the end: what was measured is told first."""
     from fer_edge.errors import FerEdgeError
 
     try:
         yield
-    except FerEdgeError as error:
+    except (FerEdgeError, KeyboardInterrupt) as error:
         errors.append(error)
     except OSError as error:
         errors.append(FerEdgeError(str(error)))
 
 
 def _write_and_tell(
-    found: BenchReport, timelines: dict[str, Stamps], outputs: Outputs, errors: list[FerEdgeError]
+    found: BenchReport, timelines: dict[str, Stamps], outputs: Outputs, errors: list[BaseException]
 ) -> Path | None:
     """Write files, then print tables; the page, if there is one.
 
@@ -263,36 +294,9 @@ def _tell_tuning(
         console().print(f"report: {page}", soft_wrap=True)
 
 
-def _check_comparison(subject: Subject, reference: Path | None, faces: Path | None) -> None:
-    """Whether there is something to compare with, before anything is measured; without PyTorch, which is large.
-
-    Raises:
-        BadParameter: One is missing.
-        FerEdgeError: There is no such checkpoint, there are no such faces, or PyTorch is not installed.
-    """
-    from importlib.util import find_spec
-
-    from fer_edge.bundle import Bundle
-    from fer_edge.errors import CheckpointError, EngineUnavailable
-    from fer_edge.evaluation.dataset import image_set
-
-    if (reference is None) != (faces is None):
-        raise typer.BadParameter("--reference and --faces go together")
-    if reference is None or faces is None:
-        return
-    if not reference.is_file() or reference.suffix != ".safetensors":
-        raise CheckpointError(
-            f"--reference: no checkpoint at {reference}; expected the .safetensors file that the bundle was built from"
-        )
-    if find_spec("torch") is None:
-        raise EngineUnavailable('--reference needs PyTorch; run: pip install "fer-edge[export]"')
-    manifest = Bundle.open(subject.bundle).manifest
-    image_set(faces, manifest.labels, manifest.words)
-
-
 def _with_parity(found: BenchReport, subject: Subject, reference: Path | None, faces: Path | None) -> BenchReport:
     """With the comparison of the bundle and its checkpoint, where asked for."""
-    if reference is None or faces is None:
+    if reference is None or faces is None or found.stopped:
         return found
     from dataclasses import replace
 
@@ -322,10 +326,17 @@ def _write_page(found: BenchReport, timelines: dict[str, Stamps], folder: Path |
 
 
 def _tune(
-    subject: Subject, plan: Plan, found: BenchReport, target: Target | None, errors: list[FerEdgeError]
+    subject: Subject,
+    plan: Plan,
+    found: BenchReport,
+    target: Target | None,
+    errors: list[BaseException],
+    *,
+    force: bool,
 ) -> tuple[Tuning | None, str]:
     """The settings that were written into the bundle, where asked for; or why there are none."""
-    from fer_edge.bench.tune import confirmed, write_tuning
+    from fer_edge.bench.noise import Watch
+    from fer_edge.bench.tune import check_quiet, confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
     from fer_edge.errors import FerEdgeError
@@ -335,9 +346,11 @@ def _tune(
     if "scaling" in found.failed:
         return None, f"scaling failed: {found.failed['scaling']}"
     try:
-        with err_console().status("measuring the best settings again"):
+        with err_console().status("measuring the best settings again"), Watch(crowded=True) as watch:
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
-        return write_tuning(Bundle.open(subject.bundle), subject.engine, point, target, subject.device), ""
-    except FerEdgeError as error:
+        if not force:
+            check_quiet(found.noise["scaling"], watch.noise)
+        return write_tuning(Bundle.open(subject.bundle), found.engine, point, target, subject.device), ""
+    except (FerEdgeError, KeyboardInterrupt) as error:
         errors.append(error)
-        return None, str(error)
+        return None, str(error) or "stopped"

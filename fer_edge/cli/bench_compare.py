@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, CsvFile, FaceBox, FaceImage, Json, Threads
+from fer_edge.cli.options import (
+    AllowHostCode,
+    CsvFile,
+    FaceBox,
+    FaceImage,
+    Json,
+    Threads,
+    engine_names,
+    one_of,
+    shipped,
+)
 
 if TYPE_CHECKING:
     from fer_edge.bench.workload import Workload
@@ -36,36 +45,39 @@ def bench_compare(
 
     Example: fer-edge bench-compare edge.fer@openvino edge.fer@onnxruntime --threads 2
     """
+    from fer_edge._files import check_output
     from fer_edge.bench.contenders import comparisons, take_turns_of
     from fer_edge.bench.noise import Watch
     from fer_edge.bench.records import csv_from_records, records_from_comparisons
+    from fer_edge.bench.temporary import temporary_folder
     from fer_edge.cli.bench import chosen_workload
     from fer_edge.cli.bench_display import print_comparisons, print_warnings, scenario_progress
     from fer_edge.cli.output import print_json, write_text
 
+    contenders = [_resolved(name) for name in contenders]
     if len(set(contenders)) < 2 or len(set(contenders)) < len(contenders):
         raise typer.BadParameter(f"expected two or more different contenders; got {', '.join(contenders)}")
+    if csv is not None:
+        check_output(csv, image, *(Path(_split(name)[0]) for name in contenders))
     workload = chosen_workload(image, box)
     described = {"threads": threads or "engine's default", **_environment(contenders)}
-    with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as folder, scenario_progress() as progress:
+    with temporary_folder() as folder, scenario_progress() as progress:
         commands = {
-            name: _command(
-                name, {"threads": threads, "allow_host_code": allow_host_code}, workload, Path(folder), index
-            )
+            name: _command(name, {"threads": threads, "allow_host_code": allow_host_code}, workload, folder, index)
             for index, name in enumerate(contenders)
         }
         with Watch() as watch:
             times = take_turns_of(commands, rounds, turn, progress=lambda share: progress("taking turns", share))
-    found = comparisons(times)
+    found, done = comparisons(times), len(next(iter(times.values())))
     if csv is not None:
         write_text(csv, csv_from_records(records_from_comparisons(found), described))
     print_warnings({"the comparison": watch.noise})
     if json:
-        print_json(
-            {"contenders": found, "rounds": rounds, "turn": turn, "noise": watch.noise, "environment": described}
-        )
+        print_json({"contenders": found, "rounds": done, "turn": turn, "noise": watch.noise, "environment": described})
     else:
-        print_comparisons(found, rounds, turn)
+        print_comparisons(found, done, turn)
+    if done < rounds:
+        raise KeyboardInterrupt(f"stopped after {done} of {rounds} rounds")
 
 
 def _environment(names: list[str]) -> dict[str, str]:
@@ -83,6 +95,18 @@ def _split(name: str) -> tuple[str, str | None]:
     """A contender's bundle, and its engine if one is named."""
     bundle, at, engine = name.rpartition("@")
     return (name, None) if not at or "/" in engine or engine.endswith(".fer") else (bundle, engine or None)
+
+
+def _resolved(name: str) -> str:
+    """A contender with the path of a shipped bundle in place of its name, and an engine that exists.
+
+    Raises:
+        BadParameter: There is no such engine, or nothing is shipped by that name.
+    """
+    bundle, engine = _split(name)
+    one_of("engine", engine_names)(engine)
+    path = shipped("bundle")(bundle)
+    return str(path) if engine is None else f"{path}@{engine}"
 
 
 def _command(name: str, options: dict[str, object], workload: Workload, folder: Path, index: int) -> list[str]:

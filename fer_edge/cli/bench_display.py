@@ -21,7 +21,7 @@ from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECOND
 from fer_edge.bench.scenarios.sustained import Sustained
 from fer_edge.bench.statistics import Distribution, Estimate
 from fer_edge.bundle import Tuning
-from fer_edge.cli.output import console, err_console, print_table
+from fer_edge.cli.output import console, err_console, print_error, print_note, print_table
 from fer_edge.cli.parity import print_parity
 
 LAYERS_SHOWN = 12
@@ -29,11 +29,27 @@ LAYERS_SHOWN = 12
 
 @contextmanager
 def scenario_progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for each scenario, on stderr where that is a terminal; call the result with scenario and share done."""
+    """Show a bar for each scenario on stderr, or without a terminal a line every 30 s.
+
+    Yields:
+        A function to call with the scenario and the share of it that is done.
+    """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    from fer_edge.cli.consoles import heartbeat
+
+    console = err_console()
+    if not console.is_terminal:
+        current = {"line": "loading the engine"}
+
+        def note(scenario: str, share: float) -> None:
+            current["line"] = f"{scenario}: {100 * share:.0f} %"
+
+        with heartbeat(lambda: current["line"]):
+            yield note
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err_console(), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         tasks = {}
 
         def tell(scenario: str, share: float) -> None:
@@ -66,35 +82,30 @@ def print_report(report: BenchReport) -> None:
 def print_left_out(reasons: Mapping[str, str]) -> None:
     """Scenarios that were not measured, on stderr."""
     for scenario, reason in reasons.items():
-        err_console().print(f"{scenario} was left out: {reason}", soft_wrap=True)
+        print_note(f"{scenario} was left out: {reason}")
 
 
 def print_failed(reasons: Mapping[str, str]) -> None:
     """Scenarios that broke off, on stderr."""
     for scenario, reason in reasons.items():
-        err_console().print(f"error: {scenario} failed: {reason}", soft_wrap=True)
+        print_error(f"{scenario} failed: {reason}")
 
 
 def print_warnings(noises: Mapping[str, Noise]) -> None:
     """What makes the figures of scenarios doubtful, on stderr."""
     for scenario, noise in noises.items():
         for warning in noise.warnings:
-            err_console().print(f"warning: the machine was not quiet during {scenario}: {warning}", soft_wrap=True)
+            print_note(f"warning: the machine was not quiet during {scenario}: {warning}")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], rounds: int, turn: int) -> None:
     """Contenders beside the first one."""
-    rows = [
-        (
-            one.name,
-            *_short(one.latency),
-            _interval(one.p50_ratio, 3) if index else "1",
-            _interval(one.p90_ratio, 3) if index else "1",
-        )
-        for index, one in enumerate(comparisons)
-    ]
-    columns = ("contender", "p50 ms", "p90 ms", "p99 ms", "p50 to the first", "p90 to the first")
-    print_table(f"{rounds} rounds of {turn} queries, taking turns", columns, rows)
+    title = f"{rounds} rounds of {turn} queries, taking turns"
+    rows = [(one.name, *_short(one.latency)) for one in comparisons]
+    print_table(title, ("contender", "p50 ms", "p90 ms", "p99 ms"), rows)
+    ratios = [(one.name, *_with_bounds(one.p50_ratio), *_with_bounds(one.p90_ratio)) for one in comparisons[1:]]
+    columns = ("contender", "p50", "95 %", "p90", "95 %")
+    print_table(f"ratio to {comparisons[0].name}; below 1 is faster", columns, ratios)
 
 
 def _print_single_stream(found: SingleStream) -> None:
@@ -102,15 +113,15 @@ def _print_single_stream(found: SingleStream) -> None:
         (name, *_short(latency), f"{latency.max:.3f}") for name, latency in found.stages.items()
     ]
     total = found.latency
-    rows.append(("total", *(_interval(each) for each in (total.p50, total.p90, total.p99)), f"{total.max:.3f}"))
+    rows.append(("total", *_short(total), f"{total.max:.3f}"))
     columns = ("stage", "p50 ms", "p90 ms", "p99 ms", "max ms")
     print_table(f"single stream, one face: p90 {total.p90.value:.3f} ms", columns, rows)
     rule = "" if found.as_long_as_mlperf else f"; MLPerf asks for {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
-    console().print(
-        f"{total.count} queries in {found.seconds:.1f} s after {found.warm_up} of warm-up{rule}; "
-        "in brackets: 95 % confidence",
-        soft_wrap=True,
+    bounds = ", ".join(
+        f"{name} {_with_bounds(each)[1]}" for name, each in (("p50", total.p50), ("p90", total.p90), ("p99", total.p99))
     )
+    console().print(f"95 % confidence of the total: {bounds}")
+    console().print(f"{total.count} queries in {found.seconds:.1f} s after {found.warm_up} of warm-up{rule}")
     if not found.steady:
         console().print("its speed changed in the middle of the run, so no warm-up was left out")
 
@@ -151,7 +162,6 @@ def _print_open_loop(results: Sequence[OpenLoop]) -> None:
         (
             f"{one.rate:g}",
             one.frames,
-            one.late,
             _interval(_in_percent(one.late_share), 2),
             *_short(one.latency),
             f"{100 * one.busy_share:.0f} %",
@@ -159,7 +169,7 @@ def _print_open_loop(results: Sequence[OpenLoop]) -> None:
         )
         for one in results
     ]
-    columns = ("Hz", "frames", "late", "late %", "p50 ms", "p90 ms", "p99 ms", "busy", "keeps up")
+    columns = ("Hz", "frames", "late %", "p50 ms", "p90 ms", "p99 ms", "busy", "keeps up")
     print_table("frames at a rate; latency from when each was due, late: after the next was due", columns, rows)
     if not all(one.keeps_up for one in results):
         console().print(
@@ -220,10 +230,7 @@ def _print_roofline(found: Roofline) -> None:
         for one in slowest
     ]  # fmt: skip
     if found.disturbed:
-        err_console().print(
-            "warning: layers ran faster than the peaks, which something disturbed: shares of them are too high",
-            soft_wrap=True,
-        )
+        print_note("warning: layers ran faster than the peaks, which something disturbed: shares of them are too high")
     print_table("slowest layers", ("layer", "kernel", "us", "GMAC/s", "of the peak"), layers)
     precisions = ", ".join(f"{name} {_percent(share)}" for name, share in found.macs_by_precision.items())
     console().print(
@@ -286,6 +293,13 @@ def _interval(estimate: Estimate, digits: int = 3) -> str:
     if low is None:
         return f"{value}" if high is None else f"{value} (up to {high})"
     return f"{value} ({low} to {high})" if high is not None else f"{value} (from {low})"
+
+
+def _with_bounds(estimate: Estimate, digits: int = 3) -> tuple[str, str]:
+    """A figure, and its interval; a bound that the samples do not give is left open."""
+    low, high = (None if each is None else f"{each:.{digits}f}" for each in (estimate.low, estimate.high))
+    bounds = f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}" if high else "-"
+    return f"{estimate.value:.{digits}f}", bounds
 
 
 def _in_percent(share: Estimate) -> Estimate:

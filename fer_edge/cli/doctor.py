@@ -14,7 +14,7 @@ def doctor(json: Json = False) -> None:
     from importlib.util import find_spec
 
     from fer_edge.bench.environment import environment
-    from fer_edge.cli.output import console, print_json, print_table
+    from fer_edge.cli.output import print_fields, print_json, print_line, print_table
     from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
     from fer_edge.engines.tensorrt.machine import diagnose, products, read_machine
 
@@ -37,19 +37,19 @@ def doctor(json: Json = False) -> None:
         return
     rows = [(s.engine, s.version or "-", _word(s.can_build), _word(s.can_run), s.reason) for s in statuses]
     rows.append(("pytorch", machine.get("torch", "-"), "-", _word(not exporting), note))
-    print_table(platform_tag(), ("engine", "version", "builds", "runs", "why not"), rows)
+    print_table(f"engines on {platform_tag()}", ("engine", "version", "builds", "runs", "why not"), rows)
     if exporting:
-        console().print(
-            f"building from a checkpoint needs the export extra ({note}); add-engine builds from a bundle without it",
-            soft_wrap=True,
+        print_line(
+            f"building from a checkpoint needs the export extra ({note}); add-engine builds from a bundle without it"
         )
     gpus = nvidia.driver.gpus if nvidia.driver is not None else ()
     for gpu in gpus:
-        console().print(f"GPU: {gpu.name}, target {gpu.target}, {gpu.memory_mb} MB", soft_wrap=True)
+        print_line(f"GPU: {gpu.name}, target {gpu.target}, {gpu.memory_mb} MB")
     if gpus or products(nvidia):
         for finding in findings:
-            console().print(f"NVIDIA: {finding.problem}: {finding.cure}", soft_wrap=True)
-    console().print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
+            print_line(f"NVIDIA: {finding.problem}: {finding.cure}")
+    print_line("this machine")
+    print_fields(list(machine.items()))
 
 
 def _word(value: bool) -> str:

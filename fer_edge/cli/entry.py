@@ -14,16 +14,11 @@ from types import FrameType
 
 TRACEBACK = "FER_EDGE_TRACEBACK"  # environment variable; "1": tracebacks of all errors on stderr
 INTERRUPTED = 128 + signal.SIGINT
+_received = [int(signal.SIGINT)]  # signals that asked for the end, the latest last
 # Signals that end a command as Ctrl-C does: files being written are removed, work that can be kept is kept.
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Errors of a full disk, a quota or a closed output, which carry no file name.
 _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-
-
-class Terminated(KeyboardInterrupt):
-    """Ctrl-C's equivalent for another signal; `code` is the exit code, 143 for SIGTERM."""
-
-    code = 128 + signal.SIGTERM
 
 
 def main() -> None:
@@ -98,7 +93,7 @@ def _name(file: object) -> str:
 def _stopped(stop: KeyboardInterrupt) -> int:
     _show_traceback()
     _print(str(stop) or "stopped")
-    return stop.code if isinstance(stop, Terminated) else INTERRUPTED
+    return 128 + _received[-1]
 
 
 def _catch_signals() -> None:
@@ -110,9 +105,8 @@ def _catch_signals() -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    stop = Terminated()
-    stop.code = 128 + number
-    raise stop
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -34,7 +34,7 @@ def inspect(
     Example: fer-edge inspect edge.fer
     """
     from fer_edge._files import file_sha256
-    from fer_edge.cli.output import print_json, print_line
+    from fer_edge.cli.output import print_fields, print_json, print_line
     from fer_edge.evaluation.runners import model_format
 
     if full and json:
@@ -47,7 +47,7 @@ def inspect(
         return
     verified = ", every member as its hash says" if kind == "bundle" else ""
     print_line(f"{file}: a {kind}, {size / 1e6:.1f} MB{verified}")
-    _print_lines([*lines, ("sha256", checksum)])
+    print_fields([*lines, ("sha256", checksum)])
     if full:
         for line in tree(described):
             print_line(line)
@@ -128,21 +128,6 @@ def _accuracy(metrics: Any) -> str:
     fit = recorded.get("temperature")
     error = fit.get("error_after") if isinstance(fit, dict) else None
     return f"{text}, calibration error {error:.3f}" if isinstance(error, float) else text
-
-
-def _print_lines(lines: Lines) -> None:
-    """Names and values in two columns; on a terminal, values wrap below themselves."""
-    from textwrap import wrap
-
-    from fer_edge.cli.output import console, print_line
-
-    indent = 2 + max(len(name) for name, _ in lines) + 2
-    room = max(console().width - indent, 20)
-    for name, value in lines:
-        first, *rest = wrap(value, room, break_on_hyphens=False) or [""]
-        print_line(f"  {name}".ljust(indent) + first)
-        for line in rest:
-            print_line(" " * indent + line)
 
 
 def tree(value: dict[str, Any], depth: int = 1) -> Iterator[str]:

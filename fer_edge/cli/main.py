@@ -38,6 +38,9 @@ COMMANDS: dict[str, str] = {
 }
 
 
+COMPLETION = "_FER_EDGE_COMPLETE"  # environment variable of a shell that asks for completions
+
+
 class LazyGroup(TyperGroup):
     """Knows its commands by name and help line alone."""
 
@@ -64,7 +67,7 @@ class LazyGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    cls=LazyGroup, add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
 
@@ -103,6 +106,8 @@ def run(arguments: list[str]) -> int:
         Exception: The command failed. Wrong usage is printed and gives 2.
     """
     group = typer.main.get_command(app)
+    if COMPLETION in os.environ:
+        group.main(arguments, prog_name="fer-edge")  # the shell asks
     try:
         # Command.main would turn KeyboardInterrupt into an exit without a word.
         with group.make_context("fer-edge", list(arguments)) as context:
@@ -122,4 +127,5 @@ def _print_usage(error: Any) -> None:
         return
     context = getattr(error, "ctx", None)
     command = "fer-edge" if context is None else context.command_path
-    print_error(f"{one_line(error.format_message()).rstrip('.')} (usage: {command} --help)")
+    message = one_line(error.format_message()).removeprefix("Invalid value: ").rstrip(".")
+    print_error(f"{message} (usage: {command} --help)")

@@ -150,7 +150,10 @@ Labels = Annotated[
     typer.Option("--labels", help="Label set: rafdb, ferplus or sfew.", callback=one_of("label set", _label_sets)),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
-Device = Annotated[int, typer.Option("--device", min=0, help="Which GPU, counted from 0; for engines that have one.")]
+Device = Annotated[
+    int | None,
+    typer.Option("--device", min=0, help="Which GPU, counted from 0; for engines that have one. Default: 0."),
+]
 AllowHostCode = Annotated[
     bool,
     typer.Option(

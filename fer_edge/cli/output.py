@@ -66,6 +66,19 @@ def print_notes(left_out: Iterable[LeftOut]) -> None:
         print_note(line)
 
 
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Print names and values in two columns on stdout; on a terminal, values wrap below themselves."""
+    from textwrap import wrap
+
+    indent = 2 + max(len(name) for name, _ in fields) + 2
+    room = max(console().width - indent, 20)
+    for name, value in fields:
+        first, *rest = wrap(value, room, break_on_hyphens=False) or [""]
+        print_line(f"  {name}".ljust(indent) + first)
+        for line in rest:
+            print_line(" " * indent + line)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout, figures to the right.
 

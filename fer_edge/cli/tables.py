@@ -37,6 +37,7 @@ def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     names = [index for index in range(len(columns)) if index not in texts]
     _narrow(widths, room, {index: max(LEAST_TEXT, words[index]) for index in texts})
     _narrow(widths, room, {index: max(LEAST_NAME, words[index]) for index in names})
+    _narrow(widths, room, {index: max(words[index], _longest_word(rows, index)) for index in texts})
     cells = [
         [shortened(text, widths[index]) if index in names else text for index, text in enumerate(row)] for row in rows
     ]
@@ -52,6 +53,10 @@ def shortened(name: str, width: int) -> str:
     start = chop_cells(name, head)[0] if head > 0 else ""
     end = chop_cells(name[::-1], tail)[0][::-1] if tail > 0 else ""
     return f"{start}…{end}"
+
+
+def _longest_word(rows: Sequence[Sequence[str]], column: int) -> int:
+    return max(cell_len(word) for row in rows for word in row[column].split() or [""])
 
 
 def _narrow(widths: list[int], room: int, least: dict[int, int]) -> None:

@@ -124,6 +124,6 @@ def _two_labels(train: LabelledSplit, digests: dict[Path, str]) -> list[str]:
     (first, first_path), (second, second_path) = several[0][:2]
     names = train.label_set.labels
     return [
-        f"{len(several)} images stand in {train.source} with different labels, such as {first_path} "
+        f"{train.source} has equal images with different labels: {len(several)}, such as {first_path} "
         f"({names[first]}) and {second_path} ({names[second]})"
     ]

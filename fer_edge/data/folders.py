@@ -122,7 +122,9 @@ def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> La
     first = [path.relative_to(folder).parts for path in listing.paths]
     kept = [(path, index_of[parts[0]]) for path, parts in zip(listing.paths, first, strict=True) if len(parts) > 1]
     outside = [path for path, parts in zip(listing.paths, first, strict=True) if len(parts) == 1]
-    used = {parts[0] for parts in first}
+    used = {parts[0] for parts in first} | {
+        entry.path.name for entry in listing.left_out if entry.path.parent == folder
+    }
     left_out = (
         *listing.left_out,
         *(LeftOut(path, "image outside of the label folders") for path in outside),
@@ -139,8 +141,12 @@ def _read(root: Path, split: Split, labels: LabelSet | None, name: str) -> Label
     if below is None:
         expected = " or ".join(SPLIT_FOLDERS[split])
         others = [other for other in SPLITS if other != split and split_folder(root, other)]
-        there = f"the splits there are {' and '.join(others)}" if others else "expected one folder per split"
-        raise DataError(f"{root} has no folder {expected}; {there}, in each one folder per label")
+        if others:
+            raise DataError(
+                f"{root} has no folder {expected}, but the splits {' and '.join(others)}: "
+                "name one of them with --split, or in training with --valid-split"
+            )
+        raise DataError(f"{root} has no folder {expected}; expected one folder per split, in it one per label")
     if split == "train":
         check_distinct([folder.name for folder in list_folders(below)])
     return read_class_folders(below, labels, f"{name} {split}")

@@ -7,9 +7,10 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
+from fer_edge._text import did_you_mean
 from fer_edge.engines.base import Engine
 from fer_edge.engines.profiling import Profiler
-from fer_edge.errors import ConfigError, EngineError, EngineUnavailable
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, shown
 from fer_edge.machine import machine_name
 
 # Modules are imported when asked for, so that no engine needs to be installed for another to work.
@@ -41,7 +42,9 @@ def get_engine(name: str) -> Engine:
         ConfigError: There is none of that name.
     """
     if name not in ENGINE_MODULES:
-        raise ConfigError(f"no engine {name!r}; expected one of: {', '.join(ENGINE_MODULES)}")
+        raise ConfigError(
+            f"no engine {shown(name)}; expected one of: {', '.join(ENGINE_MODULES)}{did_you_mean(name, ENGINE_MODULES)}"
+        )
     engine: Engine = import_module(ENGINE_MODULES[name]).ENGINE
     return engine
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ConfigError, EngineError, FerEdgeError, InputError
+from fer_edge.engines import lifetime
+from fer_edge.engines.messages import engine_error
+from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError, NonFiniteError
 
 Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
 Images = npt.NDArray[np.uint8]
@@ -139,11 +141,39 @@ def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
         )
 
 
+def check_prediction(prediction: Prediction, count: int, title: str = "the engine") -> None:
+    """Refuse outputs that say nothing about the images.
+
+    Args:
+        prediction: Outputs of a batch.
+        count: Number of images in the batch.
+        title: Name of the engine, as messages call it.
+
+    Raises:
+        EngineError: An output has another number of rows than there are images.
+        NonFiniteError: An output holds NaN or infinity.
+    """
+    for name, values in zip(OUTPUT_NAMES, prediction, strict=True):
+        if values is None:
+            continue
+        if len(values) != count:
+            raise EngineError(
+                f"{title} gave {len(values)} rows of {name} for {count} images: the model has a fixed number of rows; "
+                "build the bundle again"
+            )
+        if np.count_nonzero(np.isfinite(values)) != values.size:
+            rows = np.isfinite(values).reshape(count, -1).all(axis=1)
+            raise NonFiniteError(
+                f"the model's outputs are NaN or infinite for image {int(rows.argmin()) + 1} of the batch of {count} "
+                f"({name}): its weights or activations overflow; use another checkpoint, or build the bundle in fp32"
+            )
+
+
 SomeRunner = TypeVar("SomeRunner", bound="Runner")
 
 
 class Runner(ABC):
-    """Executes one engine. Not thread-safe: one runner per thread."""
+    """Executes one engine. Any thread may call it: calls take turns."""
 
     title = "the engine"  # as messages call it
     has_device = False  # whether it runs on a device with a clock of its own: see `time_on_device`
@@ -151,18 +181,52 @@ class Runner(ABC):
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._closed = False
+        self._close_asked = False  # by a signal handler in the middle of a call, which is to end first
+        self._lock = lifetime.CallLock()
 
-    def infer(self, images: Images) -> Prediction:
+    def infer(self, images: Images, *, checked: bool = True) -> Prediction:
         """Run a batch.
 
         Args:
             images: uint8 RGB, (N, 112, 112, 3), N from 1 to `max_batch`.
+            checked: Whether outputs are refused that are NaN, infinite or not of N rows; True by default. False is
+                for comparisons that report these themselves.
 
         Raises:
             InputError: Type, shape or batch size is another.
-            EngineError: The runner is closed or the engine failed.
+            EngineError: The runner is closed, the engine failed, or gave outputs for another number of images.
+            NonFiniteError: Outputs are NaN or infinite.
         """
-        if self._closed:
+        with self.exclusive():
+            try:
+                return self.run(images, checked=checked)
+            finally:
+                self.settle()
+
+    def exclusive(self) -> lifetime.CallLock:
+        """Lock for a `with` statement around calls of `run`; `settle` comes at the end of the block.
+
+        Raises:
+            EngineError: The calling thread is in the middle of a call, or the thread that was is not in this process.
+        """
+        lock = self._lock
+        if lock.is_held():
+            if not lifetime.exiting_here():
+                raise EngineError(
+                    "called in the middle of another call of the same thread, as from a signal handler; wait until "
+                    "that call has returned, or use a recognizer of its own"
+                )
+        elif lifetime.PROCESS.exiting is not None and lifetime.exiting_here() and not lock.acquire(blocking=False):
+            raise EngineError("the process is ending while another thread is in a call; stop that thread before")
+        if lock.lost:
+            raise EngineError(
+                "another thread was in a call when this process was forked; open the bundle again in this process"
+            )
+        return lock
+
+    def run(self, images: Images, *, checked: bool = True) -> Prediction:
+        """Run a batch while the lock of `exclusive` is held; arguments and errors as of `infer`."""
+        if self.is_closed:
             raise EngineError("the runner is closed; load the bundle again")
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
@@ -172,11 +236,29 @@ class Runner(ABC):
         if not 1 <= len(images) <= self.max_batch:
             raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
         try:
-            return self._infer(np.ascontiguousarray(images))
+            prediction = self._infer(np.ascontiguousarray(images))
         except FerEdgeError:
             raise
         except Exception as error:  # engines have exceptions of their own
-            raise EngineError(f"{self.title} failed on a batch of {len(images)}: {error}") from error
+            raise engine_error(self.title, f"failed on a batch of {len(images)}", error) from error
+        if checked:
+            check_prediction(prediction, len(images), self.title)
+        return prediction
+
+    def settle(self) -> None:
+        """Close the runner at the end of a call, if that was asked for in the middle of it."""
+        if self._close_asked and not self._closed:
+            self._release()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed or self._close_asked
+
+    @property
+    def is_released(self) -> bool:
+        """Whether what the engine holds was released: not before the call ends in which `close` was called."""
+        return self._closed
 
     def input_buffer(self) -> Images:
         """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""
@@ -187,10 +269,35 @@ class Runner(ABC):
         return None
 
     def close(self) -> None:
-        """Release what the engine holds. Closing twice is fine."""
+        """Release what the engine holds, when the call of another thread has ended. Closing twice is fine.
+
+        In the middle of a call of the same thread, as from a signal handler, the runner is closed when that call ends.
+        """
+        lock = self._lock
+        if self._closed or (lock.is_held() and not lifetime.exiting_here()):
+            self._close_asked = True
+        elif lock.lost:
+            self._closed = True  # the engine waits for the thread that this forked process lacks
+        elif lifetime.PROCESS.exiting is None or not lifetime.exiting_here():
+            with lock:
+                self._release()
+        elif lock.acquire(blocking=False):  # at exit another thread may be inside, that never comes out
+            self._release()
+
+    def _release(self) -> None:
         if not self._closed:
             self._closed = True
             self._close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            CopyError: Always.
+        """
+        raise CopyError(
+            "a runner holds an engine of this process and cannot be pickled or copied; load the bundle in each process"
+        )
 
     def __enter__(self: SomeRunner) -> SomeRunner:
         return self

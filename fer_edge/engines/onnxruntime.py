@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from fer_edge.engines.base import (
     RunOptions,
     check_outputs,
 )
+from fer_edge.engines.messages import LOAD, engine_error, unavailable
+from fer_edge.engines.quiet import import_package
 from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.machine import CPUINFO, cpu_fields, default_threads
 
 MULTIPLYING = {
     "Conv", "FusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul",
@@ -38,6 +42,8 @@ PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "i
 DISABLED_OPTIMIZERS = ["CommonSubexpressionElimination"]
 # It would give biases the product of two scales for theirs, which float16 cannot hold: convolutions would be wrong.
 WRONG_IN_HALF = ["WeightBiasQuantization"]
+PROCESSORS = Path("/sys/devices/system/cpu/present")
+FATAL = 4  # the severity from which it logs; errors are raised, and their text need not stand on stderr too
 
 
 class ONNXRuntimeRunner(Runner):
@@ -71,7 +77,7 @@ class ONNXRuntimeEngine(Engine):
     extra = "onnxruntime"
 
     def version(self) -> str:
-        return str(_onnxruntime().__version__)
+        return str(onnxruntime().__version__)
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         if set(request.targets) - {"cpu"}:
@@ -79,7 +85,7 @@ class ONNXRuntimeEngine(Engine):
         return BuiltEngine(("cpu",), self.version(), operators=self._executed_operators(model))
 
     def check_runnable(self) -> None:
-        if "CPUExecutionProvider" not in _onnxruntime().get_available_providers():
+        if "CPUExecutionProvider" not in onnxruntime().get_available_providers():
             raise EngineUnavailable("ONNX Runtime has no CPU provider; reinstall the onnxruntime package")
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
@@ -108,30 +114,50 @@ class ONNXRuntimeEngine(Engine):
         )
 
     def _session(self, model: bytes, options: RunOptions, profile: Path | None = None) -> Any:
-        runtime = _onnxruntime()
-        settings = runtime.SessionOptions()
+        settings = onnxruntime().SessionOptions()
         if profile is not None:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile)
-        settings.log_severity_level = 3
+        settings.log_severity_level = FATAL
         settings.inter_op_num_threads = 1
-        if options.threads is not None:
-            settings.intra_op_num_threads = options.threads
+        threads = options.threads or default_threads(heeds_affinity=False)
+        if threads is not None:
+            settings.intra_op_num_threads = threads
         # The metadata can be asked for only when the optimizers have run; its key is found as quickly.
         disabled = [*DISABLED_OPTIMIZERS, *(WRONG_IN_HALF if HALF_SCALES.encode() in model else ())]
-        try:
-            return runtime.InferenceSession(
-                model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
-            )
-        except Exception as error:  # its exception types are internal to the extension module
-            raise EngineError(f"ONNX Runtime refused the model: {error}") from error
+        return open_session(model, settings, disabled_optimizers=disabled)
+
+
+def open_session(model: bytes, settings: Any, **keywords: Any) -> Any:
+    """Open an `InferenceSession` on the CPU that raises what goes wrong.
+
+    The class itself prints the first error to stdout and tries again without the settings asked for.
+
+    Args:
+        model: The typed ONNX.
+        settings: Its `SessionOptions`.
+        keywords: Further arguments of `InferenceSession`.
+
+    Raises:
+        EngineUnavailable: The package cannot be imported.
+        EngineError: ONNX Runtime refused the model, or lacks memory or threads.
+    """
+
+    class Session(onnxruntime().InferenceSession):  # type: ignore[misc]
+        # Versions up to 1.2x have no argument for it, and set it when they open.
+        _enable_fallback = property(lambda self: False, lambda self, value: None)
+
+    try:
+        return Session(model, settings, providers=["CPUExecutionProvider"], **keywords)
+    except Exception as error:  # its exception types are internal to the extension module
+        raise engine_error("ONNX Runtime", LOAD, error) from error
 
 
 def _run_once(session: Any) -> None:
     try:
         session.run(None, {INPUT_NAME: np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)})
     except Exception as error:  # its exception types are internal to the extension module
-        raise EngineError(f"ONNX Runtime could not run the model: {error}") from error
+        raise engine_error("ONNX Runtime", "could not run the model", error) from error
 
 
 def _executed(event: dict[str, Any]) -> ExecutedOperator:
@@ -144,14 +170,32 @@ def _executed(event: dict[str, Any]) -> ExecutedOperator:
     return ExecutedOperator(kind, PRECISIONS.get(element, element), (name,), kind in MULTIPLYING)
 
 
-def _onnxruntime() -> Any:
+def onnxruntime() -> Any:
+    """The package.
+
+    Raises:
+        EngineUnavailable: It cannot be imported.
+    """
+    if "onnxruntime" not in sys.modules:
+        _check_processor_files()
     try:
-        import onnxruntime
-    except ImportError as error:
+        return import_package("onnxruntime")
+    except Exception as error:  # native code fails to load in ways of its own
+        install = 'pip install "fer-edge[onnxruntime]"'
+        raise unavailable("ONNX Runtime", "cannot be imported", error, install) from error
+
+
+def _check_processor_files() -> None:
+    """Refuse an import that would crash: with an empty /proc/cpuinfo and nothing below /sys it counts no processors.
+
+    Raises:
+        EngineUnavailable: That is how it is here.
+    """
+    if sys.platform == "linux" and CPUINFO.exists() and not (cpu_fields() or PROCESSORS.exists()):
         raise EngineUnavailable(
-            f'ONNX Runtime cannot be imported ({error}); run: pip install "fer-edge[onnxruntime]"'
-        ) from error
-    return onnxruntime
+            "ONNX Runtime cannot find out which processors there are: /proc/cpuinfo is empty and "
+            "/sys/devices/system/cpu cannot be read; mount /proc or /sys in this container or chroot"
+        )
 
 
 ENGINE = ONNXRuntimeEngine()

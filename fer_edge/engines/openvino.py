@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import sys
 import threading
@@ -28,16 +27,23 @@ from fer_edge.engines.base import (
     RunOptions,
     check_outputs,
 )
+from fer_edge.engines.messages import COMPILE, LOAD, READ, engine_error, unavailable
 from fer_edge.engines.prelu import join_prelus, skip_pairs
+from fer_edge.engines.quiet import import_package
 from fer_edge.engines.winograd import rewrite_convolutions
-from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
-from fer_edge.machine import processors
+from fer_edge.errors import EngineUnavailable, FerEdgeError, UnsupportedTarget
+from fer_edge.machine import default_threads, processors
 
 # What its runtime model calls element types; u8 and i8 operators run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 MULTIPLYING = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
 NOT_OPERATORS = {"Const", "Input", "Output", "Parameter", "Result"}
-CONVERTER = "openvino.tools.ovc"
+# Any of them is enough for it to find the processors.
+PROCESSOR_FILES = (
+    "/proc/cpuinfo",
+    "/sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list",
+    "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
+)
 
 
 class OpenVINORunner(Runner):
@@ -58,7 +64,7 @@ class OpenVINORunner(Runner):
         self._compile = compile_model
         self._batch: Any = None
         self._image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        with _refusals():
+        with failures(LOAD):
             self._single = compile_model(True).create_infer_request()
             outputs = {output.get_any_name(): output for output in self._single.model_outputs}
             shapes = {name: tuple(output.shape) if name in OUTPUT_NAMES else () for name, output in outputs.items()}
@@ -70,7 +76,7 @@ class OpenVINORunner(Runner):
 
     def _bind(self) -> None:
         """Let the request for one image read and write the runner's own arrays."""
-        tensor = _openvino().Tensor
+        tensor = openvino().Tensor
         self._single.set_input_tensor(tensor(self._image, shared_memory=True))
         for row, index in enumerate(self._outputs):
             if index is not None:
@@ -107,7 +113,7 @@ class OpenVINOEngine(Engine):
     extra = None
 
     def version(self) -> str:
-        return str(_openvino().__version__).split("-")[0]
+        return str(openvino().__version__).split("-")[0]
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         if set(request.targets) - {"cpu"}:
@@ -116,8 +122,11 @@ class OpenVINOEngine(Engine):
         return BuiltEngine(("cpu",), self.version(), operators=executed_operators(compiled))
 
     def check_runnable(self) -> None:
-        if "CPU" not in core().available_devices:
-            raise EngineUnavailable("OpenVINO finds no CPU device; reinstall the openvino package")
+        engine = core()
+        try:
+            engine.get_property("CPU", "FULL_DEVICE_NAME")  # others' drivers, of GPUs, are not started for it
+        except Exception as error:
+            raise unavailable("OpenVINO", "cannot use the processor", error) from error
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return OpenVINORunner(lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch)
@@ -129,7 +138,7 @@ class OpenVINOEngine(Engine):
             EngineError: OpenVINO refused the typed ONNX.
         """
         network = self._read(model)
-        with _refusals():
+        with failures(READ):
             network.reshape({INPUT_NAME: [1, IMAGE_SIZE, IMAGE_SIZE, 3]})
         rewrite_convolutions(network)
         return network
@@ -151,18 +160,21 @@ class OpenVINOEngine(Engine):
             # On CPUs with bf16 or f16 units the default lowers precision behind the caller's back.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        if options.threads is not None:
-            chosen["INFERENCE_NUM_THREADS"] = options.threads
-            if options.threads < processors():
-                # Pinned, every runner sits on the same first cores: two of one thread shared one. A runner that has all
-                # cores stays as OpenVINO has it, pinned: a hundredth faster.
-                chosen["ENABLE_CPU_PINNING"] = False
+        threads = options.threads or default_threads(heeds_affinity=True)
+        if threads is not None:
+            chosen["INFERENCE_NUM_THREADS"] = threads
+        if options.threads is None or options.threads < processors():
+            # Pinned, every runner sits on the same first cores: two of one thread shared one. And a pinned thread waits
+            # for its core while others are idle: with other programs at work on two cores, `edge` at 30 frames a second
+            # took 9 to 13 ms pinned, 5 to 6 ms unpinned. Only a runner that is told to take all cores is pinned, as
+            # OpenVINO has it: a hundredth faster on a quiet machine.
+            chosen["ENABLE_CPU_PINNING"] = False
         chosen |= settings or {}
-        with _refusals():
+        with failures(COMPILE):
             return core().compile_model(network, "CPU", chosen)
 
     def _read(self, model: bytes) -> Any:
-        with _refusals():
+        with failures(READ):
             network = core().read_model(model)
         join_prelus(network)
         skip_pairs(network)
@@ -189,12 +201,18 @@ def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """OpenVINO's own errors about a model, as ours."""
+def failures(action: str) -> Iterator[None]:
+    """Raise OpenVINO's own errors as fer-edge's.
+
+    Args:
+        action: What fails, as `engine_error` takes it.
+    """
     try:
         yield
-    except RuntimeError as error:
-        raise EngineError(f"OpenVINO refused the model: {error}") from error
+    except FerEdgeError:
+        raise
+    except Exception as error:  # RuntimeError of most, MemoryError, TypeError of its bindings
+        raise engine_error("OpenVINO", action, error) from error
 
 
 def _text(info: Any, key: str) -> str:
@@ -209,7 +227,7 @@ class _Process:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # around import and Core
+        self.lock = threading.RLock()  # around Core
         self.core: Any = None
         self.started = False  # whether there is a Core, or one is being made
         self.forked_late = False  # whether it was forked from one that had started OpenVINO
@@ -236,7 +254,8 @@ def core() -> Any:
     Ctrl-C, crashes the process.
 
     Raises:
-        EngineUnavailable: The package cannot be imported, or OpenVINO was started before this process was forked.
+        EngineUnavailable: The package cannot be imported, OpenVINO does not start, or it was started before this
+            process was forked.
     """
     if PROCESS.forked_late:
         raise EngineUnavailable(
@@ -245,45 +264,41 @@ def core() -> Any:
         )
     with PROCESS.lock:
         if PROCESS.core is None:
-            openvino = _openvino()
+            _check_processor_files()
+            make_core = openvino().Core
             PROCESS.started = True
-            PROCESS.core = openvino.Core()
+            try:
+                PROCESS.core = make_core()
+            except Exception as error:
+                raise unavailable("OpenVINO", "does not start", error) from error
         return PROCESS.core
 
 
-def _openvino() -> Any:
-    try:
-        with PROCESS.lock:
-            if "openvino" in sys.modules:
-                import openvino
-            else:
-                openvino = _import_without_converter()
-    except ImportError as error:
-        raise EngineUnavailable(f"OpenVINO cannot be imported ({error}); run: pip install openvino") from error
-    return openvino
+def _check_processor_files() -> None:
+    """Refuse to start where OpenVINO would look for the processors without end.
 
+    Without what the kernel tells below /sys it reads /proc/cpuinfo until the file's end, also if it could not open it.
 
-def _import_without_converter() -> Any:
-    """Import OpenVINO without `openvino.convert_model`, until somebody asks for it.
-
-    The package goes without where its conversion tools are missing. They take a third of the time of its import and
-    bring telemetry along, and a runtime converts nothing.
+    Raises:
+        EngineUnavailable: Neither can be read.
     """
-    missing: Any = None
-    sys.modules[CONVERTER] = missing
+    if sys.platform == "linux" and not any(os.access(file, os.R_OK) for file in PROCESSOR_FILES):
+        raise EngineUnavailable(
+            "OpenVINO cannot find out which processors there are: neither /proc/cpuinfo nor /sys/devices/system/cpu "
+            "can be read; mount /proc or /sys in this container or chroot, or use the engine onnxruntime"
+        )
+
+
+def openvino() -> Any:
+    """The package.
+
+    Raises:
+        EngineUnavailable: It cannot be imported.
+    """
     try:
-        import openvino
-    finally:
-        sys.modules.pop(CONVERTER, None)  # whoever imports it meanwhile, without our lock, may have put it in order
-
-    def later(name: str) -> Any:
-        if name != "convert_model":
-            raise AttributeError(f"module 'openvino' has no attribute {name!r}")
-        openvino.convert_model = importlib.import_module(CONVERTER).convert_model
-        return openvino.convert_model
-
-    openvino.__getattr__ = later
-    return openvino
+        return import_package("openvino")
+    except Exception as error:  # native code fails to load in ways of its own
+        raise unavailable("OpenVINO", "cannot be imported", error, "pip install openvino") from error
 
 
 ENGINE = OpenVINOEngine()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, RunOptions
-from fer_edge.engines.openvino import ENGINE
+from fer_edge.engines.openvino import ENGINE, openvino
 from fer_edge.engines.profiling import INT8, Layer, Peak, Profiler
 
 PROFILING = {"PERF_COUNT": True}
@@ -49,14 +49,13 @@ class OpenVINOProfiler(Profiler):
 
 def _node_times(model: Any, inputs: npt.NDArray[Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of every node that ran, for each repeat, after one that does not count."""
-    from openvino import ProfilingInfo
-
+    executed = openvino().ProfilingInfo.Status.EXECUTED
     request = model.create_infer_request()
     times: dict[str, list[float]] = defaultdict(list)
     for repeat in range(repeats + 1):
         request.infer([inputs], share_inputs=True, share_outputs=True)
         for node in request.get_profiling_info() if repeat else ():
-            if node.status == ProfilingInfo.Status.EXECUTED:
+            if node.status == executed:
                 times[node.node_name].append(node.real_time.total_seconds() * 1e6)
     return times
 
@@ -130,7 +129,7 @@ def _peak(name: str, network: Any, work: int, options: RunOptions, repeats: int)
 
 def _products(*, quantised: bool = False) -> Any:
     """A chain of square matrix products."""
-    from openvino import opset13 as ops
+    ops = openvino().opset13
 
     values = ops.parameter([1, SIZE, SIZE], np.float32)
     chained = values
@@ -142,7 +141,7 @@ def _products(*, quantised: bool = False) -> Any:
 
 def _convolutions(*, quantised: bool = False) -> Any:
     """A chain of 3 x 3 convolutions."""
-    from openvino import opset13 as ops
+    ops = openvino().opset13
 
     values = ops.parameter([1, CHANNELS, MAP, MAP], np.float32)
     chained = values
@@ -155,14 +154,14 @@ def _convolutions(*, quantised: bool = False) -> Any:
 
 def _copy() -> Any:
     """Every number read, changed and written."""
-    from openvino import opset13 as ops
+    ops = openvino().opset13
 
     values = ops.parameter([COPIED], np.float32)
     return _network(ops.relu(values), values)
 
 
 def _weight(shape: tuple[int, ...], summed: int, seed: int, quantised: bool) -> Any:
-    from openvino import opset13 as ops
+    ops = openvino().opset13
 
     values = np.random.default_rng(seed).standard_normal(shape, np.float32) / summed**0.5
     if not quantised:
@@ -174,16 +173,14 @@ def _weight(shape: tuple[int, ...], summed: int, seed: int, quantised: bool) -> 
 
 def _rounded(values: Any) -> Any:
     """To 256 levels and back, which is how the plugin is told to compute in 8 bits."""
-    from openvino import opset13 as ops
+    ops = openvino().opset13
 
     low, high = np.float32(0), np.float32(2.55)
     return ops.fake_quantize(values, low, high, low, high, 256)
 
 
 def _network(result: Any, *inputs: Any) -> Any:
-    import openvino
-
-    return openvino.Model([result], list(inputs), "peak")
+    return openvino().Model([result], list(inputs), "peak")
 
 
 PROFILER = OpenVINOProfiler()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.engines.quiet import import_package
 from fer_edge.engines.winograd import along_channels
 
 LEVELS = (-128, 127)
@@ -24,7 +25,7 @@ def join_prelus(network: Any) -> int:
     Returns:
         How many were replaced.
     """
-    from openvino import opset13 as ops
+    ops = import_package("openvino").opset13
 
     count = 0
     for node in network.get_ordered_ops():

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.engines.quiet import import_package
+
 Floats = npt.NDArray[np.float32]
 
 TILE = 4  # rows of output that one tile gives
@@ -122,7 +124,7 @@ def _site(node: Any) -> _Site | None:
 
 def _rows(site: _Site) -> Any:
     """The replacement. The outer transposes cost little: the plugin holds maps channels-last anyway."""
-    from openvino import opset13 as ops
+    ops = import_package("openvino").opset13
 
     # Asked for now, not when the site was found: what it reads may have been replaced since.
     source = site.convolution.input_value(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.data.folders import read_class_folders
+from fer_edge.data.folders import read_class_folders, split_folder
 from fer_edge.data.images import read_face
 from fer_edge.data.layouts import AUTO, find_layout, read_split
 from fer_edge.data.matching import match_split
@@ -100,9 +100,14 @@ def image_set(
     if layout != AUTO or find_layout(root) is not None:
         return _of_split(read_split(root, split, layout), labels, words)
     names = [folder.name for folder in list_folders(root)] if root.is_dir() else []
-    if not any(index >= 0 for index in match_labels(names, labels, words)):
+    if not _any_label(names, labels, words):
+        below = split_folder(root, split)  # of a data set without training images
+        if below is not None and _any_label([folder.name for folder in list_folders(below)], labels, words):
+            return image_set(below, labels, words, split, layout)
         listing = find_images(root)
-        return ImageSet(listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled(root, names, labels))
+        return ImageSet(
+            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled(root, names, labels, words)
+        )
     unknown = unknown_names(names, labels, words)
     if unknown:
         expected = expected_names(unknown, labels, words)
@@ -110,11 +115,15 @@ def image_set(
     return _of_split(read_class_folders(root, None, root.resolve().name), labels, words)
 
 
-def _unlabelled(root: Path, names: Sequence[str], labels: Sequence[str]) -> str:
+def _any_label(names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> bool:
+    return any(index >= 0 for index in match_labels(names, labels, words))
+
+
+def _unlabelled(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
     """Message of a command that needs labels, for images that have none."""
     if not names:
         return NO_LABELS
-    expected = expected_names(names, labels)
+    expected = expected_names(names, labels, words)
     return f"these images have no labels: the folders of {root} are no labels: {expected}; rename the folders"
 
 

@@ -60,7 +60,7 @@ def open_model(
 
     Args:
         path: The file.
-        engine: One of a bundle's engines; its first if not given.
+        engine: One of a bundle's engines; the first that runs on this machine if not given.
         threads: CPU threads of one inference; if not given, the engine's choice.
         device: Which GPU a bundle's engine runs on, counted from 0; for engines that have one.
         allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a bundle
@@ -80,11 +80,12 @@ def open_model(
         raise ConfigError(f"{path} is a bundle, which pytorch does not run; name its checkpoint")
     bundle = Bundle.open(path)
     options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
+    engine = bundle.runnable_entry(engine, device).engine
     runner, manifest = bundle.warm_runner(engine, options), bundle.manifest
     return OpenedModel(
         runner,
         path.name,
-        bundle.entry(engine).engine,
+        engine,
         manifest.precision,
         manifest.labels,
         manifest.words,

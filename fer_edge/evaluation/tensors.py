@@ -13,7 +13,9 @@ import numpy.typing as npt
 import onnx
 
 from fer_edge.engines.base import INPUT_NAME, Images
-from fer_edge.engines.openvino import core
+from fer_edge.engines.messages import COMPILE
+from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
+from fer_edge.engines.openvino import core, failures
 from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailable
 from fer_edge.evaluation.pictures import save_plot
 
@@ -43,23 +45,13 @@ class ONNXRuntimeTensors:
     """
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineUnavailable(
-                f'looking into a graph needs ONNX Runtime ({error}); run: pip install "fer-edge[onnxruntime]"'
-            ) from error
         self.names = list(names)
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
+        runtime = onnxruntime()
+        settings = runtime.SessionOptions()
+        settings.log_severity_level = FATAL
         settings.intra_op_num_threads = 1
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            self._session = onnxruntime.InferenceSession(
-                with_outputs(model, names), settings, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its exception types are internal to the extension module
-            raise EngineError(f"ONNX Runtime refused the graph: {error}") from error
+        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = open_session(with_outputs(model, names), settings)
 
     def read(self, images: Images) -> Tensors:
         return dict(zip(self.names, self._session.run(self.names, {INPUT_NAME: images}), strict=True))
@@ -75,11 +67,9 @@ class OpenVINOTensors:
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
         self.names = list(names)
-        try:
+        with failures(COMPILE):
             network = core().read_model(with_outputs(model, names))
             compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO refused the graph: {error}") from error
         self._request = compiled.create_infer_request()
 
     def read(self, images: Images) -> Tensors:

@@ -24,7 +24,7 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.loop import Trainer, make_fabric
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.start import Sources, Statistics, starting_point
-from fer_edge.walk import LeftOut, notes
+from fer_edge.walk import UNREADABLE, LeftOut, notes
 
 Skip = Callable[[ImageError], None]
 
@@ -73,6 +73,9 @@ def _checked(train: LabelledSplit, valid: LabelledSplit, config: TrainingConfig)
     Raises:
         DataError: They share images or no label, or a label has no image to learn from.
     """
+    unreadable = [entry for entry in train.left_out if entry.reason.startswith(UNREADABLE)]
+    if unreadable:
+        raise DataError(f"{train.source}: {'; '.join(notes(unreadable))}; make every folder to learn from readable")
     empty = [entry.path for entry in train.left_out if entry.reason == EMPTY_FOLDER]
     if empty:
         inside = [entry for entry in train.left_out if entry.path.is_relative_to(empty[0]) and entry.path != empty[0]]

@@ -13,12 +13,13 @@ import pytest
 
 from fer_edge import Bundle, Recognizer
 from fer_edge.bench import tune
+from fer_edge.bench.noise import Noise
 from fer_edge.bench.run import thread_counts
 from fer_edge.bench.scenarios import scaling
 from fer_edge.bench.scenarios.multi_stream import MultiStream
 from fer_edge.bench.scenarios.scaling import ScalingPoint, measure_point, run_scaling
 from fer_edge.bench.statistics import Estimate, distribution_from_samples
-from fer_edge.bench.tune import Target, confirmed, recommendation, target_from_text, write_tuning
+from fer_edge.bench.tune import Target, check_quiet, confirmed, recommendation, target_from_text, write_tuning
 from fer_edge.bench.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.errors import BundleDamaged, ConfigError, EngineError
@@ -92,6 +93,25 @@ def test_all_combinations_are_measured_and_the_best_once_more(tmp_path: Path, mo
         EngineError, match=r"reaches p99=1e-05 here; the nearest, threads \d, streams \d, batch \d, has an eng"
     ):
         confirmed(points, Target("p99", 1e-5), open_recognizer, workload, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("others", "stolen", "message"),
+    [(None, None, ""), (0.04, 0.0, ""), (0.84, 0.0, "84 %"), (0.07, 0.06, "13 %")],
+)
+def test_what_was_measured_on_a_busy_machine_is_no_tuning(
+    others: float | None, stolen: float | None, message: str
+) -> None:
+    quiet, noise = Noise(None, 0.01, 0.0, None, None), Noise(None, others, stolen, None, None)
+    if not message:
+        check_quiet(quiet, noise)
+        return
+    expected = (
+        rf"other processes took {message} of the processors' time .*allows 10 %; the bundle is as it was: .*--force"
+    )
+    for noises in ((quiet, noise), (noise, quiet)):
+        with pytest.raises(EngineError, match=expected):
+            check_quiet(*noises)
 
 
 def measured(p99: Estimate, *, steady: bool = True) -> ScalingPoint:

@@ -15,6 +15,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.data.splits import LabelledSplit
 from fer_edge.errors import DataError
 from fer_edge.labels import FERPLUS
+from fer_edge.walk import count_reasons
 from tests.faces import make_ferplus
 
 
@@ -196,6 +197,38 @@ def test_a_box_outside_its_image_is_passed_over(tmp_path: Path) -> None:
     first = replace(found.images[0], box=(200.0, 5.0, 40.0, 40.0))
     with pytest.raises(DataError, match=r"\.png: box .* outside of the frame of 80 x 60 pixels"):
         replace(found, images=(first, *found.images[1:])).open(tmp_path / "faces")
+
+
+def test_the_reasons_of_images_passed_over_are_counted(root: Path) -> None:
+    folder = root / "FER2013Train"
+    Image.new("L", (48, 48)).save(folder / "0.png")
+    Image.new("L", (31, 48), 200).save(folder / "3.png")
+    (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
+    (folder / "12.png").write_bytes(b"no image")
+    choice = choose_images(read_split(root, "train"), root, 90)
+    assert count_reasons(choice.passed_over) == {
+        "image without a pixel brighter than 8 of 255": 1,
+        "face of less than 32 x 32 pixels": 1,
+        "copy of another image": 1,
+        "unreadable or damaged image": 1,
+    }
+    assert choice == choose_images(read_split(root, "train"), root, 90)
+
+
+def test_too_few_images_say_why_the_others_were_passed_over(root: Path) -> None:
+    split = read_split(root, "train")
+    for path in split.paths[:40]:
+        path.write_bytes(b"no image")
+    for path in split.paths[40:80]:
+        path.write_bytes(split.paths[80].read_bytes())
+    with pytest.raises(
+        DataError,
+        match=r"FERPlus train: a calibration set of \d+ images; expected at least 32; .*"
+        r"left out 40: unreadable or damaged image, such as .*\.png",
+    ):
+        choose_images(split, root, 60)
+    with pytest.raises(DataError, match=r"a calibration set of 5 images; expected at least 32$"):
+        choose_images(split, root, 5)
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:

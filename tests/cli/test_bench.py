@@ -15,6 +15,8 @@ import pytest
 import typer
 from PIL import Image
 
+from fer_edge.bench import tune
+from fer_edge.bench.contenders import take_turns
 from fer_edge.bench.run import SCENARIOS, Plan, Session, Subject, run_bench
 from fer_edge.bench.scenarios.open_loop import OpenLoop
 from fer_edge.bench.statistics import Estimate, distribution_from_samples, share_estimate
@@ -29,6 +31,7 @@ from fer_edge.errors import EngineError
 from tests.bench.quiet import on_a_quiet_machine
 from tests.cli.test_cli import fer_edge
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
+from tests.tiny_model import tiny_checkpoint
 
 NOWHERE = ("--reference", "/nope.safetensors", "--faces", "/nope")
 QUICK = ("--queries", 20, "--seconds", 0.1)
@@ -56,7 +59,7 @@ def test_scenarios_and_figures_as_csv(bundle: Path, tmp_path: Path) -> None:
     image, table = tmp_path / "frame.png", tmp_path / "figures.csv"
     Image.new("RGB", (200, 150), (90, 120, 60)).save(image)
     arguments = ("--scenario", "open-loop", "--rate", 100, "--rate", 200, "--image", image, "--box", "10,10,80,90")
-    found = fer_edge("bench", bundle, *QUICK, *arguments, "--csv", table, "--json")
+    found = fer_edge("bench", bundle, "--seconds", 0.1, *arguments, "--csv", table, "--json")
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)
     assert [loop["rate"] for loop in report["open_loop"]] == [100, 200]
@@ -91,6 +94,50 @@ def test_a_comparison_names_the_gpu_of_its_contenders(tmp_path: Path, monkeypatc
     assert (found["GPU device"], found["GPU"], found["GPU target"]) == ("0", "NVIDIA RTX A2000", "sm86")
 
 
+def interrupted(session: Session) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_keeps_what_was_measured(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "batches", interrupted)
+    table = tmp_path / "figures.csv"
+    with pytest.raises(KeyboardInterrupt, match="stopped during batches; done before: single-stream"):
+        bench(bundle, queries=20, seconds=0.1, csv=table, json=as_json)
+    out = capsys.readouterr().out
+    if as_json:
+        report = json.loads(out)
+        assert report["stopped"] == "batches" and report["single_stream"] and report["batches"] == []
+    else:
+        assert "single stream, one face: p90" in out
+    assert "single-stream" in table.read_text()
+    monkeypatch.setitem(SCENARIOS, "single-stream", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):  # nothing was measured
+        bench(bundle, queries=20, seconds=0.1, csv=tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_an_interrupt_keeps_the_rounds_of_a_comparison() -> None:
+    class Timer:
+        name = "a"
+
+        def __init__(self, calls: int) -> None:
+            self.calls = calls
+
+        def time(self, queries: int) -> list[int]:
+            self.calls -= 1
+            if self.calls < 0:
+                raise KeyboardInterrupt
+            return [5] * queries
+
+    assert take_turns([Timer(9)], 20, 2, keep_rounds=True)["a"].shape == (8, 2)  # the first call is no round
+    for timer, keep in ((Timer(9), False), (Timer(4), True)):
+        with pytest.raises(KeyboardInterrupt):
+            take_turns([timer], 20, 2, keep_rounds=keep)
+
+
 def test_what_keeping_up_means_is_said_where_something_does_not(capsys: pytest.CaptureFixture[str]) -> None:
     latency = distribution_from_samples(np.full(450, 900_000_000))
     loop = OpenLoop(90, 450, 450, share_estimate(450, 450), 1.0, False, latency)
@@ -103,9 +150,9 @@ def test_what_keeping_up_means_is_said_where_something_does_not(capsys: pytest.C
 
 def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "tiny.safetensors"
-    checkpoint.touch()
+    tiny_checkpoint().save(checkpoint)
     cases: list[tuple[list[object], int, str]] = [
-        (["bench", bundle, "--scenario", "offline"], 2, "no scenario 'offline'; expected some of: single-stream"),
+        (["bench", bundle, "--scenario", "offline"], 2, "no scenario 'offline'; expected one of: single-stream"),
         (["bench", bundle, "--box", "1,2,3,4"], 2, "--box goes with --image"),
         (["bench", bundle, "--faces", tmp_path], 2, "--reference and --faces go together"),
         (["bench", tmp_path / "none.fer"], 1, "error: no bundle at"),
@@ -127,6 +174,34 @@ def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path:
         (["bench", bundle, "--seconds", "nan"], 2, "Invalid value for '--seconds'"),
         (["bench", bundle, "--minutes", "inf"], 2, "inf is too large, or no number; expected one up to 10,080"),
         (["bench", bundle, "--minutes", "nan"], 2, "Invalid value for '--minutes'"),
+        (["bench", bundle, "--minutes", "1"], 2, "--minutes is about the scenario sustained; add --scenario sustained"),
+        (["bench", bundle, "--rate", "30"], 2, "--rate is about the scenario open-loop; add --scenario open-loop"),
+        (
+            ["bench", bundle, "--queries", "30", "--scenario", "batches"],
+            2,
+            "--queries is about the scenario single-stream; add --scenario single-stream, or leave out --queries",
+        ),
+        (["bench", bundle, "--seconds", "3", "--scenario", "roofline"], 2, "--seconds is about the scenario"),
+        (
+            ["bench", bundle, "--device", "1"],
+            2,
+            "--device is about engines on a GPU, and openvino runs on the processor",
+        ),
+        (["bench", bundle, "--csv", bundle], 2, f"the output {bundle} is also an input; name another file to write"),
+        (
+            ["bench", "edge", "--tune", "p99=8"],
+            2,
+            "--tune writes into the bundle, and this is the shipped one; copy it",
+        ),
+        (["bench", bundle, "--scenario", "batch"], 2, "did you mean batches?"),
+        (
+            ["bench", bundle, "--reference", bundle, "--faces", tmp_path],
+            1,
+            "is a fer-edge bundle; expected the checkpoint",
+        ),
+        (["bench-compare", bundle, f"{bundle}@openvin"], 2, "no engine 'openvin'; expected one of: openvino,"),
+        (["bench-compare", bundle, "edgee"], 2, "no bundle at edgee; expected a file, or one that is shipped: edge"),
+        (["bench-compare", bundle, f"{bundle}@openvino", "--csv", bundle], 2, "is also an input"),
         (["bench-compare", bundle], 2, "expected two or more different contenders"),
         (["bench-compare", bundle, bundle], 2, "expected two or more different contenders"),
         (["bench-compare", bundle, f"{bundle}@tensorrt-rtx"], 1, "has no engine tensorrt-rtx; it has: openvino"),
@@ -157,7 +232,8 @@ def test_all_leaves_out_what_an_engine_has_not(tmp_path: Path) -> None:
 
 def test_what_was_measured_is_told_though_parity_or_tuning_fails(bundle: Path, tmp_path: Path) -> None:
     broken, faces, table = tmp_path / "broken.safetensors", tmp_path / "faces", tmp_path / "figures.csv"
-    broken.write_bytes(b"none")
+    tiny_checkpoint().save(broken)
+    broken.write_bytes(broken.read_bytes()[:-1])
     faces.mkdir()
     Image.new("RGB", (48, 48)).save(faces / "one.png")
     comparison = ("--scenario", "single-stream", "--reference", broken, "--faces", faces, "--csv", table)
@@ -267,6 +343,24 @@ def test_a_report_beside_the_tables(bundle: Path, tmp_path: Path) -> None:
     taken.touch()
     refused = fer_edge("bench", bundle, "--report", taken)
     assert refused.returncode == 1 and "cannot make the folder" in refused.stderr
+
+
+def test_nothing_is_tuned_on_a_busy_machine_unless_it_is_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_quiet_machine(monkeypatch)
+    monkeypatch.setattr(tune, "BUSY_SHARE", -1.0)  # above which any machine is busy
+    bundle = tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
+    before = bundle.read_bytes()
+    with pytest.raises(EngineError, match=r"other processes took \d+ % of .*; the bundle is as it was"):
+        bench(bundle, seconds=0.1, tune="p99=5000", json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report["tuning"] is None and report["tuning_reason"].startswith("other processes took")
+    assert bundle.read_bytes() == before
+    bench(bundle, seconds=0.1, tune="p99=5000", force=True)
+    assert len(Bundle.open(bundle).manifest.tunings) == 1
+    alone = fer_edge("bench", bundle, "--force")
+    assert alone.returncode == 2 and "--force goes with --tune" in alone.stderr
 
 
 def test_tuning_writes_into_the_bundle(

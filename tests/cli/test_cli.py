@@ -174,8 +174,8 @@ def test_predict_goes_on_after_a_bad_image(tmp_path: Path, faces: Path) -> None:
     assert found.returncode == 1
     assert "bad.png is not an image" in found.stderr
     lines = [json.loads(line) for line in found.stdout.splitlines()]
-    assert len(lines) == 8
-    assert set(lines[0]) == {"image", "label", "scores"}
+    assert len(lines) == 9
+    assert set(lines[0]) == {"image", "label", "score", "scores", "warning"} and set(lines[-1]) == {"image", "error"}
 
 
 def test_doctor_tells_what_runs() -> None:

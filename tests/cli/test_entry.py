@@ -166,3 +166,12 @@ def test_importing_the_package_imports_nothing_else() -> None:
     )
     found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for words, position, expected in (
+        ("fer-edge bench-", 1, "bench-compare"),
+        ("fer-edge evaluate --rep", 2, "--report"),
+    ):
+        found = fer_edge(_FER_EDGE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(position))
+        assert (found.returncode, found.stdout.split(), found.stderr) == (0, [expected], "")

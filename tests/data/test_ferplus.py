@@ -62,6 +62,30 @@ def test_broken_tables_are_named(tmp_path: Path) -> None:
         read_ferplus(tmp_path, "valid")
 
 
+def table_of(root: Path, *boxes: str) -> Path:
+    """A validation split of one image for each box."""
+    folder = root / "FER2013Valid"
+    folder.mkdir(exist_ok=True)
+    lines = [f'{index}.png,"{box}",9,0,0,0,0,0,0,0,0,0' for index, box in enumerate(boxes)]
+    (folder / "label.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    return root
+
+
+def test_boxes_that_are_not_the_whole_image_are_read(tmp_path: Path) -> None:
+    whole = "(0, 0, 48, 48)"
+    assert read_ferplus(table_of(tmp_path, whole, whole, ""), "valid").boxes is None
+    split = read_ferplus(table_of(tmp_path, "(12, 12, 36, 40)", whole, "-2,0,40.5,48"), "valid")
+    assert split.boxes == ((12, 12, 24, 28), None, (-2, 0, 42.5, 48))
+    assert split.paths[0].name == "0.png"  # behind a byte order mark
+
+
+@pytest.mark.parametrize("box", ["(12, 12, 36)", "(36, 12, 12, 36)", "(1, 2, 3, nan)", "whole", "(0, 0, 0, 0)"])
+def test_malformed_boxes_are_errors_with_file_and_line(box: str, tmp_path: Path) -> None:
+    expected = r"label\.csv, line 2: the box is .*; expected \(left, top, right, bottom\) in pixels"
+    with pytest.raises(DataError, match=expected):
+        read_ferplus(table_of(tmp_path, "(0, 0, 48, 48)", box), "valid")
+
+
 @pytest.mark.data
 def test_the_protocol_leaves_3191_validation_images(ferplus: Path) -> None:
     assert is_ferplus(ferplus)

@@ -85,6 +85,17 @@ def test_the_authors_lists(tmp_path: Path) -> None:
         read_split(listed, "train")
 
 
+def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
+    listed = tmp_path / "list.TXT"
+    text = '"my faces/a b.jpg" happy 3\r\n\r\nb.jpg Happy 3\r\nc\u2028d.jpg fa\u0308rben 1\r\ne.jpg f\u00e4rben 1\r\n'
+    listed.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert layout_of(listed) == "list"
+    split = read_split(listed, "train")
+    assert [path.name for path in split.paths] == ["a b.jpg", "b.jpg", "c\u2028d.jpg", "e.jpg"]
+    assert split.paths[0].parent == tmp_path / "my faces"
+    assert split.label_set.labels == ("f\u00e4rben", "happiness") and split.labels.tolist() == [1, 1, 0, 0]
+
+
 def test_lists_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     root = make_rafdb(tmp_path / "raf")
     listed, table = tmp_path / "list.txt", root / "basic/EmoLabel/list_patition_label.txt"

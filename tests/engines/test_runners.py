@@ -16,7 +16,9 @@ import pytest
 
 from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Runner, RunOptions
+from fer_edge.engines.onnxruntime import ONNXRuntimeRunner
 from fer_edge.engines.openvino import ENGINE as OPENVINO
+from fer_edge.engines.openvino import PROCESS, core
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, InputError, UnsupportedTarget
 from fer_edge.evaluation.parity import relative_error
 from tests.tiny import tiny_onnx
@@ -95,17 +97,53 @@ def test_unknown_engines_are_refused() -> None:
         get_engine("caffe")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("openvin", "openvino"),
+        ("OpenVINO", "openvino"),
+        ("onnx-runtime", "onnxruntime"),
+        ("tensorrt_rtx", "tensorrt-rtx"),
+    ],
+)
+def test_a_misspelt_engine_is_recognised(name: str, meant: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"no engine '{name}'; expected one of: .*tensorrt-rtx; did you mean {meant}\?$"
+    ):
+        get_engine(name)
+
+
 def test_runners_beside_each_other_are_not_pinned_to_the_same_core(monkeypatch: pytest.MonkeyPatch) -> None:
     network = OPENVINO.network_for_one(tiny_onnx())
+    usual = core().compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": 1}).get_property("ENABLE_CPU_PINNING")
     monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 1)
-    # One that has all cores stays as OpenVINO has it.
-    usual = OPENVINO.compile_network(network, RunOptions()).get_property("ENABLE_CPU_PINNING")
+    # One that is told to take all cores stays as OpenVINO has it.
     alone = OPENVINO.compile_network(network, RunOptions(threads=1))
     assert alone.get_property("ENABLE_CPU_PINNING") is usual
     monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 2)
     compiled = OPENVINO.compile_network(network, RunOptions(threads=1))
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_threads_that_nobody_chose_may_go_where_a_core_is_idle() -> None:
+    compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions())
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_are_no_more_than_a_quota_is_worth(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, int] = {}
+    if engine == "openvino":
+        monkeypatch.setattr("fer_edge.engines.openvino.default_threads", lambda *, heeds_affinity: 1)
+        compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions())
+        given[engine] = compiled.get_property("INFERENCE_NUM_THREADS")
+    else:
+        monkeypatch.setattr("fer_edge.engines.onnxruntime.default_threads", lambda *, heeds_affinity: 1)
+        with get_engine(engine).load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
+            assert isinstance(runner, ONNXRuntimeRunner)
+            given[engine] = runner._session.get_session_options().intra_op_num_threads
+    assert given == {engine: 1}
 
 
 def test_ctrl_c_after_two_runners_were_closed_is_no_crash() -> None:
@@ -243,7 +281,9 @@ print(os.waitpid(child, 0)[1])
 @needs_fork
 def test_a_process_forked_before_openvino_was_started_may_start_it() -> None:
     script = """
-import openvino
+from fer_edge.engines.openvino import openvino
+
+openvino()
 
 def work():
     with load("openvino") as runner:
@@ -331,3 +371,37 @@ def test_no_folder_for_a_profile_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(EngineError, match=r"profile cannot be kept in a temporary folder: .*; set TMPDIR to a folder"):
         get_engine("onnxruntime").build(tiny_onnx(), BuildRequest())
+
+
+def test_openvino_does_not_look_for_processors_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.engines.openvino.PROCESSOR_FILES", ("/proc/none", "/sys/none"))
+    monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
+    with pytest.raises(EngineUnavailable, match="neither /proc/cpuinfo nor /sys/devices/system/cpu can be read; mount"):
+        core()
+    assert "neither /proc/cpuinfo" in engine_status("openvino").reason
+
+
+def test_onnxruntime_is_not_imported_where_it_would_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "cpuinfo"
+    empty.touch()
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr("fer_edge.machine.CPUINFO", empty)
+    monkeypatch.setattr("fer_edge.engines.onnxruntime.CPUINFO", empty)
+    monkeypatch.setattr("fer_edge.engines.onnxruntime.PROCESSORS", tmp_path / "gone")
+    monkeypatch.setattr("fer_edge.engines.onnxruntime.import_package", lambda name: "imported")
+    with pytest.raises(
+        EngineUnavailable, match="ONNX Runtime cannot find out which processors there are: /proc/cpuinfo"
+    ):
+        get_engine("onnxruntime").version()
+
+
+def test_a_core_that_cannot_be_made_is_an_engine_that_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Package:
+        @staticmethod
+        def Core() -> Any:
+            raise RuntimeError("Exception from src/a.cpp:1:\nResource temporarily unavailable")
+
+    monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
+    monkeypatch.setattr("fer_edge.engines.openvino.openvino", lambda: Package)
+    with pytest.raises(EngineUnavailable, match="OpenVINO does not start: the system starts no more threads"):
+        core()

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fer_edge._text import one_line
 from fer_edge.bench import first_result
 from fer_edge.bench.statistics import Estimate, percentile
+from fer_edge.bench.temporary import temporary_folder
 from fer_edge.bench.workload import Workload
 from fer_edge.errors import EngineError
 
@@ -71,9 +72,9 @@ def run_cold_start(
 
     Raises:
         EngineError: A process failed; says what it said.
+        FerEdgeError: There is nowhere to make a temporary folder.
     """
-    with tempfile.TemporaryDirectory(prefix="fer-edge-bench-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         frame, image, asked = folder / "frame.npy", folder / "frame.png", folder / "asked.json"
         np.save(frame, workload.frame)
         Image.fromarray(workload.frame).save(image)
@@ -148,12 +149,12 @@ def _until_printed(command: list[str]) -> float:
         took = (time.perf_counter_ns() - started) / 1e6
         _, errors = process.communicate(timeout=PATIENCE)
     if not line:
-        raise EngineError(f"{' '.join(command[1:5])} printed nothing: {errors.strip()[-500:]}")
+        raise EngineError(f"{' '.join(command[1:5])} printed nothing: {one_line(errors.strip()[-500:], 500)}")
     return took
 
 
 def _own_imports() -> float:
-    _, errors = _run([sys.executable, "-X", "importtime", "-c", "import fer_edge"])
+    _, errors = _run([sys.executable, "-X", "importtime", "-c", "import fer_edge.recognizer"])
     return sum(microseconds for name, microseconds in _import_times(errors) if name.split(".")[0] == "fer_edge") / 1e3
 
 
@@ -170,5 +171,5 @@ def _run(command: list[str], settings: Mapping[str, str] | None = None) -> tuple
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"a process had no result after {PATIENCE} s") from error
     if found.returncode != 0:
-        raise EngineError(f"a process failed with {found.returncode}: {found.stderr.strip()[-500:]}")
+        raise EngineError(f"a process failed with {found.returncode}: {one_line(found.stderr.strip()[-500:], 500)}")
     return found.stdout, found.stderr

@@ -8,10 +8,12 @@ from the installed module: `scripts/check_bindings` checks this package against 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from fer_edge._text import one_line
+from fer_edge.engines.messages import lacks_resources, unavailable
+from fer_edge.engines.quiet import import_package
 from fer_edge.errors import EngineUnavailable, UnsupportedTarget
 
 if TYPE_CHECKING:
@@ -87,15 +89,17 @@ def find_api(product: Product) -> Api:
     if product == "tensorrt" and JETSON.exists():
         install = "python3 -m venv --system-site-packages; JetPack brings TensorRT (apt: python3-libnvinfer)"
     try:
-        module = import_module(MODULES[product])
+        module = import_package(MODULES[product])
         version = str(module.__version__)
     except ModuleNotFoundError as error:
         raise EngineUnavailable(f"{name} cannot be imported ({error}); run: {install}") from error
-    except (ImportError, OSError, AttributeError) as error:
+    except (ImportError, OSError, AttributeError, MemoryError) as error:
+        if lacks_resources(error):
+            raise unavailable(name, "cannot be imported", error) from error
         # The bindings are there, their native libraries are not, or are another version's.
         raise EngineUnavailable(
-            f"{name} is installed but does not load ({error}); reinstall it whole: pip uninstall {product}, "
-            f"then {install}. `fer-edge doctor` lists what is installed"
+            f"{name} is installed but does not load ({one_line(str(error))}); reinstall it whole: pip uninstall "
+            f"{product}, then {install}. `fer-edge doctor` lists what is installed"
         ) from error
     if version_pair(version) < oldest:
         raise EngineUnavailable(f"{name} {version} is installed; fer-edge needs {oldest[0]}.{oldest[1]} or newer")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge.engines.quiet import import_package
 from fer_edge.engines.tensorrt.device import Bytes, CudaError, Graph
 from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.errors import EngineUnavailable
@@ -257,13 +258,12 @@ def pycuda_driver() -> Any:
         EngineUnavailable: It cannot be imported; says what to install.
     """
     try:
-        import pycuda.driver
+        return import_package("pycuda.driver")
     except (ImportError, OSError) as error:
         raise EngineUnavailable(
             f'PyCUDA cannot be imported ({error}); run: pip install "fer-edge[cuda]". It is compiled when installed '
             "and needs the CUDA toolkit: see docs/guides"
         ) from error
-    return pycuda.driver
 
 
 def cuda_python() -> Any:
@@ -273,9 +273,8 @@ def cuda_python() -> Any:
         EngineUnavailable: They cannot be imported; says what to install.
     """
     try:
-        from cuda.bindings import driver
+        return import_package("cuda.bindings.driver")
     except (ImportError, OSError) as error:
         raise EngineUnavailable(
             f'cuda-python cannot be imported ({error}); run: pip install "fer-edge[cuda]"'
         ) from error
-    return driver

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from fer_edge._text import one_line
+
 if TYPE_CHECKING:
     from tensorrt_types import Bindings, ErrorCodeTRT, IErrorRecorder, ILogger, IProgressMonitor
 
@@ -72,7 +74,7 @@ class Messages:
 
     def reason(self) -> str:
         """For an error message: the first errors, since later ones follow from them."""
-        texts = list(dict.fromkeys(text for _, text in self.heard.since(self._mark)))
+        texts = list(dict.fromkeys(one_line(text) for _, text in self.heard.since(self._mark)))
         return "; ".join(texts[:2]) or "no reason given"
 
     def mentions(self, *words: str) -> bool:

@@ -1,4 +1,4 @@
-"""Image files of every awkward kind, and crops."""
+"""Image files: damage, size, EXIF, warnings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from fer_edge import images
-from fer_edge.errors import ImageError
-from fer_edge.images import read_image
+from fer_edge.errors import ConfigError, ImageError
+from fer_edge.images import decode, read_image
+from fer_edge.images.decode import STORED
 from tests.access import TOO_LONG, no_more_files
+from tests.images import make
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 ORIENTATION = ExifTags.Base.Orientation
@@ -62,13 +64,16 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png")
     text = tmp_path / "text.png"
     text.write_text("no image")
-    with pytest.raises(ImageError, match=r"text\.png is not an image that can be decoded; expected JPEG"):
+    with pytest.raises(ImageError, match=r"text\.png is not an image but a text file; expected JPEG"):
         read_image(text)
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (99, 99, 3), dtype=np.uint8)).save(buffer, "PNG")
-    for name, data in {"cut.png": buffer.getvalue()[:9000], "flip.png": buffer.getvalue()[:99] + b"\0" * 20000}.items():
+    for name, data, message in (
+        ("cut.png", buffer.getvalue()[:9000], "is truncated, its end is missing; copy or download it again"),
+        ("flip.png", buffer.getvalue()[:99] + b"\0" * 40000, "is damaged or cannot be decoded"),
+    ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ImageError, match=f"{name} is damaged or cannot be decoded"):
+        with pytest.raises(ImageError, match=f"{name} {message}"):
             read_image(tmp_path / name)
 
 
@@ -104,7 +109,22 @@ def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int, k
     exif[ORIENTATION] = orientation
     options = {"lossless": True} if kind == "webp" else {}
     path = save(tmp_path / f"e.{kind}", Image.fromarray(RGB), exif=exif, **options)
-    assert np.array_equal(read_image(path), UPRIGHT[orientation])
+    image = read_image(path)
+    assert np.array_equal(image, UPRIGHT[orientation]) and image.flags.c_contiguous
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_lossy_formats(orientation: int, kind: str) -> None:
+    if kind == "AVIF" and not make.CAN_WRITE_AVIF:
+        pytest.skip("this Pillow has no AVIF codec")
+    upright = make.RGB
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = STORED.get(orientation, np.array)(upright)
+    options = {} if kind == "AVIF" else {"subsampling": 0}
+    data = make.encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, quality=98, **options)
+    assert np.abs(read_image(data).astype(int) - upright).mean() < 4
 
 
 BROKEN = {
@@ -172,3 +192,35 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
         read_image(tmp_path / TOO_LONG)
     with pytest.raises(ImageError, match=r"cannot read .*: embedded null"):
         read_image("a\0b")
+
+
+def test_more_pixels_are_read_where_they_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make.encoded(Image.fromarray(make.RGB), "PNG")  # 768 pixels
+    with pytest.raises(ImageError, match=r"32 x 24 pixels; images may have 700 pixels: make it smaller, or raise max_"):
+        read_image(data, max_pixels=700)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 200)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow refuses twice as many, and warns before
+    for kind in ("PNG", "TIFF", "WEBP", "GIF"):
+        image = make.encoded(Image.fromarray(make.RGB), kind)
+        with pytest.raises(ImageError, match="has too many pixels; images may have 200 pixels"):
+            read_image(image)
+        assert read_image(image, max_pixels=768).shape == (24, 32, 3)
+        assert Image.MAX_IMAGE_PIXELS == 200
+    for wrong in (0, -1, 2.5, True, "9"):
+        with pytest.raises(ConfigError, match=r"max_pixels is .*; expected a whole number from 1"):
+            read_image(data, max_pixels=wrong)  # type: ignore[arg-type]
+
+
+def test_larger_files_are_read_where_more_pixels_are_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = make.encoded(Image.fromarray(make.RGB), "BMP")
+    (tmp_path / "a.bmp").write_bytes(data)
+    monkeypatch.setattr(decode, "MAX_FILE_BYTES", 1000)
+    for source in (tmp_path / "a.bmp", data):
+        with pytest.raises(ImageError, match="bytes; images may have 1000: a larger max_pixels raises this limit"):
+            read_image(source)
+        assert read_image(source, max_pixels=768).shape == (24, 32, 3)
+
+
+def test_broken_exif_is_no_reason_where_warnings_are_errors() -> None:
+    data = make.encoded(Image.fromarray(make.RGB), "JPEG", exif=BROKEN["a place outside"], quality=98)
+    assert read_image(data).shape == (24, 32, 3)  # warnings are errors here

@@ -1,0 +1,76 @@
+"""No engine writes files, makes sockets or prints unasked: commands are watched by their system calls."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_edge.engines.quiet import PACKAGES
+from tests.side_effects import ROOT, cases, watch
+
+COMMANDS = [
+    "import",
+    "doctor",
+    *(f"{command} {engine}" for engine in ("openvino", "onnxruntime") for command in ("predict", "evaluate", "bench")),
+    "add-engine tensorrt-rtx",
+]
+
+
+@pytest.fixture(scope="module")
+def strace() -> None:
+    """The program that tells system calls; a user's machine may lack it, CI insists on it."""
+    if shutil.which("strace") is None:
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            pytest.fail("there is no strace here, and this run must not skip what needs it: see .ci/run")
+        pytest.skip("needs strace; on Debian or Ubuntu: apt-get install strace")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture(scope="module")
+def commands(inputs: Path) -> dict[str, list[str]]:
+    return cases(inputs)
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize("title", COMMANDS)
+def test_a_command_does_nothing_beside_its_result(
+    title: str, commands: dict[str, list[str]], inputs: Path, tmp_path: Path
+) -> None:
+    if title not in commands:
+        pytest.skip("this engine is not installed here")
+    effects = watch([sys.executable, *commands[title]], tmp_path / "run")
+    assert effects.status == 0, effects.stderr
+    assert effects.unasked(inputs / "written") == []
+    assert not [*(tmp_path / "run" / "home").iterdir(), *(tmp_path / "run" / "tmp").iterdir()]
+    assert title == "import" or json.loads(effects.stdout)  # nothing else is on stdout
+    assert title != "import" or effects.stdout == ""
+
+
+@pytest.mark.usefixtures("strace")
+def test_what_a_command_does_is_seen(tmp_path: Path) -> None:
+    program = "import os, socket; open('a', 'w').close(); os.mkdir('b'); os.rename('a', 'c'); socket.socket()"
+    effects = watch([sys.executable, "-c", program], tmp_path / "run")
+    work = tmp_path / "run" / "work"
+    assert effects.changed == {work / "a", work / "b", work / "c"}
+    assert [line.partition("(")[0] for line in sorted(effects.sockets)] == ["getsockname", "socket"]
+    assert effects.unasked(work) == sorted(effects.sockets)
+
+
+def test_engines_packages_are_imported_in_one_place_alone() -> None:
+    packages = {name.split(".")[0] for name in PACKAGES}
+    for path in (ROOT / "fer_edge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module or ""]
+            assert not {module.split(".")[0] for module in modules} & packages, f"{path} imports {modules}"

@@ -1,0 +1,96 @@
+"""Image sets: which images of a folder count for a model, and what is said about the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.data.matching import UNCOUNTED
+from fer_edge.errors import DataError, ImageError
+from fer_edge.evaluation.accuracy import run_all
+from fer_edge.evaluation.dataset import image_set
+from fer_edge.labels import FERPLUS, RAFDB
+from fer_edge.walk import count_reasons
+from tests.evaluation.test_evaluation import Planted
+from tests.faces import face, make_ferplus
+
+ADJECTIVES = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "fearful", "contempt")
+LACKING = "label contempt, which the model does not have"
+
+
+def class_folders(root: Path, names: tuple[str, ...] = ADJECTIVES) -> Path:
+    for index, name in enumerate(names):
+        face(root / name / "a.png", index, index, 8)
+    return root
+
+
+@pytest.mark.parametrize("below", ["", "valid"])
+def test_adjectives_count_at_the_top_and_below_a_split(below: str, tmp_path: Path) -> None:
+    class_folders(tmp_path / below)
+    if below:
+        class_folders(tmp_path / "train")
+    images = image_set(tmp_path, FERPLUS.labels)
+    assert images.labels is not None and sorted(images.labels.tolist()) == list(range(8)) and images.left_out == ()
+    fewer = image_set(tmp_path, RAFDB.labels)
+    assert len(fewer) == 7 and count_reasons(fewer.left_out) == {LACKING: 1}
+
+
+def test_a_data_set_without_training_images_is_found(tmp_path: Path) -> None:
+    class_folders(tmp_path / "Test")
+    assert image_set(tmp_path, FERPLUS.labels, split="test").labels is not None
+    assert image_set(tmp_path, FERPLUS.labels, split="valid").labels is None
+
+
+@pytest.mark.parametrize("below", ["", "valid"])
+def test_misspelt_classes_are_errors_at_the_top_and_below_a_split(below: str, tmp_path: Path) -> None:
+    class_folders(tmp_path / below, ("neutral", "happyness", "sad"))
+    if below:
+        class_folders(tmp_path / "train", ("neutral", "happiness", "sad"))
+    with pytest.raises(DataError, match=r"happyness; did you mean happiness\? expected some of: neutral, happiness"):
+        image_set(tmp_path, FERPLUS.labels)
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("3_happy", "4_sad"), ("happyness",)])
+def test_unknown_names_are_named_where_labels_are_needed(names: tuple[str, ...], tmp_path: Path) -> None:
+    images = image_set(class_folders(tmp_path / "n", names), FERPLUS.labels)
+    assert images.labels is None and len(images) == len(names)
+    with pytest.raises(DataError) as caught:
+        run_all(Planted(), images)
+    message = str(caught.value)
+    assert message.startswith(f"these images have no labels: the folders of {tmp_path / 'n'} are no labels: ")
+    assert ", ".join(names) in message
+    assert "expected some of: neutral, happiness, surprise" in message and message.endswith("rename the folders")
+
+
+def test_hidden_folders_and_other_formats_are_counted(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    face(tmp_path / "happy" / ".ipynb_checkpoints" / "a-checkpoint.png", 0, 0, 8)
+    face(tmp_path / ".cache" / "a.png", 0, 0, 8)
+    face(tmp_path / "happy" / "@eaDir" / "a.png", 0, 0, 8)
+    (tmp_path / "happy" / "b.heic").touch()
+    images = image_set(tmp_path, FERPLUS.labels)
+    assert len(images) == 8
+    reasons = {"hidden folder": 2, "thumbnail folder": 1, "HEIC image (convert to JPEG or PNG)": 1}
+    assert count_reasons(images.left_out) == reasons
+    assert images.limited(3).left_out == images.take(np.array([0])).left_out == images.left_out
+
+
+def test_folders_without_labels_say_what_was_left_out(tmp_path: Path) -> None:
+    face(tmp_path / "a.png", 0, 0, 8)
+    (tmp_path / "b.heic").touch()
+    assert count_reasons(image_set(tmp_path, RAFDB.labels).left_out) == {"HEIC image (convert to JPEG or PNG)": 1}
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ImageError, match=r"no images below .*; left out 1: HEIC image"):
+        image_set(tmp_path, RAFDB.labels)
+
+
+def test_votes_without_a_majority_are_counted(tmp_path: Path) -> None:
+    root = make_ferplus(tmp_path)
+    table = root / "FER2013Valid" / "label.csv"
+    lines = table.read_text().splitlines()
+    lines[4] = '4.png,"(0, 0, 48, 48)",3,3,0,0,0,0,0,0,3,0'
+    table.write_text("\n".join(lines))
+    images = image_set(root, FERPLUS.labels)
+    assert len(images) == 11 and count_reasons(images.left_out) == {UNCOUNTED: 1}
