@@ -14,5 +14,5 @@ def not_negative(value: float | None) -> float | None:
         BadParameter: The value is one of them.
     """
     if value is not None and not (math.isfinite(value) and value >= 0):
-        raise typer.BadParameter(f"{value:g} is given; expected a finite number from 0")
+        raise typer.BadParameter(f"{value:g} is not a finite number from 0")
     return value

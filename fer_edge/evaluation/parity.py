@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.engines.base import IMAGE_SIZE, Floats, Images, Prediction, Runner
+from fer_edge.engines.base import IMAGE_SIZE, Floats, Prediction, Runner
 from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.runners import OpenedModel
 
 BATCHES = (1, 7)
-ENGINE, REFERENCE = "the engine", "the reference"  # in messages
 Classes = npt.NDArray[np.int64]  # (N,)
 
 
@@ -127,20 +126,12 @@ def compare(
     blank = np.zeros((min(2, candidate.max_batch), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     stages: list[Stage] = []
     try:
-        stages += _structure(_run(candidate, blank, ENGINE), _run(reference, blank, REFERENCE))
+        stages += _structure(candidate.infer(blank, checked=False), reference.infer(blank))
         if all(stage.passed for stage in stages):
             stages += _values(candidate, reference, images, gate, progress)
-    except NonFiniteError as error:
-        stages.append(Stage("values", False, str(error)))
+    except NonFiniteError as error:  # of the reference; the candidate's outputs are compared as they are
+        stages.append(Stage("values", False, f"the reference: {error}"))
     return ParityReport(len(images), gate, (*before, *stages))
-
-
-def _run(runner: Runner, images: Images, what: str) -> Prediction:
-    """Run a batch. Outputs of the reference must be finite; those of the engine are reported stage by stage."""
-    try:
-        return runner.infer(images, checked=what == REFERENCE)
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{what}: {error}") from error
 
 
 def _structure(found: Prediction, expected: Prediction) -> list[Stage]:
@@ -185,11 +176,14 @@ def _values(
     measured = {min(size, candidate.max_batch): _Measured() for size in BATCHES}
     decisions: list[Classes] = []
     for batch, _ in images.batches(max(measured)):
-        expected = _run(reference, batch, REFERENCE)
+        expected = reference.infer(batch)
         decisions.append(expected.probabilities.argmax(axis=1))
         for size in measured:
-            parts = [_run(candidate, batch[start : start + size], ENGINE) for start in range(0, len(batch), size)]
+            parts = [candidate.infer(batch[i : i + size], checked=False) for i in range(0, len(batch), size)]
             found = Prediction(*(_join([getattr(part, name) for part in parts]) for name in Prediction._fields))  # type: ignore[arg-type]
+            if len(found.probabilities) != len(batch):
+                detail = f"{len(found.probabilities)} rows for {len(batch)} images at batch {size}"
+                return [Stage("rows", False, f"{detail}; expected one for each")]
             measured[size].add(found, expected)
         if progress is not None:
             progress(len(batch))

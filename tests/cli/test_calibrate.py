@@ -131,7 +131,7 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         (
             ("calibrate", checkpoint, data, "-o", out, "--max-drop", "nan"),
             2,
-            "nan is given; expected a finite number from 0",
+            "nan is not a finite number from 0",
         ),
         (
             ("calibrate", checkpoint, data, "-o", out, "--set", folder / "set.json", "--images", 64),
@@ -162,19 +162,19 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         (
             ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "nan"),
             2,
-            "nan is given; expected a finite number from 0",
+            "nan is not a finite number from 0",
         ),
         (
             ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "-1"),
             2,
-            "'--tolerance': -1 is given; expected a finite number from 0",
+            "'--tolerance': -1 is not a finite number from 0",
         ),
         (
             (*layers, "--threshold", "inf"),
             2,
-            "inf is given; expected a finite number from 0",
+            "inf is not a finite number from 0",
         ),
-        ((*layers, "--threshold", "-1"), 2, "-1 is given; expected a finite number from 0"),
+        ((*layers, "--threshold", "-1"), 2, "-1 is not a finite number from 0"),
         (
             ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--all"),
             2,

@@ -60,7 +60,7 @@ def outputs_in(folder: Path, python_path: Path | None) -> tuple[str, dict[str, d
     np.save(folder / "images.npy", next(tiny_images().batches(3)))
     for name, model in graphs().items():
         (folder / f"{name}.onnx").write_bytes(model)
-    environment = {**os.environ, "PYTHONPATH": "" if python_path is None else str(python_path)}
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(python_path or "")}
     program = [sys.executable, old_runtimes.__file__, str(folder)]
     found = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr[-2000:]
