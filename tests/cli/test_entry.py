@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+CHECKPOINT = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
 COMMAND = [sys.executable, "-m", "fer_edge"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and descriptors of POSIX")
 
@@ -38,10 +39,22 @@ def replaced(body: str) -> list[str]:
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["numpy", "typer", "rich", "openvino"])
-def test_an_interrupt_during_an_import_ends_without_a_traceback(tmp_path: Path, module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("numpy", ["predict", __file__]),
+        ("typer", ["--version"]),
+        ("rich", ["doctor"]),
+        ("openvino", ["predict", __file__]),
+        ("torch", ["inspect", CHECKPOINT]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_interrupt_during_an_import_ends_without_a_traceback(
+    tmp_path: Path, module: str, arguments: list[object]
+) -> None:
     (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    found = fer_edge("predict", Path(__file__), PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
+    found = fer_edge(*arguments, PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "stopped\n")
 
 
