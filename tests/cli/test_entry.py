@@ -172,6 +172,18 @@ def test_no_error_shows_a_traceback_unless_asked(body: str, message: str, monkey
     assert found.stderr.startswith("Traceback") and message in found.stderr.splitlines()[-1]
 
 
+def test_messages_of_libraries_are_one_line_each() -> None:
+    body = (
+        "import logging, warnings; warnings.warn('first\\nsecond\\x1b[2K', stacklevel=1); "
+        "logging.getLogger('fer_edge').warning('%s does not run', 'a\\x1b]0;x\\x07.fer')"
+    )
+    found = subprocess.run(replaced(body), capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (
+        0,
+        "warning: first second\nwarning: a\\x1b]0;x\\x07.fer does not run\n",
+    )
+
+
 def test_importing_the_package_imports_nothing_else() -> None:
     code = (
         "import sys, fer_edge; assert 'numpy' not in sys.modules; assert fer_edge.errors.FerEdgeError; "
