@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 import fer_edge
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.cli.entry import TRACEBACK, main
-from fer_edge.cli.output import print_error
+from fer_edge.cli.output import print_error, route_messages
 
 __all__ = ["COMMANDS", "app", "main", "run"]
 
@@ -105,6 +105,7 @@ def run(arguments: list[str]) -> int:
     Raises:
         Exception: The command failed. Wrong usage is printed and gives 2.
     """
+    route_messages()
     group = typer.main.get_command(app)
     if COMPLETION in os.environ:
         group.main(arguments, prog_name="fer-edge")  # the shell asks

@@ -13,7 +13,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_edge._text import printable
+from fer_edge._text import one_line, printable
 
 if TYPE_CHECKING:
     from fer_edge.cli.consoles import LineConsole
@@ -51,6 +51,26 @@ def print_note(message: object) -> None:
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # a full disk, a reader that has gone; the work goes on
             print(printable(str(message)), file=sys.stderr, flush=True)
+
+
+def route_messages() -> None:
+    """Print warnings of Python and of the logger "fer_edge" as notes, one line each."""
+    import logging
+    import warnings
+
+    class Notes(logging.Handler):
+        """Handler that prints records as notes."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            print_note(f"{record.levelname.lower()}: {one_line(record.getMessage(), limit=1000)}")
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        print_note(f"warning: {one_line(str(message))}")
+
+    logger = logging.getLogger("fer_edge")
+    if not logger.handlers:
+        logger.addHandler(Notes(logging.WARNING))
+    warnings.showwarning = show
 
 
 def print_line(text: object) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.engines.base import Floats, Runner
+from fer_edge.engines.base import Floats, Prediction, Runner
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.deferral import Deferral, deferrals, percent, percent_or_none
@@ -205,24 +205,39 @@ def _calibration_error(probabilities: Floats, true: Labels) -> float:
     return round(expected_calibration_error(probabilities, true), 4)
 
 
+def _stopped(predictions: Sequence[Prediction], right: int, images: int) -> str:
+    done = sum(len(prediction.probabilities) for prediction in predictions)
+    so_far = f"; of them {100 * right / done:.2f} % right (95 %: {wilson(right / done, done)})" if done else ""
+    return f"stopped after {done} of {images} images{so_far}"
+
+
 def run_all(
     runner: Runner, images: ImageSet, progress: Callable[[int], None] | None = None, *, skip_damaged: bool = False
 ) -> Outputs:
-    """Outputs for every image of a labelled set; arguments and errors as of `evaluate`."""
+    """Outputs for every image of a labelled set; arguments and errors as of `evaluate`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; says how many images were done, and how many of them were right.
+    """
     if images.labels is None:
         raise DataError(images.unlabelled)
     damaged: dict[int, str] = {}
-    predictions = []
+    predictions: list[Prediction] = []
+    right = 0
 
     def skip(index: int, error: ImageError) -> None:
         damaged[index] = str(error)
         if progress is not None:
             progress(1)
 
-    for batch, _ in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
-        predictions.append(runner.infer(batch))
-        if progress is not None:
-            progress(len(batch))
+    try:
+        for batch, true in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
+            predictions.append(runner.infer(batch))
+            right += int((predictions[-1].probabilities.argmax(axis=1) == true).sum())
+            if progress is not None:
+                progress(len(batch))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped(predictions, right, len(images))) from None
     if not predictions:
         first = f"no image could be read; the first: {damaged[0]}" if damaged else "no images to evaluate on"
         raise DataError(first)

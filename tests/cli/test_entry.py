@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+CHECKPOINT = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"
 COMMAND = [sys.executable, "-m", "fer_edge"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and descriptors of POSIX")
 
@@ -38,10 +39,22 @@ def replaced(body: str) -> list[str]:
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["numpy", "typer", "rich", "openvino"])
-def test_an_interrupt_during_an_import_ends_without_a_traceback(tmp_path: Path, module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("numpy", ["predict", __file__]),
+        ("typer", ["--version"]),
+        ("rich", ["doctor"]),
+        ("openvino", ["predict", __file__]),
+        ("torch", ["inspect", CHECKPOINT]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_interrupt_during_an_import_ends_without_a_traceback(
+    tmp_path: Path, module: str, arguments: list[object]
+) -> None:
     (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    found = fer_edge("predict", Path(__file__), PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
+    found = fer_edge(*arguments, PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "stopped\n")
 
 
@@ -157,6 +170,18 @@ def test_no_error_shows_a_traceback_unless_asked(body: str, message: str, monkey
     monkeypatch.setenv("FER_EDGE_TRACEBACK", "1")
     found = subprocess.run(replaced(body), capture_output=True, text=True, check=False)
     assert found.stderr.startswith("Traceback") and message in found.stderr.splitlines()[-1]
+
+
+def test_messages_of_libraries_are_one_line_each() -> None:
+    body = (
+        "import logging, warnings; warnings.warn('first\\nsecond\\x1b[2K', stacklevel=1); "
+        "logging.getLogger('fer_edge').warning('%s does not run', 'a\\x1b]0;x\\x07.fer')"
+    )
+    found = subprocess.run(replaced(body), capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (
+        0,
+        "warning: first second\nwarning: a\\x1b]0;x\\x07.fer does not run\n",
+    )
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
