@@ -251,6 +251,7 @@ def test_ten_thousand_files_are_listed(tmp_path: Path) -> None:
 def test_no_other_module_walks_over_folders() -> None:
     walks = re.compile(r"rglob|\bos\.walk|scandir|\.iterdir\(|glob\(")
     readers = ("data", "evaluation", "calibration", "training", "cli")
-    files = [path for room in readers for path in (PACKAGE / room).rglob("*.py")]
+    others = {PACKAGE / "training" / "files.py"}  # looks for temporary files of a run, not for images
+    files = [path for room in readers for path in (PACKAGE / room).rglob("*.py") if path not in others]
     lines = [line for path in files for line in path.read_text().splitlines() if walks.search(line)]
     assert [line for line in lines if "resources.files" not in line] == []
