@@ -78,8 +78,10 @@ def evaluate(
     with opened.runner:
         with progress("evaluating", len(images)) as advance:
             outputs = run_all(opened.runner, images, advance, skip_damaged=skip_damaged)
-        origin = _origin(model, data, split=split, engine=engine, layout=layout, limit=limit, threads=threads)
-        page = None if report is None else _write_report(report, opened, outputs, reference, data, origin)
+        page = None
+        if report is not None:
+            origin = _origin(model, data, split=split, engine=engine, layout=layout, limit=limit, threads=threads)
+            page = _write_report(report, opened, outputs, reference, data, origin)
     found = score(outputs, opened.labels)
     for reason in found.skipped:
         print_note(f"skipped: {reason}")
