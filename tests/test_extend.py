@@ -80,7 +80,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "engines/tensorrt-rtx-sm89.engine" in Bundle.open(out).manifest.files
     assert Bundle.open(out).entry().options == {"optimization_level": 1}
     assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "as executed" in found.stdout
-    assert "optimization_level: 1" in fer_edge("inspect", out).stdout
+    assert "optimization_level: 1" in fer_edge("inspect", "--full", out).stdout
     wrong = fer_edge("add-engine", path, "--engine", "tensorrt-rtx", "--option", "level", "-o", out)
     assert wrong.returncode == 2 and "--option level: expected NAME=VALUE" in wrong.stderr
 
