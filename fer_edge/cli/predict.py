@@ -63,8 +63,7 @@ def predict(
         try:
             _predict_all(batch, recognizer, face, max_pixels, table)
         except KeyboardInterrupt:
-            print_note(f"stopped after {batch.done} of {len(batch.items)} images")
-            raise typer.Exit(130) from None
+            raise KeyboardInterrupt(f"stopped after {batch.done} of {len(batch.items)} images") from None
     for line in batch.notes:
         print_note(line)
     if batch.failed or batch.left_out:

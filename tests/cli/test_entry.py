@@ -134,8 +134,11 @@ def test_errors_never_reach_stdout(shell: str) -> None:
         (["build-engine", "edge", "--precision", "int4"], "no precision 'int4'; expected one of: fp32, fp16, int8"),
         (["build-engine", "--recipe", "rtx-fp61"], "no recipe at rtx-fp61; expected a file, or one that is shipped:"),
         (["build-engine", "edgy"], "no checkpoint at edgy; expected a file, or one that is shipped: edge"),
-        (["text-features", "-o", "x", "--labels", "ferpls"], "no label set 'ferpls'; expected one of: rafdb, ferplus,"),
-        (["text-features", "-o", "x", "--template", "smile"], "prompt template 'smile' has no {}"),
+        (
+            ["text-features", "-o", "x.safetensors", "--labels", "ferpls"],
+            "no label set 'ferpls'; expected one of: rafdb, ferplus,",
+        ),
+        (["text-features", "-o", "x.safetensors", "--template", "smile"], "prompt template 'smile' has no {}"),
         (["calibrate", "edge", ".", "-o", "x", "--method", "mxx"], "no method 'mxx'; expected one of: minmax,"),
         (["parity", "edge", "--reference", "edge", "--images", ".", "--threshold", "nan"], "not a finite number"),
     ],
