@@ -166,7 +166,7 @@ EARLY: list[tuple[list[str], str]] = [
 ]
 
 
-def test_arguments_are_checked_before_torch_is_imported(tmp_path: Path) -> None:
+def test_arguments_are_checked_before_torch_is_imported() -> None:
     code = (
         "import json, sys; sys.modules['torch'] = None\n"
         "from fer_edge.cli.main import main\n"
@@ -177,9 +177,7 @@ def test_arguments_are_checked_before_torch_is_imported(tmp_path: Path) -> None:
         "    print('next', file=sys.stderr)\n"
     )
     commands = json.dumps([arguments for arguments, _ in EARLY])
-    ran = subprocess.run(
-        [sys.executable, "-c", code, commands], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    ran = subprocess.run([sys.executable, "-c", code, commands], capture_output=True, text=True, check=False)
     answers = ran.stderr.split("next\n")[:-1]
     assert len(answers) == len(EARLY), ran.stderr
     for (arguments, message), answer in zip(EARLY, answers, strict=True):
