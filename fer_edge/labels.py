@@ -139,7 +139,8 @@ def fill_template(template: str, word: str) -> str:
         ConfigError: The template has no place for the word.
     """
     if "{}" not in template:
-        raise ConfigError(f"prompt template {template!r} has no {{}} for the expression's word")
+        hint = did_you_mean(template, TEMPLATES)
+        raise ConfigError(f"prompt template {template!r} has no {{}} for the expression's word{hint}")
     article = "an" if word[:1].lower() in "aeiou" else "a"
     return template.replace("{a}", article).replace("{}", word)
 

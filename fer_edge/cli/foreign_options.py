@@ -49,15 +49,8 @@ def prompt_templates(names: list[str] | None, words: tuple[str, ...]) -> tuple[s
     Raises:
         ConfigError: A name is not known, or a template has no place for the word.
     """
-    from fer_edge._text import did_you_mean
-    from fer_edge.labels import TEMPLATES, prompts_for, templates_named
+    from fer_edge.labels import prompts_for, templates_named
 
-    for name in names or ():
-        if name not in TEMPLATES and "{}" not in name:
-            raise ConfigError(
-                f"template {name!r} has no {{}} for the expression's word and is none of {', '.join(TEMPLATES)}"
-                f"{did_you_mean(name, TEMPLATES)}"
-            )
     templates = templates_named(names or ["phrase"])
     if not templates:
         raise ConfigError("the template none makes no prompt; name another, or a prompt with {}")
