@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 from typing import Literal
 
 from lightning_fabric import Fabric
@@ -40,6 +41,9 @@ def make_fabric(config: TrainingConfig) -> Fabric:
 
 def _leave_process_group() -> None:
     # Gloo's threads, which Fabric leaves running, may otherwise drop a tensor while the interpreter goes down, and
-    # abort the process after its work is done (pytorch pull request 179291).
+    # abort the process after its work is done (pytorch pull request 179291). They are joined when the last reference
+    # to the group goes: the trainer's module holds one, in a cycle.
+    gc.collect()
     if distributed.is_initialized():
         distributed.destroy_process_group()
+    gc.collect()
