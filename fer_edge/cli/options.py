@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -51,17 +50,6 @@ def shipped(kind: Kind) -> Callable[[Any], Any]:
             raise typer.BadParameter(str(error)) from None
 
     return resolve
-
-
-def finite(value: float | None) -> float | None:
-    """Refuse NaN and infinity, for the callback of an option.
-
-    Raises:
-        BadParameter: The value is one of them.
-    """
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number")
-    return value
 
 
 def engine_names() -> Iterable[str]:

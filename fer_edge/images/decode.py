@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +21,7 @@ from fer_edge.errors import ConfigError, ImageError, shown
 from fer_edge.images import png
 from fer_edge.images.faults import format_of, memory_needed, out_of_memory, webp_size, why_not_decoded, why_unidentified
 from fer_edge.images.pixels import samples_of, write_rgb
-from fer_edge.images.source import opened, source_name
+from fer_edge.images.source import Source, opened, source_name
 
 # Pillow's names of the formats that are read, and the modules of their readers. MPO is JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
@@ -44,9 +43,7 @@ STORED: dict[int, Callable[[Images], Images]] = {
 _pillow_limit = threading.Lock()
 
 
-def read_image(
-    source: Path | str | bytes | bytearray | memoryview | BinaryIO, *, max_pixels: int | None = None
-) -> Images:
+def read_image(source: Source, *, max_pixels: int | None = None) -> Images:
     """Decode an image to RGB, turned as its EXIF orientation says.
 
     JPEG, PNG, WebP, TIFF, BMP, GIF and, where Pillow has its codec, AVIF are read; of several frames the first.
