@@ -25,8 +25,8 @@ from benchmarks.plain_export import plain_onnx
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.ranges import measure
 from fer_edge.data.layouts import read_split
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Images, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.export.build import typed_graph
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.labels import FERPLUS

@@ -27,8 +27,8 @@ import torch
 from torch import nn
 
 from benchmarks import turns
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo

@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import turns
-from fer_edge.bench.noise import Watch
-from fer_edge.bench.records import Record
-from fer_edge.bench.statistics import effective_count, percentile
-from fer_edge.bench.workload import no_garbage_collection, synthetic_workload
+from fer_edge.benchmark.csv_rows import Record
+from fer_edge.benchmark.noise import NoiseMonitor
+from fer_edge.benchmark.statistics import effective_count, percentile
+from fer_edge.benchmark.workload import no_garbage_collection, synthetic_workload
 from fer_edge.recognizer import Recognizer, shipped_bundle
 from tests.tiny import tiny_bundle
 
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--csv", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, Watch() as watch:
+    with tempfile.TemporaryDirectory() as folder, NoiseMonitor() as watch:
         tiny = tiny_bundle(Path(folder) / "tiny.fer")
         times = added(given.bundle, given.threads, given.rounds)
         found = records("runtime", times)

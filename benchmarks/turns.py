@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.bench.contenders import Rounds, comparisons, take_turns
-from fer_edge.bench.environment import environment
-from fer_edge.bench.noise import Watch
-from fer_edge.bench.records import Record, csv_from_records, records_from_comparisons
-from fer_edge.bench.workload import no_garbage_collection
+from fer_edge.benchmark.compare import Rounds, comparisons, take_turns
+from fer_edge.benchmark.csv_rows import Record, csv_from_records, records_from_comparisons
+from fer_edge.benchmark.environment import environment
+from fer_edge.benchmark.noise import NoiseMonitor
+from fer_edge.benchmark.workload import no_garbage_collection
 
 TURN = 20  # queries of a turn that count
 
@@ -69,7 +69,7 @@ def run(
         settings: What else describes the run.
         csv: The file.
     """
-    with Watch() as watch:
+    with NoiseMonitor() as watch:
         times = take_turns([Call(name, call) for name, call in calls.items()], rounds, TURN)
     found, paired = comparisons(times), pairs(times, wanted)
     for one in found:
@@ -79,7 +79,7 @@ def run(
     finish([*records_from_comparisons(found), *paired], {**settings, "rounds": rounds}, watch, csv)
 
 
-def finish(records: Iterable[Record], settings: Mapping[str, Any], watch: Watch, csv: Path | None) -> None:
+def finish(records: Iterable[Record], settings: Mapping[str, Any], watch: NoiseMonitor, csv: Path | None) -> None:
     """Warn if the machine was not quiet, and write a CSV where asked to."""
     for warning in watch.noise.warnings:
         print(f"warning: the machine was not quiet: {warning}", file=sys.stderr)

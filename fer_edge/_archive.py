@@ -10,7 +10,7 @@ from typing import Any
 
 from fer_edge._bundle_path import not_a_bundle, unreadable
 from fer_edge._files import CHUNK, refused_by_system
-from fer_edge.errors import BundleDamaged, BundleError
+from fer_edge.errors import BundleDamagedError, BundleError
 from fer_edge.manifest import MANIFEST, Manifest, parse_manifest
 
 MODEL = "model.onnx"
@@ -45,7 +45,7 @@ def _check_stored(infos: list[zipfile.ZipInfo], size: int, path: Path) -> None:
 
     Raises:
         BundleError: There are too many, or one is compressed and could unpack to anything.
-        BundleDamaged: Sizes contradict each other or the file.
+        BundleDamagedError: Sizes contradict each other or the file.
     """
     if len(infos) > MAX_MEMBERS:
         raise BundleError(f"{path} has {len(infos)} members; bundles have at most {MAX_MEMBERS}")
@@ -56,13 +56,13 @@ def _check_stored(infos: list[zipfile.ZipInfo], size: int, path: Path) -> None:
                 "members of a bundle are stored as they are: build it again, or zip it without compression"
             )
         if info.file_size != info.compress_size:
-            raise BundleDamaged(
+            raise BundleDamagedError(
                 f"{path}: member {info.filename!r} is said to have {info.file_size} bytes and to be stored in "
                 f"{info.compress_size}; expected equal numbers: fetch or build the bundle again"
             )
     total = sum(info.file_size for info in infos)
     if total > size:
-        raise BundleDamaged(
+        raise BundleDamagedError(
             f"{path} has {size} bytes, but its members are said to have {total}: fetch or build the bundle again"
         )
 
@@ -81,10 +81,10 @@ def read_manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
     if set(names) != {MANIFEST, *manifest.files}:
         unlisted = sorted(set(names) - {MANIFEST, *manifest.files})
         absent = sorted(set(manifest.files) - set(names))
-        raise BundleDamaged(f"{path}: members not in the manifest: {unlisted}; missing: {absent}")
+        raise BundleDamagedError(f"{path}: members not in the manifest: {unlisted}; missing: {absent}")
     wanted = {MODEL, *(entry.file for entry in manifest.engines if entry.file is not None)}
     if not wanted <= set(names):
-        raise BundleDamaged(f"{path}: missing members: {sorted(wanted - set(names))}")
+        raise BundleDamagedError(f"{path}: missing members: {sorted(wanted - set(names))}")
     return manifest
 
 
@@ -101,16 +101,18 @@ def check_member(
     try:
         info = archive.getinfo(name)
     except KeyError as error:
-        raise BundleDamaged(f"{path}: {name} is gone since the bundle was opened; open it again") from error
+        raise BundleDamagedError(f"{path}: {name} is gone since the bundle was opened; open it again") from error
     if info.file_size != promised.get("size"):
-        raise BundleDamaged(f"{path}: {name} has {info.file_size} bytes; the manifest says {promised.get('size')!r}")
+        raise BundleDamagedError(
+            f"{path}: {name} has {info.file_size} bytes; the manifest says {promised.get('size')!r}"
+        )
     digest = hashlib.sha256()
     for chunk in _chunks(archive, info, path):
         digest.update(chunk)
         if into is not None:
             into.append(chunk)
     if digest.hexdigest() != promised.get("sha256"):
-        raise BundleDamaged(f"{path}: {name} differs from the SHA-256 in the manifest; fetch or build it again")
+        raise BundleDamagedError(f"{path}: {name} differs from the SHA-256 in the manifest; fetch or build it again")
 
 
 def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Iterator[bytes]:
@@ -122,4 +124,4 @@ def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Iter
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and refused_by_system(error):
             raise unreadable(path, error) from error
-        raise BundleDamaged(f"{path}: {info.filename} cannot be read: {error}") from error
+        raise BundleDamagedError(f"{path}: {info.filename} cannot be read: {error}") from error

@@ -6,11 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from fer_edge.errors import BundleDamaged, BundleError, shown
+from fer_edge.errors import BundleDamagedError, BundleError, shown
 from fer_edge.file_kind import describe_file
 
 # What `describe_file` says of a file, by its beginning, and what to do with such a file.
-CURES = {
+REMEDIES = {
     "a fer-edge checkpoint": "make a bundle of it with: fer-edge build-engine",
     "a safetensors file": "a checkpoint becomes a bundle by: fer-edge build-engine",
     "a file of text features": "it is for fer-edge train --text-features; a bundle is made of a checkpoint: "
@@ -39,8 +39,8 @@ def checked_path(path: Path | str) -> Path:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a name may hold what no name can
-        cure = "; ~ is not expanded here: use pathlib.Path(path).expanduser()" if given.startswith("~") else ""
-        raise BundleError(f"no bundle at {path}{cure}") from error
+        remedy = "; ~ is not expanded here: use pathlib.Path(path).expanduser()" if given.startswith("~") else ""
+        raise BundleError(f"no bundle at {path}{remedy}") from error
     except OSError as error:
         raise unreadable(path, error) from error
     if stat.S_ISDIR(mode):
@@ -64,7 +64,7 @@ def not_a_bundle(path: Path, reason: object) -> BundleError:
     """
     kind = describe_file(path)
     if kind.startswith(DAMAGED):
-        return BundleDamaged(f"{path} is not a bundle, or is truncated: {reason}; fetch or build it again")
-    cure = next((cure for name, cure in CURES.items() if kind.startswith(name)), "")
-    text = f"{path} is {kind}; {cure or 'expected a fer-edge bundle (.fer)'}"
-    return BundleDamaged(text) if kind.startswith("an empty file") else BundleError(text)
+        return BundleDamagedError(f"{path} is not a bundle, or is truncated: {reason}; fetch or build it again")
+    remedy = next((remedy for name, remedy in REMEDIES.items() if kind.startswith(name)), "")
+    text = f"{path} is {kind}; {remedy or 'expected a fer-edge bundle (.fer)'}"
+    return BundleDamagedError(text) if kind.startswith("an empty file") else BundleError(text)

@@ -135,8 +135,8 @@ def region_of(box: Box | None, width: int, height: int) -> Region:
         return _square(0, 0, width, height, width, height, (width, height, 1.0))
     x, y, w, h = box
     if w <= 0 or h <= 0:
-        cure = "corners become a box by box_from_corners(left, top, right, bottom)" if w < 0 or h < 0 else EXPECTED
-        raise InputError(f"{_text(box)} is empty: its width and height must be positive; {cure}")
+        remedy = "corners become a box by box_from_corners(left, top, right, bottom)" if w < 0 or h < 0 else EXPECTED
+        raise InputError(f"{_text(box)} is empty: its width and height must be positive; {remedy}")
     if max(w, h) > LARGEST_RATIO * max(width, height):
         raise InputError(
             f"{_text(box)} is more than {LARGEST_RATIO} times as large as the frame of {width} x {height} pixels; "

@@ -17,15 +17,15 @@ from fer_edge._archive import MODEL, check_member, check_name, open_archive, rea
 from fer_edge._bundle_path import checked_path
 from fer_edge._files import atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
-from fer_edge.engines.available import ENGINE_MODULES, get_engine, machine_of, platform_tag
 from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
 from fer_edge.engines.lifetime import OPENING
+from fer_edge.engines.registry import ENGINE_MODULES, get_engine, machine_of, platform_tag
 from fer_edge.errors import (
-    BundleDamaged,
+    BundleDamagedError,
     BundleError,
-    BundleMismatch,
+    BundleMismatchError,
     BundleVersionError,
-    EngineUnavailable,
+    EngineUnavailableError,
     FerEdgeError,
     NonFiniteError,
     shown,
@@ -67,7 +67,7 @@ class Bundle:
         Raises:
             BundleError: It is no bundle or cannot be read, a member's name or size is not acceptable, or one is
                 compressed.
-            BundleDamaged: A member's bytes are not those the manifest promises.
+            BundleDamagedError: A member's bytes are not those the manifest promises.
             BundleVersionError: Its format is not known to this version.
         """
         path = checked_path(path)
@@ -82,7 +82,7 @@ class Bundle:
 
         Raises:
             BundleError: There is no such member, or the file cannot be read.
-            BundleDamaged: The file changed since it was opened.
+            BundleDamagedError: The file changed since it was opened.
         """
         if member not in self.manifest.files:
             raise BundleError(f"{self.path} has no member {member}; it has {', '.join(self.manifest.files)}")
@@ -116,7 +116,8 @@ class Bundle:
         Engines that are passed over are logged as a warning, with the reason.
 
         Args:
-            engine: Its name; None: the first for which `use` raises neither EngineUnavailable nor BundleMismatch.
+            engine: Name of the engine; None: the first for which `use` raises neither EngineUnavailableError nor
+                BundleMismatchError.
             use: Whatever is done with the engine's entry.
 
         Returns:
@@ -124,8 +125,8 @@ class Bundle:
 
         Raises:
             BundleError: The bundle was not built for that engine, or has none.
-            BundleMismatch: Its only engine was made for another engine version, compute capability or platform.
-            EngineUnavailable: None of its engines runs here; says why of each.
+            BundleMismatchError: Its only engine was made for another engine version, compute capability or platform.
+            EngineUnavailableError: None of its engines runs here; says why of each.
         """
         if engine is not None or not self.manifest.engines:
             return self._use_named(self.entry(engine), use)
@@ -133,9 +134,9 @@ class Bundle:
         for entry in self.manifest.engines:
             try:
                 if entry.engine not in ENGINE_MODULES:
-                    raise EngineUnavailable("this version of fer-edge does not know it; update fer-edge")
+                    raise EngineUnavailableError("this version of fer-edge does not know it; update fer-edge")
                 used = use(entry)
-            except (EngineUnavailable, BundleMismatch) as error:
+            except (EngineUnavailableError, BundleMismatchError) as error:
                 refused[entry.engine] = error
                 continue
             if refused:
@@ -143,13 +144,13 @@ class Bundle:
             return used
         if len(refused) == 1:
             raise next(iter(refused.values()))
-        raise EngineUnavailable(f"{self.path} has no engine that runs here; {self._reasons(refused)}")
+        raise EngineUnavailableError(f"{self.path} has no engine that runs here; {self._reasons(refused)}")
 
     def _use_named(self, entry: EngineEntry, use: Callable[[EngineEntry], Used]) -> Used:
         others = ", ".join(other.engine for other in self.manifest.engines if other.engine != entry.engine)
         try:
             return use(entry)
-        except (EngineUnavailable, BundleMismatch) as error:
+        except (EngineUnavailableError, BundleMismatchError) as error:
             if not others or OTHERS in str(error):
                 raise
             raise type(error)(f"{error}{OTHERS}{others}") from error
@@ -168,7 +169,7 @@ class Bundle:
 
         Raises:
             BundleError: The bundle was not built for that engine.
-            EngineUnavailable: None of its engines runs here; says why of each.
+            EngineUnavailableError: None of its engines runs here; says why of each.
         """
 
         def checked(entry: EngineEntry) -> EngineEntry:
@@ -197,7 +198,7 @@ class Bundle:
             return None
         try:
             machine = machine_of(name, device)
-        except EngineUnavailable:
+        except EngineUnavailableError:
             return None  # loading it will say why there is no such GPU
         return next((tuning for tuning in found if tuning.machine == machine), None)
 
@@ -210,8 +211,8 @@ class Bundle:
 
         Raises:
             BundleError: The bundle was not built for that engine.
-            BundleMismatch: Its engine file was made for another engine version, compute capability or platform.
-            EngineUnavailable: The engine is not installed or has no device here; of several, none runs.
+            BundleMismatchError: Its engine file was made for another engine version, compute capability or platform.
+            EngineUnavailableError: The engine is not installed or has no device here; of several, none runs.
             EngineError: The engine refused the file.
         """
         return self.first_that_runs(engine, lambda entry: self._load(entry, options or RunOptions()))
@@ -268,7 +269,7 @@ class Bundle:
         """What an engine of the bundle is loaded from.
 
         Raises:
-            BundleDamaged: The file changed since it was opened.
+            BundleDamagedError: The file changed since it was opened.
         """
         file = None if entry.file is None else self.read(entry.file)
         return Artifact(self.read(MODEL), file, self.manifest.max_batch)
@@ -279,19 +280,19 @@ class Bundle:
             return
         rebuild = "rebuild it with: fer-edge build-engine"
         if entry.platform is not None and entry.platform != platform_tag():
-            raise BundleMismatch(
+            raise BundleMismatchError(
                 f"{self.path}: the {entry.engine} engine was built for {entry.platform}; "
                 f"this machine is {platform_tag()}; {rebuild}"
             )
         engine = get_engine(entry.engine)
         if not engine.runs_version(entry.engine_version):
-            raise BundleMismatch(
+            raise BundleMismatchError(
                 f"{self.path}: built with {entry.engine} {entry.engine_version}; "
                 f"installed is {engine.version()}; {rebuild}, or install that version"
             )
         target = engine.local_target(device)
         if not engine.runs_target(entry.targets, target):
-            raise BundleMismatch(
+            raise BundleMismatchError(
                 f"{self.path}: the {entry.engine} engine was built for {', '.join(entry.targets)}; "
                 f"this device is {target}; {rebuild} --target {target}"
             )
@@ -327,7 +328,7 @@ def _stored_manifest(manifest: Manifest, path: Path) -> bytes:
     try:
         stored = manifest.to_json().encode()
         parse_manifest(stored, path)
-    except (TypeError, ValueError, BundleDamaged, BundleVersionError) as error:
+    except (TypeError, ValueError, BundleDamagedError, BundleVersionError) as error:
         raise BundleError(f"not written, since it could not be opened again: {error}") from error
     return stored
 

@@ -6,13 +6,13 @@
     ├── DataError              a data set that is missing, incomplete or laid out otherwise
     ├── CheckpointError        a checkpoint that cannot be read or does not fit
     ├── BundleError            a bundle that cannot be read
-    │   ├── BundleDamaged      bytes differ from what the manifest promises
+    │   ├── BundleDamagedError      bytes differ from what the manifest promises
     │   ├── BundleVersionError a bundle format this version does not know
-    │   └── BundleMismatch     made for another engine version, compute capability or platform
+    │   └── BundleMismatchError     made for another engine version, compute capability or platform
     ├── EngineError            an engine failed while building, loading or running
     │   ├── CopyError          a recognizer or runner is pickled or copied
-    │   ├── EngineUnavailable  the engine is not installed or has no device here
-    │   └── UnsupportedTarget  the engine cannot build this precision for this target
+    │   ├── EngineUnavailableError  the engine is not installed or has no device here
+    │   └── UnsupportedTargetError  the engine cannot build this precision for this target
     ├── NonFiniteError         NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs
     └── InputError             an argument of `infer` or `recognize` has the wrong type, shape or range
         └── FacesError         some boxes of `recognize_faces` are refused; holds the answers for the others
@@ -55,7 +55,7 @@ class BundleError(FerEdgeError):
     """A bundle that cannot be read."""
 
 
-class BundleDamaged(BundleError):
+class BundleDamagedError(BundleError):
     """Bytes differ from what the manifest promises."""
 
 
@@ -63,7 +63,7 @@ class BundleVersionError(BundleError):
     """A bundle format that this version does not know."""
 
 
-class BundleMismatch(BundleError):
+class BundleMismatchError(BundleError):
     """An engine file made for another engine version, compute capability or platform."""
 
 
@@ -75,11 +75,11 @@ class CopyError(EngineError, TypeError):
     """A recognizer or runner is pickled or copied; a TypeError too, as of everything that cannot be pickled."""
 
 
-class EngineUnavailable(EngineError):
+class EngineUnavailableError(EngineError):
     """The engine is not installed, or has no device here."""
 
 
-class UnsupportedTarget(EngineError):
+class UnsupportedTargetError(EngineError):
     """The engine cannot build this precision for this target."""
 
 

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fer_edge._settings import with_new_names
 from fer_edge.engines.base import MAX_THREADS, Precision
-from fer_edge.errors import BundleDamaged, BundleVersionError
+from fer_edge.errors import BundleDamagedError, BundleVersionError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_BATCH = 1024
-Decision = Literal["label", "text", "mean"]  # which head's probabilities the deploy graph gives
+Head = Literal["label", "text", "mean"]  # which head's probabilities the deploy graph gives
 # Controls that a terminal obeys, turns of the writing direction, and halves of characters that cannot be encoded.
 # Notes on a checkpoint may have lines and tabs.
 UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -65,7 +66,7 @@ class Manifest:
 
     name: str
     labels: tuple[str, ...]
-    decision: str  # a `Decision`
+    head: Head
     precision: str
     max_batch: int
     engines: tuple[EngineEntry, ...]
@@ -98,25 +99,25 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
         path: The bundle it is from, for messages.
 
     Raises:
-        BundleDamaged: It is no JSON, or a field has another type or a value that cannot be used.
+        BundleDamagedError: It is no JSON, or a field has another type or a value that cannot be used.
         BundleVersionError: Its format, precision or input is not known to this version.
     """
     try:
-        values = json.loads(data)
+        values = with_new_names(json.loads(data), {"decision": "head"})
         version = values.pop("format")
         if version != FORMAT_VERSION:
             raise BundleVersionError(
                 f"{path} has bundle format {version!r}; this version reads {FORMAT_VERSION}: "
                 "update fer-edge, or build the bundle again"
             )
-        engines = tuple(EngineEntry(**{**entry, "targets": tuple(entry["targets"])}) for entry in values.pop("engines"))
+        engines = tuple(_entry(entry) for entry in values.pop("engines"))
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         tunings = tuple(Tuning(**tuning) for tuning in values.get("tunings", ()))
         manifest = Manifest(**{**values, **lists, "engines": engines, "tunings": tunings})
         _check_types(manifest)
         _check_labels(manifest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BundleDamaged(f"{path}: {MANIFEST} is not understood: {error!r}") from error
+        raise BundleDamagedError(f"{path}: {MANIFEST} is not understood: {error!r}") from error
     if manifest.precision not in get_args(Precision):
         raise BundleVersionError(
             f"{path} has precision {manifest.precision!r}; "
@@ -127,6 +128,13 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     return manifest
 
 
+def _entry(values: dict[str, Any]) -> EngineEntry:
+    proof = values.get("proof", {})
+    if isinstance(proof, dict):
+        proof = with_new_names(proof, {"fallen": "fallbacks", "untold": "unverified"})
+    return EngineEntry(**{**values, "targets": tuple(values["targets"]), "proof": proof})
+
+
 def _check_types(manifest: Manifest) -> None:
     """Every field has its type, and what is shown to people can be shown.
 
@@ -134,7 +142,7 @@ def _check_types(manifest: Manifest) -> None:
         TypeError: A field has another.
         ValueError: A text holds what a terminal would obey or cannot encode.
     """
-    texts = [manifest.name, manifest.decision, manifest.precision, manifest.text_source]
+    texts = [manifest.name, manifest.head, manifest.precision, manifest.text_source]
     for names in (manifest.labels, manifest.words, manifest.templates, *(entry.targets for entry in manifest.engines)):
         if not isinstance(names, tuple):
             raise TypeError(f"{names!r} is no list")
@@ -180,7 +188,7 @@ def _check_labels(manifest: Manifest) -> None:
     """An app looks scores up by label, so every label is there once.
 
     Raises:
-        ValueError: Labels, words or decision cannot be those of a model.
+        ValueError: Labels, words or head cannot be those of a model.
     """
     labels, words = manifest.labels, manifest.words
     if len(labels) < 2:
@@ -189,8 +197,8 @@ def _check_labels(manifest: Manifest) -> None:
         raise ValueError(f"labels are {list(labels)}; expected each to differ from the others, and none empty")
     if len(words) not in (0, len(labels)):
         raise ValueError(f"{len(words)} words for {len(labels)} labels; expected as many, or none")
-    if manifest.decision not in get_args(Decision):
-        raise ValueError(f"decision is {manifest.decision!r}; expected {', '.join(get_args(Decision))}")
+    if manifest.head not in get_args(Head):
+        raise ValueError(f"head is {manifest.head!r}; expected {', '.join(get_args(Head))}")
 
 
 def _check_options(entry: EngineEntry) -> None:

@@ -312,8 +312,8 @@ def _check_boxes(boxes: AnyBoxes) -> None:
     if isinstance(boxes, np.ndarray):
         if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
             wider = boxes.ndim == 2 and boxes.shape[1] > 4
-            cure = "; leave out the columns behind them, such as scores: boxes[:, :4]" if wider else ""
-            raise InputError(f"boxes are an array of shape {boxes.shape}; {expected}{cure}")
+            remedy = "; leave out the columns behind them, such as scores: boxes[:, :4]" if wider else ""
+            raise InputError(f"boxes are an array of shape {boxes.shape}; {expected}{remedy}")
         return
     if not isinstance(boxes, Sequence) or isinstance(boxes, (str, bytes, bytearray)):
         raise InputError(f"boxes are of type {type(boxes).__name__}; {expected}")

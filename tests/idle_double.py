@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.device import Bytes
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from tests.bindings_double import Context, api_double, plan
 from tests.cuda_double import Gpu

@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_edge._files import sha256
 from fer_edge.calibration.ranges import read_ranges
-from fer_edge.engines.available import platform_tag
+from fer_edge.engines.registry import platform_tag
 from fer_edge.export.build import typed_graph
 from fer_edge.model.checkpoint import load_checkpoint
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_edge.engines.available import engine_status
+from fer_edge.engines.registry import engine_status
 from tests.tiny import LABELS, tiny_bundle
 
 ROOT = Path(__file__).parents[1]

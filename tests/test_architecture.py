@@ -12,7 +12,7 @@ RUNTIME = {
     "__init__",
     "_archive",
     "_bundle_path",
-    "_checked",
+    "_settings",
     "_few_threads",
     "_files",
     "_text",
@@ -23,7 +23,7 @@ RUNTIME = {
     "crop",
     "engines",
     "errors",
-    "extend",
+    "bundle_builder",
     "file_kind",
     "images",
     "labels",
@@ -35,15 +35,15 @@ RUNTIME = {
     "walk",
 }
 FORBIDDEN = {
-    "runtime": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "pages", "training"},
-    "pages": {"bench", "calibration", "cli", "data", "evaluation", "export", "model", "training"},
-    "data": {"bench", "calibration", "cli", "evaluation", "export", "model", "pages", "training"},
-    "model": {"bench", "calibration", "cli", "data", "evaluation", "export", "pages", "training"},
-    "training": {"bench", "calibration", "cli", "evaluation", "export"},
-    "export": {"bench", "cli", "data", "evaluation", "training"},
-    "calibration": {"bench", "cli", "export", "model", "training"},
-    "evaluation": {"bench", "calibration", "cli", "export", "training"},
-    "bench": {"calibration", "cli", "data", "export", "model", "training"},
+    "runtime": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
+    "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "training"},
+    "data": {"benchmark", "calibration", "cli", "evaluation", "export", "model", "html", "training"},
+    "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "html", "training"},
+    "training": {"benchmark", "calibration", "cli", "evaluation", "export"},
+    "export": {"benchmark", "cli", "data", "evaluation", "training"},
+    "calibration": {"benchmark", "cli", "export", "model", "training"},
+    "evaluation": {"benchmark", "calibration", "cli", "export", "training"},
+    "benchmark": {"calibration", "cli", "data", "export", "model", "training"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

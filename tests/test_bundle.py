@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bench.scenarios.scaling import ScalingPoint
-from fer_edge.bench.statistics import distribution_from_samples
-from fer_edge.bench.tune import Target, write_tuning
+from fer_edge.benchmark.scenarios.scaling import ScalingPoint
+from fer_edge.benchmark.statistics import distribution_from_samples
+from fer_edge.benchmark.tune import Target, write_tuning
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
-from fer_edge.engines.available import get_engine, platform_tag
 from fer_edge.engines.base import RunOptions
+from fer_edge.engines.registry import get_engine, platform_tag
 from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import (
-    BundleDamaged,
+    BundleDamagedError,
     BundleError,
-    BundleMismatch,
+    BundleMismatchError,
     BundleVersionError,
-    EngineUnavailable,
+    EngineUnavailableError,
     FerEdgeError,
 )
 from fer_edge.machine import machine_name
@@ -69,7 +69,7 @@ def test_a_missing_engine_of_a_bundle_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.fer").touch()
-    with pytest.raises(BundleDamaged, match=r"a\.fer is an empty file \(0 bytes\); expected a fer-edge bundle"):
+    with pytest.raises(BundleDamagedError, match=r"a\.fer is an empty file \(0 bytes\); expected a fer-edge bundle"):
         Bundle.open(tmp_path / "a.fer")
 
 
@@ -78,7 +78,7 @@ def test_truncated_bundles_are_damaged(tmp_path: Path, share: float) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(BundleDamaged, match="is not a bundle, or is truncated"):
+    with pytest.raises(BundleDamagedError, match="is not a bundle, or is truncated"):
         Bundle.open(path)
 
 
@@ -95,14 +95,14 @@ def test_a_flipped_byte_in_any_member_is_found(tmp_path: Path, member: str, plac
     start = bytes(data).index(content)
     data[start + place % len(content)] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BundleDamaged, match=member.replace(".", r"\.")):
+    with pytest.raises(BundleDamagedError, match=member.replace(".", r"\.")):
         Bundle.open(path)
 
 
 def test_a_forged_member_with_right_zip_checksum_is_found(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [(n, d if n == "manifest.json" else d[:-1] + b"\x7f") for n, d in members])
-    with pytest.raises(BundleDamaged, match=r"model\.onnx differs from the SHA-256"):
+    with pytest.raises(BundleDamagedError, match=r"model\.onnx differs from the SHA-256"):
         Bundle.open(path)
 
 
@@ -144,7 +144,7 @@ def test_sizes_that_contradict_each_other_are_damage(tmp_path: Path, size: int) 
     for place in (SIZE, STORED_SIZE):
         path = tiny_bundle(tmp_path / "a.fer")
         change_directory(path, *place, size)
-        with pytest.raises(BundleDamaged, match=r"'manifest\.json' is said to have .* expected equal numbers"):
+        with pytest.raises(BundleDamagedError, match=r"'manifest\.json' is said to have .* expected equal numbers"):
             Bundle.open(path)
 
 
@@ -152,7 +152,7 @@ def test_members_larger_than_the_file_are_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     for place in (SIZE, STORED_SIZE):
         change_directory(path, *place, 3 << 30)
-    with pytest.raises(BundleDamaged, match="bytes, but its members are said to have 32212"):
+    with pytest.raises(BundleDamagedError, match="bytes, but its members are said to have 32212"):
         Bundle.open(path)
 
 
@@ -160,7 +160,7 @@ def test_a_manifest_said_to_be_shorter_is_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     for place in (SIZE, STORED_SIZE):
         change_directory(path, *place, 10)
-    with pytest.raises(BundleDamaged, match=r"manifest\.json cannot be read"):
+    with pytest.raises(BundleDamagedError, match=r"manifest\.json cannot be read"):
         Bundle.open(path)
 
 
@@ -173,7 +173,7 @@ def test_a_compressed_member_said_to_be_stored_is_damage(tmp_path: Path) -> None
         packed = archive.infolist()[0].compress_size
     change_directory(path, *METHOD, zipfile.ZIP_STORED)
     change_directory(path, *SIZE, packed)
-    with pytest.raises(BundleDamaged, match=r"manifest\.json cannot be read: Bad CRC-32"):
+    with pytest.raises(BundleDamagedError, match=r"manifest\.json cannot be read: Bad CRC-32"):
         Bundle.open(path)
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_changes_while_it_is_open_is_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     opened = Bundle.open(path)
     rewrite(path, lambda members: members[:1])
-    with pytest.raises(BundleDamaged, match=r"model\.onnx is gone since the bundle was opened; open it again"):
+    with pytest.raises(BundleDamagedError, match=r"model\.onnx is gone since the bundle was opened; open it again"):
         opened.read("model.onnx")
     path.unlink()
     with pytest.raises(BundleError, match=r"a\.fer cannot be read: No such file or directory"):
@@ -205,7 +205,7 @@ UNUSABLE = [
     ({"checkpoint": {"metrics": {"\ud800": 1}}}, "holds what cannot be printed"),
     ({"created_with": {"torch": 3}}, "3 is no text"),
     ({"words": ("a", "b")}, "2 words for 3 labels; expected as many, or none"),
-    ({"decision": "foo"}, "decision is 'foo'; expected label, text, mean"),
+    ({"head": "foo"}, "head is 'foo'; expected label, text, mean"),
     ({"max_batch": True}, "max_batch is True; expected 1 to 1024"),
     ({"max_batch": 0}, "max_batch is 0; expected 1 to 1024"),
 ]
@@ -221,7 +221,7 @@ def test_values_that_cannot_be_used_are_neither_read_nor_written(
         tiny_bundle(path, **values)
     assert path.read_bytes() == before
     change_manifest(path, **values)
-    with pytest.raises(BundleDamaged, match=rf"manifest\.json is not understood: .*{message}"):
+    with pytest.raises(BundleDamagedError, match=rf"manifest\.json is not understood: .*{message}"):
         Bundle.open(path)
 
 
@@ -252,11 +252,11 @@ def test_names_that_escape_are_refused(tmp_path: Path, name: str) -> None:
 def test_unlisted_and_missing_members_are_found(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [*members, ("extra", b"x")])
-    with pytest.raises(BundleDamaged, match=r"members not in the manifest: \['extra'\]"):
+    with pytest.raises(BundleDamagedError, match=r"members not in the manifest: \['extra'\]"):
         Bundle.open(path)
     path = tiny_bundle(tmp_path / "b.fer")
     rewrite(path, lambda members: members[:1])
-    with pytest.raises(BundleDamaged, match=r"missing: \['model\.onnx'\]"):
+    with pytest.raises(BundleDamagedError, match=r"missing: \['model\.onnx'\]"):
         Bundle.open(path)
 
 
@@ -285,7 +285,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str, Any]) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, **values)
-    with pytest.raises(BundleDamaged):
+    with pytest.raises(BundleDamagedError):
         Bundle.open(path)
 
 
@@ -320,7 +320,7 @@ def test_options_of_another_shape_are_refused(tmp_path: Path, options: Any, mess
     path = tiny_bundle(tmp_path / "a.fer")
     entry = {"engine": "openvino", "targets": ["cpu"], "engine_version": "1", "file": None, "platform": None}
     change_manifest(path, engines=[{**entry, "options": options}])
-    with pytest.raises(BundleDamaged, match=message):
+    with pytest.raises(BundleDamagedError, match=message):
         Bundle.open(path)
 
 
@@ -342,7 +342,7 @@ def test_a_manifest_nested_without_end_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     nested = b"[" * 100_000 + b"]" * 100_000
     rewrite(path, lambda members: [(name, nested if name == "manifest.json" else data) for name, data in members])
-    with pytest.raises(BundleDamaged, match=r"manifest\.json is not understood"):
+    with pytest.raises(BundleDamagedError, match=r"manifest\.json is not understood"):
         Bundle.open(path)
 
 
@@ -357,15 +357,15 @@ def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: 
     rtx = get_engine("tensorrt-rtx")
     monkeypatch.setattr(rtx, "version", lambda: "1.7")
     monkeypatch.setattr(rtx, "local_target", lambda device: ("sm86", "sm89")[device])
-    with pytest.raises(BundleMismatch, match=f"was built for plan9-mips; this machine is {platform_tag()}"):
+    with pytest.raises(BundleMismatchError, match=f"was built for plan9-mips; this machine is {platform_tag()}"):
         rtx_bundle(tmp_path / "a.fer", platform="plan9-mips").runner()
-    with pytest.raises(BundleMismatch, match=r"built with tensorrt-rtx 0; installed is 1\.7"):
+    with pytest.raises(BundleMismatchError, match=r"built with tensorrt-rtx 0; installed is 1\.7"):
         rtx_bundle(tmp_path / "b.fer").runner()
-    with pytest.raises(BundleMismatch, match="was built for sm89; this device is sm86; rebuild it with"):
+    with pytest.raises(BundleMismatchError, match="was built for sm89; this device is sm86; rebuild it with"):
         rtx_bundle(tmp_path / "c.fer", engine_version="1.7").runner()
-    with pytest.raises(EngineUnavailable):
+    with pytest.raises(EngineUnavailableError):
         rtx_bundle(tmp_path / "d.fer", engine_version="1.7", targets=("sm86",)).runner()
-    with pytest.raises(BundleMismatch, match="was built for sm86; this device is sm89"):
+    with pytest.raises(BundleMismatchError, match="was built for sm86; this device is sm89"):
         rtx_bundle(tmp_path / "e.fer", engine_version="1.7", targets=("sm86",)).runner(options=RunOptions(device=1))
 
 
@@ -385,7 +385,7 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
         with no_more_files(), pytest.raises(BundleError) as caught:
             use()
         assert str(caught.value) == f"{path} cannot be read: Too many open files"
-        assert not isinstance(caught.value, BundleDamaged)
+        assert not isinstance(caught.value, BundleDamagedError)
     with pytest.raises(BundleError, match="cannot be read: File name too long"):
         Bundle.open(tmp_path / TOO_LONG)
     for nothing in (path / "below a file", "a\0b", tmp_path):
@@ -416,7 +416,7 @@ def test_what_was_tuned_on_a_gpu_is_for_that_gpu(tmp_path: Path, monkeypatch: py
     assert bundle.tuning("openvino", 1) == of_cpu
 
     def no_driver() -> Driver:
-        raise EngineUnavailable("no NVIDIA driver here")
+        raise EngineUnavailableError("no NVIDIA driver here")
 
     monkeypatch.setattr(driver, "read_driver", no_driver)
     assert bundle.tuning("tensorrt") is None and bundle.tuning("openvino") == of_cpu

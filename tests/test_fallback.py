@@ -14,8 +14,8 @@ from fer_edge import Bundle, Recognizer
 from fer_edge.bundle import EngineEntry, write_bundle
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions, check_prediction
 from fer_edge.engines.openvino import OpenVINOEngine
-from fer_edge.errors import BundleError, BundleMismatch, EngineError, EngineUnavailable, NonFiniteError
-from fer_edge.evaluation.runners import open_model
+from fer_edge.errors import BundleError, BundleMismatchError, EngineError, EngineUnavailableError, NonFiniteError
+from fer_edge.evaluation.open_model import open_model
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
 FRAME = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -32,7 +32,7 @@ def bundle_with(path: Path, *engines: EngineEntry) -> Path:
 
 
 def absent(*_: object) -> Any:
-    raise EngineUnavailable("OpenVINO cannot be imported; run: pip install openvino")
+    raise EngineUnavailableError("OpenVINO cannot be imported; run: pip install openvino")
 
 
 def test_the_first_engine_that_runs_is_used_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +71,7 @@ def test_every_way_to_open_a_bundle_takes_the_same_engine(tmp_path: Path) -> Non
 
 def test_an_engine_that_is_named_is_not_replaced(tmp_path: Path) -> None:
     path = bundle_with(tmp_path / "a.fer", GPU, OPENVINO, ONNXRUNTIME)
-    with pytest.raises(BundleMismatch, match="was built for plan9-mips") as caught:
+    with pytest.raises(BundleMismatchError, match="was built for plan9-mips") as caught:
         Recognizer.open(path, "tensorrt-rtx")
     assert str(caught.value).count("the bundle's other engines: openvino, onnxruntime") == 1
 
@@ -94,12 +94,12 @@ def test_where_no_engine_runs_each_has_its_reason_on_one_line(tmp_path: Path, mo
         r"openvino: OpenVINO cannot be imported; run: pip install openvino$"
     )
     for attempt in (Recognizer.open, lambda path: Bundle.open(path).runnable_entry()):
-        with pytest.raises(EngineUnavailable, match=expected):
+        with pytest.raises(EngineUnavailableError, match=expected):
             attempt(path)
 
 
 def test_the_reason_of_the_only_engine_is_passed_on(tmp_path: Path) -> None:
-    with pytest.raises(BundleMismatch, match=r"a\.fer: the tensorrt-rtx engine was built for plan9-mips"):
+    with pytest.raises(BundleMismatchError, match=r"a\.fer: the tensorrt-rtx engine was built for plan9-mips"):
         Recognizer.open(bundle_with(tmp_path / "a.fer", GPU))
 
 

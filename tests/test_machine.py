@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge import cgroups, machine
-from fer_edge.bench.environment import environment
+from fer_edge.benchmark.environment import environment
 
 
 @pytest.mark.parametrize(

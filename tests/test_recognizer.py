@@ -350,7 +350,7 @@ def test_what_an_app_needs_is_in_the_package_itself() -> None:
     assert {
         "BundleError",
         "ConfigError",
-        "EngineUnavailable",
+        "EngineUnavailableError",
         "FacesError",
         "InputError",
         "RunOptions",

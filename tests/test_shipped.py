@@ -18,7 +18,7 @@ import pytest
 import fer_edge
 from fer_edge.bundle import Bundle
 from fer_edge.cli.main import COMMANDS
-from fer_edge.engines.available import ENGINE_MODULES
+from fer_edge.engines.registry import ENGINE_MODULES
 from fer_edge.errors import ConfigError
 from fer_edge.shipped import checkpoint_path, path_or_shipped, shipped_bundle, shipped_file, shipped_names
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fer_edge import Bundle, Recognizer
-from fer_edge.errors import BundleDamaged, BundleError
+from fer_edge.errors import BundleDamagedError, BundleError
 from tests.tiny import tiny_bundle
 
 
@@ -87,7 +87,7 @@ def test_other_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(BundleError, match=f"{name} is {expected}") as caught:
         Bundle.open(tmp_path / name)
     assert "\n" not in str(caught.value)
-    assert not isinstance(caught.value, BundleDamaged) or name == "empty.fer"
+    assert not isinstance(caught.value, BundleDamagedError) or name == "empty.fer"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
 def test_a_bundle_without_its_end_is_damaged(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(BundleDamaged, match=r"is not a bundle, or is truncated: .*; fetch or build it again"):
+    with pytest.raises(BundleDamagedError, match=r"is not a bundle, or is truncated: .*; fetch or build it again"):
         Bundle.open(path)
 
 

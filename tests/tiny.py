@@ -51,7 +51,7 @@ def tiny_manifest(**changes: object) -> Manifest:
         "name": "tiny",
         "labels": LABELS,
         "words": LABELS,
-        "decision": "label",
+        "head": "label",
         "precision": "fp32",
         "max_batch": 8,
         "engines": (

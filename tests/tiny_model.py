@@ -48,14 +48,14 @@ def settle(model: FERFormer, seed: int = 0) -> FERFormer:
     return model.eval()
 
 
-def tiny_checkpoint(seed: int = 0, decision: Any = None, **changes: Any) -> Checkpoint:
+def tiny_checkpoint(seed: int = 0, head: Any = None, **changes: Any) -> Checkpoint:
     """A settled tiny model with its metadata."""
     config = tiny_config(**changes)
     torch.manual_seed(seed)
-    return checkpoint_of(settle(FERFormer(config), seed), decision)
+    return checkpoint_of(settle(FERFormer(config), seed), head)
 
 
-def checkpoint_of(model: FERFormer, decision: Any = None) -> Checkpoint:
+def checkpoint_of(model: FERFormer, head: Any = None) -> Checkpoint:
     """Metadata for a model that has FERPlus's classes, or the first of them."""
     classes = model.config.classes
     info = CheckpointInfo(
@@ -66,7 +66,7 @@ def checkpoint_of(model: FERFormer, decision: Any = None) -> Checkpoint:
         text_source="unset",
         mean=(0.57, 0.45, 0.40),
         std=(0.21, 0.19, 0.18),
-        decision=decision or ("mean" if model.config.text_head else "label"),
+        head=head or ("mean" if model.config.text_head else "label"),
     )
     return Checkpoint(model, info)
 

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fer_edge.evaluation.pictures import save_plot
-from fer_edge.pages.theme import LIGHT
+from fer_edge.html.theme import LIGHT
 
 WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: of all, of a row, of what is above and below
 

@@ -33,10 +33,10 @@ class Plain:
 
     def decide(self, label_logits: Floats, text_logits: Floats | None) -> int:
         """The label, by the head or heads that the model decides with."""
-        decision = self.described["decision"]
-        if text_logits is None or decision == "label":
+        head = self.described["head"]
+        if text_logits is None or head == "label":
             return int(label_logits.argmax())
-        if decision == "text":
+        if head == "text":
             return int(text_logits.argmax())
         return int((_softmax(label_logits) + _softmax(text_logits)).argmax())
 

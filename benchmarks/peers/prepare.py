@@ -75,7 +75,7 @@ def prepare_model(name: str, folder: Path, data: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     (folder / f"{name}.onnx").write_bytes(plain_onnx(loaded.model))
     info = loaded.info
-    fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision}
+    fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "head": info.head}
     described.write_text(json.dumps(fields))
     mark_made(described)
 

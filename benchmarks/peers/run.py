@@ -19,11 +19,11 @@ from benchmarks.names import machine_slug
 from benchmarks.peers.environments import NODE, PROJECT, interpreter, variables
 from benchmarks.peers.prepare import CALIBRATION, is_made, mark_made, prepare_faces, prepare_model
 from benchmarks.turns import pairs, told
-from fer_edge.bench.contenders import Comparison, Contender, comparisons, take_turns
-from fer_edge.bench.environment import environment
-from fer_edge.bench.noise import Watch
-from fer_edge.bench.records import Record, csv_from_records, records_from_comparisons
-from fer_edge.bench.statistics import Estimate, share_estimate
+from fer_edge.benchmark.compare import Comparison, Contender, comparisons, take_turns
+from fer_edge.benchmark.csv_rows import Record, csv_from_records, records_from_comparisons
+from fer_edge.benchmark.environment import environment
+from fer_edge.benchmark.noise import NoiseMonitor
+from fer_edge.benchmark.statistics import Estimate, share_estimate
 from fer_edge.errors import EngineError
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def run_group(model: str, given: argparse.Namespace, truth: list[str]) -> None:
     peers = {name: peer for name, peer in GROUPS[model].items() if not given.only or name in given.only}
     with ExitStack() as stack:
         contenders = start(peers, model, given, stack)
-        with Watch() as watch:
+        with NoiseMonitor() as watch:
             times = take_turns(contenders, given.rounds, given.turn, progress=_tell)
         scores = {each.name: scored(each, truth) for each in contenders if peers[each.name].scored}
     found, paired = comparisons(times), pairs(times, PAIRS)

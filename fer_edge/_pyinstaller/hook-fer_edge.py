@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 
-from fer_edge.engines.available import ENGINE_MODULES, PROFILER_MODULES
+from fer_edge.engines.registry import ENGINE_MODULES, PROFILER_MODULES
 
 ENGINES = ("openvino", "onnxruntime")  # packages with native libraries that are loaded by name
 

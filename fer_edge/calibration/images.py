@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fer_edge._checked import build, check_types
 from fer_edge._files import sha256, write_atomically
+from fer_edge._settings import build, check_types
 from fer_edge.crop import crop_and_resize
 from fer_edge.data.matching import UNCOUNTED
 from fer_edge.data.splits import Box, LabelledSplit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_edge.calibration.search import SearchResult
-from fer_edge.errors import EngineUnavailable
+from fer_edge.calibration.sensitivity import SearchResult
+from fer_edge.errors import EngineUnavailableError
 from fer_edge.evaluation.pictures import save_plot
 
 FLOOR = 1e-9  # of a divergence on a logarithmic axis
@@ -19,12 +19,12 @@ def plot_search(result: SearchResult, path: Path) -> None:
         path: `.svg`, `.png` or `.pdf`.
 
     Raises:
-        EngineUnavailable: Matplotlib is not installed.
+        EngineUnavailableError: Matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise EngineUnavailable(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
+        raise EngineUnavailableError(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
     names = list(result.alone)
     figure = Figure(figsize=(max(8.0, 0.22 * len(names) + 4), 6.5), layout="constrained")
     alone, together = figure.subplots(2, 1, gridspec_kw={"height_ratios": [3, 2]})

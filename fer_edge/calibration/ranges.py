@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fer_edge._checked import check_types
 from fer_edge._files import sha256, write_atomically
+from fer_edge._settings import check_types
 from fer_edge._text import did_you_mean
 from fer_edge.calibration.graph import KINDS, Graph, Kind
+from fer_edge.calibration.histograms import METHODS, Method, magnitude, observe
 from fer_edge.calibration.images import CalibrationImages
-from fer_edge.calibration.observe import METHODS, Method, magnitude, observe
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from fer_edge.errors import NonFiniteError
     from fer_edge.training.ablation import Run, RunResult
+    from fer_edge.training.initialization import Sources
     from fer_edge.training.loop import Trainer
     from fer_edge.training.recipe import Recipe
     from fer_edge.training.results import EpochResult
-    from fer_edge.training.start import Sources
 
 
 TABLE = "table.csv"  # in the folder of the runs
@@ -57,17 +57,17 @@ def ablate(
     Example: fer-edge ablate ferplus/ -o runs/ablations --table IV --set limit_train=8000 --epochs 8
     """
     from fer_edge._files import check_output
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         import torch
 
         from fer_edge.training.ablation import planned_runs, read_results
         from fer_edge.training.effects import check_effects, check_recipe_file
+        from fer_edge.training.initialization import Sources
         from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
-        from fer_edge.training.start import Sources
     except ImportError as error:
-        raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
+        raise EngineUnavailableError(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
     file = read_recipe(recipe)
     options = {"text": None if text_features is None else "features", "epochs": epochs}
     given = {name: value for name, value in options.items() if value is not None}

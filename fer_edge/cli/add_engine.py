@@ -12,7 +12,7 @@ from fer_edge.cli.options import BundlePath, EngineToBuild, Json
 from fer_edge.cli.out_option import check_file_to_write
 
 if TYPE_CHECKING:
-    from fer_edge.extend import Prove
+    from fer_edge.bundle_builder import Prove
 
 
 def add_engine(
@@ -33,9 +33,9 @@ def add_engine(
     Example: fer-edge add-engine edge.fer --engine tensorrt -o edge-orin.fer
     """
     from fer_edge.bundle import Bundle
+    from fer_edge.bundle_builder import add_engine as extend
     from fer_edge.cli.build_engine import print_proofs, setting_of_flag
     from fer_edge.cli.output import console, err_console, phases, print_json
-    from fer_edge.extend import add_engine as extend
 
     check_file_to_write(out, ".fer", "a bundle")
     opened = Bundle.open(bundle)

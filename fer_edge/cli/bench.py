@@ -26,10 +26,10 @@ from fer_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fer_edge.bench.run import BenchReport, Plan, Subject
-    from fer_edge.bench.scenarios.single_stream import Stamps
-    from fer_edge.bench.tune import Target
-    from fer_edge.bench.workload import Workload
+    from fer_edge.benchmark.run import BenchReport, BenchTarget, Plan
+    from fer_edge.benchmark.scenarios.single_stream import Stamps
+    from fer_edge.benchmark.tune import Target
+    from fer_edge.benchmark.workload import Workload
     from fer_edge.bundle import Tuning
 
 
@@ -122,7 +122,7 @@ def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
     Raises:
         BadParameter: One is not known.
     """
-    from fer_edge.bench.run import QUICK, SCENARIOS
+    from fer_edge.benchmark.run import QUICK, SCENARIOS
 
     one_of("scenario", lambda: (*SCENARIOS, "all"))(names)
     wanted = set(SCENARIOS if names and "all" in names else names or QUICK)
@@ -136,7 +136,7 @@ def chosen_workload(image: Path | None, box: str | None) -> Workload:
         BadParameter: A box without an image, or no box.
         ImageError: The image cannot be read.
     """
-    from fer_edge.bench.workload import Workload, synthetic_workload
+    from fer_edge.benchmark.workload import Workload, synthetic_workload
     from fer_edge.images import read_image
 
     if image is None:
@@ -177,8 +177,8 @@ def bench(
 
     Example: fer-edge bench edge.fer --threads 2 --scenario single-stream --scenario open-loop --rate 90
     """
-    from fer_edge.bench.run import Plan, Subject, run_bench
-    from fer_edge.bench.tune import target_from_text
+    from fer_edge.benchmark.run import BenchTarget, Plan, run_bench
+    from fer_edge.benchmark.tune import target_from_text
     from fer_edge.cli.bench_display import scenario_progress
     from fer_edge.cli.output import prepare_report
 
@@ -190,7 +190,7 @@ def bench(
     check_effect(scenarios, queries=None if tune else queries, seconds=seconds, minutes=minutes, rate=rate or None)
     check_files(bundle, tune, csv, report, reference, image)
     check_device(bundle, engine, device)
-    subject = Subject(bundle, engine, threads, device or 0, allow_host_code)
+    subject = BenchTarget(bundle, engine, threads, device or 0, allow_host_code)
     plan = Plan(
         scenarios=scenarios,
         named=tuple(wanted or ()),
@@ -202,7 +202,7 @@ def bench(
     )
     check_comparison(bundle, reference, faces)
     if report is not None:
-        prepare_report(report, "fer_edge.bench.report")
+        prepare_report(report, "fer_edge.benchmark.report")
     with scenario_progress() as progress:
         found, timelines = run_bench(subject, plan, progress)
     errors: list[BaseException] = []
@@ -294,7 +294,7 @@ def _tell_tuning(
         console().print(f"report: {page}", soft_wrap=True)
 
 
-def _with_parity(found: BenchReport, subject: Subject, reference: Path | None, faces: Path | None) -> BenchReport:
+def _with_parity(found: BenchReport, subject: BenchTarget, reference: Path | None, faces: Path | None) -> BenchReport:
     """With the comparison of the bundle and its checkpoint, where asked for."""
     if reference is None or faces is None or found.stopped:
         return found
@@ -309,7 +309,7 @@ def _with_parity(found: BenchReport, subject: Subject, reference: Path | None, f
 
 def _write_csv(found: BenchReport, csv: Path | None) -> None:
     """Every figure, where asked for."""
-    from fer_edge.bench.records import csv_from_records, description, records_from_report
+    from fer_edge.benchmark.csv_rows import csv_from_records, description, records_from_report
     from fer_edge.cli.output import write_text
 
     if csv is not None:
@@ -320,13 +320,13 @@ def _write_page(found: BenchReport, timelines: dict[str, Stamps], folder: Path |
     """The page, where asked for."""
     if folder is None:
         return None
-    from fer_edge.bench.report import write_report
+    from fer_edge.benchmark.report import write_report
 
     return write_report(folder, found, timelines)
 
 
 def _tune(
-    subject: Subject,
+    subject: BenchTarget,
     plan: Plan,
     found: BenchReport,
     target: Target | None,
@@ -335,8 +335,8 @@ def _tune(
     force: bool,
 ) -> tuple[Tuning | None, str]:
     """The settings that were written into the bundle, where asked for; or why there are none."""
-    from fer_edge.bench.noise import Watch
-    from fer_edge.bench.tune import check_quiet, confirmed, write_tuning
+    from fer_edge.benchmark.noise import NoiseMonitor
+    from fer_edge.benchmark.tune import check_quiet, confirmed, write_tuning
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import err_console
     from fer_edge.errors import FerEdgeError
@@ -346,7 +346,7 @@ def _tune(
     if "scaling" in found.failed:
         return None, f"scaling failed: {found.failed['scaling']}"
     try:
-        with err_console().status("measuring the best settings again"), Watch(crowded=True) as watch:
+        with err_console().status("measuring the best settings again"), NoiseMonitor(crowded=True) as watch:
             point = confirmed(found.scaling, target, subject.open, plan.workload, plan.seconds)
         if not force:
             check_quiet(found.noise["scaling"], watch.noise)

@@ -48,7 +48,7 @@ def check_device(bundle: Path, engine: str | None, device: int | None) -> None:
         BadParameter: The engine has no GPU.
     """
     from fer_edge.bundle import Bundle
-    from fer_edge.engines.available import get_engine
+    from fer_edge.engines.registry import get_engine
 
     if device is not None:
         name = Bundle.open(bundle).entry(engine).engine
@@ -68,7 +68,7 @@ def check_comparison(bundle: Path, reference: Path | None, faces: Path | None) -
     from importlib.util import find_spec
 
     from fer_edge.bundle import Bundle
-    from fer_edge.errors import CheckpointError, EngineUnavailable
+    from fer_edge.errors import CheckpointError, EngineUnavailableError
     from fer_edge.evaluation.dataset import image_set
     from fer_edge.file_kind import describe_file
 
@@ -86,6 +86,6 @@ def check_comparison(bundle: Path, reference: Path | None, faces: Path | None) -
             f"--reference: {reference} is {described}; expected the checkpoint that the bundle was built from"
         )
     if find_spec("torch") is None:
-        raise EngineUnavailable('--reference needs PyTorch; run: pip install "fer-edge[export]"')
+        raise EngineUnavailableError('--reference needs PyTorch; run: pip install "fer-edge[export]"')
     manifest = Bundle.open(bundle).manifest
     image_set(faces, manifest.labels, manifest.words)

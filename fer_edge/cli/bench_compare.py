@@ -22,7 +22,7 @@ from fer_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fer_edge.bench.workload import Workload
+    from fer_edge.benchmark.workload import Workload
 
 
 def bench_compare(
@@ -46,10 +46,10 @@ def bench_compare(
     Example: fer-edge bench-compare edge.fer@openvino edge.fer@onnxruntime --threads 2
     """
     from fer_edge._files import check_output
-    from fer_edge.bench.contenders import comparisons, take_turns_of
-    from fer_edge.bench.noise import Watch
-    from fer_edge.bench.records import csv_from_records, records_from_comparisons
-    from fer_edge.bench.temporary import temporary_folder
+    from fer_edge.benchmark.compare import comparisons, take_turns_of
+    from fer_edge.benchmark.csv_rows import csv_from_records, records_from_comparisons
+    from fer_edge.benchmark.noise import NoiseMonitor
+    from fer_edge.benchmark.temporary import temporary_folder
     from fer_edge.cli.bench import chosen_workload
     from fer_edge.cli.bench_display import print_comparisons, print_warnings, scenario_progress
     from fer_edge.cli.output import print_json, write_text
@@ -66,7 +66,7 @@ def bench_compare(
             name: _command(name, {"threads": threads, "allow_host_code": allow_host_code}, workload, folder, index)
             for index, name in enumerate(contenders)
         }
-        with Watch() as watch:
+        with NoiseMonitor() as watch:
             times = take_turns_of(commands, rounds, turn, progress=lambda share: progress("taking turns", share))
     found, done = comparisons(times), len(next(iter(times.values())))
     if csv is not None:
@@ -82,9 +82,9 @@ def bench_compare(
 
 def _environment(names: list[str]) -> dict[str, str]:
     """That of the figures: where a contender runs on a GPU, the GPU too."""
-    from fer_edge.bench.environment import environment, gpu_environment
+    from fer_edge.benchmark.environment import environment, gpu_environment
     from fer_edge.bundle import Bundle
-    from fer_edge.engines.available import get_engine
+    from fer_edge.engines.registry import get_engine
 
     engines = {Bundle.open(bundle).entry(engine).engine for bundle, engine in map(_split, names)}
     on_gpu = any(get_engine(engine).for_gpus for engine in engines)
@@ -119,4 +119,4 @@ def _command(name: str, options: dict[str, object], workload: Workload, folder: 
         np.save(frame, workload.frame)
     described = {"bundle": bundle, "engine": engine, "box": workload.box, **options}
     asked.write_text(json_format.dumps({**described, "frame": str(frame)}))
-    return [sys.executable, "-m", "fer_edge.bench.contend", str(asked)]
+    return [sys.executable, "-m", "fer_edge.benchmark.worker", str(asked)]

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fer_edge.bench.contenders import Comparison
-from fer_edge.bench.noise import Noise
-from fer_edge.bench.roofline import Roofline
-from fer_edge.bench.run import BenchReport
-from fer_edge.bench.scenarios.batches import BatchResult
-from fer_edge.bench.scenarios.cold_start import ColdStart
-from fer_edge.bench.scenarios.multi_stream import MultiStream
-from fer_edge.bench.scenarios.on_device import OnDevice
-from fer_edge.bench.scenarios.open_loop import OpenLoop
-from fer_edge.bench.scenarios.scaling import ScalingPoint
-from fer_edge.bench.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, SingleStream
-from fer_edge.bench.scenarios.sustained import Sustained
-from fer_edge.bench.statistics import Distribution, Estimate
+from fer_edge.benchmark.compare import Comparison
+from fer_edge.benchmark.noise import Noise
+from fer_edge.benchmark.roofline import Roofline
+from fer_edge.benchmark.run import BenchReport
+from fer_edge.benchmark.scenarios.batches import BatchResult
+from fer_edge.benchmark.scenarios.cold_start import ColdStart
+from fer_edge.benchmark.scenarios.multi_stream import MultiStream
+from fer_edge.benchmark.scenarios.on_device import OnDevice
+from fer_edge.benchmark.scenarios.open_loop import OpenLoop
+from fer_edge.benchmark.scenarios.scaling import ScalingPoint
+from fer_edge.benchmark.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SECONDS, SingleStream
+from fer_edge.benchmark.scenarios.sustained import Sustained
+from fer_edge.benchmark.statistics import Distribution, Estimate
 from fer_edge.bundle import Tuning
 from fer_edge.cli.output import console, err_console, print_error, print_note, print_table
 from fer_edge.cli.parity import print_parity
@@ -252,7 +252,7 @@ def print_tuning(bundle: Path, tuning: Tuning) -> None:
 
 
 def _print_scaling(points: Sequence[ScalingPoint]) -> None:
-    from fer_edge.bench.tune import described, recommendation
+    from fer_edge.benchmark.tune import described, recommendation
 
     rows = [
         (one.threads, one.streams, one.batch, *_short(one.latency), f"{one.images_per_second:.0f}") for one in points

@@ -29,7 +29,7 @@ class BuildRecipe:
     targets: tuple[str, ...]
     max_batch: int
     ranges: str
-    rest: str
+    float_precision: str
     allow_fallback: bool
     options: dict[str, dict[str, Any]]  # engine -> its own
 
@@ -57,10 +57,11 @@ def build_engine(
             callback=shipped("ranges"),
         ),
     ] = None,
-    rest: Annotated[
+    float_precision: Annotated[
         str | None,
         typer.Option(
-            help="What int8 leaves the rest in: fp32 or fp16.", callback=one_of("rest", lambda: ("fp32", "fp16"))
+            help="Precision of the layers that are not int8; default: fp32.",
+            callback=one_of("float precision", lambda: ("fp32", "fp16")),
         ),
     ] = None,
     allow_fallback: Annotated[
@@ -80,11 +81,11 @@ def build_engine(
     Example: fer-edge build-engine edge.safetensors --engine openvino --precision fp32 -o edge.fer
     """
     from fer_edge.cli.output import console, phases, print_json
-    from fer_edge.errors import ConfigError, EngineUnavailable
+    from fer_edge.errors import ConfigError, EngineUnavailableError
 
     flags = {
         "checkpoint": checkpoint, "engines": engine, "precision": precision, "targets": target, "max_batch": max_batch,
-        "ranges": ranges, "rest": rest, "allow_fallback": allow_fallback,
+        "ranges": ranges, "float_precision": float_precision, "allow_fallback": allow_fallback,
     }  # fmt: skip
     settings = _settings(_recipe(recipe), {name: value for name, value in flags.items() if value}, option or [])
     source = settings.pop("checkpoint", None)
@@ -95,7 +96,9 @@ def build_engine(
     try:
         from fer_edge.export.build import build_bundle
     except ImportError as error:
-        raise EngineUnavailable(f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(
+            f'building needs PyTorch ({error}); run: pip install "fer-edge[export]"'
+        ) from error
     with phases(f"building {', '.join(settings['engines'])} from {source}") as progress:
         manifest = build_bundle(source, out, **settings, progress=progress)
     if json:
@@ -112,7 +115,7 @@ def _settings(recipe: dict[str, Any], flags: dict[str, Any], options: list[str])
     What a recipe says for int8 goes with its precision where a flag asks for another one.
     """
     asked = flags.get("precision")
-    without_effect = {"fp32": ("ranges", "rest"), "fp16": ("rest",)}.get(asked or "", ())
+    without_effect = {"fp32": ("ranges", "float_precision"), "fp16": ("float_precision",)}.get(asked or "", ())
     kept = {name: value for name, value in recipe.items() if name not in without_effect}
     settings = {**DEFAULTS, **kept, **flags}
     said, flagged = settings.get("options", {}), options_of_flags(options)
@@ -136,20 +139,20 @@ def print_proofs(entries: Sequence[EngineEntry]) -> None:
     ]
     print_table("multiplications as executed", ("engine", "precision", "operators", "multiplications %"), rows)
     for name, proof in proofs.items():
-        if proof["untold"]:
+        if proof["unverified"]:
             err_console().print(
-                f"{name}: for {100 * proof['untold']:.0f} % of the multiplications the strongly typed network speaks, "
-                "whose types the engine must keep; the engine itself can be asked only on a GPU it is for",
+                f"{name}: the precision of {100 * proof['unverified']:.0f} % of the multiply-accumulates is taken from "
+                "the network's declared types: the engine can be inspected only on its target GPU",
                 soft_wrap=True,
             )
-    fallen = {name: len(proof["fallen"]) for name, proof in proofs.items() if proof["fallen"]}
-    for name, count in fallen.items():
+    fallbacks = {name: len(proof["fallbacks"]) for name, proof in proofs.items() if proof["fallbacks"]}
+    for name, count in fallbacks.items():
         err_console().print(f"{name} runs {count} layers in another precision than the graph says", soft_wrap=True)
 
 
 def _recipe(path: Path | None) -> dict[str, Any]:
     """A recipe's settings, checked by name and type."""
-    from fer_edge._checked import check_names, check_types, with_tuples
+    from fer_edge._settings import check_names, check_types, with_tuples
     from fer_edge._toml import read_toml
     from fer_edge.errors import ConfigError
 

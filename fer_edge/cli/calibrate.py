@@ -31,7 +31,7 @@ from fer_edge.cli.plot_option import check_plot
 if TYPE_CHECKING:
     from fer_edge.calibration.images import CalibrationImages, CalibrationSet
     from fer_edge.calibration.ranges import Ranges
-    from fer_edge.calibration.search import SearchResult
+    from fer_edge.calibration.sensitivity import SearchResult
     from fer_edge.evaluation.dataset import ImageSet
     from fer_edge.model.checkpoint import CheckpointInfo
 
@@ -123,7 +123,7 @@ def calibrate(
     check_outputs(outputs, checkpoint, data, image_set if present else None)
     from fer_edge.cli.calibrate_display import describe, print_result
     from fer_edge.cli.output import err_console, print_json
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         from fer_edge.calibration.images import read_set
@@ -131,7 +131,9 @@ def calibrate(
         from fer_edge.export.onnx_graph import onnx_from_checkpoint
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
-        raise EngineUnavailable(f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(
+            f'calibrating needs PyTorch ({error}); run: pip install "fer-edge[export]"'
+        ) from error
     kinds = tuple(layers) if layers else DEFAULT_KINDS
     check_choices(method, kinds)
     known = read_set(image_set) if present and image_set is not None else None
@@ -202,7 +204,7 @@ def _choose(data: Path, layout: str, count: int, seed: int) -> CalibrationSet:
 
 def _measure(model: bytes, checkpoint: Path, images: CalibrationImages, method: Any, kinds: Any) -> Ranges:
     from fer_edge._files import file_sha256
-    from fer_edge.calibration.observe import passes
+    from fer_edge.calibration.histograms import passes
     from fer_edge.calibration.ranges import measure
     from fer_edge.cli.output import progress
 
@@ -219,7 +221,7 @@ def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple
     from fer_edge.calibration.graph import Graph
     from fer_edge.calibration.qdq import chosen_layers
     from fer_edge.calibration.score import Scorer
-    from fer_edge.calibration.search import find_kept
+    from fer_edge.calibration.sensitivity import find_float_layers
     from fer_edge.cli.calibrate_display import resolution
     from fer_edge.cli.output import err_console, print_note, progress
     from fer_edge.errors import EngineError
@@ -228,7 +230,9 @@ def _search(model: bytes, ranges: Ranges, images: Any, budget: _Budget) -> tuple
     with err_console().status("running the float graph"):
         scorer = Scorer(model, images, budget.engine, budget.threads)
     with progress("layers", len(chosen_layers(Graph.parse(model), ranges))) as advance:
-        result = find_kept(model, ranges, scorer, budget.max_drop, state=budget.state, key=scorer.key, progress=advance)
+        result = find_float_layers(
+            model, ranges, scorer, budget.max_drop, state=budget.state, key=scorer.key, progress=advance
+        )
     if not result.met:
         last = result.together[-1]
         raise EngineError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fer_edge.calibration.ranges import Ranges
-    from fer_edge.calibration.search import SearchResult
+    from fer_edge.calibration.sensitivity import SearchResult
 
 WORST = 10  # layers that are listed
 

@@ -13,14 +13,14 @@ def doctor(json: Json = False) -> None:
     from dataclasses import asdict
     from importlib.util import find_spec
 
-    from fer_edge.bench.environment import environment
+    from fer_edge.benchmark.environment import environment
     from fer_edge.cli.output import print_fields, print_json, print_line, print_table
-    from fer_edge.engines.available import ENGINE_MODULES, engine_status, platform_tag
-    from fer_edge.engines.tensorrt.machine import diagnose, products, read_machine
+    from fer_edge.engines.registry import ENGINE_MODULES, engine_status, platform_tag
+    from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system, products
 
     machine = environment()
     statuses = [engine_status(name) for name in ENGINE_MODULES]
-    nvidia = read_machine()
+    nvidia = probe_system()
     findings = diagnose(nvidia)
     exporting = [name for name in ("torch", "safetensors", "onnx", "onnxscript") if find_spec(name) is None]
     note = f'missing: {", ".join(exporting)}; run: pip install "fer-edge[export]"' if exporting else ""
@@ -47,7 +47,7 @@ def doctor(json: Json = False) -> None:
         print_line(f"GPU: {gpu.name}, target {gpu.target}, {gpu.memory_mb} MB")
     if gpus or products(nvidia):
         for finding in findings:
-            print_line(f"NVIDIA: {finding.problem}: {finding.cure}")
+            print_line(f"NVIDIA: {finding.problem}: {finding.remedy}")
     print_line("this machine")
     print_fields(list(machine.items()))
 

@@ -22,8 +22,8 @@ from fer_edge.cli.options import (
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.accuracy import AccuracyReport, Outputs
+    from fer_edge.evaluation.open_model import OpenedModel
     from fer_edge.evaluation.report import Origin
-    from fer_edge.evaluation.runners import OpenedModel
     from fer_edge.model.runner import PyTorchRunner
 
 
@@ -63,7 +63,7 @@ def evaluate(
     from fer_edge.cli.output import print_json, print_note, print_notes, progress
     from fer_edge.evaluation.accuracy import run_all, score
     from fer_edge.evaluation.dataset import image_set
-    from fer_edge.evaluation.runners import open_model
+    from fer_edge.evaluation.open_model import open_model
     from fer_edge.walk import count_reasons
 
     chosen_split = check_split(split, data, layout)
@@ -112,7 +112,7 @@ def _prepare_report(
 ) -> PyTorchRunner | None:
     """Fail before the long work; what features come from, if there is something."""
     from fer_edge.cli.output import prepare_report
-    from fer_edge.evaluation.runners import open_reference
+    from fer_edge.evaluation.open_model import open_reference
 
     prepare_report(folder, "fer_edge.evaluation.report")
     if opened.engine == "pytorch":

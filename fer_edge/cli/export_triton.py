@@ -36,13 +36,13 @@ def export_triton(
     from fer_edge._files import check_output
     from fer_edge.bundle import Bundle
     from fer_edge.cli.output import console, print_json
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         from fer_edge.export.triton import Serving, server_options
         from fer_edge.export.triton import export_triton as write
     except ImportError as error:
-        raise EngineUnavailable(f"exporting needs onnx ({error}); run: pip install onnx") from error
+        raise EngineUnavailableError(f"exporting needs onnx ({error}); run: pip install onnx") from error
     check_output(repository, bundle)
     opened = Bundle.open(bundle)
     serving = Serving(instances, kind, queue_delay, version)  # type: ignore[arg-type]

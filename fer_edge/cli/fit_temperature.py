@@ -31,7 +31,7 @@ def fit_temperature(
     """
     from fer_edge._files import check_output
     from fer_edge.cli.output import console, print_json, print_notes, print_table, progress
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
     from fer_edge.evaluation.accuracy import run_all
     from fer_edge.evaluation.dataset import image_set
 
@@ -41,7 +41,7 @@ def fit_temperature(
         from fer_edge.model.checkpoint import Checkpoint
         from fer_edge.model.runner import load_reference
     except ImportError as error:
-        raise EngineUnavailable(f'fitting needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(f'fitting needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
     runner = load_reference(checkpoint, threads)
     info = runner.info
     images = image_set(data, info.labels, info.words, check_split(split, data, layout), layout).limited(limit)
@@ -50,7 +50,7 @@ def fit_temperature(
         temperature.check_images(images.labels)  # before the model runs for nothing
     with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)
-    fit = temperature.fit_temperature(outputs, info.decision)
+    fit = temperature.fit_temperature(outputs, info.head)
     temperature.with_temperature(Checkpoint(runner.model, info), fit).save(out, half=half)
     if json:
         print_json({"checkpoint": out, **vars(fit)})

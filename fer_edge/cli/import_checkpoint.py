@@ -52,7 +52,7 @@ def import_checkpoint(
     Example: fer-edge import-checkpoint best.pth -o release.safetensors --text-features text.safetensors
     """
     from fer_edge._files import check_output
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
     from fer_edge.labels import label_set
 
     if not stem and (preset or labels):
@@ -67,7 +67,9 @@ def import_checkpoint(
     try:
         from fer_edge.model import foreign, text
     except ImportError as error:
-        raise EngineUnavailable(f'importing needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(
+            f'importing needs PyTorch ({error}); run: pip install "fer-edge[export]"'
+        ) from error
     features = None if text_features is None else text.load_text_features(text_features)
     weights = foreign.read_foreign_weights(source)
     if stem:

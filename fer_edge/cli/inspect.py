@@ -35,7 +35,7 @@ def inspect(
     """
     from fer_edge._files import file_sha256
     from fer_edge.cli.output import print_fields, print_json, print_line
-    from fer_edge.evaluation.runners import model_format
+    from fer_edge.evaluation.open_model import model_format
 
     if full and json:
         raise typer.BadParameter("--json shows everything; leave out --full")
@@ -78,7 +78,7 @@ def _bundle(file: Path) -> tuple[Lines, dict[str, Any]]:
 
 def _why_not(bundle: Bundle, engine: str) -> str:
     """Why an engine of a bundle does not run on this machine; empty if it does, as far as is known unloaded."""
-    from fer_edge.engines.available import get_engine
+    from fer_edge.engines.registry import get_engine
     from fer_edge.errors import FerEdgeError
 
     try:
@@ -95,12 +95,12 @@ def _runs(reason: str) -> str:
 
 
 def _checkpoint(file: Path) -> tuple[Lines, dict[str, Any]]:
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         from fer_edge.model.checkpoint import read_checkpoint_info
     except ImportError as error:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f'reading checkpoints needs PyTorch ({error}); run: pip install "fer-edge[export]"'
         ) from error
     info = read_checkpoint_info(file)

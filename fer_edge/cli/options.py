@@ -54,7 +54,7 @@ def shipped(kind: Kind) -> Callable[[Any], Any]:
 
 def engine_names() -> Iterable[str]:
     """Names of the engines that bundles may hold."""
-    from fer_edge.engines.available import ENGINE_MODULES
+    from fer_edge.engines.registry import ENGINE_MODULES
 
     return ENGINE_MODULES
 
@@ -206,12 +206,12 @@ def check_split(split: str | None, data: Path, layout: str = "auto") -> SplitNam
     return cast("SplitName", split or "valid")
 
 
-def refuse_given(about: str, cure: str, **given: object) -> None:
+def refuse_given(about: str, remedy: str, **given: object) -> None:
     """Refuse options that would do nothing.
 
     Args:
         about: What they are about, which was not asked for.
-        cure: What would make them do something.
+        remedy: What would make them do something.
         given: Options by name; None where one was not given.
 
     Raises:
@@ -219,7 +219,7 @@ def refuse_given(about: str, cure: str, **given: object) -> None:
     """
     for name, value in given.items():
         if value is not None:
-            raise typer.BadParameter(f"--{name} is about {about}; {cure}, or leave out --{name}")
+            raise typer.BadParameter(f"--{name} is about {about}; {remedy}, or leave out --{name}")
 
 
 Split = Annotated[

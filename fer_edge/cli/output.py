@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge._text import one_line, printable
+from fer_edge.results import plain_data
 
 if TYPE_CHECKING:
     from fer_edge.cli.consoles import LineConsole
+    from fer_edge.results import Result
     from fer_edge.walk import LeftOut
 
 LINE_SECONDS = 30  # between progress lines without a terminal
@@ -38,7 +38,7 @@ def err_console() -> LineConsole:
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:
     """Print the result of a command in `--json` mode: RFC 8259 JSON, in which NaN and infinity are null."""
-    print(json.dumps(_finite(value), indent=indent, allow_nan=False), flush=indent is None)
+    print(json.dumps(plain_data(value), indent=indent, allow_nan=False), flush=indent is None)
 
 
 def print_error(message: object) -> None:
@@ -105,22 +105,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     On a terminal it fits the width: headers and sentences wrap, long names lose their middle. In a pipe or file
     nothing is wrapped or cut.
     """
-    from rich.table import Table
+    from fer_edge.results import Table
+    from fer_edge.tables import text_of_table
 
-    from fer_edge.cli.tables import FRAME, fitted
+    table = Table(title, tuple(columns), tuple(map(tuple, rows)))
+    print(text_of_table(table, console().width))
 
-    out = console()
-    cells = [[printable(str(value)) for value in row] for row in rows]
-    cells, widths = fitted(columns, cells, out.width)
-    if title:
-        print_line(title)
-    table = Table()
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", width=widths[index])
-    for row in cells:
-        table.add_row(*row)
-    out.print(table, width=max(out.width, sum(widths) + FRAME * len(columns) + 1), soft_wrap=False)
+
+def print_result(result: Result, *, as_json: bool = False) -> None:
+    """Print a result of the Python API on stdout: its tables and notes, or JSON."""
+    if as_json:
+        print_json(result.to_dict())
+        return
+    for table in result.tables():
+        print_table(table.title, table.columns, table.rows)
+    for line in result.notes():
+        print_line(line)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -138,16 +138,16 @@ def prepare_report(folder: Path, module: str) -> None:
         module: What writes it.
 
     Raises:
-        EngineUnavailable: What it needs is not installed.
+        EngineUnavailableError: What it needs is not installed.
         FerEdgeError: The folder cannot be made.
     """
     from fer_edge._files import make_folder
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         importlib.import_module(module)
     except ImportError as error:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f'reports need matplotlib, scikit-learn and Jinja ({error}); run: pip install "fer-edge[report]"'
         ) from error
     make_folder(folder)
@@ -236,26 +236,3 @@ def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
                 bar.remove_task(running.pop(phase))
 
         yield tell
-
-
-def _finite(value: Any) -> Any:
-    """Plain data of dataclasses, paths and containers, with None for NaN and infinity."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _finite(asdict(value))
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
-
-
-def _is_number(value: object) -> bool:
-    if value == "-":  # no figure
-        return True
-    try:
-        float(str(value).rstrip(" %"))
-    except ValueError:
-        return False
-    return True

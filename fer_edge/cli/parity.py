@@ -151,8 +151,8 @@ def measure_parity(
     from dataclasses import replace
 
     from fer_edge.cli.output import progress
+    from fer_edge.evaluation.open_model import open_model
     from fer_edge.evaluation.parity import GATES, compare, compare_labels
-    from fer_edge.evaluation.runners import open_model
 
     candidate = open_model(bundle, engine, threads, device, allow_host_code=allow_host_code)
     truth = open_model(reference, "pytorch", threads)
@@ -231,11 +231,13 @@ def _print_tensors(title: str, report: TensorReport, every: bool) -> None:
 
 
 def _fp32_graph(checkpoint: Path) -> bytes:
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         from fer_edge.export.onnx_graph import onnx_from_checkpoint
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
-        raise EngineUnavailable(f'checkpoints need PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(
+            f'checkpoints need PyTorch ({error}); run: pip install "fer-edge[export]"'
+        ) from error
     return onnx_from_checkpoint(load_checkpoint(checkpoint))

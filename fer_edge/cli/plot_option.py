@@ -15,13 +15,13 @@ def check_plot(path: Path | None) -> Path | None:
 
     Raises:
         typer.BadParameter: Its suffix names no format that is written.
-        EngineUnavailable: Matplotlib is not installed.
+        EngineUnavailableError: Matplotlib is not installed.
     """
     if path is not None and path.suffix not in PLOT_SUFFIXES:
         given = f"has the suffix {path.suffix!r}" if path.suffix else "has no suffix"
         raise typer.BadParameter(f"{path} {given}; expected one of: {', '.join(PLOT_SUFFIXES)}")
     if path is not None and find_spec("matplotlib") is None:
-        from fer_edge.errors import EngineUnavailable
+        from fer_edge.errors import EngineUnavailableError
 
-        raise EngineUnavailable('plots need Matplotlib; run: pip install "fer-edge[report]"')
+        raise EngineUnavailableError('plots need Matplotlib; run: pip install "fer-edge[report]"')
     return path

@@ -41,7 +41,7 @@ def refold(
     """
     from fer_edge._files import check_output
     from fer_edge.cli.output import console, err_console, print_json
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     if text_features is not None and template:
         raise typer.BadParameter("--text-features has its own templates; leave out --template, or the file")
@@ -53,7 +53,9 @@ def refold(
         from fer_edge.model import text
         from fer_edge.model.checkpoint import load_checkpoint
     except ImportError as error:
-        raise EngineUnavailable(f'refolding needs PyTorch ({error}); run: pip install "fer-edge[export]"') from error
+        raise EngineUnavailableError(
+            f'refolding needs PyTorch ({error}); run: pip install "fer-edge[export]"'
+        ) from error
     loaded = load_checkpoint(checkpoint)
     text.refoldable_head(loaded)
     if text_features is not None:

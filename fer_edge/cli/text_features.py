@@ -32,7 +32,7 @@ def text_features(
     """
     from fer_edge._files import check_output
     from fer_edge.cli.output import console, err_console, print_json
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
     from fer_edge.labels import label_set
 
     words = label_set(labels).words
@@ -42,7 +42,9 @@ def text_features(
     try:
         from fer_edge.model.text import save_text_features, text_features_from_open_clip
     except ImportError as error:
-        raise EngineUnavailable(f'text features need PyTorch ({error}); run: pip install "fer-edge[train]"') from error
+        raise EngineUnavailableError(
+            f'text features need PyTorch ({error}); run: pip install "fer-edge[train]"'
+        ) from error
     with err_console().status(f"running {tower}"):
         features = text_features_from_open_clip(tower, weights, words, templates, download(retries))
     save_text_features(out, features)

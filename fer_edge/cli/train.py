@@ -71,17 +71,17 @@ def train(
     """
     from fer_edge.cli.output import print_note
     from fer_edge.cli.training_display import check_run_folder, prepared
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
     from fer_edge.shipped import checkpoint_path
 
     try:
         import torch
 
         from fer_edge.training.effects import check_effects, check_recipe_file, is_model_setting
+        from fer_edge.training.initialization import Sources
         from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
-        from fer_edge.training.start import Sources
     except ImportError as error:
-        raise EngineUnavailable(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
+        raise EngineUnavailableError(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
     if text_features is not None and text is None:
         text = "features"
     options = {

@@ -22,10 +22,10 @@ from fer_edge.cli.pace import Pace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fer_edge.training.initialization import Sources
     from fer_edge.training.loop import Trainer
     from fer_edge.training.recipe import Recipe
     from fer_edge.training.results import EpochResult
-    from fer_edge.training.start import Sources
 
 SHOWN = 15  # epochs; earlier ones scroll away
 LOG = "tensorboard"  # in the folder of a run
@@ -77,7 +77,7 @@ def prepared(
     """
     from pathlib import Path
 
-    from fer_edge.errors import EngineUnavailable
+    from fer_edge.errors import EngineUnavailableError
 
     try:
         from fer_edge.training.devices import make_fabric
@@ -86,7 +86,7 @@ def prepared(
         from fer_edge.training.lock import locked
         from fer_edge.training.run import prepare_run
     except ImportError as error:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f'training needs more packages ({error}); run: pip install "fer-edge[train]"'
         ) from error
     unread = Unread()
@@ -154,16 +154,16 @@ def run_and_show(trainer: Trainer, folder: Path) -> EpochResult:
 
 
 def _followed(trainer: Trainer, folder: Path, asked: Callable[[], int]) -> EpochResult:
-    from fer_edge.training.listeners import Several, TensorBoard
+    from fer_edge.training.callbacks import CallbackList, TensorBoard
 
     if not trainer.fabric.is_global_zero or trainer.done:
-        return trainer.run(Several(()), asked)
+        return trainer.run(CallbackList(()), asked)
     if trainer.next_epoch or trainer.next_step:
         print_note(f"going on in epoch {trainer.next_epoch + 1}, step {trainer.next_step + 1}")
     with TrainingDisplay(trainer) as display:
         board = TensorBoard(folder / LOG, display.note)
         try:
-            return trainer.run(Several((display, board)), asked)
+            return trainer.run(CallbackList((display, board)), asked)
         finally:
             board.close()
 

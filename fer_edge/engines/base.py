@@ -65,7 +65,7 @@ class ExecutedOperator:
     precision: str  # fp32, fp16, bf16, int8, or the engine's name of what is none of these
     names: tuple[str, ...]  # nodes of the typed ONNX that went into it, with what the engine appends
     multiplies: bool  # whether it is one of the engine's convolutions or matrix products
-    told: bool = True  # False: not by the engine, but by the strongly typed network whose types it must keep
+    reported_by_engine: bool = True  # False: inferred from the strongly typed network
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ class Engine(ABC):
         """Version of the installed engine.
 
         Raises:
-            EngineUnavailable: It is not installed; names the extra to install.
+            EngineUnavailableError: It is not installed; names the extra to install.
         """
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -335,7 +335,7 @@ class Engine(ABC):
 
         Raises:
             ConfigError: A name is not known or a value is out of range.
-            UnsupportedTarget: The installed version lacks an option.
+            UnsupportedTargetError: The installed version lacks an option.
         """
         for name in options:
             raise ConfigError(f"{self.name} has no build option {name!r}; it has none")
@@ -345,8 +345,8 @@ class Engine(ABC):
         """Compile a typed ONNX model.
 
         Raises:
-            EngineUnavailable: The engine is not installed.
-            UnsupportedTarget: A target or precision that this engine cannot build.
+            EngineUnavailableError: The engine is not installed.
+            UnsupportedTargetError: A target or precision that this engine cannot build.
             EngineError: The engine refused the model.
         """
 
@@ -354,7 +354,7 @@ class Engine(ABC):
         """Whether this machine can build the engine, once it is installed.
 
         Raises:
-            EngineUnavailable: It cannot; says why and what would help.
+            EngineUnavailableError: It cannot; says why and what would help.
         """
 
     @abstractmethod
@@ -362,7 +362,7 @@ class Engine(ABC):
         """Whether this machine can execute the engine.
 
         Raises:
-            EngineUnavailable: It cannot; says why and what would help.
+            EngineUnavailableError: It cannot; says why and what would help.
         """
 
     def local_target(self, device: int = 0) -> str:
@@ -372,7 +372,7 @@ class Engine(ABC):
             device: Which one, as in `RunOptions`.
 
         Raises:
-            EngineUnavailable: There is no such device.
+            EngineUnavailableError: There is no such device.
         """
         return "cpu"
 
@@ -389,6 +389,6 @@ class Engine(ABC):
         """Make a runner.
 
         Raises:
-            EngineUnavailable: The engine is not installed or has no device here.
+            EngineUnavailableError: The engine is not installed or has no device here.
             EngineError: The engine refused the file.
         """

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple, TypeVar
 
 from fer_edge._text import one_line
-from fer_edge.errors import EngineError, EngineUnavailable, FerEdgeError
+from fer_edge.errors import EngineError, EngineUnavailableError, FerEdgeError
 
 READ, LOAD, COMPILE = LOADING = ("could not read the model", "could not load the model", "could not compile the model")
 SAID = 120  # characters of the engine's own words behind a cause that was recognised
@@ -132,7 +132,7 @@ def engine_error(engine: str, action: str, error: BaseException) -> EngineError:
     return error if isinstance(error, EngineError) else _made(EngineError, engine, action, error)
 
 
-def unavailable(engine: str, action: str, error: BaseException, install: str = "") -> EngineUnavailable:
+def unavailable(engine: str, action: str, error: BaseException, install: str = "") -> EngineUnavailableError:
     """Make the error for an engine that cannot be imported or started.
 
     Args:
@@ -142,8 +142,8 @@ def unavailable(engine: str, action: str, error: BaseException, install: str = "
         install: Command that installs the engine, the next step where no other cause is known.
     """
     if isinstance(error, ModuleNotFoundError) or (install and cause_of(text_of(error)) is None):
-        return EngineUnavailable(f"{engine} {action} ({_meaning(text_of(error), UNKNOWN)}); run: {install}")
-    return _made(EngineUnavailable, engine, action, error)
+        return EngineUnavailableError(f"{engine} {action} ({_meaning(text_of(error), UNKNOWN)}); run: {install}")
+    return _made(EngineUnavailableError, engine, action, error)
 
 
 def cause_of(text: str) -> Cause | None:

@@ -28,7 +28,7 @@ from fer_edge.engines.base import (
 )
 from fer_edge.engines.messages import LOAD, engine_error, unavailable
 from fer_edge.engines.quiet import import_package
-from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
 from fer_edge.machine import CPUINFO, cpu_fields, default_threads
 
 MULTIPLYING = {
@@ -81,12 +81,12 @@ class ONNXRuntimeEngine(Engine):
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         if set(request.targets) - {"cpu"}:
-            raise UnsupportedTarget(f"onnxruntime builds for cpu; got {', '.join(request.targets)}")
+            raise UnsupportedTargetError(f"onnxruntime builds for cpu; got {', '.join(request.targets)}")
         return BuiltEngine(("cpu",), self.version(), operators=self._executed_operators(model))
 
     def check_runnable(self) -> None:
         if "CPUExecutionProvider" not in onnxruntime().get_available_providers():
-            raise EngineUnavailable("ONNX Runtime has no CPU provider; reinstall the onnxruntime package")
+            raise EngineUnavailableError("ONNX Runtime has no CPU provider; reinstall the onnxruntime package")
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch)
@@ -139,7 +139,7 @@ def open_session(model: bytes, settings: Any, **keywords: Any) -> Any:
         keywords: Further arguments of `InferenceSession`.
 
     Raises:
-        EngineUnavailable: The package cannot be imported.
+        EngineUnavailableError: The package cannot be imported.
         EngineError: ONNX Runtime refused the model, or lacks memory or threads.
     """
 
@@ -174,7 +174,7 @@ def onnxruntime() -> Any:
     """The package.
 
     Raises:
-        EngineUnavailable: It cannot be imported.
+        EngineUnavailableError: It cannot be imported.
     """
     if "onnxruntime" not in sys.modules:
         _check_processor_files()
@@ -189,10 +189,10 @@ def _check_processor_files() -> None:
     """Refuse an import that would crash: with an empty /proc/cpuinfo and nothing below /sys it counts no processors.
 
     Raises:
-        EngineUnavailable: That is how it is here.
+        EngineUnavailableError: That is how it is here.
     """
     if sys.platform == "linux" and CPUINFO.exists() and not (cpu_fields() or PROCESSORS.exists()):
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             "ONNX Runtime cannot find out which processors there are: /proc/cpuinfo is empty and "
             "/sys/devices/system/cpu cannot be read; mount /proc or /sys in this container or chroot"
         )

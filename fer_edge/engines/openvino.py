@@ -31,7 +31,7 @@ from fer_edge.engines.messages import COMPILE, LOAD, READ, engine_error, unavail
 from fer_edge.engines.prelu import join_prelus, skip_pairs
 from fer_edge.engines.quiet import import_package
 from fer_edge.engines.winograd import rewrite_convolutions
-from fer_edge.errors import EngineUnavailable, FerEdgeError, UnsupportedTarget
+from fer_edge.errors import EngineUnavailableError, FerEdgeError, UnsupportedTargetError
 from fer_edge.machine import default_threads, processors
 
 # What its runtime model calls element types; u8 and i8 operators run integer kernels.
@@ -117,7 +117,7 @@ class OpenVINOEngine(Engine):
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
         if set(request.targets) - {"cpu"}:
-            raise UnsupportedTarget(f"openvino builds for cpu; got {', '.join(request.targets)}")
+            raise UnsupportedTargetError(f"openvino builds for cpu; got {', '.join(request.targets)}")
         compiled = self._compile(model, RunOptions(), single=True)  # what it refuses is found now, not on the device
         return BuiltEngine(("cpu",), self.version(), operators=executed_operators(compiled))
 
@@ -254,11 +254,11 @@ def core() -> Any:
     Ctrl-C, crashes the process.
 
     Raises:
-        EngineUnavailable: The package cannot be imported, OpenVINO does not start, or it was started before this
+        EngineUnavailableError: The package cannot be imported, OpenVINO does not start, or it was started before this
             process was forked.
     """
     if PROCESS.forked_late:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             "OpenVINO was started before this process was forked; start processes with multiprocessing's 'spawn' or "
             "'forkserver', or open the first recognizer after the fork"
         )
@@ -280,10 +280,10 @@ def _check_processor_files() -> None:
     Without what the kernel tells below /sys it reads /proc/cpuinfo until the file's end, also if it could not open it.
 
     Raises:
-        EngineUnavailable: Neither can be read.
+        EngineUnavailableError: Neither can be read.
     """
     if sys.platform == "linux" and not any(os.access(file, os.R_OK) for file in PROCESSOR_FILES):
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             "OpenVINO cannot find out which processors there are: neither /proc/cpuinfo nor /sys/devices/system/cpu "
             "can be read; mount /proc or /sys in this container or chroot, or use the engine onnxruntime"
         )
@@ -293,7 +293,7 @@ def openvino() -> Any:
     """The package.
 
     Raises:
-        EngineUnavailable: It cannot be imported.
+        EngineUnavailableError: It cannot be imported.
     """
     try:
         return import_package("openvino")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,10 @@ import numpy.typing as npt
 from fer_edge.engines.base import Floats, Prediction, Runner
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.dataset import ImageSet, Labels
-from fer_edge.evaluation.deferral import Deferral, deferrals, percent, percent_or_none
 from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
-
-Head = Literal["label", "text", "mean"]
+from fer_edge.evaluation.selective import Deferral, deferrals, percent, percent_or_none
+from fer_edge.manifest import Head
 
 
 @dataclass(frozen=True)

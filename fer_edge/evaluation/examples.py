@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from fer_edge.engines.base import Floats, Images
-from fer_edge.evaluation.accuracy import Head, Outputs
+from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import ImageSet, Labels
+from fer_edge.manifest import Head
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fer_edge.engines.base import IMAGE_SIZE, Floats, Prediction, Runner
 from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.dataset import ImageSet
-from fer_edge.evaluation.runners import OpenedModel
+from fer_edge.evaluation.open_model import OpenedModel
 
 BATCHES = (1, 7)
 Classes = npt.NDArray[np.int64]  # (N,)
@@ -88,14 +88,14 @@ def compare_labels(candidate: OpenedModel, reference: OpenedModel) -> Stage:
     wrong = []
     if candidate.labels != reference.labels:
         wrong.append(f"labels {', '.join(candidate.labels)}; expected {', '.join(reference.labels)}")
-    if candidate.decision != reference.decision:
-        wrong.append(f"decides by {candidate.decision}; expected {reference.decision}")
+    if candidate.head != reference.head:
+        wrong.append(f"decides by {candidate.head}; expected {reference.head}")
     if candidate.checkpoint not in (None, reference.checkpoint):
         wrong.append(
             f"{candidate.name} was built from another checkpoint than {reference.name}; "
             "name that one, or build the bundle again"
         )
-    detail = "; ".join(wrong) or f"{', '.join(candidate.labels)}; decides by {candidate.decision}"
+    detail = "; ".join(wrong) or f"{', '.join(candidate.labels)}; decides by {candidate.head}"
     return Stage("labels", not wrong, detail)
 
 

@@ -12,9 +12,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fer_edge.engines.base import Images
-from fer_edge.evaluation.accuracy import AccuracyReport, Head
+from fer_edge.evaluation.accuracy import AccuracyReport
 from fer_edge.evaluation.features import FeatureMap
-from fer_edge.pages.theme import Theme
+from fer_edge.html.theme import Theme
+from fer_edge.manifest import Head
 
 FEW = 10  # images in a bin, below which its accuracy is mostly chance
 MARKERS = "os^Dv"  # one for each round through the colours
@@ -51,13 +52,13 @@ def confusion(theme: Theme, report: AccuracyReport) -> Figure:
     return figure
 
 
-def reliability(theme: Theme, report: AccuracyReport, names: Mapping[Head, str], decision: str) -> Figure:
+def reliability(theme: Theme, report: AccuracyReport, names: Mapping[Head, str], used: Head) -> Figure:
     """Accuracy over score for each head, and how many images have the scores of the one that decides."""
     figure = Figure(figsize=(5.3, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color=theme.faint, linestyle=(0, (4, 3)), linewidth=1, label="right as often as it says")
     for color, marker, (head, score) in zip(theme.series, MARKERS, report.heads.items(), strict=False):
-        decides = head == decision
+        decides = head == used
         filled = [one for one in score.reliability if one.images]
         x, y = [one.confidence for one in filled], [one.accuracy for one in filled]
         label = f"{names[head]}, calibration error {score.calibration_error:.3f}"

@@ -13,7 +13,7 @@ import numpy as np
 import fer_edge
 from fer_edge._files import write_atomically
 from fer_edge.evaluation import plots
-from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Head, Outputs, score
+from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Outputs, score
 from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.examples import (
     Example,
@@ -24,9 +24,10 @@ from fer_edge.evaluation.examples import (
     most_confident_mistakes,
 )
 from fer_edge.evaluation.features import SEED, FeatureMap
-from fer_edge.evaluation.runners import OpenedModel
-from fer_edge.pages.page import page_from_template
-from fer_edge.pages.picture import Picture, draw, draw_light
+from fer_edge.evaluation.open_model import OpenedModel
+from fer_edge.html.page import page_from_template
+from fer_edge.html.picture import Picture, draw, draw_light
+from fer_edge.manifest import Head
 from fer_edge.walk import count_reasons, notes
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -135,7 +136,7 @@ def _pictures(report: AccuracyReport, model: OpenedModel, features: FeatureMap |
             lambda theme: plots.confusion(theme, report), "Confusion matrix; the table below has the same numbers."
         ),
         "reliability": draw(
-            lambda theme: plots.reliability(theme, report, HEADS, model.decision), "Share that is right over the score."
+            lambda theme: plots.reliability(theme, report, HEADS, model.head), "Share that is right over the score."
         ),
     }
     if isinstance(features, FeatureMap):
@@ -197,7 +198,7 @@ def _numbers(
         "checkpoint_sha256": model.checkpoint,
         "engine": model.engine,
         "precision": model.precision,
-        "decision": model.decision,
+        "head": model.head,
         "data": outputs.images.source,
         "labels": model.labels,
         "origin": None if origin is None else asdict(origin),

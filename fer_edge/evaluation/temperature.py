@@ -1,7 +1,7 @@
 """Temperature scaling (Guo et al., ICML 2017): probabilities that are right as often as they say.
 
-One factor divides the logits of both heads. It changes no decision of a single head, and it is folded into the weights:
-into the label head's linear and the scale of the text head's cosine. Graph and engines know nothing of it.
+One factor divides the logits of both heads. It never changes the top-1 label of a single head, and it is folded into
+the weights: into the label head's linear and the scale of the text head's cosine. Graph and engines know nothing of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.reliability import expected_calibration_error
-from fer_edge.manifest import Decision
+from fer_edge.manifest import Head
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import decide
@@ -40,11 +40,11 @@ class TemperatureFit:
     error_crossed: float  # after, where each half of the images has the temperature that the other half chose
 
 
-def scaled_probabilities(outputs: Outputs, decision: Decision, temperature: float) -> Floats:
+def scaled_probabilities(outputs: Outputs, head: Head, temperature: float) -> Floats:
     """What the model would give with its logits divided by a temperature, (N, classes)."""
     label = torch.from_numpy(outputs.label_logits) / temperature
     text = None if outputs.text_logits is None else torch.from_numpy(outputs.text_logits) / temperature
-    probabilities: Floats = decide(label, text, decision).numpy()
+    probabilities: Floats = decide(label, text, head).numpy()
     return probabilities
 
 
@@ -67,7 +67,7 @@ def check_images(true: Labels) -> None:
         )
 
 
-def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
+def fit_temperature(outputs: Outputs, head: Head) -> TemperatureFit:
     """The temperature under which the true labels are likeliest.
 
     Raises:
@@ -82,7 +82,7 @@ def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
             "the model's outputs are NaN or infinite; take a checkpoint from before training went wrong"
         )
     everything = np.arange(len(outputs.true))
-    temperature = _likeliest(outputs, decision, everything)
+    temperature = _likeliest(outputs, head, everything)
     if temperature in (CANDIDATES[0], CANDIDATES[-1]):
         right = int((outputs.probabilities.argmax(axis=1) == outputs.true).sum())
         raise DataError(
@@ -90,10 +90,10 @@ def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
             f"{CANDIDATES[-1]:g}, and means nothing: the model is right on {right} of {len(outputs.true)} images; use "
             "images that it was not trained on, of all its labels"
         )
-    before, after = (scaled_probabilities(outputs, decision, value) for value in (1.0, temperature))
+    before, after = (scaled_probabilities(outputs, head, value) for value in (1.0, temperature))
     crossed = after.copy()
     for mine, other in ((everything[::2], everything[1::2]), (everything[1::2], everything[::2])):
-        crossed[mine] = scaled_probabilities(outputs, decision, _likeliest(outputs, decision, other))[mine]
+        crossed[mine] = scaled_probabilities(outputs, head, _likeliest(outputs, head, other))[mine]
     return TemperatureFit(
         temperature,
         len(outputs.true),
@@ -103,13 +103,11 @@ def fit_temperature(outputs: Outputs, decision: Decision) -> TemperatureFit:
     )
 
 
-def _likeliest(outputs: Outputs, decision: Decision, images: Labels) -> float:
+def _likeliest(outputs: Outputs, head: Head, images: Labels) -> float:
     """The candidate of least negative log-likelihood on some of the images."""
 
     def loss(temperature: float) -> float:
-        return _negative_log_likelihood(
-            scaled_probabilities(outputs, decision, temperature)[images], outputs.true[images]
-        )
+        return _negative_log_likelihood(scaled_probabilities(outputs, head, temperature)[images], outputs.true[images])
 
     return min((float(candidate) for candidate in CANDIDATES), key=loss)
 

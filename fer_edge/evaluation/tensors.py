@@ -16,7 +16,7 @@ from fer_edge.engines.base import INPUT_NAME, Images
 from fer_edge.engines.messages import COMPILE
 from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
 from fer_edge.engines.openvino import core, failures
-from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailable
+from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailableError
 from fer_edge.evaluation.pictures import save_plot
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -207,12 +207,12 @@ def plot_tensors(report: TensorReport, title: str, path: Path) -> None:
     """Write a picture of the signal to error along the network.
 
     Raises:
-        EngineUnavailable: Matplotlib is not installed.
+        EngineUnavailableError: Matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise EngineUnavailable(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
+        raise EngineUnavailableError(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
     names = [tensor.name for tensor in report.tensors]
     figure = Figure(figsize=(max(8.0, 0.13 * len(names) + 3), 5.5), layout="constrained")
     axes = figure.subplots()

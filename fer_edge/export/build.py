@@ -13,21 +13,21 @@ import fer_edge
 from fer_edge._files import file_sha256
 from fer_edge._text import did_you_mean
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle_builder import entry_and_files
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import Ranges, read_ranges
-from fer_edge.engines.available import ENGINE_MODULES, get_engine
 from fer_edge.engines.base import BuildRequest, Engine, Precision
+from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.export.finite import check_graph, check_reference
 from fer_edge.export.fp16 import check_half
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
 from fer_edge.export.precision import proven
 from fer_edge.export.prelu import split_prelus
-from fer_edge.extend import entry_and_files
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # that a graph can be asked for
-RESTS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
+FLOAT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
 
 
 def build_bundle(
@@ -39,7 +39,7 @@ def build_bundle(
     targets: Sequence[str] = (),
     max_batch: int = 32,
     ranges: Path | None = None,
-    rest: Precision | None = None,
+    float_precision: Precision | None = None,
     allow_fallback: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -54,7 +54,7 @@ def build_bundle(
         targets: GPU targets; engines for CPUs take none.
         max_batch: Largest batch an engine must take.
         ranges: Activation ranges of the checkpoint, as `fer-edge calibrate` writes them; fp16 and int8 need them.
-        rest: Precision of what is not int8 in an int8 graph; fp32 by default.
+        float_precision: Precision of what is not int8 in an int8 graph; fp32 by default.
         allow_fallback: Take engines that run layers in another precision than the graph says.
         options: Engine -> its own build options.
         progress: Told what a long build does: phase, steps done, steps in all.
@@ -64,7 +64,7 @@ def build_bundle(
         NonFiniteError: The model's outputs are NaN or infinite.
         FerEdgeError: A part cannot be built. Nothing is written when anything is raised.
     """
-    _check_precision(precision, ranges, rest)
+    _check_precision(precision, ranges, float_precision)
     if not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
     chosen, options = _engines(engines, targets), options or {}
@@ -72,7 +72,7 @@ def build_bundle(
     checkpoint, digest = load_checkpoint(checkpoint_path), file_sha256(checkpoint_path)
     found = None if ranges is None else _ranges_of(ranges, digest)
     check_reference(checkpoint)
-    model = typed_graph(checkpoint, precision, found, rest or "fp32")
+    model = typed_graph(checkpoint, precision, found, float_precision or "fp32")
     check_graph(model)
     precision = "mixed" if precision == "int8" and found is not None and found.kept else precision
     entries, members = [], {MODEL: model}
@@ -88,7 +88,7 @@ def build_bundle(
     manifest = Manifest(
         name=out.stem,
         labels=info.labels,
-        decision=info.decision,
+        head=info.head,
         precision=precision,
         max_batch=max_batch,
         engines=tuple(entries),
@@ -112,16 +112,19 @@ def _build(
     return entry_and_files(engine.name, built, request.options, proof)
 
 
-def _check_precision(precision: str, ranges: Path | None, rest: str | None) -> None:
+def _check_precision(precision: str, ranges: Path | None, float_precision: str | None) -> None:
     """Refuse a precision that does not exist, and arguments that would have no effect with it."""
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS)
         raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8{hint}")
-    if rest is not None and rest not in RESTS:
-        raise ConfigError(f"rest is {rest!r}; expected one of: {', '.join(RESTS)}{did_you_mean(rest, RESTS)}")
-    if rest is not None and precision != "int8":
+    if float_precision is not None and float_precision not in FLOAT_PRECISIONS:
         raise ConfigError(
-            f"rest is {rest}, which is said of int8 alone; leave it out, or ask for int8, not {precision}"
+            f"float_precision is {float_precision!r}; expected one of: {', '.join(FLOAT_PRECISIONS)}"
+            f"{did_you_mean(float_precision, FLOAT_PRECISIONS)}"
+        )
+    if float_precision is not None and precision != "int8":
+        raise ConfigError(
+            f"float_precision is for int8 alone, and the precision is {precision}; leave it out, or choose int8"
         )
     if ranges is not None and precision == "fp32":
         raise ConfigError(
@@ -155,7 +158,7 @@ def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[s
 
 
 def typed_graph(
-    checkpoint: Checkpoint, precision: Precision, ranges: Ranges | None = None, rest: Precision = "fp32"
+    checkpoint: Checkpoint, precision: Precision, ranges: Ranges | None = None, float_precision: Precision = "fp32"
 ) -> bytes:
     """The typed ONNX of a checkpoint in any precision; equal checkpoints and ranges give equal bytes.
 
@@ -163,7 +166,7 @@ def typed_graph(
         ConfigError: The precision is not known, or ranges are missing.
         EngineError: Half precision would overflow, or PyTorch could not export the model.
     """
-    _check_precision(precision, None, None if rest == "fp32" else rest)
+    _check_precision(precision, None, None if float_precision == "fp32" else float_precision)
     if precision == "fp32":
         return split_prelus(onnx_from_checkpoint(checkpoint, "fp32"))
     if ranges is None:
@@ -171,8 +174,8 @@ def typed_graph(
             f"{precision} needs activation ranges, seen on real images; make them with: fer-edge calibrate, "
             "and name the file with --ranges"
         )
-    model = onnx_from_checkpoint(checkpoint, "fp16" if "fp16" in (precision, rest) else "fp32")
-    if "fp16" in (precision, rest):
+    model = onnx_from_checkpoint(checkpoint, "fp16" if "fp16" in (precision, float_precision) else "fp32")
+    if "fp16" in (precision, float_precision):
         check_half(model, ranges)
     return model if precision == "fp16" else quantize_graph(model, ranges)
 

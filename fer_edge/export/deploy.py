@@ -205,7 +205,7 @@ class DeployModel(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         model, config = checkpoint.model, checkpoint.info.config
-        self.decision = checkpoint.info.decision
+        self.head = checkpoint.info.head
         self.stem = _Stem(checkpoint)
         self.tokens = _Tokens(checkpoint)
         *first, last = cast("list[EncoderBlock]", list(model.encoder.blocks))
@@ -224,11 +224,11 @@ class DeployModel(nn.Module):
             x = self.norm(x)
         label_logits = self.label_head(x[:, 0])
         if self.text_matrix is None:
-            return DeployOutput(label_logits, None, decide(label_logits, None, self.decision))
+            return DeployOutput(label_logits, None, decide(label_logits, None, self.head))
         token = x[:, self.rows - 1]
         length = token.norm(dim=-1, keepdim=True).clamp(min=LOGIT_NORM_FLOOR)
         text_logits = (token @ self.text_matrix) / length
-        return DeployOutput(label_logits, text_logits, decide(label_logits, text_logits, self.decision))
+        return DeployOutput(label_logits, text_logits, decide(label_logits, text_logits, self.head))
 
     def half_inside(self) -> DeployModel:
         """Weights and activations in float16, except layer norms, softmax and heads, which stay float32."""

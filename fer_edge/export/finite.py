@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, Images, Prediction, Runner, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import NonFiniteError
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.runner import PyTorchRunner

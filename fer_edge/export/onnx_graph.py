@@ -109,7 +109,7 @@ def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     info = checkpoint.info
     return {
         "labels": json.dumps(info.labels),
-        "decision": info.decision,
+        "head": info.head,
         "input": f"uint8 RGB (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)",
         "input_size": json.dumps([IMAGE_SIZE, IMAGE_SIZE]),
         "input_layout": "NHWC",

@@ -29,8 +29,8 @@ class PrecisionProof:
 
     operators: dict[str, int]  # precision -> operators, of all that the engine executes
     macs: dict[str, float]  # precision -> share of the graph's multiplications, adding up to 1
-    fallen: tuple[str, ...]  # "layer: typed int8, runs in fp32"
-    untold: float = 0.0  # share of multiplications for which the strongly typed network speaks, not the engine
+    fallbacks: tuple[str, ...]  # "layer: typed int8, runs in fp32"
+    unverified: float = 0.0  # share of multiplications for which the strongly typed network speaks, not the engine
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in a bundle."""
@@ -47,23 +47,23 @@ def prove_precision(model: bytes, executed: Iterable[ExecutedOperator]) -> Preci
     executed = tuple(executed)
     graph = Graph.parse(model)
     macs: Counter[str] = Counter()
-    fallen, untold = [], 0
+    fallbacks, unverified = [], 0
     for layer in graph.layers():
         # OpenVINO calls what makes an output of the graph as that output.
         names = (layer.name, graph.nodes[layer.name].output[0])
         operators = _operators_of(names, executed)
         typed, runs = typed_precision(graph, layer), _precision_of(operators)
         macs[runs] += layer.macs
-        if not all(operator.told for operator in operators):
-            untold += layer.macs
+        if not all(operator.reported_by_engine for operator in operators):
+            unverified += layer.macs
         if runs != typed and executed:
-            fallen.append(f"{layer.name}: typed {typed}, runs in {runs}")
+            fallbacks.append(f"{layer.name}: typed {typed}, runs in {runs}")
     total = sum(macs.values())
     return PrecisionProof(
         operators=dict(sorted(Counter(operator.precision for operator in executed).items())),
         macs={precision: round(count / total, 4) for precision, count in sorted(macs.items())},
-        fallen=tuple(fallen),
-        untold=round(untold / total, 4),
+        fallbacks=tuple(fallbacks),
+        unverified=round(unverified / total, 4),
     )
 
 
@@ -87,10 +87,11 @@ def check_precision(engine: str, proof: PrecisionProof) -> None:
     Raises:
         EngineError: It did; the layers are named.
     """
-    if proof.fallen:
-        more = f" and {len(proof.fallen) - 5} more" if len(proof.fallen) > 5 else ""
+    if proof.fallbacks:
+        more = f" and {len(proof.fallbacks) - 5} more" if len(proof.fallbacks) > 5 else ""
         raise EngineError(
-            f"{engine} does not run {len(proof.fallen)} layers as the graph says: {'; '.join(proof.fallen[:5])}{more}. "
+            f"{engine} does not run {len(proof.fallbacks)} layers in the precision of the graph: "
+            f"{'; '.join(proof.fallbacks[:5])}{more}. "
             "Choose a precision that this engine has, or allow it with --allow-fallback"
         )
 

@@ -13,7 +13,7 @@ from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.engines.tensorrt.options import options_from_settings
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES
-from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
+from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton_repository import LABELS, ModelVersion, check_replaceable, write_version
 
 VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
@@ -86,7 +86,7 @@ def export_triton(
         BundleError: The bundle lacks that engine, or does not say in known words how it was built.
         ConfigError: The name is no folder name, or another model is there and `replace` is false.
         FerEdgeError: The folder cannot be written; nothing was changed.
-        UnsupportedTarget: Triton has no backend for the engine, or not of that kind; or the plan has no weights.
+        UnsupportedTargetError: Triton has no backend for the engine, or not of that kind; or the plan has no weights.
     """
     serving = serving or Serving()
     name = bundle.manifest.name if name is None else name
@@ -113,13 +113,13 @@ def server_options(entry: EngineEntry) -> tuple[str, ...]:
 
 def _backend(entry: EngineEntry, kind: Kind | None) -> Backend:
     if entry.engine not in BACKENDS:
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             f"Triton has no backend for {entry.engine}; choose one of {', '.join(BACKENDS)} that the bundle has"
         )
     backend = BACKENDS[entry.engine]
     if kind not in (None, *backend.kinds):
         only = backend.kinds[0]
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             f"Triton's {backend.name} backend runs on {only.upper()}s only; got kind {kind}: "
             f"give {only}, or choose another engine"
         )
@@ -140,7 +140,7 @@ def _profiles(bundle: Bundle, entry: EngineEntry) -> int:
             f"update fer-edge, or {again}"
         ) from error
     if options.weights == "stripped":
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             f"{bundle.path}: the tensorrt engine was built with weights = stripped: its plan has no weights, "
             f"and Triton cannot add them; {again} --option weights=inside"
         )

@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from fer_edge._checked import build, check_types, table
 from fer_edge._files import sha256, write_atomically
+from fer_edge._settings import build, check_types, table, with_new_names
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
 from fer_edge.file_kind import describe_file
-from fer_edge.manifest import Decision
+from fer_edge.manifest import Head
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
 
@@ -38,7 +38,7 @@ class CheckpointInfo:
     text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
     mean: tuple[float, float, float]  # of RGB in [0, 1]
     std: tuple[float, float, float]
-    decision: Decision = "mean"  # which head's probabilities the deploy graph gives
+    head: Head = "mean"  # which head's probabilities the deploy graph gives
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -51,8 +51,8 @@ class CheckpointInfo:
             )
         if min(self.std) <= 0:
             raise CheckpointError(f"std is {self.std}; expected values above 0")
-        if not self.config.text_head and self.decision != "label":
-            raise CheckpointError(f"decision is {self.decision!r} but the model has no text head; expected label")
+        if not self.config.text_head and self.head != "label":
+            raise CheckpointError(f"head is {self.head!r} but the model has no text head; expected label")
 
     def to_json(self) -> str:
         """The metadata as stored.
@@ -75,6 +75,7 @@ class CheckpointInfo:
         try:
             # Older versions wrote NaN.
             data = table(json.loads(text, parse_constant=lambda _: None), "metadata")
+            data = with_new_names(data, {"decision": "head"})
             version = data.pop("format", None)
             if version == FORMAT_VERSION:
                 config = ModelConfig.from_dict(data.pop("config", None))
@@ -86,7 +87,7 @@ class CheckpointInfo:
         raise CheckpointError(f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
 
 
-def first_decision(config: ModelConfig) -> Decision:
+def default_head(config: ModelConfig) -> Head:
     """What decides until someone chooses: both heads, where there are two."""
     return "mean" if config.text_head else "label"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any, Literal
 
-from fer_edge._checked import Bounds, build, check_ranges, check_types, table
+from fer_edge._settings import Bounds, build, check_ranges, check_types, table
 from fer_edge._toml import read_toml
 from fer_edge.errors import ConfigError
 

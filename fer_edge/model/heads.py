@@ -24,11 +24,11 @@ def fold_text_features(text_features: Tensor, weight: Tensor, bias: Tensor, scal
     return scale * F.normalize(text_features @ weight.T + bias, dim=-1).T
 
 
-def decide(label_logits: Tensor, text_logits: Tensor | None, decision: str) -> Tensor:
+def decide(label_logits: Tensor, text_logits: Tensor | None, head: str) -> Tensor:
     """Probabilities (N, classes) of the head that decides: label, text, or the mean of both."""
-    if text_logits is None or decision == "label":
+    if text_logits is None or head == "label":
         return label_logits.softmax(dim=-1)
-    if decision == "text":
+    if head == "text":
         return text_logits.softmax(dim=-1)
     return (label_logits.softmax(dim=-1) + text_logits.softmax(dim=-1)) * 0.5
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, converted, first_decision
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, converted, default_head
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import ForeignWeights, Selection
@@ -106,7 +106,7 @@ def load_release(weights: ForeignWeights, key: str | None = None) -> tuple[Check
         text_source="unset",
         mean=RELEASE_MEAN,
         std=RELEASE_STD,
-        decision="label",
+        head="label",
         provenance={"imported": "FER-former authors' checkpoint"},
     )
     return Checkpoint(model, info), report
@@ -168,7 +168,7 @@ def checkpoint_from_ir50(
         text_source="learned" if features is None else "unset",
         mean=IR50_MEAN,
         std=IR50_STD,
-        decision=first_decision(config),
+        head=default_head(config),
         provenance={"imported": "face.evoLVe IR_50 stem; everything else untrained"},
     )
     checkpoint = Checkpoint(model, info)

@@ -45,7 +45,7 @@ class PyTorchRunner(Runner):
         return Prediction(
             output.label_logits.numpy(),
             None if text is None else text.numpy(),
-            decide(output.label_logits, text, self.info.decision).numpy(),
+            decide(output.label_logits, text, self.info.head).numpy(),
         )
 
 

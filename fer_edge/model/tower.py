@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge._text import did_you_mean, one_line
-from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable
+from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.model.checkpoint import check_values, converted
 from fer_edge.model.foreign import HARMLESS, ForeignWeights, kind_of_weights, read_foreign_weights
 from fer_edge.model.hub import ADVICE, Download, connect, connect_to_hub, hub_file, quiet_libraries
@@ -90,14 +90,16 @@ def open_text_tower(
         download: How weights are fetched that are not in the cache; by default, with one attempt.
 
     Raises:
-        EngineUnavailable: open_clip or a package that the tower needs is not installed.
+        EngineUnavailableError: open_clip or a package that the tower needs is not installed.
         ConfigError: The name or weights are not known, or a prompt is too long.
         CheckpointError: The weights cannot be downloaded, or the file holds others.
     """
     try:
         import open_clip
     except ImportError as error:
-        raise EngineUnavailable(f'text towers need open_clip ({error}); run: pip install "fer-edge[train]"') from error
+        raise EngineUnavailableError(
+            f'text towers need open_clip ({error}); run: pip install "fer-edge[train]"'
+        ) from error
     download = download or Download()
     known = open_clip.list_models()
     if name not in known:
@@ -106,7 +108,7 @@ def open_text_tower(
     text = open_clip.get_model_config(name)["text_cfg"]
     hub_names = [text.get(key) for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)]
     if hub_names and importlib.util.find_spec("transformers") is None:
-        raise EngineUnavailable(f"the text tower of {name} needs transformers; run: pip install transformers")
+        raise EngineUnavailableError(f"the text tower of {name} needs transformers; run: pip install transformers")
     _check_weights(open_clip, name, weights)
     tokenizer = _tokenizer(open_clip, name, text, download)
     check_prompts(tokenizer, prompts, name)
@@ -141,7 +143,9 @@ def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], download: Downlo
         try:
             return open_clip.get_tokenizer(name, local_files_only=True)
         except ImportError as error:
-            raise EngineUnavailable(f"the tokenizer of {name} needs another package: {one_line(str(error))}") from error
+            raise EngineUnavailableError(
+                f"the tokenizer of {name} needs another package: {one_line(str(error))}"
+            ) from error
         except Exception:  # not in the cache; every library below has its own error for that
             connect_to_hub(repository, "tokenizer_config.json", f"the files of {name}'s tokenizer", download)
         try:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from fer_edge._checked import Bounds, build, check_ranges, check_types, table
+from fer_edge._settings import Bounds, build, check_ranges, check_types, table
 from fer_edge.data.augment import Augmentation
 from fer_edge.data.targets import Targets
 from fer_edge.errors import ConfigError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import ConfigError
+from fer_edge.training.initialization import Sources
 from fer_edge.training.recipe import TOP, Recipe
-from fer_edge.training.start import Sources
 
 _TOWERS = ("frozen", "fine-tuned")
 _Test = Callable[[Recipe, Sources], bool]

@@ -21,7 +21,7 @@ _NO_MEMORY = (
 
 @contextmanager
 def explained(config: TrainingConfig, memory: str = "lower --batch") -> Iterator[None]:
-    """Turn failures of torch that a user can cure into errors of ours.
+    """Turn failures of torch that a user can remedy into errors of ours.
 
     Args:
         config: Of the run.

@@ -26,8 +26,8 @@ from fer_edge.training.devices import make_fabric
 from fer_edge.training.failures import explained
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.finite import StepCheck, nonfinite_state, stopped_by
-from fer_edge.training.learner import Learner, text_print
 from fer_edge.training.losses import JointLoss
+from fer_edge.training.module import TrainingModule, text_print
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.results import EpochResult, Listener
 from fer_edge.training.stop import TrainingStopped
@@ -51,7 +51,7 @@ class Trainer:
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainingModule,
         info: CheckpointInfo,
         config: TrainingConfig,
         data: TrainingData,
@@ -72,7 +72,7 @@ class Trainer:
         )
         if config.processes > 1:
             with_synced_norms(learner, self.fabric.device.type)
-        self.learner = cast(Learner, self.fabric.to_device(learner.to(memory_format=torch.channels_last)))
+        self.learner = cast(TrainingModule, self.fabric.to_device(learner.to(memory_format=torch.channels_last)))
         self.teachers = [self._teacher(teacher) for teacher in teachers]
         self.teacher_prints = [teacher.fingerprint() for teacher in teachers]
         self.average = AveragedModel(self.learner, multi_avg_fn=ema(config.ema), use_buffers=True)
@@ -206,7 +206,7 @@ class Trainer:
         return Checkpoint(self._averaged(), self.info).with_info(metrics=metrics, provenance=provenance)
 
     def _averaged(self) -> FERFormer:
-        return cast(Learner, self.average.module).settled()
+        return cast(TrainingModule, self.average.module).settled()
 
     def _train_epoch(self, listener: Listener) -> float:
         self.stepped.train()

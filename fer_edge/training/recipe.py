@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fer_edge._checked import check_names, check_types, table, with_tuples
+from fer_edge._settings import check_names, check_types, table, with_tuples
 from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.data.layouts import AUTO

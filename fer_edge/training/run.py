@@ -24,9 +24,9 @@ from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.devices import make_fabric
+from fer_edge.training.initialization import Sources, Statistics, starting_point
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe
-from fer_edge.training.start import Sources, Statistics, starting_point
 from fer_edge.walk import UNREADABLE, LeftOut, notes
 
 Skip = Callable[[ImageError], None]

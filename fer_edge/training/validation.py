@@ -60,7 +60,7 @@ class Validation:
     def scores(self, model: FERFormer, each: Callable[[int, int], None]) -> Scores:
         """Accuracies of a model; `each` is called with images done and all images, after each batch."""
         output = self._predict(model, self._images, self._rounds, each)
-        decided = decide(output.label_logits, output.text_logits, self._info.decision)
+        decided = decide(output.label_logits, output.text_logits, self._info.head)
         logits = [scores for scores in (output.label_logits, output.text_logits) if scores is not None]
         bad = torch.stack([(~scores.isfinite()).sum() for scores in logits]).sum()
         classes = self._info.config.classes

@@ -19,7 +19,7 @@ from benchmarks.peers.prepare import is_made, mark_made
 from benchmarks.peers.protocol import SIDE
 from benchmarks.peers.run import GROUPS, HERE, PAIRS, ROOT, Score, _filled, scored, table
 from benchmarks.turns import pairs
-from fer_edge.bench.contenders import Contender, comparisons, take_turns
+from fer_edge.benchmark.compare import Contender, comparisons, take_turns
 from tests.tiny import LABELS, tiny_bundle
 
 
@@ -66,9 +66,7 @@ def test_the_same_network_chooses_alike_in_all_hands(tmp_path: Path, faces: Path
     build_bundle(checkpoint, tmp_path / "m.fer")
     model.write_bytes(plain_onnx(tiny_checkpoint().model))
     info = tiny_checkpoint().info
-    described.write_text(
-        json.dumps({"labels": info.labels, "mean": info.mean, "std": info.std, "decision": info.decision})
-    )
+    described.write_text(json.dumps({"labels": info.labels, "mean": info.mean, "std": info.std, "head": info.head}))
     hands: dict[str, tuple[object, ...]] = {
         "ours.py": ("--bundle", tmp_path / "m.fer", "--engine", "openvino"),
         "pytorch.py": ("--checkpoint", checkpoint, "--described", described),
@@ -84,9 +82,9 @@ def test_the_same_network_chooses_alike_in_all_hands(tmp_path: Path, faces: Path
 
 def test_heads_are_joined_as_the_model_says(tmp_path: Path) -> None:
     label, text = np.array([[2.0, 1.9, 0.0]], np.float32), np.array([[0.0, 3.0, 5.0]], np.float32)
-    for decision, chosen in (("label", 0), ("text", 2), ("mean", 2)):
-        path = tmp_path / f"{decision}.json"
-        path.write_text(json.dumps({"labels": LABELS, "mean": [0.5] * 3, "std": [0.25] * 3, "decision": decision}))
+    for head, chosen in (("label", 0), ("text", 2), ("mean", 2)):
+        path = tmp_path / f"{head}.json"
+        path.write_text(json.dumps({"labels": LABELS, "mean": [0.5] * 3, "std": [0.25] * 3, "head": head}))
         plain = Plain(path)
         assert plain.decide(label, text) == chosen
         assert plain.decide(label, None) == 0

@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph, quantize_weight
 from fer_edge.calibration.ranges import ranges_from_json
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import HALF_SCALES, Artifact, Prediction, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, DataError
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 

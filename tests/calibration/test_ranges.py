@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.observe import METHODS, Method
+from fer_edge.calibration.histograms import METHODS, Method
 from fer_edge.calibration.ranges import Range, check_choices, measure, read_ranges
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 from fer_edge.export.onnx_graph import onnx_from_checkpoint

@@ -9,8 +9,8 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+from fer_edge.calibration.histograms import Method
 from fer_edge.calibration.images import CalibrationImages, choose_images
-from fer_edge.calibration.observe import Method
 from fer_edge.calibration.ranges import Ranges, measure
 from fer_edge.data.layouts import read_split
 from fer_edge.export.onnx_graph import onnx_from_checkpoint

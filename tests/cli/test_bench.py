@@ -15,11 +15,11 @@ import pytest
 import typer
 from PIL import Image
 
-from fer_edge.bench import tune
-from fer_edge.bench.contenders import take_turns
-from fer_edge.bench.run import SCENARIOS, Plan, Session, Subject, run_bench
-from fer_edge.bench.scenarios.open_loop import OpenLoop
-from fer_edge.bench.statistics import Estimate, distribution_from_samples, share_estimate
+from fer_edge.benchmark import tune
+from fer_edge.benchmark.compare import take_turns
+from fer_edge.benchmark.run import SCENARIOS, BenchTarget, Plan, Session, run_bench
+from fer_edge.benchmark.scenarios.open_loop import OpenLoop
+from fer_edge.benchmark.statistics import Estimate, distribution_from_samples, share_estimate
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.cli.bench import _with_parity, bench
 from fer_edge.cli.bench_compare import _environment
@@ -28,7 +28,7 @@ from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import EngineError
-from tests.bench.quiet import on_a_quiet_machine
+from tests.benchmark.quiet import on_a_quiet_machine
 from tests.cli.test_cli import fer_edge
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 from tests.tiny_model import tiny_checkpoint
@@ -320,10 +320,10 @@ def test_parity_runs_on_the_device_and_threads_of_the_benchmark(
         given.append(options)
         raise EngineError("enough is known")
 
-    found, _ = run_bench(Subject(bundle, threads=2), Plan((), seconds=0.1))
+    found, _ = run_bench(BenchTarget(bundle, threads=2), Plan((), seconds=0.1))
     monkeypatch.setattr(Bundle, "runner", note)
     with pytest.raises(EngineError, match="enough is known"):
-        _with_parity(found, Subject(bundle, device=3), tmp_path / "reference.safetensors", tmp_path)
+        _with_parity(found, BenchTarget(bundle, device=3), tmp_path / "reference.safetensors", tmp_path)
     assert given == [RunOptions(threads=2, device=3)]
 
 

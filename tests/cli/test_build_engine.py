@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.bundle import Bundle
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest
+from fer_edge.engines.registry import get_engine
 from tests.cli.test_cli import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
@@ -82,9 +82,21 @@ def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> Non
     [
         (["--target", "sm89"], "", "targets sm89 are GPUs, and openvino builds for CPUs alone: leave the targets out"),
         (["--engine", "openvino", "--engine", "openvino"], "", "engine openvino is named twice"),
-        (["--rest", "fp16"], "", "rest is fp16, which is said of int8 alone; leave it out, or ask for int8, not fp32"),
-        (["--rest", "fp32"], "", "rest is fp32, which is said of int8 alone; leave it out, or ask for int8, not fp32"),
-        (["--rest", "fp31"], "", "no rest 'fp31'; expected one of: fp32, fp16; did you mean fp32?"),
+        (
+            ["--float-precision", "fp16"],
+            "",
+            "float_precision is for int8 alone, and the precision is fp32; leave it out, or choose int8",
+        ),
+        (
+            ["--float-precision", "fp32"],
+            "",
+            "float_precision is for int8 alone, and the precision is fp32; leave it out, or choose int8",
+        ),
+        (
+            ["--float-precision", "fp31"],
+            "",
+            "no float precision 'fp31'; expected one of: fp32, fp16; did you mean fp32?",
+        ),
         (["--precision", "fp23"], "", "no precision 'fp23'; expected one of: fp32, fp16, int8; did you mean fp32?"),
         ([], 'precision = "int4"', "precision is 'int4'; expected fp32, fp16 or int8; did you mean int8?"),
         (["--ranges", "r.toml"], "", "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask"),

@@ -254,7 +254,7 @@ def test_ranges_and_set_appear_together_or_not_at_all(folder: Path, tmp_path: Pa
 
 def test_recipes_name_what_there_is() -> None:
     from fer_edge.cli.build_engine import _recipe
-    from fer_edge.engines.available import ENGINE_MODULES
+    from fer_edge.engines.registry import ENGINE_MODULES
 
     recipes = sorted((Path(__file__).parents[2] / "export").glob("*.toml"))
     assert [recipe.stem for recipe in recipes] == [

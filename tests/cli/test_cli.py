@@ -158,7 +158,7 @@ def test_doctor_tells_what_runs() -> None:
     gpus = (found["nvidia"]["driver"] or {}).get("gpus", [])
     if not gpus:
         assert not states["tensorrt-rtx"]["can_run"] and states["tensorrt-rtx"]["reason"]
-        assert all(finding["problem"] and finding["cure"] for finding in found["nvidia"]["findings"])
+        assert all(finding["problem"] and finding["remedy"] for finding in found["nvidia"]["findings"])
         assert found["nvidia"]["findings"]
 
 

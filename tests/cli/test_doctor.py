@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from fer_edge.cli.doctor import doctor
-from fer_edge.engines import available
-from fer_edge.engines.available import EngineStatus
-from fer_edge.engines.tensorrt import machine as machine_module
+from fer_edge.engines import registry
+from fer_edge.engines.registry import EngineStatus
+from fer_edge.engines.tensorrt import diagnostics
+from fer_edge.engines.tensorrt.diagnostics import Machine
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
-from fer_edge.engines.tensorrt.machine import Machine
 
 ORIN = Gpu("Orin", "sm87", 7620, integrated=True)
 STATUSES = {
@@ -29,9 +29,9 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def tell(machine: Machine, without: tuple[str, ...] = ()) -> str:
         find_spec = importlib.util.find_spec
         monkeypatch.setenv("COLUMNS", "120")
-        monkeypatch.setattr(available, "ENGINE_MODULES", STATUSES)
-        monkeypatch.setattr(available, "engine_status", STATUSES.__getitem__)
-        monkeypatch.setattr(machine_module, "read_machine", lambda: machine)
+        monkeypatch.setattr(registry, "ENGINE_MODULES", STATUSES)
+        monkeypatch.setattr(registry, "engine_status", STATUSES.__getitem__)
+        monkeypatch.setattr(diagnostics, "probe_system", lambda: machine)
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name, *more: None if name in without else find_spec(name, *more)
         )

@@ -105,10 +105,10 @@ def test_refold(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     status, _, stderr = run(capsys, monkeypatch, "refold", checkpoint, "--template", "word", "-o", out)
     # Before the text tower: nothing else is said.
     assert stderr == "error: the model learned its text features; others in their place would mean nothing to it\n"
-    for option, cure in (("--template", "leave out --template"), ("--text-model", "leave out --text-model")):
+    for option, remedy in (("--template", "leave out --template"), ("--text-model", "leave out --text-model")):
         both = ("refold", checkpoint, "--text-features", features, option, "word", "-o", out)
         status, _, stderr = run(capsys, monkeypatch, *both)
-        assert status == 2 and cure in stderr
+        assert status == 2 and remedy in stderr
 
 
 def test_import_names_the_weights_that_it_took(

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from fer_edge.bundle import EngineEntry, write_bundle
 from fer_edge.cli.main import app
-from fer_edge.engines.available import platform_tag
 from fer_edge.engines.base import IMAGE_SIZE
+from fer_edge.engines.registry import platform_tag
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt import start
 from fer_edge.errors import EngineError

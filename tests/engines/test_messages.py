@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.messages import COMPILE, LOAD, engine_error, unavailable
+from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import api
 from fer_edge.engines.tensorrt.api import find_api
-from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import BundleMismatchError, EngineError, EngineUnavailableError, UnsupportedTargetError
 from tests.tiny import tiny_onnx
 
 IN_OPENVINO = (
@@ -128,9 +128,9 @@ def test_a_failed_batch_is_no_refusal() -> None:
 
 
 def test_errors_of_fer_edge_stay_as_they_are() -> None:
-    ours = UnsupportedTarget("openvino builds for cpu; got sm89")
+    ours = UnsupportedTargetError("openvino builds for cpu; got sm89")
     assert engine_error("OpenVINO", LOAD, ours) is ours
-    other = engine_error("OpenVINO", LOAD, BundleMismatch("made elsewhere"))
+    other = engine_error("OpenVINO", LOAD, BundleMismatchError("made elsewhere"))
     assert (type(other), str(other)) == (EngineError, "OpenVINO could not load the model: made elsewhere")
 
 
@@ -159,7 +159,7 @@ def test_memory_errors_of_python_are_want_of_memory() -> None:
 )
 def test_a_package_that_does_not_load_is_not_always_missing(error: ImportError, message: str) -> None:
     made = unavailable("X", "cannot be imported", error, "pip install x")
-    assert (type(made), str(made)) == (EngineUnavailable, message)
+    assert (type(made), str(made)) == (EngineUnavailableError, message)
 
 
 @given(st.text(), st.sampled_from(["OpenVINO", "ONNX Runtime", "the engine"]))
@@ -230,7 +230,7 @@ def test_bindings_that_find_no_memory_are_not_to_be_reinstalled(monkeypatch: pyt
 
     monkeypatch.setattr(api, "import_package", fail)
     with pytest.raises(
-        EngineUnavailable, match="TensorRT-RTX cannot be imported: there is not enough memory"
+        EngineUnavailableError, match="TensorRT-RTX cannot be imported: there is not enough memory"
     ) as caught:
         find_api("tensorrt-rtx")
     assert "reinstall" not in str(caught.value)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fer_edge.engines import openvino_profiling
-from fer_edge.engines.available import get_profiler
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.openvino import ENGINE
+from fer_edge.engines.registry import get_profiler
 from fer_edge.errors import ConfigError, EngineError
 from tests.tiny import tiny_onnx
 

@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Runner, RunOptions
 from fer_edge.engines.onnxruntime import ONNXRuntimeRunner
 from fer_edge.engines.openvino import ENGINE as OPENVINO
 from fer_edge.engines.openvino import PROCESS, core
-from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, InputError, UnsupportedTarget
+from fer_edge.engines.registry import engine_status, get_engine
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, InputError, UnsupportedTargetError
 from fer_edge.evaluation.parity import relative_error
 from tests.tiny import tiny_onnx
 
@@ -81,13 +81,13 @@ def test_broken_models_are_refused(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_cpu_engines_take_no_gpu_target(engine: str) -> None:
-    with pytest.raises(UnsupportedTarget, match="builds for cpu; got sm89"):
+    with pytest.raises(UnsupportedTargetError, match="builds for cpu; got sm89"):
         get_engine(engine).build(tiny_onnx(), BuildRequest(targets=("sm89",)))
 
 
 def test_a_missing_engine_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineUnavailable, match=r'pip install "fer-edge\[onnxruntime\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'pip install "fer-edge\[onnxruntime\]"'):
         get_engine("onnxruntime").version()
     assert not engine_status("onnxruntime").can_run
 
@@ -171,7 +171,7 @@ def test_threads_that_open_at_once_share_one_core() -> None:
     script = """
 import sys, threading, time
 import fer_edge.engines.openvino as module
-from fer_edge.engines.available import get_engine
+from fer_edge.engines.registry import get_engine
 
 sys.setswitchinterval(1e-6)
 count, found, errors = 8, [], []
@@ -376,7 +376,9 @@ def test_no_folder_for_a_profile_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_openvino_does_not_look_for_processors_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.engines.openvino.PROCESSOR_FILES", ("/proc/none", "/sys/none"))
     monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
-    with pytest.raises(EngineUnavailable, match="neither /proc/cpuinfo nor /sys/devices/system/cpu can be read; mount"):
+    with pytest.raises(
+        EngineUnavailableError, match="neither /proc/cpuinfo nor /sys/devices/system/cpu can be read; mount"
+    ):
         core()
     assert "neither /proc/cpuinfo" in engine_status("openvino").reason
 
@@ -390,7 +392,7 @@ def test_onnxruntime_is_not_imported_where_it_would_crash(tmp_path: Path, monkey
     monkeypatch.setattr("fer_edge.engines.onnxruntime.PROCESSORS", tmp_path / "gone")
     monkeypatch.setattr("fer_edge.engines.onnxruntime.import_package", lambda name: "imported")
     with pytest.raises(
-        EngineUnavailable, match="ONNX Runtime cannot find out which processors there are: /proc/cpuinfo"
+        EngineUnavailableError, match="ONNX Runtime cannot find out which processors there are: /proc/cpuinfo"
     ):
         get_engine("onnxruntime").version()
 
@@ -403,5 +405,5 @@ def test_a_core_that_cannot_be_made_is_an_engine_that_is_unavailable(monkeypatch
 
     monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
     monkeypatch.setattr("fer_edge.engines.openvino.openvino", lambda: Package)
-    with pytest.raises(EngineUnavailable, match="OpenVINO does not start: the system starts no more threads"):
+    with pytest.raises(EngineUnavailableError, match="OpenVINO does not start: the system starts no more threads"):
         core()

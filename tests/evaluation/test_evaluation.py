@@ -15,8 +15,8 @@ from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import BundleError, ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
 from fer_edge.evaluation.dataset import ImageSet, image_set
+from fer_edge.evaluation.open_model import open_model
 from fer_edge.evaluation.parity import compare, relative_error
-from fer_edge.evaluation.runners import open_model
 from tests.tiny import LABELS, tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 

@@ -11,8 +11,8 @@ import pytest
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.evaluation.dataset import ImageSet, image_set
+from fer_edge.evaluation.open_model import OpenedModel
 from fer_edge.evaluation.parity import Stage, absolute_error, compare, compare_labels
-from fer_edge.evaluation.runners import OpenedModel
 from tests.evaluation.test_evaluation import Planted, folder
 from tests.tiny import LABELS
 
@@ -49,7 +49,7 @@ def stages_of(candidate: Runner, images: ImageSet) -> dict[str, Stage]:
             {"labels": LABELS[::-1]},
             "labels surprise, happiness, neutral; expected neutral, happiness, surprise",
         ),
-        ({"decision": "mean"}, "decides by mean; expected label"),
+        ({"head": "mean"}, "decides by mean; expected label"),
         (
             {"checkpoint": "2" * 64},
             "a.fer was built from another checkpoint than a.safetensors; name that one, or build the bundle again",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fer_edge.evaluation.accuracy import Outputs, score
 from fer_edge.evaluation.dataset import ImageSet
-from fer_edge.evaluation.deferral import Deferral, deferrals
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
+from fer_edge.evaluation.selective import Deferral, deferrals
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]], np.float32)
 TRUE = np.array([0, 1, 1, 1])

@@ -18,8 +18,8 @@ from fer_edge.errors import CheckpointError, DataError, FerEdgeError
 from fer_edge.evaluation.accuracy import Outputs
 from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.features import FEWEST, FeatureMap, feature_map, lay_out, sample
+from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.evaluation.report import PICTURES, report_files, write_report
-from fer_edge.evaluation.runners import OpenedModel, open_model, open_reference
 from fer_edge.model.runner import PyTorchRunner
 from tests.browser import show
 from tests.tiny import LABELS, tiny_bundle
@@ -41,7 +41,7 @@ ROWS = [
 
 @pytest.fixture
 def model(tmp_path: Path) -> OpenedModel:
-    return replace(open_model(tiny_bundle(tmp_path / "tiny.fer"), "onnxruntime"), decision="mean")
+    return replace(open_model(tiny_bundle(tmp_path / "tiny.fer"), "onnxruntime"), head="mean")
 
 
 def outputs(root: Path, rows: Any = ROWS, name: str = "face", skipped: tuple[str, ...] = ()) -> Outputs:
@@ -144,7 +144,7 @@ def test_an_earlier_report_is_replaced_whole(model: OpenedModel, tmp_path: Path)
 def test_a_model_with_one_head(model: OpenedModel, tmp_path: Path, browser: Browser) -> None:
     two = outputs(tmp_path)
     one = replace(two, text_logits=None, probabilities=np.exp(two.label_logits))
-    page = write_report(tmp_path / "out", replace(model, decision="label"), one, "x", tmp_path)
+    page = write_report(tmp_path / "out", replace(model, head="label"), one, "x", tmp_path)
     shown = show(browser, page)
     assert (shown.broken, shown.complaints) == ([], [])
     assert "disagree" not in shown.text and "text head" not in shown.text

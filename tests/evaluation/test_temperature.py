@@ -36,17 +36,17 @@ def test_a_planted_temperature_is_found(temperature: float) -> None:
     assert (fit.error_before > 0.05) == (temperature != 1.0)
 
 
-@pytest.mark.parametrize("decision", ["mean", "label", "text"])
-def test_folding_gives_the_scaled_probabilities(decision: str) -> None:
+@pytest.mark.parametrize("head", ["mean", "label", "text"])
+def test_folding_gives_the_scaled_probabilities(head: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
-    checkpoint = tiny_checkpoint(decision=decision)
+    checkpoint = tiny_checkpoint(head=head)
     plain = PyTorchRunner(checkpoint).infer(images)
     true = np.zeros(4, np.int64)
     outputs = Outputs(true, plain.label_logits, plain.text_logits, plain.probabilities, ImageSet((), true), ())
     fit = replace(fit_temperature(drawn(2.0, 500), "label"), temperature=1.7)
     folded = with_temperature(checkpoint, fit)
     assert folded.info.metrics["temperature"]["temperature"] == fit.temperature
-    expected = scaled_probabilities(outputs, checkpoint.info.decision, fit.temperature)
+    expected = scaled_probabilities(outputs, checkpoint.info.head, fit.temperature)
     np.testing.assert_allclose(PyTorchRunner(folded).infer(images).probabilities, expected, atol=1e-6)
     np.testing.assert_array_equal(PyTorchRunner(checkpoint).infer(images).probabilities, plain.probabilities)
 

@@ -48,5 +48,5 @@ def test_half_and_int8_need_ranges() -> None:
             typed_graph(tiny_checkpoint(), precision)
     with pytest.raises(ConfigError, match="precision is 'int4'; expected fp32, fp16 or int8"):
         typed_graph(tiny_checkpoint(), "int4")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="rest is 'int8'; expected one of: fp32, fp16"):
+    with pytest.raises(ConfigError, match="float_precision is 'int8'; expected one of: fp32, fp16"):
         typed_graph(tiny_checkpoint(), "int8", tiny_ranges(), "int8")

@@ -15,8 +15,8 @@ from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choos
 from fer_edge.calibration.ranges import measure, read_ranges
 from fer_edge.calibration.score import Scorer
 from fer_edge.data.layouts import read_split
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Floats, Images, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import image_set
 from fer_edge.export.build import typed_graph
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
@@ -73,7 +73,7 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(engine: str, edge: Checkpo
     score = scorer(model)
     assert score.drop <= 0.3 and score.agreement >= 98.5, score
     proof = prove_precision(model, get_engine(engine).build(model, BuildRequest()).operators)
-    assert proof.fallen == () and proof.macs["int8"] > 0.98
+    assert proof.fallbacks == () and proof.macs["int8"] > 0.98
 
 
 @pytest.mark.data

@@ -10,8 +10,8 @@ import onnx
 import pytest
 import torch
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Images, Prediction, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.evaluation.parity import relative_error
 from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
@@ -63,9 +63,9 @@ def test_fp32_graph_agrees_with_the_training_form(variant: str) -> None:
             assert worst(found, expected) < 1e-4, (engine, count)
 
 
-@pytest.mark.parametrize("decision", ["label", "text", "mean"])
-def test_decision_is_computed_in_the_graph(decision: str) -> None:
-    checkpoint = tiny_checkpoint(decision=decision)
+@pytest.mark.parametrize("head", ["label", "text", "mean"])
+def test_decision_is_computed_in_the_graph(head: str) -> None:
+    checkpoint = tiny_checkpoint(head=head)
     images = random_images(2)
     found = run("onnxruntime", onnx_from_checkpoint(checkpoint), images)
     assert found.text_logits is not None
@@ -75,7 +75,7 @@ def test_decision_is_computed_in_the_graph(decision: str) -> None:
         return e / e.sum(axis=1, keepdims=True)
 
     label, text = softmax(found.label_logits), softmax(found.text_logits)
-    expected = {"label": label, "text": text, "mean": (label + text) / 2}[decision]
+    expected = {"label": label, "text": text, "mean": (label + text) / 2}[head]
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
 
 

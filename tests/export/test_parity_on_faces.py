@@ -17,11 +17,11 @@ from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import measure
 from fer_edge.data.layouts import read_split
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, Images, Precision, Prediction, Runner, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import GATES, compare
-from fer_edge.export.build import RESTS
+from fer_edge.export.build import FLOAT_PRECISIONS
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.export.precision import prove_precision
 from fer_edge.labels import FERPLUS, RAFDB
@@ -134,7 +134,7 @@ def check_build(model: bytes, precision: Precision, record_property: Callable[[s
     assert len(built.file) > len(model) / 2
     assert built.targets == targets
     proof = prove_precision(model, built.operators)
-    assert proof.fallen == () and proof.macs[precision] > 0.98
+    assert proof.fallbacks == () and proof.macs[precision] > 0.98
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_tensorrt_rtx_builds_the_int8_that_cpu_engines_pass_parity_on(
     # Random weights have no outliers that would be worth cutting off.
     ranges = measure(graphs.float(name, "fp32"), "of no file", seen, "minmax")
     faces = image_set(ferplus, FERPLUS.labels).limited(64)  # of fewer, one decided otherwise would be too many
-    for rest in RESTS:
-        model = quantize_graph(graphs.float(name, rest), ranges)
+    for float_precision in FLOAT_PRECISIONS:
+        model = quantize_graph(graphs.float(name, float_precision), ranges)
         check_cpu_engines(model, graphs.checkpoint(name), faces, "int8")
         check_build(model, "int8", record_property)

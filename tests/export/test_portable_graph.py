@@ -85,7 +85,7 @@ def test_every_graph_runs_in_old_onnx_runtimes(
             expected = current[name][output]
             assert found.shape == expected.shape == (3, len(LABELS)) and np.isfinite(found).all()
             error = np.abs(found - expected).max() / np.abs(expected).max()
-            # Old versions load int8 with a half rest, but compute float16 scales inexactly: docs/guides/onnx.md.
+            # Old versions load int8 with a rest in fp16, but compute float16 scales inexactly: docs/guides/onnx.md.
             assert error <= TOLERANCES.get(name, np.inf), (name, output)
 
 
@@ -102,7 +102,7 @@ def test_every_layer_norm_has_a_bias_and_the_ir_is_old() -> None:
 def test_the_graph_alone_says_what_it_takes_and_gives(name: str) -> None:
     stored = {entry.key: entry.value for entry in onnx.load_from_string(graphs()[name]).metadata_props}
     assert json.loads(stored["labels"]) == list(LABELS)
-    assert stored["decision"] == "mean"
+    assert stored["head"] == "mean"
     assert stored["input"] == "uint8 RGB (N, 112, 112, 3)"
     assert json.loads(stored["input_size"]) == [112, 112] and json.loads(stored["input_range"]) == [0, 255]
     assert (stored["input_layout"], stored["input_color"], stored["input_dtype"]) == ("NHWC", "RGB", "uint8")

@@ -9,8 +9,8 @@ import pytest
 
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import EngineError
 from fer_edge.export.precision import PrecisionProof, check_precision, prove_precision
 from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
@@ -48,7 +48,7 @@ def test_the_share_of_int8_matches_a_hand_count() -> None:
     assert sum(layer.macs for layer in chosen_layers(graph, tiny_ranges())) == int8
     for engine in CPU:
         found = proof(engine, quantize_graph(tiny_graph(), tiny_ranges()))
-        assert found.fallen == ()
+        assert found.fallbacks == ()
         assert found.macs == {"fp32": round(1 - int8 / total, 4), "int8": round(int8 / total, 4)}
         assert found.operators["int8"] >= 20
 
@@ -64,14 +64,16 @@ def test_a_float_graph_runs_in_float(engine: str) -> None:
 def test_cpus_run_half_in_float_and_that_is_an_error(engine: str) -> None:
     found = proof(engine, tiny_graph("fp16"))
     assert found.macs == {"fp32": 1.0}
-    with pytest.raises(EngineError, match=rf"{engine} does not run \d+ layers as the graph says: stem\.input/Conv: "):
+    with pytest.raises(
+        EngineError, match=rf"{engine} does not run \d+ layers in the precision of the graph: stem\.input/Conv: "
+    ):
         check_precision(engine, found)
 
 
 def test_layers_kept_in_float_are_no_fallback() -> None:
     kept = replace(tiny_ranges(), kept=("stem.input/Conv",))
     found = proof("openvino", quantize_graph(tiny_graph(), kept))
-    assert found.fallen == ()
+    assert found.fallbacks == ()
     assert found.macs["fp32"] > proof("openvino", quantize_graph(tiny_graph(), tiny_ranges())).macs["fp32"]
 
 
@@ -86,7 +88,7 @@ def test_a_fallback_is_named() -> None:
     for node in weights:
         node.input[2] = weights[0].input[2]
     found = proof("openvino", model.SerializeToString())
-    assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in found.fallen
+    assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in found.fallbacks
     with pytest.raises(
         EngineError, match=r"openvino does not run .* layers .*blocks\.0\.attention\..*--allow-fallback"
     ):
@@ -95,7 +97,7 @@ def test_a_fallback_is_named() -> None:
 
 def test_an_engine_that_tells_nothing_proves_nothing() -> None:
     found = prove_precision(tiny_graph(), ())
-    assert found.macs == {"unknown": 1.0} and not found.operators and not found.fallen
+    assert found.macs == {"unknown": 1.0} and not found.operators and not found.fallbacks
 
 
 def test_names_are_matched_whole() -> None:
@@ -111,13 +113,13 @@ def test_names_are_matched_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "rest"), [("fp32", "fp32"), ("fp16", "fp16"), ("fp32", "int8"), ("fp16", "int8")]
+    ("precision", "float_precision"), [("fp32", "fp32"), ("fp16", "fp16"), ("fp32", "int8"), ("fp16", "int8")]
 )
-def test_tensorrt_rtx_networks_keep_their_types(precision: Any, rest: str) -> None:
+def test_tensorrt_rtx_networks_keep_their_types(precision: Any, float_precision: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
-    model = tiny_graph(precision) if rest != "int8" else quantize_graph(tiny_graph(precision), tiny_ranges())
+    model = tiny_graph(precision) if float_precision != "int8" else quantize_graph(tiny_graph(precision), tiny_ranges())
     built = get_engine("tensorrt-rtx").build(model, BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
     found = prove_precision(model, built.operators)
-    assert found.fallen == ()
-    assert max(found.macs, key=lambda name: found.macs[name]) == rest
-    assert found.untold == 1  # there is no GPU of these to ask the engine on
+    assert found.fallbacks == ()
+    assert max(found.macs, key=lambda name: found.macs[name]) == float_precision
+    assert found.unverified == 1  # there is no GPU of these to ask the engine on

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import text_format
 
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
-from fer_edge.errors import BundleError, ConfigError, UnsupportedTarget
+from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton import Kind, Serving, export_triton
 from tests.cli.test_cli import fer_edge
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
@@ -114,7 +114,7 @@ def test_all_profiles_of_a_plan_are_named(tmp_path: Path, options: dict[str, Any
 def test_a_plan_without_weights_is_refused(tmp_path: Path) -> None:
     bundle = Bundle.open(plan_bundle(tmp_path / "a.fer", weights="stripped"))
     message = "its plan has no weights, and Triton cannot add them; build it again with: .* --option weights=inside"
-    with pytest.raises(UnsupportedTarget, match=message):
+    with pytest.raises(UnsupportedTargetError, match=message):
         export_triton(bundle, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
@@ -145,7 +145,7 @@ def test_build_options_that_cannot_be_are_a_bad_bundle(tmp_path: Path, options: 
 def test_kinds_that_a_backend_lacks_are_refused(tmp_path: Path, engine: str, kind: Kind, message: str) -> None:
     path = tmp_path / "a.fer"
     bundle = Bundle.open(plan_bundle(path) if engine == "tensorrt" else tiny_bundle(path))
-    with pytest.raises(UnsupportedTarget, match=message):
+    with pytest.raises(UnsupportedTargetError, match=message):
         export_triton(bundle, tmp_path / "models", engine=engine, serving=Serving(kind=kind))
     assert not (tmp_path / "models").exists()
 
@@ -154,7 +154,9 @@ def test_engines_without_a_backend_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.fer"
     entry = EngineEntry("tensorrt-rtx", ("sm89",), "1.7", "engines/x", None)
     write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"x"})
-    with pytest.raises(UnsupportedTarget, match="no backend for tensorrt-rtx; choose one of tensorrt, onnxruntime"):
+    with pytest.raises(
+        UnsupportedTargetError, match="no backend for tensorrt-rtx; choose one of tensorrt, onnxruntime"
+    ):
         export_triton(Bundle.open(path), tmp_path)
     with pytest.raises(BundleError, match="has no engine tensorrt"):
         export_triton(Bundle.open(path), tmp_path, engine="tensorrt")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from fer_edge.bench.environment import environment
-from fer_edge.engines.available import engine_status, platform_tag
-from fer_edge.engines.tensorrt.machine import diagnose, read_machine
+from fer_edge.benchmark.environment import environment
+from fer_edge.engines.registry import engine_status, platform_tag
+from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system
 
 PRODUCTS = ("tensorrt", "tensorrt-rtx")
 RESULTS: dict[str, str] = {}
@@ -52,7 +52,7 @@ def pytest_sessionfinish() -> None:
     path = os.environ.get("FER_EDGE_GPU_REPORT")
     if not path or not RESULTS:
         return
-    machine = read_machine()
+    machine = probe_system()
     report = {
         "platform": platform_tag(),
         "environment": environment(),

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bench.gpu import GpuSampler
+from fer_edge.benchmark.gpu import GpuSampler
 from fer_edge.calibration.ranges import read_ranges
-from fer_edge.engines.available import engine_status, get_engine
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
+from fer_edge.engines.registry import engine_status, get_engine
 from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.inspector import operators_of_layers
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
-from fer_edge.errors import BundleMismatch, EngineError, UnsupportedTarget
+from fer_edge.errors import BundleMismatchError, EngineError, UnsupportedTargetError
 from fer_edge.evaluation.parity import GATES, relative_error
 from fer_edge.export.build import typed_graph
 from fer_edge.export.precision import prove_precision
@@ -189,7 +189,7 @@ def test_builder_options(product: str, options: dict[str, Any], models: dict[str
     model = models["fp32"]
     try:
         built = build(product, model, **options)
-    except UnsupportedTarget as error:
+    except UnsupportedTargetError as error:
         pytest.skip(str(error))
     host_code = bool(options.get("version_compatible"))
     with running(product, model, built, tmp_path, allow_host_code=host_code) as runner, reference(model) as other:
@@ -201,7 +201,7 @@ def test_builder_options(product: str, options: dict[str, Any], models: dict[str
 def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     try:
         built = build(product, models["fp32"], version_compatible=True)
-    except UnsupportedTarget as error:
+    except UnsupportedTargetError as error:
         pytest.skip(str(error))
     with (
         pytest.raises(EngineError, match="allow it with --allow-host-code, in Python with"),
@@ -237,7 +237,7 @@ def test_layers_are_told(product: str, precision: Precision, models: dict[str, b
     record("told", sorted({(operator.kind, operator.precision, operator.multiplies) for operator in told}))
     proof = prove_precision(models[precision], built.operators)
     record("proof", proof.to_dict())
-    assert proof.fallen == ()
+    assert proof.fallbacks == ()
     if product == "tensorrt":
         assert any(operator.multiplies and operator.precision == precision for operator in told)
 
@@ -245,7 +245,7 @@ def test_layers_are_told(product: str, precision: Precision, models: dict[str, b
 def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     built = BuiltEngine(("sm89",), "0", b"no engine" * 100)
     with (
-        pytest.raises((EngineError, BundleMismatch), match="does not load the engine"),
+        pytest.raises((EngineError, BundleMismatchError), match="does not load the engine"),
         running(product, models["fp32"], built, tmp_path),
     ):
         pass

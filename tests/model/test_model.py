@@ -172,7 +172,7 @@ def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="2 labels and 8 words for 8 classes"):
         checkpoint.with_info(labels=("a", "b"))
     with pytest.raises(CheckpointError, match="no text head; expected label"):
-        tiny_checkpoint(text_head=False, decision="mean")
+        tiny_checkpoint(text_head=False, head="mean")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
         ({"templates": "word"}, "templates is 'word'; expected a list, each a text"),
         ({"mean": [0.5, 0.5]}, r"mean is \[0\.5, 0\.5\]; expected a list of 3, each a finite number"),
         ({"std": [0.0, 1.0, 1.0]}, "std is .*; expected values above 0"),
-        ({"decision": "both"}, "decision is 'both'; expected one of: label, text, mean"),
+        ({"head": "both"}, "head is 'both'; expected one of: label, text, mean"),
         ({"metric": {}}, "metric is not known; did you mean metrics?"),
     ],
 )

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailable, NonFiniteError
+from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError, NonFiniteError
 from fer_edge.labels import FERPLUS
 from fer_edge.model.hub import Download, cached_file, connect, hub_file
 from fer_edge.model.text import PromptFeatures, text_features_from_open_clip
@@ -189,7 +189,7 @@ def test_towers_that_need_transformers_say_so(no_network: list[str], monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find_spec(name))
     for name in ("ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "roberta-ViT-B-32", "mt5-base-ViT-B-32"):
         with pytest.raises(
-            EngineUnavailable, match=f"tower of {name} needs transformers; run: pip install transformers"
+            EngineUnavailableError, match=f"tower of {name} needs transformers; run: pip install transformers"
         ):
             open_text_tower(name, "untrained")
 
@@ -210,7 +210,9 @@ def test_tokenizers_that_are_not_in_the_cache_are_one_line(
     with pytest.raises(CheckpointError, match=r"the files of ViT-B-16-SigLIP's tokenizer \(tokenizer_config\.json of"):
         open_text_tower("ViT-B-16-SigLIP", "untrained")
     monkeypatch.setattr(open_clip, "get_tokenizer", lambda *_, **__: importlib.import_module("no_such_package"))
-    with pytest.raises(EngineUnavailable, match="the tokenizer of ViT-B-16-SigLIP needs another package: No module"):
+    with pytest.raises(
+        EngineUnavailableError, match="the tokenizer of ViT-B-16-SigLIP needs another package: No module"
+    ):
         open_text_tower("ViT-B-16-SigLIP", "untrained")
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from fer_edge.errors import ConfigError
 from fer_edge.training.effects import check_effects, check_recipe_file
+from fer_edge.training.initialization import Sources
 from fer_edge.training.recipe import Recipe, changed, read_recipe, recipe_names
-from fer_edge.training.start import Sources
 
 DATA, EDGE = Sources(Path("faces")), read_recipe("edge-ferplus")
 INIT = Sources(Path("faces"), init=Path("a.safetensors"))

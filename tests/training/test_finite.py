@@ -17,8 +17,8 @@ from fer_edge.errors import NonFiniteError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.finite import first_nonfinite
-from fer_edge.training.learner import Learner
 from fer_edge.training.loop import Trainer
+from fer_edge.training.module import TrainingModule
 from tests.faces import make_ferplus
 from tests.training.test_loop import CONFIG, Quiet, trainer
 
@@ -63,7 +63,7 @@ def spoil_optimizer(run: Trainer) -> None:
 
 
 def averaged_head(run: Trainer) -> nn.Linear:
-    return cast(Learner, run.average.module).model.label_head
+    return cast(TrainingModule, run.average.module).model.label_head
 
 
 def spoil_average(run: Trainer) -> None:
@@ -150,7 +150,7 @@ def test_a_run_that_predicts_one_label_says_which(faces: Path, tmp_path: Path) -
     with torch.no_grad():
         averaged_head(run).weight.zero_()
         averaged_head(run).bias.copy_(1e6 * torch.eye(8)[7])
-    run.validation._info = replace(run.info, decision="label")
+    run.validation._info = replace(run.info, head="label")
     assert run._validate(1.0, 0.0, Quiet()).only_label == "contempt"
     with torch.no_grad():
         averaged_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))

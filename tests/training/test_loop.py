@@ -16,8 +16,8 @@ from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.learner import Learner
 from fer_edge.training.loop import Trainer
+from fer_edge.training.module import TrainingModule
 from fer_edge.training.results import EpochResult
 from fer_edge.training.run import load
 from tests.faces import make_ferplus
@@ -59,7 +59,9 @@ def trainer(
     torch.manual_seed(config.seed)
     data = load(read_split(faces, "train"), read_split(faces, "valid"), config)
     checkpoint = checkpoint or checkpoint_of(FERFormer(tiny_config(depth=1)))
-    return Trainer(Learner(checkpoint.model), checkpoint.info, config, data, folder, [teacher] if teacher else [])
+    return Trainer(
+        TrainingModule(checkpoint.model), checkpoint.info, config, data, folder, [teacher] if teacher else []
+    )
 
 
 def test_it_learns_and_resumes_to_the_same_result(faces: Path, tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_grey_images_are_validated_on_colour_ones(faces: Path, tmp_path: Path) -
     info = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=(0.5,) * 3, std=(0.2,) * 3)
     data = load(read_split(faces, "train"), read_split(faces, "valid"), CONFIG)
     data = replace(data, valid_images=data.valid_images.expand(-1, 3, -1, -1))
-    run = Trainer(Learner(info.model), info.info, replace(CONFIG, epochs=1), data, tmp_path)
+    run = Trainer(TrainingModule(info.model), info.info, replace(CONFIG, epochs=1), data, tmp_path)
     run.run(Quiet())
     assert len(run.results) == 1
 
@@ -191,10 +193,8 @@ def test_the_accuracy_is_of_the_models_own_decision(faces: Path, tmp_path: Path)
     with torch.no_grad():
         checkpoint.model.label_head.weight.zero_()
         checkpoint.model.label_head.bias.copy_(torch.eye(8)[label])
-    for decision, accuracy in (("label", 0.0 if label else 33.333), ("text", text)):
-        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(decision=decision))._validate(
-            0.0, 0.0, Quiet()
-        )
+    for head, accuracy in (("label", 0.0 if label else 33.333), ("text", text)):
+        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(head=head))._validate(0.0, 0.0, Quiet())
         assert (found.accuracy, found.text_accuracy) == (accuracy, text)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from fer_edge.data.layouts import read_split
 from fer_edge.errors import DataError
+from fer_edge.training.initialization import Sources
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.run import prepare_run
-from fer_edge.training.start import Sources
 from tests.faces import face
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from fer_edge._text import one_line
 from fer_edge.engines.messages import lacks_resources, unavailable
 from fer_edge.engines.quiet import import_package
-from fer_edge.errors import EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import EngineUnavailableError, UnsupportedTargetError
 
 if TYPE_CHECKING:
     from tensorrt_types import Bindings
@@ -63,13 +63,13 @@ class Api:
         """Refuse an option that needs a feature these bindings lack.
 
         Raises:
-            UnsupportedTarget: They lack it; says which version has it.
+            UnsupportedTargetError: They lack it; says which version has it.
         """
         if self.has(feature):
             return
         first = FEATURES[feature][self.product]
-        cure = "leave it out" if first is None else f"it needs {first[0]}.{first[1]} or newer"
-        raise UnsupportedTarget(f"{self.name} has no {option}; {cure}")
+        remedy = "leave it out" if first is None else f"it needs {first[0]}.{first[1]} or newer"
+        raise UnsupportedTargetError(f"{self.name} has no {option}; {remedy}")
 
 
 def version_pair(version: str) -> Version:
@@ -82,7 +82,7 @@ def find_api(product: Product) -> Api:
     """The installed bindings of a product.
 
     Raises:
-        EngineUnavailable: They are not installed, cannot be loaded or are too old; says what to install.
+        EngineUnavailableError: They are not installed, cannot be loaded or are too old; says what to install.
     """
     name, oldest = NAMES[product], OLDEST[product]
     install = f'pip install "fer-edge[{product}]"'
@@ -92,15 +92,15 @@ def find_api(product: Product) -> Api:
         module = import_package(MODULES[product])
         version = str(module.__version__)
     except ModuleNotFoundError as error:
-        raise EngineUnavailable(f"{name} cannot be imported ({error}); run: {install}") from error
+        raise EngineUnavailableError(f"{name} cannot be imported ({error}); run: {install}") from error
     except (ImportError, OSError, AttributeError, MemoryError) as error:
         if lacks_resources(error):
             raise unavailable(name, "cannot be imported", error) from error
         # The bindings are there, their native libraries are not, or are another version's.
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f"{name} is installed but does not load ({one_line(str(error))}); reinstall it whole: pip uninstall "
             f"{product}, then {install}. `fer-edge doctor` lists what is installed"
         ) from error
     if version_pair(version) < oldest:
-        raise EngineUnavailable(f"{name} {version} is installed; fer-edge needs {oldest[0]}.{oldest[1]} or newer")
+        raise EngineUnavailableError(f"{name} {version} is installed; fer-edge needs {oldest[0]}.{oldest[1]} or newer")
     return Api(product, cast("Bindings", module), version)

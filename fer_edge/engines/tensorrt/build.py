@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, BuildRequest, ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.explain import started
-from fer_edge.engines.tensorrt.listeners import Messages, ProgressListener, logger_for, monitor_for
+from fer_edge.engines.tensorrt.callbacks import Messages, ProgressListener, logger_for, monitor_for
+from fer_edge.engines.tensorrt.errors import started
 from fer_edge.engines.tensorrt.network import operators_of_network
 from fer_edge.engines.tensorrt.options import BuilderOptions
 from fer_edge.errors import EngineError
@@ -37,7 +37,7 @@ def plan_from_onnx(
         prepare: Sets the rest; around the build, so that it may keep what comes of it.
 
     Raises:
-        EngineUnavailable: The builder does not start on this machine.
+        EngineUnavailableError: The builder does not start on this machine.
         EngineError: The model cannot be read or built; says what TensorRT said.
     """
     logger, messages = logger_for(api.trt)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge.engines.tensorrt.listeners import LOG
-from fer_edge.errors import EngineError, EngineUnavailable, FerEdgeError
+from fer_edge.engines.tensorrt.callbacks import LOG
+from fer_edge.errors import EngineError, EngineUnavailableError, FerEdgeError
 
 MAX_FILE_BYTES = 100 << 20  # above it, reading a cache costs more than it saves
 MAX_FOLDER_BYTES = 512 << 20
@@ -89,12 +89,12 @@ class CacheFile:
         try:
             from filelock import FileLock, Timeout
         except ImportError as error:
-            raise EngineUnavailable(f"filelock cannot be imported ({error})") from error
+            raise EngineUnavailableError(f"filelock cannot be imported ({error})") from error
         try:
             with FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
                 yield
         except Timeout as error:
-            raise EngineUnavailable(f"another process has held its lock for {LOCK_SECONDS} s") from error
+            raise EngineUnavailableError(f"another process has held its lock for {LOCK_SECONDS} s") from error
 
 
 def _drop_oldest(folder: Path, keep: Path) -> None:

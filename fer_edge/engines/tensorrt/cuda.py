@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.quiet import import_package
+from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.device import Bytes, CudaError, Graph
-from fer_edge.engines.tensorrt.listeners import LOG
-from fer_edge.errors import EngineUnavailable
+from fer_edge.errors import EngineUnavailableError
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for what others do in the legacy default stream
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
@@ -255,12 +255,12 @@ def pycuda_driver() -> Any:
     """The module `pycuda.driver`.
 
     Raises:
-        EngineUnavailable: It cannot be imported; says what to install.
+        EngineUnavailableError: It cannot be imported; says what to install.
     """
     try:
         return import_package("pycuda.driver")
     except (ImportError, OSError) as error:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f'PyCUDA cannot be imported ({error}); run: pip install "fer-edge[cuda]". It is compiled when installed '
             "and needs the CUDA toolkit: see docs/guides"
         ) from error
@@ -270,11 +270,11 @@ def cuda_python() -> Any:
     """cuda-python's driver bindings.
 
     Raises:
-        EngineUnavailable: They cannot be imported; says what to install.
+        EngineUnavailableError: They cannot be imported; says what to install.
     """
     try:
         return import_package("cuda.bindings.driver")
     except (ImportError, OSError) as error:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f'cuda-python cannot be imported ({error}); run: pip install "fer-edge[cuda]"'
         ) from error

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from fer_edge.errors import EngineUnavailable
+from fer_edge.errors import EngineUnavailableError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18  # of CUdevice_attribute
@@ -35,12 +35,12 @@ class Driver:
         """One of the devices, as CUDA counts.
 
         Raises:
-            EngineUnavailable: There is no such one.
+            EngineUnavailableError: There is no such one.
         """
         if not self.gpus:
-            raise EngineUnavailable("the NVIDIA driver finds no GPU")
+            raise EngineUnavailableError("the NVIDIA driver finds no GPU")
         if index >= len(self.gpus):
-            raise EngineUnavailable(f"there is no GPU {index}; the driver finds {len(self.gpus)}, counted from 0")
+            raise EngineUnavailableError(f"there is no GPU {index}; the driver finds {len(self.gpus)}, counted from 0")
         return self.gpus[index]
 
 
@@ -51,13 +51,15 @@ def read_driver(library: Any = None) -> Driver:
         library: Its library, loaded; found by its usual name if not given.
 
     Raises:
-        EngineUnavailable: There is no driver, or it does not start.
+        EngineUnavailableError: There is no driver, or it does not start.
     """
     cuda = library or _load()
     version = ctypes.c_int()
     result = cuda.cuInit(0)
     if result not in (0, NO_DEVICE):
-        raise EngineUnavailable(f"the NVIDIA driver does not start (CUDA error {result}, {_error_name(cuda, result)})")
+        raise EngineUnavailableError(
+            f"the NVIDIA driver does not start (CUDA error {result}, {_error_name(cuda, result)})"
+        )
     cuda.cuDriverGetVersion(ctypes.byref(version))
     count = ctypes.c_int()
     if result == 0:
@@ -70,7 +72,7 @@ def compute_capability(index: int = 0) -> str:
     """Target name of a GPU, `sm89`.
 
     Raises:
-        EngineUnavailable: There is no driver or no such GPU.
+        EngineUnavailableError: There is no driver or no such GPU.
     """
     return read_driver().gpu(index).target
 
@@ -83,7 +85,7 @@ def pci_bus_id(index: int = 0, library: Any = None) -> str:
         library: The driver's, loaded; found by its usual name if not given.
 
     Raises:
-        EngineUnavailable: There is no driver or no such GPU.
+        EngineUnavailableError: There is no driver or no such GPU.
     """
     cuda = library or _load()
     device, name = ctypes.c_int(), ctypes.create_string_buffer(32)
@@ -93,7 +95,7 @@ def pci_bus_id(index: int = 0, library: Any = None) -> str:
         or cuda.cuDeviceGetPCIBusId(name, len(name), device)
     )
     if result:
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f"the NVIDIA driver does not tell where GPU {index} is (CUDA error {result}, {_error_name(cuda, result)}); "
             "see: fer-edge doctor"
         )
@@ -104,7 +106,7 @@ def _load() -> Any:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise EngineUnavailable(f"no NVIDIA driver here ({LIBRARY} not found)") from error
+        raise EngineUnavailableError(f"no NVIDIA driver here ({LIBRARY} not found)") from error
 
 
 def _read_gpu(cuda: Any, index: int) -> Gpu:

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.engines.available import platform_tag
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
+from fer_edge.engines.registry import platform_tag
 from fer_edge.engines.tensorrt.api import Api, find_api, version_pair
 from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.driver import compute_capability
 from fer_edge.engines.tensorrt.inspector import layers_of_plan, operators_of_engine
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
-from fer_edge.errors import UnsupportedTarget
+from fer_edge.errors import UnsupportedTargetError
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig
@@ -98,7 +98,7 @@ def _number(target: str) -> int:
 def _check_targets(asked: tuple[str, ...], local: str) -> None:
     others = [target for target in asked if target != local]
     if others:
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             f"tensorrt builds for the GPU of this machine, {local}; asked for {', '.join(others)}: build there, leave "
             "--target out and set hardware_compatible, or use the engine tensorrt-rtx, which builds for any"
         )
@@ -110,7 +110,9 @@ def _check_options(api: Api, options: BuilderOptions) -> None:
     if options.platform != "this":
         api.require("runtime_platform", "platform")
         if platform_tag() != "linux-x86_64":
-            raise UnsupportedTarget(f"TensorRT builds for Windows on linux-x86_64; this machine is {platform_tag()}")
+            raise UnsupportedTargetError(
+                f"TensorRT builds for Windows on linux-x86_64; this machine is {platform_tag()}"
+            )
 
 
 def _built_for(target: str, options: BuilderOptions) -> str:

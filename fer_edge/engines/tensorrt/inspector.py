@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.explain import started
-from fer_edge.engines.tensorrt.listeners import LOG, logger_for
-from fer_edge.errors import EngineError, EngineUnavailable
+from fer_edge.engines.tensorrt.callbacks import LOG, logger_for
+from fer_edge.engines.tensorrt.errors import started
+from fer_edge.errors import EngineError, EngineUnavailableError
 
 if TYPE_CHECKING:
     from tensorrt_types import ICudaEngine
@@ -48,7 +48,7 @@ def layers_of_plan(api: Api, plan: bytes) -> str | None:
     logger, messages = logger_for(api.trt)
     try:
         runtime = started(api, "runtime", lambda: api.trt.Runtime(logger), messages)
-    except EngineUnavailable as error:
+    except EngineUnavailableError as error:
         LOG.warning("%s; the engine's own layers stay unknown", error)  # no reason to lose a finished engine
         return None
     runtime.engine_host_code_allowed = True  # it was just built here

@@ -38,7 +38,11 @@ def operators_of_network(network: INetworkDefinition) -> tuple[ExecutedOperator,
         element = "INT8" if int8 else str(layer.get_output(0).dtype).rsplit(".", 1)[-1]
         found.append(
             ExecutedOperator(
-                kind, PRECISIONS.get(element, element.lower()), (layer.name,), kind in MULTIPLYING, told=False
+                kind,
+                PRECISIONS.get(element, element.lower()),
+                (layer.name,),
+                kind in MULTIPLYING,
+                reported_by_engine=False,
             )
         )
     return tuple(found)

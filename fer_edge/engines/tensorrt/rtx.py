@@ -18,7 +18,7 @@ from fer_edge.engines.tensorrt.inspector import layers_of_plan, operators_of_eng
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
 from fer_edge.engines.tensorrt.start import check_runnable, load_runner
-from fer_edge.errors import EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig
@@ -59,7 +59,7 @@ class TensorRTRTXEngine(Engine):
         check_runnable(find_api("tensorrt-rtx"))
         local = self.local_target()
         if local not in KNOWN_TARGETS:
-            raise EngineUnavailable(
+            raise EngineUnavailableError(
                 f"tensorrt-rtx has no engines for {local}, the GPU of this machine; expected one of: "
                 f"{', '.join(KNOWN_TARGETS)}: use the engine tensorrt here"
             )
@@ -75,15 +75,17 @@ def _check_targets(targets: tuple[str, ...], precision: str) -> None:
     """What the builder would refuse late or without a reason is refused here."""
     unknown = [target for target in targets if target not in KNOWN_TARGETS]
     if unknown:
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             f"tensorrt-rtx does not build for {', '.join(unknown)}; expected some of: {', '.join(KNOWN_TARGETS)}"
         )
     if "sm75" in targets and precision == "fp32":
-        raise UnsupportedTarget(
+        raise UnsupportedTargetError(
             "tensorrt-rtx has no fp32 matrix products on sm75 (Turing); build sm75 with --precision fp16"
         )
     if "sm75" in targets and len(targets) > 1:
-        raise UnsupportedTarget("tensorrt-rtx builds sm75 only by itself; ask for the other targets in a second build")
+        raise UnsupportedTargetError(
+            "tensorrt-rtx builds sm75 only by itself; ask for the other targets in a second build"
+        )
 
 
 def _check_options(api: Api, options: BuilderOptions) -> None:
@@ -104,7 +106,7 @@ def _layers(api: Api, plan: bytes, targets: tuple[str, ...]) -> str | None:
     """What the engine says of its layers, where it was built on a GPU that can load it."""
     try:
         local = compute_capability()
-    except EngineUnavailable:
+    except EngineUnavailableError:
         return None
     return layers_of_plan(api, plan) if local in targets else None
 
@@ -115,7 +117,7 @@ def _for_targets(api: Api, config: IBuilderConfig, targets: tuple[str, ...]) -> 
     for index, target in enumerate(targets):
         capability = getattr(api.trt.ComputeCapability, target.upper(), None)
         if capability is None or not config.set_compute_capability(capability, index):
-            raise UnsupportedTarget(f"{api.name} does not build for {target}; leave it out")
+            raise UnsupportedTargetError(f"{api.name} does not build for {target}; leave it out")
     # With it, no memory is allocated while running, so that work can be captured into CUDA graphs.
     config.set_flag(api.trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     yield

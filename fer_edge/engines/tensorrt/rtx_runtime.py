@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name, default_folder
+from fer_edge.engines.tensorrt.callbacks import LOG
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.driver import compute_capability
-from fer_edge.engines.tensorrt.explain import loading_failed
-from fer_edge.engines.tensorrt.listeners import LOG
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
+from fer_edge.engines.tensorrt.errors import loading_failed
 
 if TYPE_CHECKING:
     from tensorrt_types import IExecutionContext, IRuntimeCache, IRuntimeConfig, Runtime

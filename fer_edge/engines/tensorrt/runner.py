@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, DeviceTiming, Floats, Images, Prediction, Runner
+from fer_edge.engines.tensorrt.callbacks import recorder_for
 from fer_edge.engines.tensorrt.device import CudaError, Device, Graph
-from fer_edge.engines.tensorrt.explain import cuda_failed
-from fer_edge.engines.tensorrt.listeners import recorder_for
+from fer_edge.engines.tensorrt.errors import cuda_failed
 from fer_edge.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from tensorrt_types import IErrorRecorder, IExecutionContext
 
-    from fer_edge.engines.tensorrt.loaded import LoadedEngine
+    from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 ALIGNMENT = 256  # of every tensor's address

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from fer_edge.engines.base import Artifact, Runner, RunOptions
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.cuda import CudaDevice, cuda_python, pycuda_driver
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.driver import compute_capability
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import EngineError
 
@@ -17,7 +17,7 @@ def check_runnable(api: Api, device: int = 0) -> None:
     """Whether these bindings can run something here: a driver, that GPU and both CUDA packages.
 
     Raises:
-        EngineUnavailable: Something is missing; says what.
+        EngineUnavailableError: Something is missing; says what.
     """
     compute_capability(device)
     pycuda_driver()
@@ -30,7 +30,7 @@ def load_runner(
     """A runner for a bundle's engine file.
 
     Raises:
-        EngineUnavailable: There is no GPU, or a CUDA package is missing.
+        EngineUnavailableError: There is no GPU, or a CUDA package is missing.
         EngineError: The file is refused, or the GPU's memory is full.
     """
     if artifact.file is None:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import runner as runner_module
 from fer_edge.engines.tensorrt.cuda import CudaDevice
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.device import Bytes
 from fer_edge.engines.tensorrt.driver import read_driver
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import EngineError
 from tests.bindings_double import api_double, plan

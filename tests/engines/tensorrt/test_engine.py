@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
-from fer_edge.engines.available import engine_status, get_engine, platform_tag
 from fer_edge.engines.base import Artifact, BuildRequest, RunOptions
+from fer_edge.engines.registry import engine_status, get_engine, platform_tag
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api, find_api
-from fer_edge.engines.tensorrt.listeners import LOG
+from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
-from fer_edge.errors import BundleMismatch, ConfigError, EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import (
+    BundleMismatchError,
+    ConfigError,
+    EngineError,
+    EngineUnavailableError,
+    UnsupportedTargetError,
+)
 from tests.builder_double import BuilderBindings, Flag
 from tests.cuda_double import Gpu
 from tests.tiny import tiny_manifest, tiny_onnx
@@ -82,12 +88,14 @@ def test_building_for_windows(bindings: BuilderBindings) -> None:
 
 def test_what_the_installed_version_lacks_is_refused(bindings: BuilderBindings) -> None:
     bindings.__version__ = "10.3.0"
-    with pytest.raises(UnsupportedTarget, match=r"TensorRT 10\.3\.0 has no .*same-compute.*; it needs 10\.9 or newer"):
+    with pytest.raises(
+        UnsupportedTargetError, match=r"TensorRT 10\.3\.0 has no .*same-compute.*; it needs 10\.9 or newer"
+    ):
         build(hardware_compatible="same-compute-capability")
 
 
 def test_other_gpus_are_refused(bindings: BuilderBindings) -> None:
-    with pytest.raises(UnsupportedTarget, match="for the GPU of this machine, sm89; asked for sm86: build there"):
+    with pytest.raises(UnsupportedTargetError, match="for the GPU of this machine, sm89; asked for sm86: build there"):
         TENSORRT.build(tiny_onnx(), BuildRequest("fp32", ("sm89", "sm86")))
 
 
@@ -115,7 +123,7 @@ def test_timings_are_kept_for_the_next_build(bindings: BuilderBindings, tmp_path
 )
 def test_a_builder_that_does_not_start_is_explained(bindings: BuilderBindings, said: str, message: str) -> None:
     bindings.no_cuda = {"Builder": said}
-    with pytest.raises(EngineUnavailable, match=message):
+    with pytest.raises(EngineUnavailableError, match=message):
         build()
 
 
@@ -189,7 +197,7 @@ def test_gpus_that_run_a_plan(built: str, local: str, fits: bool) -> None:
 def test_a_bundle_says_why_it_does_not_fit(bindings: BuilderBindings, tmp_path: Path) -> None:
     entry = EngineEntry("tensorrt", ("sm80+",), "12.0.0+", "engines/x", platform_tag())
     write_bundle(tmp_path / "a.fer", tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"x"})
-    with pytest.raises(BundleMismatch, match=r"built with tensorrt 12\.0\.0\+; installed is 11\.4\.0\.106"):
+    with pytest.raises(BundleMismatchError, match=r"built with tensorrt 12\.0\.0\+; installed is 11\.4\.0\.106"):
         Bundle.open(tmp_path / "a.fer").runner()
 
 
@@ -201,13 +209,13 @@ def stand_in_module(version: str) -> ModuleType:
 
 def test_bindings_that_are_too_old_or_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in_module("8.6.1"))
-    with pytest.raises(EngineUnavailable, match=r"TensorRT 8\.6\.1 is installed; fer-edge needs 10\.3 or newer"):
+    with pytest.raises(EngineUnavailableError, match=r"TensorRT 8\.6\.1 is installed; fer-edge needs 10\.3 or newer"):
         find_api("tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(EngineUnavailable, match=r'pip install "fer-edge\[tensorrt\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'pip install "fer-edge\[tensorrt\]"'):
         find_api("tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
-    with pytest.raises(EngineUnavailable, match=r"is installed but does not load .*reinstall it whole"):
+    with pytest.raises(EngineUnavailableError, match=r"is installed but does not load .*reinstall it whole"):
         find_api("tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in_module("11.4.0.106"))
     assert find_api("tensorrt").name == "TensorRT 11.4.0.106"
@@ -215,7 +223,7 @@ def test_bindings_that_are_too_old_or_do_not_load(monkeypatch: pytest.MonkeyPatc
 
 def test_status_tells_building_from_running(bindings: BuilderBindings, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(api: Api) -> None:
-        raise EngineUnavailable("PyCUDA cannot be imported")
+        raise EngineUnavailableError("PyCUDA cannot be imported")
 
     monkeypatch.setattr(engine_module, "check_runnable", missing)
     status = engine_status("tensorrt")

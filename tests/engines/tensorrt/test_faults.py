@@ -9,7 +9,7 @@ import pytest
 
 from fer_edge.engines.tensorrt.device import CudaError
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
-from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+from fer_edge.errors import BundleMismatchError, EngineError, EngineUnavailableError
 from tests import bindings_double
 from tests.bindings_double import Bindings, Runtime, Severity
 from tests.cuda_double import Gpu
@@ -153,22 +153,26 @@ def test_every_call_is_among_the_faults() -> None:
     [
         (
             "cudaError 35: CUDA driver version is insufficient",
-            EngineUnavailable,
+            EngineUnavailableError,
             "driver is too old for these packages",
         ),
-        ("CUDA initialization failure with error: 35. Please check", EngineUnavailable, "driver is too old"),
-        ("CUDA initialization failure with error: 100. Please check", EngineUnavailable, "driver finds no GPU"),
-        ("no CUDA-capable device is detected", EngineUnavailable, "run it with --gpus all"),
+        ("CUDA initialization failure with error: 35. Please check", EngineUnavailableError, "driver is too old"),
+        ("CUDA initialization failure with error: 100. Please check", EngineUnavailableError, "driver finds no GPU"),
+        ("no CUDA-capable device is detected", EngineUnavailableError, "run it with --gpus all"),
         (
             "host code is not allowed: lean runtime",
             EngineError,
             "allow it with --allow-host-code, in Python with allow_host_code=True",
         ),
-        ("generated on a device of compute capability 8.6", BundleMismatch, "built for another GPU: build it again"),
-        ("incompatible serialization version", BundleMismatch, "built with another version of TensorRT"),
-        ("plan is for another platform", BundleMismatch, "built for another operating system"),
+        (
+            "generated on a device of compute capability 8.6",
+            BundleMismatchError,
+            "built for another GPU: build it again",
+        ),
+        ("incompatible serialization version", BundleMismatchError, "built with another version of TensorRT"),
+        ("plan is for another platform", BundleMismatchError, "built for another operating system"),
         ("Error Code 2: OutOfMemory", EngineError, "GPU's memory is full: close what else uses it"),
-        ("libcudart.so.12: undefined symbol", EngineUnavailable, "the CUDA packages are not of one version"),
+        ("libcudart.so.12: undefined symbol", EngineUnavailableError, "the CUDA packages are not of one version"),
         ("something else", EngineError, "does not load the engine: something else; build it again"),
     ],
 )
@@ -192,7 +196,7 @@ def test_a_runtime_or_refitter_that_does_not_start_is_explained(
 ) -> None:
     gpu = Gpu()
     monkeypatch.setattr(Bindings, "no_cuda", {made: said})
-    with pytest.raises(EngineUnavailable, match=f"TensorRT 11.4.0.106's {made.lower()} {message}"):
+    with pytest.raises(EngineUnavailableError, match=f"TensorRT 11.4.0.106's {made.lower()} {message}"):
         load(gpu, stripped=True)
     assert gpu.ledger() == {}
 
@@ -204,7 +208,7 @@ def test_what_is_said_while_the_runtime_starts_explains_a_failed_load(monkeypatc
             trt.say("CUDA initialization failure with error: 35. Please check", Severity.WARNING)
 
     monkeypatch.setattr(bindings_double, "Runtime", WarningRuntime)
-    with pytest.raises(EngineUnavailable, match="does not load the engine; the NVIDIA driver is too old"):
+    with pytest.raises(EngineUnavailableError, match="does not load the engine; the NVIDIA driver is too old"):
         load(Gpu(), refuses="no context")
 
 

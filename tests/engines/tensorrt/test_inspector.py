@@ -10,13 +10,13 @@ import pytest
 
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import quantize_graph
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
+from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt import inspector
 from fer_edge.engines.tensorrt.api import Api
+from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.inspector import operators_of_engine, operators_of_layers
-from fer_edge.engines.tensorrt.listeners import LOG
 from fer_edge.errors import EngineError
 from fer_edge.export.precision import prove_precision, typed_precision
 from tests.builder_double import BuilderBindings
@@ -167,19 +167,20 @@ def int8_graph() -> tuple[bytes, dict[str, str]]:
 def test_the_proof_is_read_from_the_engine() -> None:
     model, typed = int8_graph()
     layers = [layer("gemm", precision, "fp32", name) for name, precision in typed.items()]
-    network = tuple(ExecutedOperator("CONVOLUTION", "fp16", (name,), True, told=False) for name in typed)
+    network = tuple(ExecutedOperator("CONVOLUTION", "fp16", (name,), True, reported_by_engine=False) for name in typed)
     found = prove_precision(model, operators_of_engine(told(*layers), network))
-    assert found.fallen == () and set(found.macs) == {"fp32", "int8"} and found.untold == 0
+    assert found.fallbacks == () and set(found.macs) == {"fp32", "int8"} and found.unverified == 0
     fell = next(name for name, precision in typed.items() if precision == "int8")
     layers[list(typed).index(fell)] = layer("CaskConvolution", "fp16", "fp16", fell)
     found = prove_precision(model, operators_of_engine(told(*layers), network))
-    assert found.fallen == (f"{fell}: typed int8, runs in fp16",)
+    assert found.fallbacks == (f"{fell}: typed int8, runs in fp16",)
 
 
 def test_the_network_tells_what_the_engine_leaves_open() -> None:
     model, typed = int8_graph()
     network = tuple(
-        ExecutedOperator("CONVOLUTION", precision, (name,), True, told=False) for name, precision in typed.items()
+        ExecutedOperator("CONVOLUTION", precision, (name,), True, reported_by_engine=False)
+        for name, precision in typed.items()
     )
     silent = layer("gemm", "fp16", "fp16", next(iter(typed)))
     silent["Inputs"] = []
@@ -187,8 +188,8 @@ def test_the_network_tells_what_the_engine_leaves_open() -> None:
     shares = []
     for text in (None, told("names", "alone"), told(silent, *half)):
         found = prove_precision(model, operators_of_engine(text, network))
-        assert found.fallen == ()
-        shares.append(found.untold)
+        assert found.fallbacks == ()
+        shares.append(found.unverified)
     assert shares[:2] == [1, 1] and 0 < shares[2] < 1
 
 

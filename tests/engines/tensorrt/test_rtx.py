@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import BuildRequest, Precision
+from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt.driver import read_driver
-from fer_edge.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedTarget
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, UnsupportedTargetError
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from tests.tiny import tiny_onnx
 from tests.tiny_model import tiny_checkpoint
@@ -42,7 +42,7 @@ def build(model: bytes | None = None, targets: tuple[str, ...] = ("sm89",), **op
 def has_gpu() -> bool:
     try:
         return bool(read_driver().gpus)
-    except EngineUnavailable:
+    except EngineUnavailableError:
         return False
 
 
@@ -84,7 +84,7 @@ def test_the_builder_takes_every_option_it_has(options: dict[str, Any]) -> None:
     ],
 )
 def test_options_it_would_ignore_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnsupportedTarget, match=message):
+    with pytest.raises(UnsupportedTargetError, match=message):
         build(**options)
 
 
@@ -172,17 +172,17 @@ def test_profiles_larger_than_the_engine_are_refused() -> None:
 
 
 def test_turing_in_fp32_is_refused_before_the_builder_is_called() -> None:
-    with pytest.raises(UnsupportedTarget, match=r"no fp32 matrix products on sm75.*--precision fp16"):
+    with pytest.raises(UnsupportedTargetError, match=r"no fp32 matrix products on sm75.*--precision fp16"):
         RTX.build(b"not even a model", BuildRequest("fp32", ("sm75",)))
 
 
 def test_turing_is_built_alone() -> None:
-    with pytest.raises(UnsupportedTarget, match="sm75 only by itself"):
+    with pytest.raises(UnsupportedTargetError, match="sm75 only by itself"):
         RTX.build(b"", BuildRequest("fp16", ("sm75", "sm89")))
 
 
 def test_unknown_targets_are_named() -> None:
-    with pytest.raises(UnsupportedTarget, match=r"does not build for sm61; expected some of: sm75, sm80"):
+    with pytest.raises(UnsupportedTargetError, match=r"does not build for sm61; expected some of: sm75, sm80"):
         RTX.build(b"", BuildRequest("fp32", ("sm61", "sm89")))
 
 
@@ -198,5 +198,5 @@ def test_what_the_builder_says_is_in_the_message() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(EngineUnavailable, match=r'pip install "fer-edge\[tensorrt-rtx\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'pip install "fer-edge\[tensorrt-rtx\]"'):
         RTX.version()

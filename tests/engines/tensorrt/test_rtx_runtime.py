@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from fer_edge.engines.available import engine_status
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.registry import engine_status
 from fer_edge.engines.tensorrt import caches, rtx, rtx_runtime
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
-from fer_edge.engines.tensorrt.listeners import LOG
+from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.rtx_runtime import LoadedRTXEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
-from fer_edge.errors import BundleMismatch, EngineError, EngineUnavailable
+from fer_edge.errors import BundleMismatchError, EngineError, EngineUnavailableError
 from tests.bindings_double import Diagnostics, api_double, plan
 from tests.cuda_double import DoubleDevice, Gpu
 from tests.engines.tensorrt.test_runner import IMAGES, MODEL, assert_equal, reference
@@ -90,9 +90,9 @@ def test_a_context_that_cannot_be_captured_runs_without_graph(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("said", "kind", "message"),
     [
-        (Diagnostics.UNSUPPORTED_CC, BundleMismatch, "built for another GPU"),
-        (Diagnostics.OLD_CUDA_DRIVER, EngineUnavailable, "driver is too old"),
-        (Diagnostics.VERSION_MISMATCH, BundleMismatch, "another version of TensorRT"),
+        (Diagnostics.UNSUPPORTED_CC, BundleMismatchError, "built for another GPU"),
+        (Diagnostics.OLD_CUDA_DRIVER, EngineUnavailableError, "driver is too old"),
+        (Diagnostics.VERSION_MISMATCH, BundleMismatchError, "another version of TensorRT"),
         (Diagnostics.MALFORMED_ENGINE, EngineError, "it is damaged or no engine"),
     ],
 )

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.engines.available import get_engine
 from fer_edge.engines.base import Artifact, Images, Prediction, Runner, RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt.api import Api, Product
-from fer_edge.engines.tensorrt.loaded import LoadedEngine
+from fer_edge.engines.tensorrt.deserialized import LoadedEngine
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import EngineError, InputError
 from tests.bindings_double import api_double, plan

@@ -1,0 +1,205 @@
+"""The search for layers to keep in float: on planted harm, and stopped half way."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.qdq import chosen_layers
+from fer_edge.calibration.ranges import Ranges
+from fer_edge.calibration.score import Score, Scorer, drop_interval
+from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
+from fer_edge.errors import ConfigError, DataError, NonFiniteError
+from fer_edge.evaluation.dataset import ImageSet
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+
+LAYERS = [layer.name for layer in chosen_layers(Graph.parse(tiny_graph()), tiny_ranges())]
+HARM = {"stem.blocks.1.conv1/Conv": 1.0, "blocks.0.fc1/MatMul": 0.5, "stem.input/Conv": 0.2}
+
+
+def planted(model: bytes) -> Score:
+    """Each layer costs what `HARM` says, where its weight is int8."""
+    graph = Graph.parse(model)
+    drop = sum(harm for name, harm in HARM.items() if graph.nodes[name].input[1].endswith(".dequantized"))
+    return Score(drop, 100 - drop, drop / 10)
+
+
+def search(max_drop: float, state: Path | None = None, ranges: Ranges | None = None) -> SearchResult:
+    return find_float_layers(tiny_graph(), ranges or tiny_ranges(), planted, max_drop, state=state)
+
+
+def test_each_layer_is_measured_alone() -> None:
+    found = search(10).alone
+    assert list(found) == LAYERS
+    assert {name: score.drop for name, score in found.items() if score.drop} == HARM
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "kept"),
+    [
+        (2.0, []),
+        (1.0, ["stem.blocks.1.conv1/Conv"]),
+        (0.3, ["stem.blocks.1.conv1/Conv", "blocks.0.fc1/MatMul"]),
+        (0.0, list(HARM)),
+    ],
+)
+def test_the_fewest_layers_return_to_float(max_drop: float, kept: list[str]) -> None:
+    result = search(max_drop)
+    assert list(result.kept) == kept
+    assert result.met
+    assert [len(step.kept) for step in result.together] == list(range(len(kept) + 1))
+    assert [len(step.kept) for step in result.beyond] == [n for n in (1, 2, 4, 8, 16) if n > len(kept)]
+
+
+def test_layers_kept_before_stay_kept() -> None:
+    result = search(0.4, ranges=replace(tiny_ranges(), kept=("stem.input/Conv",)))
+    assert set(result.kept) == set(HARM)
+    assert "stem.input/Conv" not in result.alone
+
+
+def test_a_budget_that_cannot_be_kept_is_not_met() -> None:
+    result = find_float_layers(tiny_graph(), tiny_ranges(), lambda model: Score(1.0, 50.0, 0.1), 0.5)
+    assert not result.met
+    assert len(result.kept) == len(LAYERS) - 1
+
+
+def test_a_stopped_search_goes_on_after_the_last_layer(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    calls: list[bytes] = []
+
+    class Stop(Exception):
+        pass
+
+    def score(model: bytes) -> Score:
+        if len(calls) == 7:
+            raise Stop
+        calls.append(model)
+        return planted(model)
+
+    with pytest.raises(Stop):
+        find_float_layers(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
+    again: list[bytes] = []
+
+    def count(model: bytes) -> Score:
+        again.append(model)
+        return planted(model)
+
+    result = find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
+    assert len(calls) + len(again) == len(LAYERS) + len(result.together) + len(result.beyond)
+    assert result == search(1.0)
+    again.clear()
+    find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
+    assert not again
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.calibration.test_sensitivity import planted
+from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
+from fer_edge.calibration.sensitivity import find_float_layers
+
+def slow(model):
+    print("measuring", flush=True)
+    time.sleep(0.3)
+    return planted(model)
+
+find_float_layers(tiny_graph(), tiny_ranges(), slow, 1.0, state=Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_killing_the_process_loses_at_most_one_layer(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(state)], stdout=subprocess.PIPE, text=True, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for _ in range(5):
+            assert process.stdout.readline() == "measuring\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    again: list[bytes] = []
+
+    def count(model: bytes) -> Score:
+        again.append(model)
+        return planted(model)
+
+    result = find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
+    assert len(again) == len(LAYERS) + len(result.together) + len(result.beyond) - 4
+
+
+def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    search(10, state)
+    with pytest.raises(DataError, match=r"state\.json is of a search with another model, other ranges or images"):
+        find_float_layers(tiny_graph(), tiny_ranges("mse"), planted, 10, state=state)
+    wrong = '{"format": 1, "key": "", "scores": {"alone x": {"drop": "1", "agreement": 1, "divergence": 1}}}'
+    for text in ("{", "[" * 100_000, "[]", '{"scores": 5}', wrong):
+        state.write_text(text)
+        with pytest.raises(DataError, match=r"state\.json holds no search that can be gone on with: .*; remove it"):
+            search(10, state)
+
+
+def test_scores_are_counted_against_the_float_graph(tmp_path: Path) -> None:
+    images = tiny_images()
+    paths = tuple(images.root / image.file for image in images.set.images)
+    labels = np.arange(len(paths)) % 3
+    scorer = Scorer(tiny_graph(), ImageSet(paths, labels), threads=1)
+    same = scorer(tiny_graph())
+    assert (same.drop, same.agreement, same.divergence) == (0, 100, 0)
+    with pytest.raises(DataError, match="an accuracy budget needs labelled images"):
+        Scorer(tiny_graph(), ImageSet(paths, None))
+
+
+def test_the_search_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from fer_edge.calibration.plot import plot_search
+
+    for name in ("search.svg", "search.png"):
+        plot_search(search(0.3), tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+@pytest.mark.parametrize("figure", ["drop", "agreement", "divergence"])
+def test_measurements_that_are_no_numbers_stop_the_search_and_are_not_noted(figure: str, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    made: list[bytes] = []
+
+    def score(model: bytes) -> Score:
+        made.append(model)
+        return planted(model) if len(made) < 3 else replace(planted(model), **{figure: math.nan})
+
+    with pytest.raises(NonFiniteError, match=f"the {figure} of the int8 graph with alone .* is NaN or infinite"):
+        find_float_layers(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
+    assert len(json.loads(state.read_text())["scores"]) == 2
+    find_float_layers(tiny_graph(), tiny_ranges(), planted, 1.0, state=state)  # goes on with what was noted
+
+
+@pytest.mark.parametrize("max_drop", [math.nan, math.inf, -0.1])
+def test_a_budget_is_a_number_of_points(max_drop: float) -> None:
+    with pytest.raises(ConfigError, match=r"max_drop is .*; expected a finite number of points from 0"):
+        find_float_layers(tiny_graph(), tiny_ranges(), planted, max_drop)
+
+
+@given(changed=st.integers(0, 300), images=st.integers(300, 5000))
+def test_the_interval_of_a_drop(changed: int, images: int) -> None:
+    score = Score(drop=0.0, agreement=100 * (1 - changed / images), divergence=0.0)
+    half = drop_interval(score, images)
+    assert half >= 100 / images  # at least what one image is worth
+    assert half == pytest.approx(max(1.0, 1.96 * changed**0.5) * 100 / images, rel=1e-3)

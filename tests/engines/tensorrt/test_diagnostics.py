@@ -1,0 +1,234 @@
+"""What the doctor says of machines as users have them."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fer_edge.engines.tensorrt import diagnostics as machine_module
+from fer_edge.engines.tensorrt import driver as driver_module
+from fer_edge.engines.tensorrt.diagnostics import Machine, diagnose, l4t_from_release, probe_system, products
+from fer_edge.engines.tensorrt.driver import Driver, Gpu, compute_capability, pci_bus_id, read_driver
+from fer_edge.errors import EngineUnavailableError
+
+RTX_4070 = Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False)
+PIP = {
+    "tensorrt": "11.4.0.106",
+    "tensorrt-cu13": "11.4.0.106",
+    "tensorrt-cu13-bindings": "11.4.0.106",
+    "tensorrt-cu13-libs": "11.4.0.106",
+    "pycuda": "2026.1",
+    "cuda-bindings": "13.0.1",
+}
+DESKTOP = Machine(Driver((13, 0), (RTX_4070,)), packages=PIP, kernel_module=True)
+NO_DRIVER = Machine(None, "no NVIDIA driver here (libcuda.so.1 not found)", packages=PIP)
+ORIN = Machine(Driver((12, 6), (Gpu("Orin", "sm87", 7620, integrated=True),)), packages={}, l4t=(36, 4))
+
+
+# What PyTorch brings for CUDA 12 and 13, and packages that only share the name.
+OTHERS = {
+    "nvidia-cuda-runtime": "13.0.96",
+    "nvidia-cuda-runtime-cu12": "12.8.90",
+    "tensorrt-llm": "1.0.0",
+    "tensorrt-stubs": "10.3.0",
+    "tensorrt-stubs-cu11": "8.6.1",
+}
+
+
+def without(*names: str, **versions: str) -> dict[str, str]:
+    kept = {name: version for name, version in PIP.items() if name not in names}
+    return {**kept, **{name.replace("_", "-"): version for name, version in versions.items()}}
+
+
+def test_a_good_desktop_has_nothing_to_mend() -> None:
+    assert diagnose(DESKTOP) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "problem", "remedy"),
+    [
+        (NO_DRIVER, "no NVIDIA driver", "r580 or newer for CUDA 13 packages, r535 for CUDA 12; TensorRT-RTX builds"),
+        (replace(NO_DRIVER, container=True), "no NVIDIA driver", "start the container with --gpus all"),
+        (replace(NO_DRIVER, wsl=True), "no NVIDIA driver", "install NVIDIA's driver in Windows; none in WSL"),
+        (replace(NO_DRIVER, kernel_module=True), "no NVIDIA driver", "its library is not"),
+        (replace(NO_DRIVER, l4t=(36, 4)), "no NVIDIA driver", "sudo apt install nvidia-jetpack"),
+        (replace(DESKTOP, driver=Driver((13, 0), ())), "finds no GPU", "nvidia-smi"),
+        (replace(DESKTOP, driver=Driver((13, 0), ()), container=True), "finds no GPU", "--gpus all"),
+        (replace(DESKTOP, driver=Driver((13, 0), ()), visible_devices=""), "CUDA_VISIBLE_DEVICES is ''", "unset it"),
+        (
+            replace(DESKTOP, driver=Driver((13, 0), (replace(RTX_4070, name="GTX 1080", target="sm61"),))),
+            "GTX 1080 is sm61; TensorRT needs sm75",
+            "OpenVINO",
+        ),
+        (
+            replace(DESKTOP, driver=Driver((12, 4), (RTX_4070,)), packages=without("cuda-bindings")),
+            "tensorrt is for CUDA 13; the driver runs CUDA up to 12.4",
+            "update the driver to r580 or newer, or pip install tensorrt-cu12",
+        ),
+        (
+            replace(DESKTOP, driver=Driver((12, 4), (RTX_4070,)), packages={"cuda-bindings": "13.0.1"}),
+            "cuda-python 13.0.1 is newer than the driver's CUDA 12.4",
+            "pip install 'cuda-python<13'",
+        ),
+        (
+            replace(DESKTOP, packages=without(tensorrt_cu12="11.4.0.106", tensorrt_cu12_libs="11.4.0.106")),
+            "tensorrt is installed for CUDA 12 and CUDA 13; the one hides the other",
+            "pip uninstall tensorrt-cu12 tensorrt-cu12-libs",
+        ),
+        (
+            replace(DESKTOP, packages=OTHERS | without(tensorrt_cu12="11.4.0.106")),
+            "tensorrt is installed for CUDA 12 and CUDA 13; the one hides the other",
+            "pip uninstall tensorrt-cu12",
+        ),
+        (
+            replace(DESKTOP, packages=without("tensorrt", "pycuda")),
+            "tensorrt can build here but not run: pycuda missing",
+            'pip install "fer-edge[cuda]"',
+        ),
+        (
+            replace(DESKTOP, packages=without(tensorrt_cu13_libs="11.3.0.10")),
+            "tensorrt-cu13-bindings 11.4.0.106, tensorrt-cu13-libs 11.3.0.10",
+            "--force-reinstall tensorrt==11.4.0.106",
+        ),
+        (
+            replace(DESKTOP, packages=without("pycuda")),
+            "tensorrt can build here but not run: pycuda missing",
+            'pip install "fer-edge[cuda]"',
+        ),
+        (replace(ORIN, l4t=(35, 4)), "L4T 35.4, whose TensorRT is 8", "update to JetPack 6.1"),
+        (ORIN, "JetPack's TensorRT is not seen by this Python", "--system-site-packages"),
+    ],
+)
+def test_each_trouble_has_its_cure(machine: Machine, problem: str, remedy: str) -> None:
+    first = diagnose(machine)[0]
+    assert problem in first.problem, first
+    assert remedy in first.remedy, first
+
+
+def test_packages_of_others_are_no_trouble() -> None:
+    assert diagnose(replace(DESKTOP, packages={**PIP, **OTHERS})) == []
+    old_driver = Driver((11, 8), (RTX_4070,))
+    assert diagnose(replace(DESKTOP, driver=old_driver, packages=OTHERS)) == []
+    assert products(replace(DESKTOP, packages=OTHERS)) == {}
+    assert products(replace(DESKTOP, packages={**OTHERS, "tensorrt-rtx-cu13-libs": "1.7.1.116"})) == {
+        "tensorrt-rtx": {"tensorrt-rtx-cu13-libs": 13}
+    }
+
+
+def test_packages_are_named_as_pip_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        SimpleNamespace(metadata={"Name": name}, version="11.4.0.106")
+        for name in ("tensorrt_cu13_bindings", "TensorRT.cu13__libs", "numpy")
+    ]
+    monkeypatch.setattr(machine_module, "distributions", lambda: found)
+    machine = probe_system()
+    assert list(machine.packages) == ["tensorrt-cu13-bindings", "tensorrt-cu13-libs"]
+    assert products(machine) == {"tensorrt": {"tensorrt-cu13-bindings": 13, "tensorrt-cu13-libs": 13}}
+
+
+def test_rtx_and_tensorrt_of_different_versions_are_no_trouble() -> None:
+    packages = {**PIP, "tensorrt-rtx": "1.7.1.116", "tensorrt-rtx-cu13": "1.7.1.116"}
+    assert diagnose(replace(DESKTOP, packages=packages)) == []
+
+
+def test_files_of_the_system_are_read(tmp_path: Path) -> None:
+    for name, text in {
+        "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64",
+        "proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2",
+        "proc/driver/nvidia/version": "NVRM version: 580",
+        ".dockerenv": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = probe_system(tmp_path)
+    assert (found.l4t, found.container, found.wsl, found.kernel_module) == ((36, 4), True, True, True)
+    empty = probe_system(tmp_path / "nothing")
+    assert (empty.l4t, empty.container, empty.wsl, empty.kernel_module) == (None, False, False, False)
+    assert l4t_from_release("# R38 (release), REVISION: 2.0,") == (38, 2)
+
+
+class FakeDriver:
+    """The few functions that are asked, as ctypes would call them."""
+
+    def __init__(self, started: int = 0, count: int = 1) -> None:
+        self.started, self.count = started, count
+
+    def cuInit(self, flags: int) -> int:
+        return self.started
+
+    def cuGetErrorName(self, code: int, text: Any) -> int:
+        names = {101: b"CUDA_ERROR_INVALID_DEVICE", 803: b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"}
+        text._obj.value = names[code]
+        return 0
+
+    def cuDriverGetVersion(self, version: Any) -> int:
+        version._obj.value = 12040
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = self.count
+        return 0
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:
+        device._obj.value = index
+        return 0 if index < self.count else 101
+
+    def cuDeviceGetPCIBusId(self, name: Any, size: int, device: Any) -> int:
+        name.value = f"0000:{device.value + 1:02x}:00.0".encode()
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:
+        name.value = b"Orin"
+        return 0
+
+    def cuDeviceTotalMem_v2(self, size: Any, device: Any) -> int:
+        size._obj.value = 8 << 30
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
+        value._obj.value = {75: 8, 76: 7, 18: 1}[attribute]
+        return 0
+
+
+def test_the_driver_is_read() -> None:
+    assert read_driver(FakeDriver()) == Driver((12, 4), (Gpu("Orin", "sm87", 8192, integrated=True),))
+    assert read_driver(FakeDriver(started=100)).gpus == ()
+    with pytest.raises(
+        EngineUnavailableError, match=r"does not start \(CUDA error 803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\)"
+    ):
+        read_driver(FakeDriver(started=803))
+
+
+def test_the_target_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "_load", FakeDriver)
+    assert compute_capability() == "sm87"
+    with pytest.raises(EngineUnavailableError, match="there is no GPU 1; the driver finds 1, counted from 0"):
+        compute_capability(1)
+    monkeypatch.setattr(driver_module, "_load", lambda: FakeDriver(count=0))
+    with pytest.raises(EngineUnavailableError, match="the NVIDIA driver finds no GPU"):
+        compute_capability()
+
+
+def test_the_place_of_a_gpu_on_the_bus() -> None:
+    assert pci_bus_id(1, FakeDriver(count=2)) == "0000:02:00.0"
+    with pytest.raises(
+        EngineUnavailableError,
+        match=r"where GPU 2 is \(CUDA error 101, CUDA_ERROR_INVALID_DEVICE\); see: fer-edge doctor",
+    ):
+        pci_bus_id(2, FakeDriver(count=2))
+    with pytest.raises(EngineUnavailableError, match="CUDA error 803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"):
+        pci_bus_id(0, FakeDriver(started=803))
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(EngineUnavailableError, match="no NVIDIA driver here"):
+        read_driver()

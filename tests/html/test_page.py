@@ -1,0 +1,99 @@
+"""The frame that pages share, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fer_edge.html import page as pages
+from fer_edge.html.page import data_uri, number, page_from_template
+from fer_edge.html.picture import DPI, draw
+from fer_edge.html.theme import DARK, LIGHT, Theme
+from tests.browser import show
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+TEMPLATE = """{% extends "pages/frame.html.jinja" %}
+{% from "pages/parts.html.jinja" import figure, tiles %}
+{% block title %}{{ title }}{% endblock %}
+{% block lead %}{{ tiles([("a", "1"), ("b", title)]) }}{% endblock %}
+{% block main %}{{ figure(picture) }}{% endblock %}
+"""
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def plot(theme: Theme) -> Figure:
+    figure = Figure(figsize=(4, 3))
+    figure.text(0.5, 0.5, "$a_b \\frac{", color=theme.accent)  # no mathematics, and so no error
+    return figure
+
+
+@pytest.fixture
+def templates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Templates beside the shipped ones."""
+    mine: dict[str, str] = {"page": TEMPLATE}
+    environment = pages._environment()
+    loader = jinja2.ChoiceLoader([jinja2.DictLoader(mine), environment.loader or jinja2.DictLoader({})])
+    monkeypatch.setattr(pages, "_environment", lambda: environment.overlay(loader=loader))
+    return mine
+
+
+def test_a_picture_is_drawn_in_both_themes_and_always_alike(tmp_path: Path) -> None:
+    picture = draw(plot, "a plot")
+    assert (picture.width, picture.height) == (384, 288)
+    for theme, data in ((LIGHT, picture.light), (DARK, picture.dark)):
+        (tmp_path / "a.png").write_bytes(data)
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.size == (4 * DPI, 3 * DPI)
+            assert image.convert("RGB").tobytes()[:3] == bytes.fromhex(theme.paper[1:])
+    assert draw(plot, "a plot") == picture
+
+
+def test_numbers_for_people() -> None:
+    assert number(None, 2, " %") == "-"
+    assert number(1234.567, 1) == "1,234.6"
+    assert number(88.2, 2, " %") == "88.20 %"
+
+
+def test_a_name_without_a_value_is_an_error(templates: dict[str, str]) -> None:
+    with pytest.raises(jinja2.UndefinedError, match="'picture' is undefined"):
+        page_from_template("page", title="x")
+
+
+def test_a_page_shows_its_picture_and_what_it_is_given_as_text(
+    templates: dict[str, str], tmp_path: Path, browser: Browser
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_bytes(page_from_template("page", title=ATTACK, picture=draw(plot, ATTACK)))
+    for scheme in ("light", "dark"):
+        shown = show(browser, file, 390, scheme)
+        assert (shown.images, shown.broken, shown.complaints, shown.requests) == ([ATTACK], [], [], [])
+        assert shown.text.count(ATTACK) == 2
+        assert shown.scroll_width <= 390
+
+
+def test_the_frame_forbids_what_a_template_lets_through(
+    templates: dict[str, str], tmp_path: Path, browser: Browser
+) -> None:
+    templates["bad"] = TEMPLATE.replace("{{ figure(picture) }}", "{{ bad | safe }}")
+    file = tmp_path / "page.html"
+    file.write_bytes(page_from_template("bad", title="x", bad="<script>alert(1)</script><img src=x.png alt=away>"))
+    shown = show(browser, file)
+    assert shown.broken == ["away"]
+    assert any("Content Security Policy" in complaint for complaint in shown.complaints)
+    assert not any(complaint.startswith("dialog") for complaint in shown.complaints)
+
+
+def test_a_damaged_picture_is_seen_as_one(templates: dict[str, str], tmp_path: Path, browser: Browser) -> None:
+    templates["bad"] = TEMPLATE.replace("{{ figure(picture) }}", '<img alt="bad" src="{{ bad }}">')
+    file = tmp_path / "page.html"
+    file.write_bytes(page_from_template("bad", title="x" * 500, bad=data_uri(b"no picture")))
+    shown = show(browser, file, 390)
+    assert shown.broken == ["bad"]
+    assert shown.scroll_width <= 390

@@ -1,0 +1,193 @@
+"""Where runs start: the paper's protocol on made-up data sets, other label sets, towers that learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fer_edge.errors import ConfigError, DataError
+from fer_edge.labels import FERPLUS, RAFDB, SFEW
+from fer_edge.model.checkpoint import load_checkpoint
+from fer_edge.model.config import preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.release import BLOCK_PARTS
+from fer_edge.model.text import PromptFeatures, TextFeatures
+from fer_edge.training.initialization import Sources, starting_point, with_labels
+from fer_edge.training.loop import Trainer
+from fer_edge.training.recipe import Recipe, changed, read_recipe
+from fer_edge.training.run import prepare_run, statistics
+from tests.faces import make_ferplus, make_rafdb, make_sfew
+from tests.tiny_model import tiny_checkpoint
+from tests.training.test_loop import Quiet
+
+SMALL = {"batch": 2, "text_weights": "untrained", "limit_train": 4}
+
+
+class Spelling(nn.Module):
+    """A text tower that looks at letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters = nn.Embedding(128, 10)
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        rows = [self.letters(torch.tensor([ord(letter) for letter in prompt])).mean(dim=0) for prompt in prompts]
+        return torch.stack(rows)
+
+
+def ir50_weights(path: Path) -> Path:
+    """Random weights under face.evoLVe's names."""
+    theirs = {ours: name for name, ours in BLOCK_PARTS.items()}
+    tensors = {}
+    for name, value in FERFormer(preset("paper", classes=7)).stem.state_dict().items():
+        if name.startswith("input."):
+            tensors[f"input_layer.{name.removeprefix('input.')}"] = value
+        else:
+            _, block, rest = name.split(".", 2)
+            part = next(ours for ours in theirs if rest.startswith(f"{ours}."))
+            tensors[f"body.{block}.{theirs[part]}.{rest.removeprefix(f'{part}.')}"] = value
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+    return path
+
+
+def tower_embedding(run: Trainer) -> nn.Parameter:
+    """The parameter of the text tower that prompts meet first."""
+    assert run.learner.text is not None
+    parameters = cast(nn.Module, run.learner.text.tower).named_parameters()
+    return next(parameter for name, parameter in parameters if "token_embedding" in name)
+
+
+@pytest.mark.slow
+def test_the_papers_protocol_from_rafdb_to_sfew(tmp_path: Path) -> None:
+    stem = ir50_weights(tmp_path / "ir50.safetensors")
+    rafdb = Recipe.from_dict(changed(read_recipe("paper-rafdb"), {**SMALL, "epochs": 1}))
+    run = prepare_run(rafdb, Sources(make_rafdb(tmp_path / "rafdb"), stem=stem), tmp_path / "run")
+    embedding = tower_embedding(run)
+    before = embedding.clone()
+    assert run.info.mean == (0.5, 0.5, 0.5) and run.info.labels == RAFDB.labels
+    run.run(Quiet())
+    assert not torch.equal(embedding, before)
+    best = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    assert best.info.text_source == "open_clip:ViT-B-32:untrained, fine-tuned"
+    assert best.info.provenance["validation"] == "RAF-DB test (aligned)"
+    sfew = Recipe.from_dict(changed(read_recipe("paper-sfew"), SMALL))
+    sources = Sources(make_sfew(tmp_path / "sfew"), init=tmp_path / "run" / "best.safetensors")
+    after = prepare_run(sfew, sources, tmp_path / "sfew-run")
+    assert after.info.labels == SFEW.labels
+    old, new = best.model.text_head, after.learner.model.text_head
+    assert old is not None and new is not None
+    ours, theirs = SFEW.labels.index("anger"), RAFDB.labels.index("anger")
+    assert torch.equal(new.text_features[ours], old.text_features[theirs])
+    assert after.dry_run() > 0
+    seeds = [
+        prepare_run(
+            Recipe.from_dict(changed(read_recipe("paper-rafdb"), {**SMALL, "text": "learned", "seed": seed})),
+            Sources(tmp_path / "rafdb", stem=stem),
+            tmp_path / f"seed{seed}",
+        )
+        for seed in (0, 1)
+    ]
+    first, second = (run.learner.model.label_head.weight for run in seeds)
+    assert not torch.equal(first, second)
+    assert len(seeds[0].info.provenance["stem_sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_the_papers_protocol_on_ferplus(tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(changed(read_recipe("paper-ferplus"), {**SMALL, "text": "frozen"}))
+    assert prepare_run(recipe, Sources(make_ferplus(tmp_path)), tmp_path / "run").dry_run() > 0
+
+
+def test_a_tower_that_learns_ends_in_the_checkpoints_features() -> None:
+    from fer_edge.training.module import TrainingModule
+
+    checkpoint = tiny_checkpoint()
+    learner = TrainingModule(checkpoint.model.train(), PromptFeatures(Spelling(), FERPLUS.words, ("{}",)))
+    learner(torch.zeros(2, 3, 112, 112)).text_logits.square().sum().backward()
+    assert learner.text.tower.letters.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+    assert checkpoint.model.text_head is not None
+    settled = learner.settled()
+    assert settled.text_head is not None and learner.text is not None
+    assert torch.equal(settled.text_head.text_features, learner.text())
+    learner.eval()
+    images = torch.rand(2, 3, 112, 112)
+    assert torch.allclose(settled(images).text_logits, learner(images).text_logits)
+
+
+def test_other_labels_keep_the_rows_they_share() -> None:
+    checkpoint = tiny_checkpoint()
+    rafdb = with_labels(checkpoint, RAFDB)
+    assert rafdb.info.labels == RAFDB.labels
+    for name in ("label_head.weight", "label_head.bias", "text_head.text_features"):
+        old, new = checkpoint.model.state_dict()[name], rafdb.model.state_dict()[name]
+        for row, label in enumerate(RAFDB.labels):
+            assert torch.equal(new[row], old[FERPLUS.labels.index(label)])
+    for name, value in checkpoint.model.state_dict().items():
+        if name.startswith(("stem.", "encoder.")):
+            assert torch.equal(rafdb.model.state_dict()[name], value)
+    with pytest.raises(ConfigError, match="no text features of: contempt"):
+        with_labels(rafdb, FERPLUS)
+    assert with_labels(rafdb, FERPLUS, learned=True).info.labels == FERPLUS.labels
+    features = TextFeatures(torch.eye(8, 12), FERPLUS.words, ("{}",), "file:a")
+    wider = with_labels(rafdb, FERPLUS, features)
+    assert wider.info.text_source == "file:a" and wider.info.config.text_dim == 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "sources", "message"),
+    [
+        ({"text": "features"}, {}, 'text = "features" needs a file'),
+        ({"text": "frozen"}, {"text_features": Path("a")}, "go with text = \"features\", not with 'frozen'"),
+        ({}, {"init": Path("a"), "stem": Path("b")}, "from a checkpoint or from a stem's weights, not from both"),
+    ],
+)
+def test_starts_that_cannot_be(settings: dict[str, Any], sources: dict[str, Any], message: str) -> None:
+    recipe = Recipe.from_dict(changed({}, settings))
+    with pytest.raises(ConfigError, match=message):
+        starting_point(recipe, Sources(Path("x"), **sources), FERPLUS, ((0.5,) * 3, (0.2,) * 3))
+
+
+def test_statistics_by_hand() -> None:
+    grey = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).numpy()
+    assert statistics(grey) == ((0.5,) * 3, (0.5,) * 3)
+    color = torch.tensor([[0, 51, 255], [0, 51, 255]], dtype=torch.uint8).view(2, 3, 1, 1).numpy()
+    assert statistics(color) == ((0.0, 0.2, 1.0), (1e-3,) * 3)
+
+
+def test_a_learned_text_side_says_so(tmp_path: Path) -> None:
+    tiny_checkpoint().with_info(text_source="open_clip:a:b").save(tmp_path / "a.safetensors")
+    recipe = Recipe.from_dict({})
+    learner, info = starting_point(
+        recipe, Sources(Path("x"), init=tmp_path / "a.safetensors"), FERPLUS, ((0.5,) * 3, (0.2,) * 3)
+    )
+    assert info.text_source == "learned" and learner.model.text_head.text_features.requires_grad  # type: ignore[union-attr]
+    kept = replace(recipe, training=replace(recipe.training, text="features"))
+    learner, info = starting_point(
+        kept, Sources(Path("x"), init=tmp_path / "a.safetensors"), FERPLUS, ((0.5,) * 3, (0.2,) * 3)
+    )
+    assert info.text_source == "open_clip:a:b"
+    assert not learner.model.text_head.text_features.requires_grad  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_list_that_stands_for_both_splits_is_refused(absolute: bool, tmp_path: Path) -> None:
+    root = make_sfew(tmp_path / "sfew")
+    images = sorted((root / "Train").rglob("*.png"))
+    lines = [f"{path if absolute else path.relative_to(root)} {path.parent.name.lower()} 0" for path in images]
+    names = sorted({path.parent.name.lower() for path in images})
+    lines = [f"{line.rsplit(' ', 1)[0]} {names.index(line.split()[-2])}" for line in lines]
+    (root / "all.txt").write_text("\n".join(lines))
+    recipe = replace(Recipe.from_dict(read_recipe("edge-ferplus")), layout="auto")
+    for valid in (None, root / "all.txt"):
+        with pytest.raises(
+            DataError,
+            match=r"all\.txt has the same \d+ images to validate on as all\.txt has to learn from; "
+            r"expected others: name validation images with --valid",
+        ):
+            prepare_run(recipe, Sources(root / "all.txt", valid=valid), tmp_path / "run")
