@@ -10,13 +10,13 @@ import typer
 
 from fer_edge.cli.options import (
     Json,
-    RecipeName,
-    Settings,
     SkipDamaged,
     StemWeights,
-    TextFeaturesFile,
+    TextFeatures,
     Threads,
-    Valid,
+    TrainingRecipe,
+    TrainingSettings,
+    ValidData,
 )
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def ablate(
     data: Annotated[Path, typer.Argument(help="Data set, as for fer-edge train.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the runs; interrupted ones go on.")],
     table: Annotated[list[str] | None, typer.Option(help="IV, V or VI; may be repeated. Default: IV and VI.")] = None,
-    recipe: RecipeName = "edge-ferplus",
-    settings: Settings = None,
+    recipe: TrainingRecipe = "edge-ferplus",
+    settings: TrainingSettings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images, in each run.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
     stem: StemWeights = None,
-    text_features: TextFeaturesFile = None,
-    valid: Valid = None,
+    text_features: TextFeatures = None,
+    valid: ValidData = None,
     skip_damaged: SkipDamaged = False,
     threads: Threads = None,
     json: Json = False,

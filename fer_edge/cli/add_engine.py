@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.options import BundlePath, EngineToBuild, Json
-from fer_edge.cli.out_option import check_file_to_write
+from fer_edge.cli.option_checks import check_out_file
+from fer_edge.cli.options import BundleArgument, EngineToBuild, Json
 
 if TYPE_CHECKING:
     from fer_edge.bundle_builder import Prove
 
 
 def add_engine(
-    bundle: BundlePath,
+    bundle: BundleArgument,
     engine: EngineToBuild,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write (.fer); may be the same file.")],
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
@@ -37,7 +37,7 @@ def add_engine(
     from fer_edge.cli.build_engine import print_proofs, setting_of_flag
     from fer_edge.cli.output import console, err_console, phases, print_json
 
-    check_file_to_write(out, ".fer", "a bundle")
+    check_out_file(out, ".fer", "a bundle")
     opened = Bundle.open(bundle)
     options = dict(setting_of_flag(flag, "NAME=VALUE") for flag in option or [])
     prove = _prove(allow_fallback)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
 
 import typer
 
+from fer_edge.choices import ScenarioName
 from fer_edge.cli.bench_checks import check_comparison, check_device, check_effect, check_files
+from fer_edge.cli.option_checks import check_choice, parse_box, shipped_path
 from fer_edge.cli.options import (
     AllowHostCode,
-    BundlePath,
-    CsvFile,
+    BundleArgument,
+    CsvOut,
     Device,
-    EngineName,
     FaceBox,
-    FaceImage,
+    Frame,
     Json,
+    Runner,
+    Scenarios,
     Threads,
-    one_of,
-    parse_box,
-    shipped,
 )
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ def _rates(values: list[float] | None) -> list[float] | None:
     return values
 
 
-Scenarios = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scenario",
-        help="single-stream, batches, on-device, open-loop, multi-stream, cold-start, roofline, scaling, sustained "
-        "or all; may be repeated. all leaves out what the engine has not, and says so. Default: single-stream, "
-        "batches and, for engines on a GPU, on-device.",
-    ),
-]
 Rates = Annotated[
     list[float] | None,
     typer.Option(
@@ -89,7 +80,7 @@ Reference = Annotated[
     typer.Option(
         "--reference",
         help="The bundle's checkpoint: compare with it too, as `parity` does. With --faces.",
-        callback=shipped("checkpoint"),
+        callback=shipped_path("checkpoint"),
     ),
 ]
 Faces = Annotated[Path | None, typer.Option("--faces", metavar="DIR", help="Folder of real images for the comparison.")]
@@ -116,7 +107,7 @@ class Outputs(NamedTuple):
     json: bool  # instead of tables
 
 
-def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
+def chosen_scenarios(names: Sequence[str] | None) -> tuple[str, ...]:
     """The scenarios to run, in their own order.
 
     Raises:
@@ -124,7 +115,8 @@ def chosen_scenarios(names: list[str] | None) -> tuple[str, ...]:
     """
     from fer_edge.benchmark.run import QUICK, SCENARIOS
 
-    one_of("scenario", lambda: (*SCENARIOS, "all"))(names)
+    for name in names or ():
+        check_choice("scenario", name, get_args(ScenarioName))
     wanted = set(SCENARIOS if names and "all" in names else names or QUICK)
     return tuple(name for name in SCENARIOS if name in wanted)
 
@@ -147,9 +139,9 @@ def chosen_workload(image: Path | None, box: str | None) -> Workload:
 
 
 def bench(
-    bundle: BundlePath,
+    bundle: BundleArgument,
     scenario: Scenarios = None,
-    engine: EngineName = None,
+    engine: Runner = None,
     threads: Threads = None,
     queries: Annotated[
         int | None,
@@ -158,11 +150,11 @@ def bench(
     seconds: Seconds = None,
     minutes: Minutes = None,
     rate: Rates = None,
-    image: FaceImage = None,
+    image: Frame = None,
     box: FaceBox = None,
     device: Device = None,
     allow_host_code: AllowHostCode = False,
-    csv: CsvFile = None,
+    csv: CsvOut = None,
     report: ReportFolder = None,
     reference: Reference = None,
     faces: Faces = None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from fer_edge.cli.options import refuse_given
+from fer_edge.cli.option_checks import refuse_given
 
 
 def check_effect(scenarios: tuple[str, ...], **given: object) -> None:

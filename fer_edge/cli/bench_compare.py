@@ -5,21 +5,13 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from fer_edge.cli.options import (
-    AllowHostCode,
-    CsvFile,
-    FaceBox,
-    FaceImage,
-    Json,
-    Threads,
-    engine_names,
-    one_of,
-    shipped,
-)
+from fer_edge.choices import EngineName
+from fer_edge.cli.option_checks import check_choice, shipped_path
+from fer_edge.cli.options import AllowHostCode, CsvOut, FaceBox, Frame, Json, Threads
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.workload import Workload
@@ -34,9 +26,9 @@ def bench_compare(
     allow_host_code: AllowHostCode = False,
     rounds: Annotated[int, typer.Option(min=6, help="How often all take their turn.")] = 40,
     turn: Annotated[int, typer.Option(min=1, help="Queries of a turn that count.")] = 10,
-    image: FaceImage = None,
+    image: Frame = None,
     box: FaceBox = None,
-    csv: CsvFile = None,
+    csv: CsvOut = None,
     json: Json = False,
 ) -> None:
     """Compare bundles or engines with each other, taking turns.
@@ -104,8 +96,9 @@ def _resolved(name: str) -> str:
         BadParameter: There is no such engine, or nothing is shipped by that name.
     """
     bundle, engine = _split(name)
-    one_of("engine", engine_names)(engine)
-    path = shipped("bundle")(bundle)
+    if engine is not None:
+        check_choice("engine", engine, get_args(EngineName))
+    path = shipped_path("bundle")(bundle)
     return str(path) if engine is None else f"{path}@{engine}"
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fer_edge.cli.options import EnginesToBuild, Json, Precision, one_of, shipped
-from fer_edge.cli.out_option import check_file_to_write, check_outputs
+from fer_edge.choices import BuildPrecision, FloatPrecision
+from fer_edge.cli.option_checks import check_out_file, check_outputs, shipped_path
+from fer_edge.cli.options import EnginesToBuild, Json
 
 if TYPE_CHECKING:
     from fer_edge.bundle import EngineEntry
@@ -38,12 +39,12 @@ def build_engine(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="A fer-edge checkpoint (.safetensors), or edge, the shipped one.", callback=shipped("checkpoint")
+            help="A fer-edge checkpoint (.safetensors), or edge, the shipped one.", callback=shipped_path("checkpoint")
         ),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write (.fer).")] = Path("out.fer"),
     engine: EnginesToBuild = None,
-    precision: Precision = None,
+    precision: Annotated[BuildPrecision | None, typer.Option(help="Precision of the layers; default: fp32.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="GPU target such as sm89; may be repeated.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Largest batch the engines take.")] = None,
     option: Annotated[
@@ -54,15 +55,11 @@ def build_engine(
         Path | None,
         typer.Option(
             help="Activation ranges from fer-edge calibrate, or edge, the shipped ones; fp16 and int8 need them.",
-            callback=shipped("ranges"),
+            callback=shipped_path("ranges"),
         ),
     ] = None,
     float_precision: Annotated[
-        str | None,
-        typer.Option(
-            help="Precision of the layers that are not int8; default: fp32.",
-            callback=one_of("float precision", lambda: ("fp32", "fp16")),
-        ),
+        FloatPrecision | None, typer.Option(help="Precision of the layers that are not int8; default: fp32.")
     ] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Take an engine that runs layers in another precision than asked.")
@@ -71,7 +68,7 @@ def build_engine(
         Path | None,
         typer.Option(
             help="Shipped recipe, rtx-fp16 for one, or a TOML file that says the same; flags win.",
-            callback=shipped("recipe"),
+            callback=shipped_path("recipe"),
         ),
     ] = None,
     json: Json = False,
@@ -91,7 +88,7 @@ def build_engine(
     source = settings.pop("checkpoint", None)
     if source is None:
         raise ConfigError("no checkpoint: name one as the argument or in the recipe")
-    check_file_to_write(out, ".fer", "a bundle")
+    check_out_file(out, ".fer", "a bundle")
     check_outputs({"--out": out}, source, settings.get("ranges"), recipe)
     try:
         from fer_edge.export.build import build_bundle

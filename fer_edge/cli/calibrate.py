@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from fer_edge.choices import EngineName
+from fer_edge.choices import Split as SplitName
 from fer_edge.cli.calibrate_display import WORST
-from fer_edge.cli.number_option import not_negative
-from fer_edge.cli.options import (
-    CalibrationMethod,
-    CheckpointPath,
-    Json,
-    LayerKinds,
-    Layout,
-    Limit,
-    Split,
-    Threads,
+from fer_edge.cli.option_checks import (
+    check_out_file,
+    check_outputs,
     check_split,
-    engine_names,
-    one_of,
+    not_negative,
+    plot_file,
     refuse_given,
-    shipped,
+    shipped_path,
 )
-from fer_edge.cli.out_option import check_file_to_write, check_outputs
-from fer_edge.cli.plot_option import check_plot
+from fer_edge.cli.options import CalibrationMethod, CheckpointArgument, Count, Json, LayerKinds, Layout, Split, Threads
 
 if TYPE_CHECKING:
     from fer_edge.calibration.images import CalibrationImages, CalibrationSet
@@ -51,7 +45,7 @@ class _Budget(NamedTuple):
 
 
 def calibrate(
-    checkpoint: CheckpointPath,
+    checkpoint: CheckpointArgument,
     data: Annotated[Path, typer.Argument(help="Data set; images are chosen from its training split.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Activation ranges to write (.json).")],
     image_set: Annotated[
@@ -59,7 +53,7 @@ def calibrate(
         typer.Option(
             "--set",
             help="Calibration set (.json; ferplus-512 is shipped): read if it is there, else chosen and written.",
-            callback=shipped("calibration set"),
+            callback=shipped_path("calibration set"),
             rich_help_panel=CHOICE,
         ),
     ] = None,
@@ -77,14 +71,10 @@ def calibrate(
         typer.Option(help="Largest drop of accuracy, in points.", callback=not_negative, rich_help_panel=BUDGET),
     ] = None,
     split: Split = None,
-    limit: Limit = None,
+    limit: Count = None,
     engine: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Engine that accuracy is measured on; default: {ENGINE}.",
-            callback=one_of("engine", engine_names),
-            rich_help_panel=BUDGET,
-        ),
+        EngineName | None,
+        typer.Option(help=f"Engine that measures accuracy; default: {ENGINE}.", rich_help_panel=BUDGET),
     ] = None,
     state: Annotated[
         Path | None,
@@ -93,7 +83,7 @@ def calibrate(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Picture of the search to write (.svg, .png or .pdf).", callback=check_plot, rich_help_panel=BUDGET
+            help="Picture of the search to write (.svg, .png or .pdf).", callback=plot_file, rich_help_panel=BUDGET
         ),
     ] = None,
     every: Annotated[
@@ -117,7 +107,7 @@ def calibrate(
         refuse_given(f"choosing a set, and {image_set} is there", "name another --set", images=images, seed=seed)
         if max_drop is None:
             refuse_given("data sets", f"{image_set} names its images", layout=None if layout == "auto" else layout)
-    check_file_to_write(out, ".json", "a file of ranges")
+    check_out_file(out, ".json", "a file of ranges")
     state = None if max_drop is None else state or out.with_suffix(".search.json")
     outputs = {"--out": out, "--state": state, "--plot": plot, "--set": None if present else image_set}
     check_outputs(outputs, checkpoint, data, image_set if present else None)
@@ -155,7 +145,7 @@ def calibrate(
         print_result(out, ranges, result, every=every)
 
 
-def _labelled(data: Path, info: CheckpointInfo, split: str | None, layout: str, limit: int | None) -> ImageSet:
+def _labelled(data: Path, info: CheckpointInfo, split: SplitName | None, layout: str, limit: int | None) -> ImageSet:
     """Images that accuracy is measured on."""
     from fer_edge.cli.output import print_notes
     from fer_edge.evaluation.dataset import image_set

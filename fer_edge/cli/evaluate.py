@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fer_edge.cli.options import (
-    AllowHostCode,
-    EngineName,
-    Json,
-    Layout,
-    Limit,
-    SkipDamaged,
-    Split,
-    Threads,
-    check_split,
-    shipped,
-)
+from fer_edge.cli.option_checks import check_split, shipped_path
+from fer_edge.cli.options import AllowHostCode, Count, Json, Layout, Runner, SkipDamaged, Split, Threads
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.accuracy import AccuracyReport, Outputs
@@ -31,7 +21,8 @@ def evaluate(
     model: Annotated[
         Path,
         typer.Argument(
-            help="A bundle (.fer) or a checkpoint (.safetensors); edge, the shipped bundle.", callback=shipped("bundle")
+            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
+            callback=shipped_path("bundle"),
         ),
     ],
     data: Annotated[
@@ -39,10 +30,10 @@ def evaluate(
     ],
     split: Split = None,
     layout: Layout = "auto",
-    engine: EngineName = None,
+    engine: Runner = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
-    limit: Limit = None,
+    limit: Count = None,
     skip_damaged: SkipDamaged = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for a page with pictures (report.html), PNG and JSON.")
@@ -51,7 +42,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help="What a bundle was built from, for the report's picture of features; edge, the shipped one.",
-            callback=shipped("checkpoint"),
+            callback=shipped_path("checkpoint"),
         ),
     ] = None,
     json: Json = False,

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from fer_edge._text import did_you_mean
-from fer_edge.cli.options import BundlePath, EngineName, Json
+from fer_edge.cli.options import BundleArgument, Json, Runner
 
 
 def export_triton(
-    bundle: BundlePath,
+    bundle: BundleArgument,
     repository: Annotated[Path, typer.Option("-o", "--out", help="Model repository to write into.")] = Path("models"),
-    engine: EngineName = None,
+    engine: Runner = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: the bundle's.")] = None,
     instances: Annotated[int, typer.Option(min=1, help="Copies that work side by side on each device.")] = 1,
     kind: Annotated[str | None, typer.Option(help="cpu or gpu; tensorrt has gpu only, openvino cpu only.")] = None,

@@ -8,18 +8,19 @@ from typing import Annotated
 import typer
 
 from fer_edge.cli.foreign_options import CheckpointOut
-from fer_edge.cli.options import CheckpointPath, Json, Layout, Limit, Split, Threads, check_split
+from fer_edge.cli.option_checks import check_split
+from fer_edge.cli.options import CheckpointArgument, Count, Json, Layout, Split, Threads
 
 
 def fit_temperature(
-    checkpoint: CheckpointPath,
+    checkpoint: CheckpointArgument,
     data: Annotated[Path, typer.Argument(help="Images it was not trained on: FERPlus, or one folder per label.")],
     out: CheckpointOut,
     split: Split = None,
     layout: Layout = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
     threads: Threads = None,
-    limit: Limit = None,
+    limit: Count = None,
     json: Json = False,
 ) -> None:
     """Fit a checkpoint's temperature, so that its probabilities mean what they say.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_edge.cli.options import Json, shipped
+from fer_edge.cli.option_checks import shipped_path
+from fer_edge.cli.options import Json
 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
@@ -21,7 +22,8 @@ def inspect(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A bundle (.fer) or a checkpoint (.safetensors); edge, the shipped bundle.", callback=shipped("bundle")
+            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
+            callback=shipped_path("bundle"),
         ),
     ],
     full: Annotated[bool, typer.Option("--full", help="Show everything, as an indented tree.")] = False,

@@ -1,255 +1,204 @@
-"""Options that several commands share."""
+"""Options that several commands share. One option has one name and one meaning in every command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from fer_edge._text import did_you_mean
+from fer_edge import choices
+from fer_edge.cli.option_checks import not_negative, plot_file, prompt_templates, shipped_path
 
+# Typer accepts a Literal as the type of one value, but lists of enums only. `names` turns the members into texts.
 if TYPE_CHECKING:
-    from fer_edge.data.splits import Split as SplitName
-    from fer_edge.shipped import Kind
+    from fer_edge.choices import EngineName, LayerKind, ScenarioName
+else:
+    EngineName, LayerKind, ScenarioName = (
+        Enum(name, [(choice, choice) for choice in get_args(getattr(choices, name))])
+        for name in ("EngineName", "LayerKind", "ScenarioName")
+    )
 
 
-def one_of(what: str, choices: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:
-    """Make a callback that refuses names that do not exist, before anything large is imported.
-
-    Args:
-        what: Noun for the message, "engine".
-        choices: Returns the names that exist.
-    """
-
-    def check(value: Any) -> Any:
-        for name in (value,) if isinstance(value, str) else value or ():
-            known = tuple(choices())
-            if name not in known:
-                raise typer.BadParameter(
-                    f"no {what} {name!r}; expected one of: {', '.join(known)}{did_you_mean(name, known)}"
-                )
-        return value
-
-    return check
+def names(values: list[Any] | None) -> list[str] | None:
+    """Convert the enum members of a list option to texts."""
+    return None if values is None else [value.value for value in values]
 
 
-def shipped(kind: Kind) -> Callable[[Any], Any]:
-    """Make a callback that puts the path of a shipped file in place of its name, in a list of paths too."""
+# Input and output
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Checkpoint (.safetensors), or `edge`, the shipped one.",
+        callback=shipped_path("checkpoint"),
+    ),
+]
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BUNDLE", help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle")
+    ),
+]
+DataArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Data set: FERPlus, RAF-DB, SFEW, one folder per label, or a list file."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Checkpoint that the bundle was built from, or `edge`, the shipped one.",
+        callback=shipped_path("checkpoint"),
+    ),
+]
+Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder or data set of face images.")]
+Count = Annotated[
+    int | None, typer.Option("--count", min=1, help="Number of images to use, evenly spread over the data set.")
+]
+BundleOut = Annotated[Path, typer.Option("--out", "-o", help="Bundle to write (.fer).")]
+CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write (.safetensors).")]
+FeaturesOut = Annotated[Path, typer.Option("--out", "-o", help="Text features to write (.safetensors).")]
+RangesOut = Annotated[Path, typer.Option("--out", "-o", help="Activation ranges to write (.json).")]
+FolderOut = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+CsvOut = Annotated[Path | None, typer.Option("--csv", help="CSV file to write: every figure with its environment.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="DIR", help="Folder for an HTML page with pictures, and its figures as files."),
+]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Picture to write (.svg, .png or .pdf).", callback=plot_file)]
+Everything = Annotated[bool, typer.Option("--all", help="List every row of the table, not only the worst 10.")]
 
-    def resolve(value: Any) -> Any:
-        from fer_edge.errors import ConfigError
-        from fer_edge.shipped import path_or_shipped
+# Data sets
+Split = Annotated[
+    choices.Split | None, typer.Option("--split", help="Split of a data set that has splits; default: valid.")
+]
+Layout = Annotated[
+    choices.LayoutName,
+    typer.Option(
+        "--layout", help="Layout of the data set; `auto` detects all but `rafdb-original`, which has to be named."
+    ),
+]
+ValidData = Annotated[
+    Path | None, typer.Option("--valid-data", metavar="DIR", help="Validation images; default: those of DATA.")
+]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Skip images that cannot be read; default: stop at the first.")
+]
+Labels = Annotated[choices.LabelSetName, typer.Option("--labels", help="Label set.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices.")]
 
-        try:
-            if isinstance(value, list):
-                return [path_or_shipped(kind, path) for path in value]
-            return None if value is None else path_or_shipped(kind, value)
-        except ConfigError as error:
-            raise typer.BadParameter(str(error)) from None
-
-    return resolve
-
-
-def engine_names() -> Iterable[str]:
-    """Names of the engines that bundles may hold."""
-    from fer_edge.engines.registry import ENGINE_MODULES
-
-    return ENGINE_MODULES
-
-
-def _runners() -> Iterable[str]:
-    return (*engine_names(), "pytorch")  # which runs checkpoints
-
-
-def _layouts() -> Iterable[str]:
-    from fer_edge.data.layouts import AUTO, LAYOUTS
-
-    return (AUTO, *LAYOUTS)
-
-
-def _label_sets() -> Iterable[str]:
-    from fer_edge.labels import LABEL_SETS
-
-    return LABEL_SETS
-
-
-def _splits() -> Iterable[str]:
-    from fer_edge.data.splits import SPLITS
-
-    return SPLITS
-
-
-def _templates(values: list[str] | None) -> list[str] | None:
-    from fer_edge.errors import ConfigError
-    from fer_edge.labels import fill_template, templates_named
-
-    try:
-        for template in templates_named(values or ()):
-            fill_template(template, "happy")
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from None
-    return values
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-EngineName = Annotated[
-    str | None,
+# Engines
+Engine = Annotated[
+    choices.EngineName | None,
+    typer.Option("--engine", help="Engine of the bundle; default: the first that runs on this machine."),
+]
+Runner = Annotated[
+    choices.RunnerName | None,
     typer.Option(
         "--engine",
-        help="One of the bundle's engines; default: the first that runs here.",
-        callback=one_of("engine", _runners),
+        help="Engine of the bundle; default: the first that runs on this machine. Checkpoints run on `pytorch`.",
     ),
 ]
-EngineToBuild = Annotated[
-    str, typer.Option("--engine", help="Engine to build.", callback=one_of("engine", engine_names))
-]
+EngineToBuild = Annotated[choices.EngineName, typer.Option("--engine", help="Engine to build.")]
 EnginesToBuild = Annotated[
+    list[EngineName] | None,
+    typer.Option("--engine", help="Engine to build; repeat for several. Default: openvino.", callback=names),
+]
+GpuArchs = Annotated[
     list[str] | None,
-    typer.Option("--engine", help="Engine to build; may be repeated.", callback=one_of("engine", engine_names)),
+    typer.Option("--gpu-arch", metavar="SM", help="GPU architecture to build for, such as sm89; repeat for several."),
 ]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        "--precision", help="fp32, fp16 or int8.", callback=one_of("precision", lambda: ("fp32", "fp16", "int8"))
-    ),
-]
-METHODS = ("minmax", "moving-average", "percentile", "entropy", "mse")
-LAYER_KINDS = ("conv", "depthwise", "linear", "attention", "head")
-CalibrationMethod = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="minmax, moving-average, percentile, entropy or mse.",
-        callback=one_of("method", lambda: METHODS),
-    ),
-]
-LayerKinds = Annotated[
+BuildSettings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--layers",
-        help="Kind of layer to be int8: conv, depthwise, linear, attention, head; default: conv, linear.",
-        callback=one_of("kind of layer", lambda: LAYER_KINDS),
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Build setting, KEY is ENGINE.NAME; repeat for several."),
 ]
-Labels = Annotated[
-    str,
-    typer.Option("--labels", help="Label set: rafdb, ferplus or sfew.", callback=one_of("label set", _label_sets)),
+AllowFallback = Annotated[
+    bool,
+    typer.Option("--allow-fallback", help="Accept an engine that runs layers in another precision than the graph's."),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: the engine's choice.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Number of CPU threads; default: the engine's choice.")
+]
 Device = Annotated[
-    int | None,
-    typer.Option("--device", min=0, help="Which GPU, counted from 0; for engines that have one. Default: 0."),
+    int | None, typer.Option("--device", min=0, help="Index of the GPU, for engines that run on one; default: 0.")
 ]
 AllowHostCode = Annotated[
     bool,
     typer.Option(
         "--allow-host-code",
-        help="Run the native code that a version-compatible TensorRT engine brings with it, with all your rights. Only "
-        "for a bundle whose origin you trust: hashes tell damage, not who made it.",
+        help="Run native code that a version-compatible TensorRT engine contains, with your rights. Only for bundles "
+        "from a trusted source: hashes detect damage, not a forged bundle.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use N images only, evenly spread.")]
-SkipDamaged = Annotated[
-    bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, instead of stopping.")
-]
-CsvFile = Annotated[
-    Path | None, typer.Option("--csv", help="Write every figure with the whole environment to this file.")
-]
-FaceImage = Annotated[Path | None, typer.Option("--image", help="Frame to use; default: a synthetic one.")]
-FaceBox = Annotated[str | None, typer.Option("--box", help="The face: X,Y,WIDTH,HEIGHT; default: the whole image.")]
-BundlePath = Annotated[
-    Path,
-    typer.Argument(metavar="BUNDLE", help="A .fer file, or edge, the shipped one.", callback=shipped("bundle")),
-]
-CheckpointPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CHECKPOINT",
-        help="A fer-edge checkpoint (.safetensors), or edge, the shipped one.",
-        callback=shipped("checkpoint"),
-    ),
-]
-
-
-def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    """X,Y,WIDTH,HEIGHT as numbers.
-
-    Raises:
-        BadParameter: It is something else.
-    """
-    if text is None:
-        return None
-    try:
-        x, y, width, height = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no box; expected X,Y,WIDTH,HEIGHT in pixels") from None
-    return x, y, width, height
-
-
-def check_split(split: str | None, data: Path, layout: str = "auto") -> SplitName:
-    """Split to read of a data set.
-
-    Args:
-        split: As given on the command line; None for "valid".
-        data: The data set.
-        layout: As given; "auto" to tell by the folder.
-
-    Raises:
-        BadParameter: A split was given for a folder that has none.
-    """
-    from fer_edge.data.layouts import AUTO, find_layout
-
-    if split is not None and layout == AUTO and data.exists() and find_layout(data) is None:
-        raise typer.BadParameter(f"--split is about data sets with splits, and {data} has none; leave out --split")
-    return cast("SplitName", split or "valid")
-
-
-def refuse_given(about: str, remedy: str, **given: object) -> None:
-    """Refuse options that would do nothing.
-
-    Args:
-        about: What they are about, which was not asked for.
-        remedy: What would make them do something.
-        given: Options by name; None where one was not given.
-
-    Raises:
-        BadParameter: One was given.
-    """
-    for name, value in given.items():
-        if value is not None:
-            raise typer.BadParameter(f"--{name} is about {about}; {remedy}, or leave out --{name}")
-
-
-Split = Annotated[
+Frame = Annotated[Path | None, typer.Option("--image", help="Image to use as the frame; default: a synthetic one.")]
+FaceBox = Annotated[
     str | None,
     typer.Option(
-        "--split",
-        callback=one_of("split", _splits),
-        help="Split of the data set: train, valid or test; default: valid.",
+        "--box", metavar="X,Y,W,H", help="Face box in pixels: left, top, width, height; default: the whole image."
     ),
 ]
-Layout = Annotated[
-    str,
+
+# Calibration
+CalibrationMethod = Annotated[
+    choices.CalibrationMethod, typer.Option("--method", help="Method that chooses ranges from activations.")
+]
+LayerKinds = Annotated[
+    list[LayerKind] | None,
     typer.Option(
-        "--layout",
-        help="Layout of the data set, where it cannot be told: rafdb-original for one.",
-        callback=one_of("layout", _layouts),
+        "--layer-kind",
+        help="Kind of layer to quantise; repeat for several. Default: conv and linear.",
+        callback=names,
     ),
 ]
-Template = Annotated[
+
+# Training and text features
+TrainingRecipe = Annotated[str, typer.Option("--recipe", help="Shipped training recipe, or a TOML file.")]
+TrainingSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Recipe setting to change; repeat for several."),
+]
+StemWeights = Annotated[Path | None, typer.Option("--stem-weights", help="face.evoLVe IR-50 weights for the stem.")]
+TextFeatures = Annotated[
+    Path | None,
+    typer.Option("--text-features", help="Text features (.safetensors) from `fer-edge checkpoint text-features`."),
+]
+TextModel = Annotated[
+    str | None, typer.Option("--text-model", help="Name of an open_clip model, for its text tower; default: ViT-B-32.")
+]
+TextWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--text-weights",
+        help="Weights of the text tower: a tag of open_clip (downloaded unless cached), a file, or `untrained` (random "
+        "weights, for trials); default: openai.",
+    ),
+]
+Retries = Annotated[int, typer.Option("--retries", min=0, help="Number of further attempts of a failed download.")]
+Templates = Annotated[
     list[str] | None,
     typer.Option(
-        "--template", help="Prompt with {}, or word, phrase, active, passive; may be repeated.", callback=_templates
+        "--template",
+        help="Prompt template: a text with {}, or word, phrase, active or passive; repeat for several.",
+        callback=prompt_templates,
     ),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="Shipped recipe, or a .toml file of yours.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting of the recipe.")
-]
-Valid = Annotated[Path | None, typer.Option("--valid", help="Validation images that lie elsewhere.")]
-StemWeights = Annotated[Path | None, typer.Option("--stem", help="face.evoLVe IR_50 weights to start from.")]
-TextFeaturesFile = Annotated[
-    Path | None, typer.Option("--text-features", help="Text features of the labels, kept fixed.")
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Number of passes over the training images.")]
+
+
+def non_negative_option(*names: str, help: str) -> Any:
+    """Make an option for a finite number from 0."""
+    return typer.Option(*names, help=help, callback=not_negative)
+
+
+Scenarios = Annotated[
+    list[ScenarioName] | None,
+    typer.Option(
+        "--scenario",
+        help="Scenario to run; repeat for several. `all` skips scenarios that the engine does not support, and lists "
+        "them. Default: single-stream, batches and, for engines on a GPU, on-device.",
+        callback=names,
+    ),
 ]

@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from fer_edge.cli.number_option import not_negative
-from fer_edge.cli.options import (
-    AllowHostCode,
-    BundlePath,
-    EngineName,
-    Json,
-    Layout,
-    Limit,
-    Split,
-    Threads,
-    check_split,
-    refuse_given,
-    shipped,
-)
-from fer_edge.cli.out_option import check_outputs
-from fer_edge.cli.plot_option import check_plot
+from fer_edge.cli.option_checks import check_outputs, check_split, not_negative, plot_file, refuse_given, shipped_path
+from fer_edge.cli.options import AllowHostCode, BundleArgument, Count, Json, Layout, Runner, Split, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,19 +24,19 @@ WORST = 10  # tensors that are listed
 
 
 def parity(
-    bundle: BundlePath,
+    bundle: BundleArgument,
     reference: Annotated[
         Path,
         typer.Option(
             help="The checkpoint the bundle was built from, edge for the shipped one; with --layers, another bundle "
             "may be it.",
-            callback=shipped("checkpoint"),
+            callback=shipped_path("checkpoint"),
         ),
     ],
     images: Annotated[Path, typer.Option(help="Folder of real images; labelled ones give accuracy too.")],
     split: Split = None,
     layout: Layout = "auto",
-    engine: EngineName = None,
+    engine: Runner = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -74,7 +60,7 @@ def parity(
         Path | None,
         typer.Option(
             help="Picture along the network to write (.svg, .png or .pdf).",
-            callback=check_plot,
+            callback=plot_file,
             rich_help_panel=LAYERS,
         ),
     ] = None,
@@ -83,7 +69,7 @@ def parity(
     ] = False,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
-    limit: Limit = None,
+    limit: Count = None,
     json: Json = False,
 ) -> None:
     """Compare a bundle's engine with PyTorch, stage by stage.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fer_edge.cli.options import AllowHostCode, EngineName, FaceBox, Json, Threads, parse_box, refuse_given, shipped
+from fer_edge.cli.option_checks import parse_box, refuse_given, shipped_path
+from fer_edge.cli.options import AllowHostCode, FaceBox, Json, Runner, Threads
 
 if TYPE_CHECKING:
     from fer_edge.crop import Box
@@ -29,7 +30,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders; - is standard input.")],
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="A bundle; default: edge, the shipped one.", callback=shipped("bundle")),
+        typer.Option("--model", help="A bundle; default: edge, the shipped one.", callback=shipped_path("bundle")),
     ] = None,
     box: FaceBox = None,
     top: Annotated[
@@ -38,7 +39,7 @@ def predict(
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
     ] = None,
-    engine: EngineName = None,
+    engine: Runner = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
     json: Json = False,

@@ -17,17 +17,18 @@ from fer_edge.cli.foreign_options import (
     download,
     prompt_templates,
 )
-from fer_edge.cli.options import Json, Template, shipped
+from fer_edge.cli.option_checks import shipped_path
+from fer_edge.cli.options import Json, Templates
 
 
 def refold(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="A checkpoint with text features of a text tower.", callback=shipped("checkpoint")),
+        typer.Argument(help="A checkpoint with text features of a text tower.", callback=shipped_path("checkpoint")),
     ],
     out: CheckpointOut,
     text_features: Annotated[Path | None, typer.Option(help="Features from: fer-edge text-features.")] = None,
-    template: Template = None,
+    template: Templates = None,
     text_model: TowerName = None,
     text_weights: TowerWeights = None,
     retries: Retries = 0,

@@ -14,13 +14,13 @@ from fer_edge.cli.foreign_options import (
     download,
     prompt_templates,
 )
-from fer_edge.cli.options import Json, Labels, Template
+from fer_edge.cli.options import Json, Labels, Templates
 
 
 def text_features(
     out: FeaturesOut,
     labels: Labels = "ferplus",
-    template: Template = None,
+    template: Templates = None,
     text_model: TowerName = None,
     text_weights: TowerWeights = None,
     retries: Retries = 0,

@@ -9,13 +9,13 @@ import typer
 
 from fer_edge.cli.options import (
     Json,
-    RecipeName,
-    Settings,
     SkipDamaged,
     StemWeights,
-    TextFeaturesFile,
+    TextFeatures,
     Threads,
-    Valid,
+    TrainingRecipe,
+    TrainingSettings,
+    ValidData,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[Path, typer.Argument(help="Data set: FERPlus, RAF-DB, SFEW, class folders or a list file.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; an interrupted run goes on.")],
-    recipe: RecipeName = "edge-ferplus",
-    settings: Settings = None,
+    recipe: TrainingRecipe = "edge-ferplus",
+    settings: TrainingSettings = None,
     preset: Annotated[str | None, typer.Option(help="Model preset: edge, paper, release or teacher.")] = None,
     layout: Annotated[str | None, typer.Option(help="Layout of the data set, if it cannot be told.")] = None,
-    valid: Valid = None,
+    valid: ValidData = None,
     valid_split: Annotated[str | None, typer.Option(help="Split to validate on: valid or test.")] = None,
     skip_damaged: SkipDamaged = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
@@ -45,7 +45,7 @@ def train(
         list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be repeated.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="Text features: learned, features, frozen or fine-tuned.")] = None,
-    text_features: TextFeaturesFile = None,
+    text_features: TextFeatures = None,
     text_model: Annotated[str | None, typer.Option(help="open_clip's name of the text tower.")] = None,
     text_weights: Annotated[str | None, typer.Option(help="open_clip's tag, or a local file.")] = None,
     template: Annotated[

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.cli.main import COMMANDS
-from fer_edge.cli.options import parse_box
+from fer_edge.cli.option_checks import parse_box
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 

@@ -1,0 +1,32 @@
+"""Names that settings and options choose from. Imports nothing, so that a wrong name is refused at once."""
+
+from typing import Literal
+
+EngineName = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+RunnerName = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "pytorch"]  # pytorch runs checkpoints
+BuildPrecision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8 with some layers in float
+FloatPrecision = Literal["fp32", "fp16"]  # precision of the layers that are not int8
+Head = Literal["label", "text", "mean"]  # head whose probabilities a model returns; mean: of both
+CalibrationMethod = Literal["minmax", "moving-average", "percentile", "entropy", "mse"]
+LayerKind = Literal["conv", "depthwise", "linear", "attention", "head"]
+Split = Literal["train", "valid", "test"]
+LayoutName = Literal["auto", "ferplus", "rafdb", "rafdb-original", "list", "sfew", "folders"]
+LabelSetName = Literal["rafdb", "ferplus", "sfew"]
+PresetName = Literal["edge", "paper", "release", "teacher"]
+LabelTargets = Literal["majority", "probability", "crossentropy", "multi_target"]
+TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
+Accelerator = Literal["auto", "cpu", "cuda"]
+InstanceKind = Literal["cpu", "gpu"]
+ScenarioName = Literal[
+    "single-stream",
+    "batches",
+    "on-device",
+    "open-loop",
+    "multi-stream",
+    "cold-start",
+    "roofline",
+    "scaling",
+    "sustained",
+    "all",
+]
