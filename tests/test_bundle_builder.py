@@ -15,7 +15,7 @@ from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.errors import BundleError, ConfigError, EngineError
 from tests.builder_double import BuilderBindings
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.cuda_double import Gpu
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 

@@ -31,7 +31,7 @@ def main() -> None:
     try:
         _catch_signals()
         _open_streams()
-        code = _run()
+        code = run_command()
     except KeyboardInterrupt as stop:
         code = _stopped(stop)
     finally:
@@ -39,8 +39,8 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _run() -> int:
-    """The exit code of the command, its errors printed."""
+def run_command() -> int:
+    """Run the command in `sys.argv`, print its errors, and return its exit code."""
     try:
         if sys.stdout is None:
             _print_error("stdout is closed: nowhere to write the result; redirect it to a file or to /dev/null")

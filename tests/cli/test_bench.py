@@ -29,7 +29,7 @@ from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import EngineError
 from tests.benchmark.quiet import on_a_quiet_machine
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 from tests.tiny_model import tiny_checkpoint
 

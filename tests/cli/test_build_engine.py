@@ -10,7 +10,7 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import BuildRequest
 from fer_edge.engines.registry import get_engine
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 

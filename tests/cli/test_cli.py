@@ -15,17 +15,11 @@ from PIL import Image
 
 from fer_edge.cli.main import COMMANDS
 from fer_edge.cli.option_checks import parse_box
+from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
 FULL = Path("/dev/full")
-
-
-def fer_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from fer_edge.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture

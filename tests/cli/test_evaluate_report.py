@@ -14,7 +14,7 @@ from PIL import Image
 
 from fer_edge._files import sha256
 from tests.browser import show
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.tiny import LABELS, tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 

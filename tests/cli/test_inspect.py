@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.cli.inspect import tree
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 

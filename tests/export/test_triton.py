@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton import Kind, Serving, export_triton
-from tests.cli.test_cli import fer_edge
+from tests.command import fer_edge
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
 ROOT = Path(__file__).parents[2]
