@@ -1,8 +1,7 @@
 """Recognise the expression of one face in an image file.
 
-    python examples/01_recognize_image.py photo.jpg 165,70,120,120
+python examples/01_recognize_image.py photo.jpg 165,70,120,120
 """
-
 
 # --8<-- [start:example]
 from fer_edge import Recognizer, read_image

@@ -1,6 +1,6 @@
 """Recognise several faces per frame, in worker threads that run side by side.
 
-    python examples/03_faces_in_threads.py
+python examples/03_faces_in_threads.py
 """
 
 # --8<-- [start:example]

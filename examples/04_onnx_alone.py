@@ -1,7 +1,7 @@
 """Run the ONNX graph of a bundle with ONNX Runtime alone, without fer-edge.
 
-    fer-edge build-engine --recipe onnx-portable -o edge-onnx.fer
-    python examples/04_onnx_alone.py edge-onnx.fer face.png
+fer-edge build-engine --recipe onnx-portable -o edge-onnx.fer
+python examples/04_onnx_alone.py edge-onnx.fer face.png
 """
 
 # --8<-- [start:example]
