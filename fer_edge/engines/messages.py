@@ -41,8 +41,8 @@ CAUSES = (
     Cause(
         r"pthread_create|resource temporarily unavailable|(start|create) (a )?(new )?thread|thread constructor failed",
         "the operating system refused to start another thread",
-        "raise the limit of processes and threads (ulimit -u, or the container's pids limit), or the memory limit, which "
-        "thread stacks count towards{fewer_threads}",
+        "raise the limit of processes and threads (ulimit -u, or the container's pids limit) or the memory limit, "
+        "which also applies to thread stacks{fewer_threads}",
     ),
     Cause(
         r"wrong cpu information",
@@ -141,10 +141,9 @@ def unavailable(engine: str, action: str, error: BaseException, install: str = "
         error: Exception of the import or start.
         install: Command that installs the engine: the next step if no other cause is recognised.
     """
-    if isinstance(error, ModuleNotFoundError) or (install and _cause_of(_text_of(error)) is None):
-        return EngineUnavailableError(
-            f"{engine} {action} ({_excerpt(_text_of(error), UNKNOWN_LENGTH)}); run: {install}"
-        )
+    text = _text_of(error)
+    if isinstance(error, ModuleNotFoundError) or (install and _cause_of(text) is None):
+        return EngineUnavailableError(f"{engine} {action} ({_excerpt(text, UNKNOWN_LENGTH)}); run: {install}")
     return _convert(EngineUnavailableError, engine, action, error)
 
 

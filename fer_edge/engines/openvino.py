@@ -47,7 +47,7 @@ PROCESSOR_FILES = (
 
 
 class OpenVINORunner(Runner):
-    """Runner with two compiled models: one for a fixed batch of one image, one for larger batches, compiled on first use.
+    """Runner with two compiled models: one for a batch of one image, one for larger batches, compiled on first use.
 
     With a fixed batch, the plugin skips shape inference and memory planning on every call, which saves a sixth of the
     time of a small model. It also allows the rewrite of wide convolutions (`winograd.py`), which saves an eleventh of
