@@ -8,17 +8,18 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
 import pytest
 
+from fer_edge.choices import EngineName
 from fer_edge.engines.base import Artifact, BuildRequest, Runner, RunOptions
 from fer_edge.engines.onnxruntime import ONNXRuntimeRunner
 from fer_edge.engines.openvino import ENGINE as OPENVINO
 from fer_edge.engines.openvino import PROCESS, core
-from fer_edge.engines.registry import engine_status, get_engine
+from fer_edge.engines.registry import ENGINE_MODULES, engine_status, get_engine
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, InputError, UnsupportedTargetError
 from fer_edge.evaluation.parity import relative_error
 from tests.tiny import tiny_onnx
@@ -97,6 +98,10 @@ def test_missing_engine_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(EngineUnavailableError, match=r'pip install "fer-edge\[onnxruntime\]"'):
         get_engine("onnxruntime").version()
     assert not engine_status("onnxruntime").can_run
+
+
+def test_choices_list_every_engine() -> None:
+    assert set(get_args(EngineName)) == set(ENGINE_MODULES)
 
 
 def test_unknown_engine_is_refused() -> None:
