@@ -138,7 +138,7 @@ def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
     if len(widths) > 1 or any(len(width) != 1 for width in widths):
         described = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
         raise EngineError(
-            f"the model's outputs are {described}; expected (N, classes), with equal classes: build the bundle again"
+            f"the model's outputs are {described}; expected the same (N, classes) for all: build the bundle again"
         )
 
 

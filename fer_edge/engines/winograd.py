@@ -76,10 +76,10 @@ def transform_kernel(weight: npt.NDArray[np.floating[Any]]) -> Floats:
 
 
 def rewrite_convolutions(network: Any) -> int:
-    """Replace the wide 3 x 3 float32 convolutions of an `openvino.Model` with a fixed batch of one image.
+    """Rewrite the wide 3 x 3 float32 convolutions of an `openvino.Model` whose batch is fixed to one image.
 
     Returns:
-        Number of replaced convolutions.
+        Number of rewritten convolutions.
     """
     blocks = [block for node in network.get_ordered_ops() if (block := _match_block(node)) is not None]
     for block in blocks:

@@ -347,8 +347,11 @@ def with_flat_labels(graph: Any) -> None:
     [
         (without("label_logits"), "the model has outputs text_logits, probabilities; expected label_logits, prob"),
         (without("probabilities"), "the model has outputs label_logits, text_logits; expected label_logits, prob"),
-        (with_wider_text, r"outputs are label_logits .*3\), text_logits .*4\), probabilities .*with equal classes"),
-        (with_flat_labels, r"outputs are label_logits \(.*,\), text_logits .*; expected \(N, classes\)"),
+        (
+            with_wider_text,
+            r"outputs are label_logits .*3\), text_logits .*4\), probabilities .*the same \(N, classes\) for all",
+        ),
+        (with_flat_labels, r"outputs are label_logits \(.*,\), text_logits .*; expected the same \(N, classes\)"),
     ],
     ids=["no labels", "no probabilities", "wider text", "flat labels"],
 )
