@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "bundle add-engine": "Build one more engine for a bundle, on its target device, without PyTorch.",
     "bundle export-triton": "Write a bundle into a model repository of Triton Inference Server.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
-    "evaluate": "Measure the accuracy of a bundle or checkpoint on labelled images.",
+    "evaluate": "Measure accuracy on labelled images.",
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
     "predict": "Recognise expressions in images.",

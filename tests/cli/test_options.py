@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import pytest
 
+from fer_edge.cli.help_pages import wrap_command
 from fer_edge.cli.main import COMMANDS, command_function
 from fer_edge.cli.parameters import Parameter, parameters_of
 from fer_edge.cli.reference import reference
@@ -21,14 +22,14 @@ ALLOWED = {
     },
     # The engine of the work. Builders create it, the others choose it from a bundle; checkpoints run on PyTorch.
     "--engine": {
-        "Engine to build.", "Engine to build; repeat", "Engine of the bundle; default: the first that runs on this "
-        "machine.", "Engine that measures accuracy",
+        "Engine to build", "Engine of the bundle; default: the first that runs on this machine.",
+        "Engine of the bundle; default: the first.", "Engine to measure accuracy on",
     },
     # Settings as KEY=VALUE. The keys are those of the recipe in question.
     "--set": {"Build setting", "Recipe setting"},
-    "--recipe": {"Shipped build recipe", "Shipped training recipe"},
+    "--recipe": {"Build recipe", "Shipped training recipe"},
     # A number of images. `calibrate` chooses them by class, the others evenly.
-    "--count": {"Number of images to use", "Number of images to calibrate on"},
+    "--count": {"Number of images to use", "Number of images to choose"},
 }  # fmt: skip
 # A description of a value begins with a noun, which none of these is.
 NO_NOUN = re.compile(r"(?:A|An|The|What|Which|How|Whether|Of|If|With|Where|May|To|Give|Use|Write|Read|Take|Run|Show)\b")
@@ -86,8 +87,7 @@ def test_help_lists_every_parameter_in_80_columns(command: str) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     for parameter in parameters_of(command_function(command)):
         assert parameter.signature in result.stdout
-        for choice in parameter.choices:
-            assert choice in re.sub(r"-\s+", "-", result.stdout)  # long names break at hyphens
+        assert all(choice in result.stdout for choice in parameter.choices)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -137,10 +137,18 @@ def test_default_limit_and_choices_are_described_once() -> None:
     assert parameter(options=(), repeatable=True, placeholder="IMAGES").signature == "IMAGES..."
 
 
+def test_long_example_breaks_before_an_option() -> None:
+    command = "fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json --count 512 --max-drop 0.3"
+    assert wrap_command(command) == (
+        "fer-edge calibrate edge.safetensors ferplus/ -o edge.ranges.json \\\n    --count 512 --max-drop 0.3"
+    )
+    assert wrap_command("fer-edge doctor") == "fer-edge doctor"
+
+
 def test_reference_has_every_command_and_option() -> None:
     text = reference()
     for command in COMMANDS:
         assert f" fer-edge {command}\n" in text
         for parameter in parameters_of(command_function(command)):
-            assert f"| `{parameter.signature}` |".replace("|", "\\|").replace("\\|", "|") in text.replace("\\|", "|")
+            assert f"`{parameter.signature}`" in text.replace("\\|", "|")
     assert all(line.count("|") - line.count("\\|") == 3 for line in text.splitlines() if line.startswith("|"))
