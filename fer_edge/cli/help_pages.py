@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from fer_edge.cli.parameters import Parameter, parameters_of
 
 WIDTH = 78  # columns of a help page
-MAX_NAME = 28  # columns of the names of options, beside the descriptions
+MAX_NAME = 30  # columns of the names of options, beside the descriptions
 BLANK = "\0"  # stands for a blank that is not a place to break
 EXAMPLE = "Example: "
 
