@@ -29,10 +29,8 @@ FORBIDDEN = re.compile(
     re.IGNORECASE,
 )
 # "is no file": "is not a file". "There is no file" and "is no longer" are plain.
-NO_NOUN = re.compile(
-    r"(?<!there )(?<!if )\b(?:is|are|was) no (?!longer|more|less|need|other|larger|smaller|greater|faster|slower|shorter|better|worse)\w+",
-    re.IGNORECASE,
-)
+COMPARISONS = "longer|more|less|need|other|larger|smaller|greater|faster|slower|shorter|better|worse"
+NO_NOUN = re.compile(rf"(?<!there )(?<!if )\b(?:is|are|was) no (?!{COMPARISONS})\w+", re.IGNORECASE)
 IDENTIFIERS = {
     "found", "one", "told", "asked", "theirs", "ours", "mine", "given", "said", "seen", "wanted", "made", "kept",
     "known", "untold", "fallen", "cure",
