@@ -10,9 +10,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError, InputError, shown
 
-CHUNK = 1 << 20  # bytes that are read at once
+CHUNK = 1 << 20  # bytes read at once
+
+
+def as_path(path: str | os.PathLike[str], what: str, error: type[FerEdgeError] = InputError) -> Path:
+    """Convert a path argument of the Python API.
+
+    Args:
+        path: Path as the caller gave it.
+        what: Name of the argument for messages: "the checkpoint".
+        error: Exception to raise, InputError by default.
+
+    Raises:
+        FerEdgeError: As `error`: another type, an empty text or an embedded null byte.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+    if not isinstance(text, str):
+        raise error(f"{what} is of type {type(path).__name__}; expected a path: str or os.PathLike")
+    if not text.strip():
+        raise error(f"{what} is an empty path; expected the name of a file or folder")
+    if "\0" in text:
+        raise error(f"{what} is {shown(text)}; expected a path without null bytes")
+    return Path(text)
 
 
 @contextmanager
