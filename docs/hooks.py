@@ -26,9 +26,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made from other files."""
     for page, source in PAGES.items():
         files.append(File.generated(config, page, content=_page_from(source)))
-    from fer_edge.cli.reference import markdown
+    from fer_edge.cli.reference import reference
 
-    files.append(File.generated(config, "reference/cli.md", content=markdown()))
+    files.append(File.generated(config, "reference/cli.md", content=reference()))
     return files
 
 
