@@ -1,5 +1,5 @@
 """Commands of `fer-edge`, which are imported by name, for whoever freezes the command itself."""
 
-from fer_edge.cli.main import COMMANDS
+from fer_edge.cli.main import COMMANDS, module_name
 
-hiddenimports = [f"fer_edge.cli.{name.replace('-', '_')}" for name in COMMANDS]
+hiddenimports = [module_name(command) for command in COMMANDS]

@@ -1,4 +1,4 @@
-"""Options that several commands share. One option has one name and one meaning in every command."""
+"""Options that several commands share: one name and one meaning in every command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from fer_edge import choices
 from fer_edge.cli.option_checks import not_negative, plot_file, prompt_templates, shipped_path
 
-# Typer accepts a Literal as the type of one value, but lists of enums only. `names` turns the members into texts.
+# Typer accepts a Literal as the type of one value, but not as the element type of a list; there it needs an Enum.
 if TYPE_CHECKING:
     from fer_edge.choices import EngineName, LayerKind, ScenarioName
 else:
@@ -22,7 +22,7 @@ else:
 
 
 def names(values: list[Any] | None) -> list[str] | None:
-    """Convert the enum members of a list option to texts."""
+    """Convert the enum members of a list option to strings."""
     return None if values is None else [value.value for value in values]
 
 
@@ -141,6 +141,17 @@ FaceBox = Annotated[
     ),
 ]
 
+# Benchmarks
+Scenarios = Annotated[
+    list[ScenarioName] | None,
+    typer.Option(
+        "--scenario",
+        help="Scenario to run; repeat for several. `all` skips scenarios that the engine does not support, and lists "
+        "them. Default: single-stream, batches and, for engines on a GPU, on-device.",
+        callback=names,
+    ),
+]
+
 # Calibration
 CalibrationMethod = Annotated[
     choices.CalibrationMethod, typer.Option("--method", help="Method that chooses ranges from activations.")
@@ -189,16 +200,10 @@ Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Number of p
 
 
 def non_negative_option(*names: str, help: str) -> Any:
-    """Make an option for a finite number from 0."""
+    """Make an option for a finite number from 0.
+
+    Args:
+        names: Names of the option.
+        help: Description.
+    """
     return typer.Option(*names, help=help, callback=not_negative)
-
-
-Scenarios = Annotated[
-    list[ScenarioName] | None,
-    typer.Option(
-        "--scenario",
-        help="Scenario to run; repeat for several. `all` skips scenarios that the engine does not support, and lists "
-        "them. Default: single-stream, batches and, for engines on a GPU, on-device.",
-        callback=names,
-    ),
-]
