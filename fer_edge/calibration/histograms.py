@@ -92,7 +92,7 @@ def magnitude(statistics: Statistics, method: CalibrationMethod) -> float:
 
 
 def _add_range(statistics: Statistics, name: str, values: npt.NDArray[np.generic]) -> None:
-    low, high = float(values.min()), float(values.max())  # type: ignore[operator]  # NaN if any value is
+    low, high = float(values.min()), float(values.max())  # NaN if any value is
     if not (math.isfinite(low) and math.isfinite(high)):
         raise NonFiniteError(
             f"tensor {name} is the first of the graph with NaN or infinity on the calibration images: the model's "

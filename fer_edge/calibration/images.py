@@ -239,7 +239,7 @@ def _next_fit(
     chosen: dict[str, CalibrationImage],
     left_out: list[LeftOut],
 ) -> CalibrationImage | None:
-    """Take images from a class's queue up to the first that is fit; None if none is. Append the others to `left_out`."""
+    """Take images from the queue of a class up to the first fit one, and append the unfit ones to `left_out`."""
     while queue:
         index = int(queue.pop(0))
         path, box = data.paths[index], data.box(index)

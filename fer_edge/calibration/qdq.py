@@ -43,7 +43,9 @@ def chosen_layers(graph: Graph, ranges: Ranges) -> list[Layer]:
     layers = graph.layers()
     unknown = sorted(set(ranges.float_layers) - {layer.name for layer in layers})
     if unknown:
-        raise ConfigError(f"no layer {unknown[0]} in the graph; expected float_layers to name some of its {len(layers)} layers")
+        raise ConfigError(
+            f"no layer {unknown[0]} in the graph; expected float_layers to name some of its {len(layers)} layers"
+        )
     chosen = [layer for layer in layers if layer.kind in ranges.layer_kinds and layer.name not in ranges.float_layers]
     if not chosen:
         raise ConfigError("no layer would be int8; build the model with --precision fp32 instead")

@@ -55,9 +55,7 @@ def calibrate(
     eval_count: Annotated[
         int | None, typer.Option(min=1, help="Number of images to measure accuracy on, evenly spread; default: all.")
     ] = None,
-    engine: Annotated[
-        EngineName | None, typer.Option(help="Engine to measure accuracy on; default: openvino.")
-    ] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="Engine to measure accuracy on; default: openvino.")] = None,
     device: Device = None,
     state: Annotated[
         Path | None,

@@ -122,4 +122,3 @@ def _optional(path: str | PathLike[str] | None, what: str, kind: Kind | None = N
         return None
     converted = as_path(path, what)
     return converted if kind is None else path_or_shipped(kind, converted)
-

@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import fer_edge
-from fer_edge.choices import FloatPrecision
+from fer_edge.choices import Precision
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.export.deploy import DeployModel
@@ -28,7 +28,7 @@ IR_VERSION = 8  # ONNX Runtime 1.16 refuses 10, and the graph needs nothing that
 ZERO_BIAS = "zero_bias"
 
 
-def onnx_from_checkpoint(checkpoint: Checkpoint, precision: FloatPrecision = "fp32") -> bytes:
+def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") -> bytes:
     """Export the typed deploy graph of a checkpoint; equal checkpoints give equal bytes.
 
     Args:
