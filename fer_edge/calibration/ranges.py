@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import check_types, with_new_names
+from fer_edge._settings import Finite, NonNegative, convert, with_new_names
 from fer_edge._text import did_you_mean
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.histograms import magnitude, observe
@@ -29,9 +29,9 @@ DEFAULT_KINDS: tuple[LayerKind, ...] = ("conv", "linear")
 class Range(NamedTuple):
     """Range of one tensor."""
 
-    low: float  # smallest value
-    high: float  # largest value
-    magnitude: float  # value that is quantised to 127
+    low: Finite  # smallest value
+    high: Finite  # largest value
+    magnitude: NonNegative  # value that is quantised to 127
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_ranges(path: Path) -> Ranges:
         return ranges_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"ranges {path} cannot be read: {error}; name another file, or calibrate again") from error
-    except (ArithmeticError, AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is not a ranges file that this version can read: {error!r}; calibrate again"
         ) from error
@@ -111,21 +111,17 @@ def ranges_from_json(text: str) -> Ranges:
     """Parse and check the content of a ranges file.
 
     Raises:
-        ValueError: Malformed content; also ArithmeticError, AttributeError, KeyError, RecursionError or TypeError.
-        ConfigError: Unknown method or layer kind, or a value of another type.
+        ValueError: Invalid JSON, another format version or a number that is not finite.
+        AttributeError, KeyError, RecursionError: Content that is not a table, has no version or is nested too deeply.
+        ConfigError: Unknown name, or a value of another type or out of bounds.
     """
     data = with_new_names(json.loads(text), OLD_NAMES)
     version = data.pop("format")
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
-    tensors = {str(name): Range(*map(float, values)) for name, values in data.pop("tensors").items()}
-    if problem := _find_invalid(tensors, data.get("images"), data.get("search")):
+    if problem := _find_invalid({}, data.get("images"), data.get("search")):
         raise ValueError(problem)
-    kinds, float_layers = tuple(data.pop("layer_kinds")), tuple(map(str, data.pop("float_layers")))
-    check_choices(data["method"], kinds)
-    ranges = Ranges(**data, tensors=tensors, layer_kinds=kinds, float_layers=float_layers)
-    check_types(Ranges, vars(ranges))
-    return ranges
+    return convert(data, Ranges)
 
 
 def measure(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated
+
+from msgspec import Meta
 
 from fer_edge._files import check_output
-from fer_edge._text import did_you_mean
+from fer_edge._settings import NonNegative, convert_fields
 from fer_edge.choices import CalibrationMethod, EngineName, LayerKind, LayoutName, Split
 from fer_edge.errors import ConfigError
 
@@ -25,14 +26,14 @@ class CalibrationRequest:
     data: Path
     out: Path | None
     calibration_set: Path | None
-    count: int | None
-    seed: int | None
+    count: Annotated[int, Meta(ge=1)] | None
+    seed: Annotated[int, Meta(ge=0)] | None
     method: CalibrationMethod
     layer_kinds: tuple[LayerKind, ...]
     layout: LayoutName
-    max_drop: float | None
+    max_drop: NonNegative | None
     split: Split | None
-    eval_count: int | None
+    eval_count: Annotated[int, Meta(ge=1)] | None
     engine: EngineName | None
     device: int | None
     threads: int | None
@@ -40,7 +41,7 @@ class CalibrationRequest:
     plot: Path | None
 
     def __post_init__(self) -> None:
-        self._check_values()
+        convert_fields(self)
         self._check_effects()
         self._check_files()
 
@@ -70,29 +71,6 @@ class CalibrationRequest:
         """
         if self.split is not None and self.layout == "auto" and not has_splits:
             raise ConfigError(f"split has no effect: {self.data} has no splits; leave it out")
-
-    def _check_values(self) -> None:
-        for name, values, kind in (
-            ("method", (self.method,), CalibrationMethod),
-            ("layer_kinds", self.layer_kinds, LayerKind),
-            ("layout", (self.layout,), LayoutName),
-            ("split", (self.split,), Split),
-            ("engine", (self.engine,), EngineName),
-        ):
-            choices = get_args(kind)
-            for value in values:
-                if value is not None and value not in choices:
-                    hint = did_you_mean(str(value), choices)
-                    raise ConfigError(f"{name} has {value!r}; expected one of: {', '.join(choices)}{hint}")
-        if self.max_drop is not None and not (math.isfinite(self.max_drop) and self.max_drop >= 0):
-            raise ConfigError(f"max_drop is {self.max_drop}; expected a finite number of points from 0")
-        for name, number, least in (
-            ("count", self.count, 1),
-            ("seed", self.seed, 0),
-            ("eval_count", self.eval_count, 1),
-        ):
-            if number is not None and (type(number) is not int or number < least):
-                raise ConfigError(f"{name} is {number!r}; expected a whole number from {least}")
 
     def _check_effects(self) -> None:
         """Refuse arguments that would have no effect."""

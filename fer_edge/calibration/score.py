@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_edge._files import sha256
+from fer_edge._settings import Finite
 from fer_edge.engines.base import Artifact, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
@@ -23,9 +24,9 @@ MIN_PROBABILITY = 1e-12  # keeps logarithms finite
 class Score:
     """Difference of a graph from the float graph, on the same engine and images."""
 
-    drop: float  # of accuracy, in points; negative if more images are correct
-    agreement: float  # share of images with the same top-1 label, in percent
-    divergence: float  # mean Kullback-Leibler divergence of probabilities, in nats; finer than drop and agreement
+    drop: Finite  # of accuracy, in points; negative if more images are correct
+    agreement: Finite  # share of images with the same top-1 label, in percent
+    divergence: Finite  # mean Kullback-Leibler divergence of probabilities, in nats; finer than drop and agreement
 
 
 def drop_interval(score: Score, images: int) -> float:

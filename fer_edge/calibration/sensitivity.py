@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types, table
+from fer_edge._settings import convert
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.calibration.ranges import Ranges
@@ -129,7 +129,7 @@ class _SearchState:
             return cls(path, key, {})
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            scores = {name: _parse_score(name, values) for name, values in table(data["scores"], "scores").items()}
+            scores = convert(data["scores"], dict[str, Score], "scores")
             same = (data["format"], data["key"]) == (FORMAT_VERSION, key)
         except (OSError, ValueError, TypeError, KeyError, RecursionError, FerEdgeError) as error:
             raise DataError(f"the search in {path} cannot be resumed: {error!r}; delete it to start over") from error
@@ -159,9 +159,3 @@ class _SearchState:
                 plain = {"format": FORMAT_VERSION, "key": self.key, "scores": scores}
                 write_atomically(self.path, json.dumps(plain, indent=1).encode())
         return self.scores[name]
-
-
-def _parse_score(name: str, values: object) -> Score:
-    score = build(Score, values, name)
-    check_types(Score, vars(score))
-    return score

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fer_edge._settings import check_names, check_types, with_tuples
+from fer_edge._settings import convert_some
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.choices import BuildPrecision, EngineName, FloatPrecision
 from fer_edge.errors import ConfigError
@@ -49,13 +49,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         data = read_toml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    settings = with_tuples(data)
     try:
-        check_names(settings, [field.name for field in fields(BuildRecipe)])
-        check_types(BuildRecipe, settings)
-        for engine, options in settings.get("options", {}).items():
-            if not isinstance(options, dict):
-                raise ConfigError(f"options has {engine}; expected a table for each engine, [options.{engine}]")
+        settings = convert_some(data, BuildRecipe)
     except ConfigError as error:
         raise ConfigError(f"recipe {path}: {error}") from error
     return settings | {kind: _file_path(path, kind, settings[kind]) for kind in FILES if kind in settings}

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from fer_edge._files import as_path, check_output
 from fer_edge._require import require
-from fer_edge._text import did_you_mean
+from fer_edge._settings import convert_fields
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.choices import InstanceKind
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
@@ -74,20 +76,13 @@ class EnumValue(str):
 class Serving:
     """Settings of Triton for a model."""
 
-    instances: int = 1  # copies per device that run in parallel
+    instances: Annotated[int, Meta(ge=1)] = 1  # copies per device that run in parallel
     instance_kind: InstanceKind | None = None  # None: the backend's default
-    queue_delay: int = 500  # microseconds that a request waits for others to form a batch
-    model_version: int = 1  # in the repository
+    queue_delay: Annotated[int, Meta(ge=0)] = 500  # microseconds that a request waits for others to form a batch
+    model_version: Annotated[int, Meta(ge=1)] = 1  # in the repository
 
     def __post_init__(self) -> None:
-        kinds = get_args(InstanceKind)
-        if self.instance_kind not in (None, *kinds):
-            hint = did_you_mean(str(self.instance_kind), kinds)
-            raise ConfigError(f"instance_kind is {self.instance_kind!r}; expected one of: {', '.join(kinds)}{hint}")
-        for name, least in (("instances", 1), ("queue_delay", 0), ("model_version", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"{name} is {value!r}; expected a whole number from {least}")
+        convert_fields(self)
 
 
 def export_triton(
