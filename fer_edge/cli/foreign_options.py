@@ -49,9 +49,9 @@ def prompt_templates(names: list[str] | None, words: tuple[str, ...]) -> tuple[s
     Raises:
         ConfigError: A name is not known, or a template has no place for the word.
     """
-    from fer_edge.labels import prompts_for, templates_named
+    from fer_edge.labels import expand_templates, prompts_for
 
-    templates = templates_named(names or ["phrase"])
+    templates = expand_templates(names or ["phrase"])
     if not templates:
         raise ConfigError("the template none makes no prompt; name another, or a prompt with {}")
     prompts_for(words, templates)
