@@ -1,4 +1,4 @@
-"""How an engine is built, as recipes and the command line name it."""
+"""Build options of TensorRT and TensorRT-RTX, from recipes and the command line."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ CHOICES = {"weights": Weights, "hardware_compatible": HardwareCompatible, "platf
 
 @dataclass(frozen=True)
 class BuilderOptions:
-    """Builder options of TensorRT and TensorRT-RTX; what a version lacks is refused, not ignored."""
+    """Builder options of both products. An option that the installed version lacks is refused, not ignored."""
 
-    # 0 to 5: a higher level tries more kernels, takes longer and may run faster. None: the builder's default.
+    # 0 to 5; None: the builder's default. A higher level tries more kernels: a longer build, possibly a faster engine.
     optimization_level: int | None = None
-    # Each gets an optimisation profile of its own: kernels are chosen for that batch size. Beside others, the profile
-    # for 1 takes single frames only. With TensorRT-RTX each profile adds the size of an engine to the file.
+    # Batch sizes with their own optimisation profile, for which kernels are chosen. If there are several profiles, the
+    # profile of batch size 1 accepts single images only. With TensorRT-RTX each profile adds an engine's size to the
+    # file.
     optimal_batches: tuple[int, ...] = (1,)
-    workspace_mb: int | None = None  # scratch memory a kernel may use; None: all of the GPU's
-    aux_streams: int | None = None  # streams that independent layers may use beside the runner's own; None: heuristic
-    tf32: bool = False  # float32 products with 10-bit mantissas; off, fp32 means what it says
-    weights: Weights = "inside"  # stripped: taken from the bundle's model.onnx when loaded
+    workspace_mb: int | None = None  # scratch memory that a kernel may use, in MiB; None: all GPU memory
+    aux_streams: int | None = None  # extra streams for independent layers; None: TensorRT's heuristic
+    tf32: bool = False  # compute float32 products with 10-bit mantissas
+    weights: Weights = "inside"  # stripped: the engine file has no weights; loading refits them from model.onnx
     version_compatible: bool = False  # runs on newer TensorRT of the same major version, somewhat slower
-    hardware_compatible: HardwareCompatible = "no"  # other GPUs too, somewhat slower
+    hardware_compatible: HardwareCompatible = "no"  # runs on other GPUs too, somewhat slower
     platform: Platform = "this"  # windows-x86_64: build on Linux for Windows
-    timing_cache: str | None = None  # folder for kernel timings; the next build of the same model is faster
+    timing_cache: str | None = None  # folder for kernel timings, which speed up the next build of the same model
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be right.
+        """Check the values.
 
         Raises:
-            ConfigError: One is out of range or no choice.
+            ConfigError: Value of the wrong type, out of range or not among the choices.
         """
-        _within("optimization_level", self.optimization_level, 0, 5)
-        _within("workspace_mb", self.workspace_mb, 1, 1 << 20)
-        _within("aux_streams", self.aux_streams, 0, 64)
+        _check_range("optimization_level", self.optimization_level, 0, 5)
+        _check_range("workspace_mb", self.workspace_mb, 1, 1 << 20)
+        _check_range("aux_streams", self.aux_streams, 0, 64)
         if not self.optimal_batches or len(set(self.optimal_batches)) != len(self.optimal_batches):
             raise ConfigError(f"optimal_batches is {list(self.optimal_batches)}; expected different batch sizes")
         for batch in self.optimal_batches:
-            _within("optimal_batches", batch, 1, 1024)
+            _check_range("optimal_batches", batch, 1, 1024)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(get_args(choices))}")
@@ -55,25 +56,28 @@ class BuilderOptions:
             raise ConfigError(f"timing_cache is {self.timing_cache!r}; expected a folder")
 
     def profiles(self, max_batch: int) -> list[tuple[int, int, int]]:
-        """Smallest, optimal and largest batch of each optimisation profile; one of them takes `max_batch`.
+        """Return smallest, optimal and largest batch size of each optimisation profile.
+
+        Args:
+            max_batch: Largest batch size of the engine, which at least one profile accepts.
 
         Raises:
-            ConfigError: A batch size is larger than the engine's largest.
+            ConfigError: Optimal batch size larger than `max_batch`.
         """
         if max(self.optimal_batches) > max_batch:
             raise ConfigError(f"optimal_batches has {max(self.optimal_batches)}; the engine takes at most {max_batch}")
-        single = len(self.optimal_batches) > 1
-        return [(1, batch, 1 if batch == 1 and single else max_batch) for batch in self.optimal_batches]
+        several = len(self.optimal_batches) > 1
+        return [(1, batch, 1 if batch == 1 and several else max_batch) for batch in self.optimal_batches]
 
 
 OPTION_NAMES = tuple(entry.name for entry in fields(BuilderOptions))
 
 
 def options_from_settings(settings: Mapping[str, Any]) -> BuilderOptions:
-    """Options from a recipe's table or the command line.
+    """Create options from a recipe's table or from the command line.
 
     Raises:
-        ConfigError: A name is not known or a value cannot be right.
+        ConfigError: Unknown name, or invalid value.
     """
     unknown = [name for name in settings if name not in OPTION_NAMES]
     if unknown:
@@ -87,8 +91,8 @@ def options_from_settings(settings: Mapping[str, Any]) -> BuilderOptions:
     return BuilderOptions(**values)
 
 
-def _within(name: str, value: object, least: int, most: int) -> None:
+def _check_range(name: str, value: object, smallest: int, largest: int) -> None:
     if value is None:
         return
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+    if not isinstance(value, int) or isinstance(value, bool) or not smallest <= value <= largest:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number from {smallest} to {largest}")
