@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types
+from fer_edge._settings import Finite, convert, convert_fields
 from fer_edge.crop import crop_and_resize
 from fer_edge.data.matching import UNCOUNTED
 from fer_edge.data.splits import Box, LabelledSplit
@@ -40,10 +40,10 @@ class CalibrationImage:
     file: str  # below the data set's folder, with forward slashes
     sha256: str
     label: str
-    box: Box | None = None  # where the face is; None: the image is the face
+    box: tuple[Finite, Finite, Finite, Finite] | None = None  # where the face is; None: the image is the face
 
     def __post_init__(self) -> None:
-        check_types(CalibrationImage, vars(self))
+        convert_fields(self)
         if not self.file.isprintable():
             raise ConfigError(f"file is {shown(self.file)}; expected a plain name")
 
@@ -160,13 +160,12 @@ def read_set(path: Path) -> CalibrationSet:
         data = json.loads(path.read_text())
         if data["format"] != FORMAT_VERSION:
             raise ValueError(f"format {data['format']}; this version reads {FORMAT_VERSION}")
-        source, seed = str(data["source"]), int(data["seed"])
-        images = tuple(build(CalibrationImage, entry, "an image", ConfigError) for entry in data["images"])
+        stored = convert({key: value for key, value in data.items() if key != "format"}, CalibrationSet)
     except OSError as error:
         raise DataError(f"calibration set {path} cannot be read: {error.strerror}") from error
     except (ConfigError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is no calibration set that this version understands: {error!r}") from error
-    return CalibrationSet(source, seed, images)
+    return stored
 
 
 class Choice(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import check_types
+from fer_edge._settings import Finite, NonNegative, convert
 from fer_edge._text import did_you_mean
 from fer_edge.calibration.graph import KINDS, Graph, Kind
 from fer_edge.calibration.histograms import METHODS, Method, magnitude, observe
@@ -27,9 +27,9 @@ DEFAULT_KINDS: tuple[Kind, ...] = ("conv", "linear")
 class Range(NamedTuple):
     """Of one tensor."""
 
-    low: float  # smallest value seen
-    high: float  # largest
-    magnitude: float  # what becomes 127
+    low: Finite  # smallest value seen
+    high: Finite  # largest
+    magnitude: NonNegative  # what becomes 127
 
 
 @dataclass(frozen=True)
@@ -96,29 +96,25 @@ def read_ranges(path: Path) -> Ranges:
         return ranges_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"ranges {path} cannot be read: {error}; name another file, or calibrate again") from error
-    except (ArithmeticError, AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise DataError(f"{path} holds no ranges that this version understands: {error!r}; calibrate again") from error
 
 
 def ranges_from_json(text: str) -> Ranges:
-    """The stored form, checked.
+    """Parse the content of a ranges file.
 
     Raises:
-        ValueError: It is not understood; also ArithmeticError, AttributeError, KeyError, RecursionError or TypeError.
-        ConfigError: There is no such method or kind, or a value is of another type.
+        ValueError: Invalid JSON, another format version or a figure that is not finite; AttributeError, KeyError or
+            RecursionError: content of another kind.
+        ConfigError: Unknown name, or a value of another type or out of bounds.
     """
     data = json.loads(text)
     version = data.pop("format")
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
-    tensors = {str(name): Range(*map(float, found)) for name, found in data.pop("tensors").items()}
-    if wrong := _unreadable(tensors, data.get("images"), data.get("search")):
+    if wrong := _unreadable({}, data.get("images"), data.get("search")):
         raise ValueError(wrong)
-    kinds, kept = tuple(data.pop("kinds")), tuple(map(str, data.pop("kept")))
-    check_choices(data["method"], kinds)
-    ranges = Ranges(**data, tensors=tensors, kinds=kinds, kept=kept)
-    check_types(Ranges, vars(ranges))
-    return ranges
+    return convert(data, Ranges)
 
 
 def measure(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_edge._files import sha256
+from fer_edge._settings import Finite
 from fer_edge.engines.base import Artifact, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
@@ -22,9 +23,9 @@ SMALLEST = 1e-12  # of a probability in a logarithm
 class Score:
     """Against the float graph on the same engine and images."""
 
-    drop: float  # of accuracy, in points; negative: more images are right
-    agreement: float  # share of images decided alike, in percent
-    divergence: float  # mean Kullback-Leibler divergence of probabilities, in nats: finer than both
+    drop: Finite  # of accuracy, in points; negative: more images are right
+    agreement: Finite  # share of images decided alike, in percent
+    divergence: Finite  # mean Kullback-Leibler divergence of probabilities, in nats: finer than both
 
 
 def drop_interval(score: Score, images: int) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types, table
+from fer_edge._settings import convert
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.calibration.ranges import Ranges
@@ -120,7 +120,7 @@ class _Notes:
             return cls(path, key, {})
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found = {name: _score(name, values) for name, values in table(data["scores"], "scores").items()}
+            found = convert(data["scores"], dict[str, Score], "scores")
             same = (data["format"], data["key"]) == (FORMAT_VERSION, key)
         except (OSError, ValueError, TypeError, KeyError, RecursionError, FerEdgeError) as error:
             raise DataError(f"{path} holds no search that can be gone on with: {error!r}; remove it") from error
@@ -149,12 +149,6 @@ class _Notes:
                 plain = {"format": FORMAT_VERSION, "key": self.key, "scores": _plain(self.scores)}
                 write_atomically(self.path, json.dumps(plain, indent=1).encode())
         return self.scores[name]
-
-
-def _score(name: str, values: object) -> Score:
-    score = build(Score, values, name)
-    check_types(Score, vars(score))
-    return score
 
 
 def _plain(scores: dict[str, Score]) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -149,7 +149,7 @@ def print_proofs(entries: Sequence[EngineEntry]) -> None:
 
 def _recipe(path: Path | None) -> dict[str, Any]:
     """A recipe's settings, checked by name and type."""
-    from fer_edge._settings import check_names, check_types, with_tuples
+    from fer_edge._settings import convert_some
     from fer_edge._toml import read_toml
     from fer_edge.errors import ConfigError
 
@@ -159,13 +159,8 @@ def _recipe(path: Path | None) -> dict[str, Any]:
         found = read_toml(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
-    settings = with_tuples(found)
     try:
-        check_names(settings, [field.name for field in fields(BuildRecipe)])
-        check_types(BuildRecipe, settings)
-        for engine, values in settings.get("options", {}).items():
-            if not isinstance(values, dict):
-                raise ConfigError(f"options has {engine}; expected a table for an engine, [options.{engine}]")
+        settings = convert_some(found, BuildRecipe)
     except ConfigError as error:
         raise ConfigError(f"recipe {path}: {error}") from error
     return settings | {kind: _file_named(path, kind, settings[kind]) for kind in FILES if kind in settings}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import onnx
+from msgspec import Meta
 
+from fer_edge._settings import convert_fields
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.engines.tensorrt.options import options_from_settings
@@ -45,10 +47,10 @@ class Word(str):
 class Serving:
     """How Triton serves a model."""
 
-    instances: int = 1  # copies on each device that work side by side
+    instances: Annotated[int, Meta(ge=1)] = 1  # copies on each device that work side by side
     kind: Kind | None = None  # where; None: the first that the backend has
-    queue_delay_us: int = 500  # how long a request waits for others to share a batch with, in microseconds
-    version: int = 1  # of the model in the repository
+    queue_delay_us: Annotated[int, Meta(ge=0)] = 500  # wait of a request for others to share its batch, in microseconds
+    version: Annotated[int, Meta(ge=1)] = 1  # of the model in the repository
 
     def __post_init__(self) -> None:
         """Refuse what Triton would.
@@ -56,8 +58,7 @@ class Serving:
         Raises:
             ConfigError: A number is out of range.
         """
-        if self.instances < 1 or self.version < 1 or self.queue_delay_us < 0:
-            raise ConfigError(f"instances and version start at 1, queue_delay_us at 0; got {self}")
+        convert_fields(self)
 
 
 def export_triton(

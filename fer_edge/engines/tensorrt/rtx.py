@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
@@ -82,7 +83,7 @@ class DeserializedRTXEngine(DeserializedEngine):
     def __init__(self, api: Api, artifact: Artifact, options: RunOptions) -> None:
         assert artifact.file is not None
         name = cache_name("kernels", artifact.file, api.version, compute_capability(options.device))
-        self._file = CacheFile(options.cache or default_folder(), name)
+        self._file = CacheFile(Path(options.cache or default_folder()), name)
         self._stored = b""
         self._cache: IRuntimeCache | None = None
         super().__init__(api, artifact, options)
