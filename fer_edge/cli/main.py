@@ -29,12 +29,12 @@ COMMANDS: dict[str, str] = {
     "export-triton": "Write a bundle's model into a model repository of Triton Inference Server.",
     "inspect": "Show what a bundle or checkpoint says about itself.",
     "doctor": "Show what this machine can build and run, and why not.",
-    "import-checkpoint": "Turn weights made elsewhere into a fer-edge checkpoint.",
-    "text-features": "Make text features of the labels with a CLIP text tower.",
-    "refold": "Give a checkpoint the text features of other prompts.",
-    "fit-temperature": "Fit a checkpoint's temperature, so that its probabilities mean what they say.",
-    "train": "Train a model on labelled faces.",
-    "ablate": "Repeat the paper's ablations, Tables IV, V and VI, on a recipe.",
+    "checkpoint import": "Convert weights of another program to a checkpoint.",
+    "checkpoint text-features": "Compute text features of the labels with a CLIP text tower.",
+    "checkpoint set-prompts": "Replace a checkpoint's text features by those of other prompts.",
+    "checkpoint fit-temperature": "Fit a checkpoint's temperature on images that it was not trained on.",
+    "train": "Train a model on labelled face images.",
+    "ablate": "Repeat the paper's ablations (Tables IV, V and VI) with a recipe.",
 }
 
 
@@ -44,19 +44,25 @@ COMPLETION = "_FER_EDGE_COMPLETE"  # environment variable of a shell that asks f
 class LazyGroup(TyperGroup):
     """Knows its commands by name and help line alone."""
 
+    prefix = ""
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
+        if cmd_name == "checkpoint":
+            group = typer.Typer(cls=CheckpointGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+            group.callback()(lambda: None)
+            return typer.main.get_command(group)
+        if self.prefix + cmd_name not in COMMANDS:
             return None
-        name = cmd_name.replace("-", "_")
+        name = (self.prefix + cmd_name).replace("-", "_").replace(" ", "_")
         command = typer.Typer(add_completion=False, rich_markup_mode=None)
         command.command(cmd_name)(getattr(importlib.import_module(f"fer_edge.cli.{name}"), name))
         return typer.main.get_command(command)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS:
+        if args and self.prefix + args[0] not in [*COMMANDS, "checkpoint"]:
             ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
@@ -64,6 +70,12 @@ class LazyGroup(TyperGroup):
         """List the commands without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+class CheckpointGroup(LazyGroup):
+    """Commands that convert checkpoints."""
+
+    prefix = "checkpoint "
 
 
 app = typer.Typer(

@@ -1,7 +1,7 @@
-"""Model configuration: frozen, complete, and the only thing that decides a model's shape.
+"""Model configuration: immutable, and the only source of a model's shape.
 
-Every switch of the paper's ablations is a field here: patch sets (Tables IV and VI) are `patches`,
-HDSS on or off (Table IV) is `text_head`, the text tower (Table V) is what the text features were made with.
+The paper's ablations vary fields of it: patch sets (Tables IV and VI) are `patches`, HDSS (Table IV) is `text_head`.
+The prompts (Table V) are a setting of the training.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fer_edge.errors import ConfigError
 
 IMAGE_SIZE = 112
 
-# Checkpoints come from strangers: no configuration may take minutes to be built, or memory beyond measure.
+# Limits for checkpoints from untrusted sources: building a model must not take minutes or exhaust memory.
 _WIDEST = 8192
-_STAGES = 6  # 112 halved more often is nothing
+_STAGES = 6  # a seventh halving of 112 would leave less than one pixel
 _STEM_BOUNDS: Bounds = {"input_width": (1, _WIDEST), "widths": (1, _WIDEST), "units": (1, 64)}
 _BOUNDS: Bounds = {
     "classes": (2, _WIDEST), "grid": (1, IMAGE_SIZE), "patches": (1, IMAGE_SIZE), "dim": (1, _WIDEST), "depth": (1, 64),
@@ -28,7 +28,7 @@ _BOUNDS: Bounds = {
 
 @dataclass(frozen=True)
 class StemConfig:
-    """The convolutional stem: IR blocks (ArcFace's residual unit), from 112 x 112 down to `StemConfig.map_size`."""
+    """Settings of the convolutional stem: IR blocks (ArcFace's residual unit) from 112 x 112 down to `map_size`."""
 
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
     input_width: int = 64  # channels of the input layer
@@ -48,13 +48,13 @@ class StemConfig:
 
     @property
     def map_size(self) -> int:
-        """Height and width of the stem's output."""
+        """Height and width of the stem's output, in pixels."""
         return int(IMAGE_SIZE // (self.input_stride * 2 ** len(self.widths)))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the shape of a FER-former."""
+    """Settings of a FER-former's architecture."""
 
     classes: int
     stem: StemConfig = StemConfig()
@@ -86,21 +86,21 @@ class ModelConfig:
 
     @property
     def patch_tokens(self) -> int:
-        """Number of patch tokens over all granularities."""
+        """Number of patch tokens of all granularities together."""
         return sum((self.grid // patch) ** 2 for patch in self.patches)
 
     @property
     def special_tokens(self) -> int:
-        """Class token, and the steering token where there is a text head."""
+        """Number of special tokens: the class token and, with a text head, the steering token."""
         return 2 if self.text_head else 1
 
     @property
     def steered(self) -> bool:
-        """Whether a head reads the steering token."""
+        """Whether the text head reads the steering token."""
         return self.text_head and self.text_token == "steering"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as stored in a checkpoint."""
+        """Return plain data, as stored in a checkpoint."""
         return asdict(self)
 
     @classmethod
@@ -108,7 +108,7 @@ class ModelConfig:
         """Build a configuration from plain data.
 
         Raises:
-            ConfigError: A field is unknown, missing, of another type or out of range.
+            ConfigError: Unknown or missing field, wrong type, or a value out of range.
         """
         values = table(data, "model configuration")
         stem = build(StemConfig, values.get("stem", {}), "the stem of the model configuration")
@@ -116,7 +116,7 @@ class ModelConfig:
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped presets."""
+    """Return the names of the shipped presets."""
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in resources.files("fer_edge.presets").iterdir()
@@ -125,15 +125,15 @@ def preset_names() -> list[str]:
 
 
 def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
-    """A shipped preset, with fields changed where asked.
+    """Return the configuration of a shipped preset.
 
     Args:
-        name: One of `preset_names()`.
+        name: Name of the preset, see `preset_names`.
         classes: Number of labels.
-        changes: Fields of `ModelConfig` to set otherwise; of `stem`, those given.
+        changes: Values that replace the preset's, by field of `ModelConfig`; `stem` replaces only its given fields.
 
     Raises:
-        ConfigError: There is no such preset, or a field is not one of `ModelConfig` or cannot be what it is set to.
+        ConfigError: Unknown preset, unknown field, or an invalid value.
     """
     if name not in preset_names():
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
