@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.choices import Split
 from fer_edge.data.folders import read_class_folders, split_folder
 from fer_edge.data.images import read_face
 from fer_edge.data.layouts import AUTO, find_layout, read_split
 from fer_edge.data.matching import match_split
-from fer_edge.data.splits import Box, LabelledSplit, Split
+from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
 from fer_edge.errors import DataError, ImageError
 from fer_edge.labels import expected_names, match_labels, unknown_names

@@ -147,11 +147,7 @@ def _range(samples: SampleFormat, low: float, high: float) -> tuple[float, float
         ImageError: Values that fit neither the stated range nor that of their type.
     """
     stated = samples.stated
-    fits = (
-        stated is not None
-        and stated[0] <= low <= high <= stated[1]
-        and high - stated[0] >= _min_brightness(*stated)
-    )
+    fits = stated is not None and stated[0] <= low <= high <= stated[1] and high - stated[0] >= _min_brightness(*stated)
     if stated is not None and fits and samples.kind == FLOAT:
         return stated
     usual = [(0.0, 1.0), (0.0, 255.0)] if samples.kind == FLOAT else [(0.0, float(samples.largest))]

@@ -163,7 +163,7 @@ def test_features_are_what_the_text_head_reads() -> None:
         head = runner.model.text_head
         assert head is not None
         with torch.no_grad():
-            expected = F.normalize(torch.from_numpy(runner.features(images)), dim=-1) @ head.folded()
+            expected = F.normalize(torch.from_numpy(runner.features(images)), dim=-1) @ head.fold()
         found = runner.infer(images).text_logits
         assert found is not None
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
