@@ -62,14 +62,18 @@ def route_messages() -> None:
         """Handler that prints records as notes."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            print_note(f"{record.levelname.lower()}: {one_line(record.getMessage(), limit=1000)}")
+            if record.levelno <= logging.INFO and record.name != "fer_edge":
+                return  # TensorRT's own notes, for its logger "fer_edge.tensorrt"
+            prefix = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+            print_note(prefix + one_line(record.getMessage(), limit=1000))
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         print_note(f"warning: {one_line(str(message))}")
 
     logger = logging.getLogger("fer_edge")
     if not logger.handlers:
-        logger.addHandler(Notes(logging.WARNING))
+        logger.addHandler(Notes(logging.INFO))
+        logger.setLevel(logging.INFO)
     warnings.showwarning = show
 
 
@@ -154,11 +158,11 @@ def prepare_report(folder: Path, module: str) -> None:
 
 
 @contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr, or without a terminal a line every 30 s.
 
     Args:
-        text: Name of the work, "comparing".
+        title: Name of the work, "comparing".
         total: Number of items.
 
     Yields:
@@ -168,12 +172,12 @@ def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
 
     console = err_console()
     if not console.is_terminal:
-        yield ProgressLines(text, total).advance
+        yield ProgressLines(title, total).advance
         return
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(printable(text), total=total)
+        task = bar.add_task(printable(title), total=total)
         yield lambda count: bar.advance(task, count)
 
 
