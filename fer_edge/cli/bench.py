@@ -292,11 +292,20 @@ def _with_parity(found: BenchReport, subject: BenchTarget, reference: Path | Non
         return found
     from dataclasses import replace
 
-    from fer_edge.cli.parity import Faces, measure_parity
+    from fer_edge.cli.output import progress
+    from fer_edge.evaluation.parity import parity
 
-    settings = (subject.engine, found.threads, subject.allow_host_code)
-    compared = measure_parity(subject.bundle, reference, Faces(faces), *settings, device=subject.device)
-    return replace(found, parity=compared[1])
+    report = parity(
+        subject.bundle,
+        reference,
+        faces,
+        engine=subject.engine,  # type: ignore[arg-type]
+        device=subject.device,
+        threads=found.threads,
+        allow_host_code=subject.allow_host_code,
+        progress=progress,
+    )
+    return replace(found, parity=report)
 
 
 def _write_csv(found: BenchReport, csv: Path | None) -> None:

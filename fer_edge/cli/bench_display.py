@@ -21,8 +21,7 @@ from fer_edge.benchmark.scenarios.single_stream import MLPERF_QUERIES, MLPERF_SE
 from fer_edge.benchmark.scenarios.sustained import Sustained
 from fer_edge.benchmark.statistics import Distribution, Estimate
 from fer_edge.bundle import Tuning
-from fer_edge.cli.output import console, err_console, print_error, print_note, print_table
-from fer_edge.cli.parity import print_parity
+from fer_edge.cli.output import console, err_console, print_error, print_note, print_result, print_table
 
 LAYERS_SHOWN = 12
 
@@ -69,7 +68,7 @@ def print_report(report: BenchReport) -> None:
             scenario = name.replace("_", "-")
             print_warnings({key: noise for key, noise in report.noise.items() if key == scenario})
     if report.parity is not None:
-        print_parity(report.engine, report.parity)
+        print_result(report.parity)
     print_left_out(report.left_out)
     print_failed(report.failed)
     memory = f"memory {_megabytes(report.memory_mb)} now, {_megabytes(report.peak_memory_mb)} at its peak"
