@@ -40,7 +40,7 @@ class Command(TyperCommand):
             formatter.write_text(text)
         with formatter.section("Examples" if len(examples) > 1 else "Example"):
             for example in examples:
-                formatter.write(textwrap.indent(continued(example), "  ") + "\n")
+                formatter.write(textwrap.indent(wrap_command(example), "  ") + "\n")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, and options by panel."""
@@ -74,7 +74,7 @@ def split_docstring(docstring: str) -> tuple[str, list[str]]:
     return text, [part.removeprefix(EXAMPLE) for part in paragraphs if part.startswith(EXAMPLE)]
 
 
-def continued(command: str, width: int = WIDTH - 4) -> str:
+def wrap_command(command: str, width: int = WIDTH - 4) -> str:
     """Break a long command into lines that end in a backslash.
 
     Args:

@@ -145,7 +145,7 @@ def _nearest_command(group: str, name: str) -> str:
     names = {command.rpartition(" ")[2]: command for command in COMMANDS}
     names.update({command: command for command in [*COMMANDS, *GROUPS]})
     names.update(FORMER_NAMES)
-    for wrong in (full, name):
+    for wrong in (name, full):
         near = get_close_matches(wrong.lower()[:80], names, n=1)
         if near:
             return f"; did you mean {names[near[0]]}?"

@@ -1,0 +1,146 @@
+"""The table of all options of all commands: one name and one meaning for each."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import pytest
+
+from fer_edge.cli.main import COMMANDS, command_function
+from fer_edge.cli.parameters import Parameter, parameters_of
+from fer_edge.cli.reference import reference
+from tests.command import fer_edge
+
+# Options whose help differs between commands: the first words of each help, and why they are one option.
+ALLOWED = {
+    # The output of the command. Its help names the kind of file.
+    "--out": {
+        "Bundle to write", "Checkpoint to write", "Text features to write", "Activation ranges to write", "Folder",
+        "Model repository",
+    },
+    # The engine of the work. Builders create it, the others choose it from a bundle; checkpoints run on PyTorch.
+    "--engine": {
+        "Engine to build.", "Engine to build; repeat", "Engine of the bundle; default: the first that runs on this "
+        "machine.", "Engine that measures accuracy",
+    },
+    # Settings as KEY=VALUE. The keys are those of the recipe in question.
+    "--set": {"Build setting", "Recipe setting"},
+    "--recipe": {"Shipped build recipe", "Shipped training recipe"},
+    # A number of images. `calibrate` chooses them by class, the others evenly.
+    "--count": {"Number of images to use", "Number of images to calibrate on"},
+}  # fmt: skip
+# A description of a value begins with a noun, which none of these is.
+NO_NOUN = re.compile(r"(?:A|An|The|What|Which|How|Whether|Of|If|With|Where|May|To|Give|Use|Write|Read|Take|Run|Show)\b")
+
+
+def table() -> dict[str, dict[tuple[str, str], list[str]]]:
+    """Return the commands of each option by placeholder and help."""
+    meanings: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+    for command in COMMANDS:
+        for parameter in parameters_of(command_function(command)):
+            for name in parameter.options:
+                if name != "-o":
+                    meanings[name][parameter.placeholder, parameter.help].append(command)
+    return meanings
+
+
+def is_allowed(option: str, meanings: dict[tuple[str, str], list[str]]) -> bool:
+    starts = ALLOWED.get(option, set())
+    return all(any(text.startswith(start) for start in starts) for _, text in meanings)
+
+
+def test_option_has_one_meaning() -> None:
+    clashes = [
+        f"{option} {placeholder}: {text} ({', '.join(commands)})"
+        for option, meanings in sorted(table().items())
+        if len(meanings) > 1 and not is_allowed(option, meanings)
+        for (placeholder, text), commands in meanings.items()
+    ]
+    assert not clashes, "\n" + "\n".join(clashes)
+
+
+def test_allowed_differences_are_used() -> None:
+    meanings = table()
+    for option, starts in ALLOWED.items():
+        texts = [text for _, text in meanings[option]]
+        assert len(texts) > 1, option
+        for start in starts:
+            assert any(text.startswith(start) for text in texts), (option, start)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_parameter_has_a_description(command: str) -> None:
+    for parameter in parameters_of(command_function(command)):
+        text = parameter.help
+        assert text[:1].isupper() or text.startswith(("face.evoLVe", "open_clip")), (parameter.label, text)
+        assert text.endswith("."), (parameter.label, text)
+        is_flag = not parameter.placeholder
+        assert is_flag or not NO_NOUN.match(text), (parameter.label, text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_every_parameter_in_80_columns(command: str) -> None:
+    result = fer_edge(*command.split(), "--help")
+    assert result.returncode == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    for parameter in parameters_of(command_function(command)):
+        assert parameter.signature in result.stdout
+        for choice in parameter.choices:
+            assert choice in re.sub(r"-\s+", "-", result.stdout)  # long names break at hyphens
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_its_help_line_and_an_example(command: str) -> None:
+    docstring = command_function(command).__doc__
+    assert docstring.splitlines()[0] == COMMANDS[command]
+    assert f"Example: fer-edge {command}" in docstring
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_option_is_named_after_its_parameter(command: str) -> None:
+    """A test of the Python API would otherwise need another name than the command line."""
+    plural = {"engine": "engines", "all": "every"}
+    for parameter in parameters_of(command_function(command)):
+        if not parameter.options:
+            continue
+        name = parameter.label.removeprefix("--").replace("-", "_")
+        names = {name, f"{name}s", plural.get(name, name), name.replace("set", "settings")}
+        assert parameter.name in names, (command, parameter.label, parameter.name)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("checkpoint", "--help"), ("bundle", "--help")])
+def test_group_help_fits_80_columns(arguments: tuple[str, ...]) -> None:
+    result = fer_edge(*arguments)
+    text = result.stdout + result.stderr
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Options:" in text
+
+
+def test_default_limit_and_choices_are_described_once() -> None:
+    def parameter(**changes: object) -> Parameter:
+        fields: dict[str, object] = {
+            "name": "x", "options": ("--x",), "placeholder": "N", "choices": (), "help": "Number of things.",
+            "panel": "Options", "required": False, "repeatable": False, "default": None, "least": None,
+        }  # fmt: skip
+        return Parameter(**{**fields, **changes})  # type: ignore[arg-type]
+
+    assert parameter().description == "Number of things."
+    assert parameter(default=3).description == "Number of things; default: 3."
+    assert parameter(default=3, help="Number. Of things.").description == "Number. Of things. Default: 3."
+    assert parameter(default=3, help="Number; default: three.").description == "Number; default: three."
+    assert parameter(required=True).description == "Number of things; required."
+    assert parameter(least=2).description == "Number of things. At least 2."
+    assert parameter(choices=("a", "b"), placeholder="NAME").description == "Number of things. One of: a, b."
+    assert parameter(choices=("a", "b"), placeholder="a|b").description == "Number of things."
+    assert parameter(options=("--out", "-o")).signature == "-o, --out N"
+    assert parameter(options=(), repeatable=True, placeholder="IMAGES").signature == "IMAGES..."
+
+
+def test_reference_has_every_command_and_option() -> None:
+    text = reference()
+    for command in COMMANDS:
+        assert f" fer-edge {command}\n" in text
+        for parameter in parameters_of(command_function(command)):
+            assert f"| `{parameter.signature}` |".replace("|", "\\|").replace("\\|", "|") in text.replace("\\|", "|")
+    assert all(line.count("|") - line.count("\\|") == 3 for line in text.splitlines() if line.startswith("|"))
