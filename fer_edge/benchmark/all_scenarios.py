@@ -35,7 +35,7 @@ def _no_notes(result: Any) -> list[str]:
     return []
 
 
-def _supported(engine: str, runner: Runner, device: int) -> str:
+def _no_reason(engine: str, runner: Runner, device: int) -> str:
     return ""
 
 
@@ -47,11 +47,11 @@ class Scenario:
     tables: Callable[[Any], list[Table]]
     notes: Callable[[Any], list[str]] = _no_notes
     settings: frozenset[str] = frozenset()  # settings of `bench` that have an effect on it
-    unsupported_reason: Callable[[str, Runner, int], str] = _supported  # (engine, runner, device); empty: supported
+    unsupported_reason: Callable[[str, Runner, int], str] = _no_reason  # (engine, runner, device); empty: supported
     crowded: bool = False  # True: it runs more threads than there are cores, on purpose
 
 
-def _single_stream(session: Session) -> single_stream.SingleStream:
+def _run_single_stream(session: Session) -> single_stream.SingleStream:
     query = recognition(session.recognizer, session.plan.workload)
     plan = session.plan
     stamps = single_stream.run_queries(query, plan.queries, plan.seconds, progress=session.progress)
@@ -59,17 +59,17 @@ def _single_stream(session: Session) -> single_stream.SingleStream:
     return single_stream.summarise_single_stream(stamps)
 
 
-def _batches(session: Session) -> list[batches.BatchResult]:
+def _run_batches(session: Session) -> list[batches.BatchResult]:
     plan = session.plan
     return batches.run_batches(session.recognizer.runner, plan.workload, plan.seconds, progress=session.progress)
 
 
-def _on_device(session: Session) -> on_device.OnDevice | None:
+def _run_on_device(session: Session) -> on_device.OnDevice | None:
     runner, plan, device = session.recognizer.runner, session.plan, session.target.device
     return on_device.run_on_device(runner, plan.workload, plan.seconds, device, progress=session.progress)
 
 
-def _open_loop(session: Session) -> list[open_loop.OpenLoop]:
+def _run_open_loop(session: Session) -> list[open_loop.OpenLoop]:
     query = recognition(session.recognizer, session.plan.workload)
     rates, seconds = session.plan.rates, session.plan.seconds
     return [
@@ -78,7 +78,7 @@ def _open_loop(session: Session) -> list[open_loop.OpenLoop]:
     ]
 
 
-def _multi_stream(session: Session) -> list[multi_stream.MultiStream]:
+def _run_multi_stream(session: Session) -> list[multi_stream.MultiStream]:
     results = []
     for index, streams in enumerate(session.plan.streams):
         session.progress(index / len(session.plan.streams))
@@ -90,12 +90,12 @@ def _multi_stream(session: Session) -> list[multi_stream.MultiStream]:
     return results
 
 
-def _sustained(session: Session) -> sustained.Sustained:
+def _run_sustained(session: Session) -> sustained.Sustained:
     query = recognition(session.recognizer, session.plan.workload)
     return sustained.run_sustained(query, session.plan.minutes * 60, progress=session.progress)
 
 
-def _cold_start(session: Session) -> cold_start.ColdStart:
+def _run_cold_start(session: Session) -> cold_start.ColdStart:
     target, plan = session.target, session.plan
     return cold_start.run_cold_start(
         target.bundle,
@@ -109,11 +109,11 @@ def _cold_start(session: Session) -> cold_start.ColdStart:
     )
 
 
-def _roofline(session: Session) -> roofline.Roofline:
+def _run_roofline(session: Session) -> roofline.Roofline:
     return roofline.measure_roofline(session.bundle, session.target.engine, session.threads, progress=session.progress)
 
 
-def _scaling(session: Session) -> list[scaling.ScalingPoint]:
+def _run_scaling(session: Session) -> list[scaling.ScalingPoint]:
     return scaling.run_scaling(
         session.target.open,
         session.plan.workload,
@@ -157,18 +157,20 @@ def _part(progress: Callable[[float], None], index: int, count: int) -> Callable
 _SECONDS = frozenset({"seconds"})
 SCENARIOS: dict[str, Scenario] = {
     "single-stream": Scenario(
-        _single_stream, single_stream.tables, single_stream.notes, settings=frozenset({"queries", "seconds"})
+        _run_single_stream, single_stream.tables, single_stream.notes, settings=frozenset({"queries", "seconds"})
     ),
-    "batches": Scenario(_batches, batches.tables, settings=_SECONDS),
+    "batches": Scenario(_run_batches, batches.tables, settings=_SECONDS),
     "on-device": Scenario(
-        _on_device, on_device.tables, on_device.notes, settings=_SECONDS, unsupported_reason=_needs_gpu
+        _run_on_device, on_device.tables, on_device.notes, settings=_SECONDS, unsupported_reason=_needs_gpu
     ),
-    "open-loop": Scenario(_open_loop, open_loop.tables, open_loop.notes, settings=frozenset({"rates", "seconds"})),
-    "multi-stream": Scenario(_multi_stream, multi_stream.tables, multi_stream.notes, settings=_SECONDS, crowded=True),
-    "cold-start": Scenario(_cold_start, cold_start.tables, cold_start.notes, unsupported_reason=_needs_first_gpu),
-    "roofline": Scenario(_roofline, roofline.tables, roofline.notes, unsupported_reason=_needs_profiler),
-    "scaling": Scenario(_scaling, scaling.tables, scaling.notes, settings=_SECONDS, crowded=True),
-    "sustained": Scenario(_sustained, sustained.tables, sustained.notes, settings=frozenset({"minutes"})),
+    "open-loop": Scenario(_run_open_loop, open_loop.tables, open_loop.notes, settings=frozenset({"rates", "seconds"})),
+    "multi-stream": Scenario(
+        _run_multi_stream, multi_stream.tables, multi_stream.notes, settings=_SECONDS, crowded=True
+    ),
+    "cold-start": Scenario(_run_cold_start, cold_start.tables, cold_start.notes, unsupported_reason=_needs_first_gpu),
+    "roofline": Scenario(_run_roofline, roofline.tables, roofline.notes, unsupported_reason=_needs_profiler),
+    "scaling": Scenario(_run_scaling, scaling.tables, scaling.notes, settings=_SECONDS, crowded=True),
+    "sustained": Scenario(_run_sustained, sustained.tables, sustained.notes, settings=frozenset({"minutes"})),
 }
 
 

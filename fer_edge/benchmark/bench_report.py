@@ -66,7 +66,7 @@ class BenchReport(Result):
 
     @property
     def passed(self) -> bool:
-        """Whether no scenario or step failed, parity passed and the tuning met its goal."""
+        """True if no scenario or step failed, parity passed and the tuning met its goal."""
         parity = self.parity is None or self.parity.passed
         return parity and not self.failed and not self.tuning_reason and not self.stopped
 
@@ -78,17 +78,13 @@ class BenchReport(Result):
     def tables(self) -> list[Table]:
         """Return the tables of every scenario and of parity."""
         tables = [table for name, result in self._results() for table in SCENARIOS[name].tables(result)]
-        if self.parity is not None:
-            rows = tuple((stage.name, "pass" if stage.passed else "FAIL", stage.detail) for stage in self.parity.stages)
-            title = f"parity: {self.engine} and PyTorch, {self.parity.images} images"
-            tables.append(Table(title, ("stage", "", "result"), rows))
-        return tables
+        return tables if self.parity is None else [*tables, *self.parity.tables()]
 
     def notes(self) -> list[str]:
         """Return the notes of every scenario, names of disturbed, skipped and failed scenarios, and the environment."""
         lines = [f"{name}: {note}" for name, result in self._results() for note in SCENARIOS[name].notes(result)]
         if self.parity is not None:
-            lines.append("parity: passed" if self.parity.passed else "parity: FAILED")
+            lines += self.parity.notes()
         disturbed = [name for name, noise in self.noise.items() if noise.warnings]
         for title, names in (
             ("disturbed by other load", disturbed),

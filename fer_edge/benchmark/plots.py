@@ -29,7 +29,7 @@ LINES = ("-", "--", ":", "-.")
 PRECISIONS = ("f32", "f16", "bf16", "i8", "u8")
 
 
-def distribution(theme: Theme, latency: Distribution) -> Figure:
+def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
     """Draw the histogram with percentiles and their intervals."""
     figure, axes = _new_figure(3.2)
     edges = latency.histogram.edges
@@ -47,7 +47,7 @@ def distribution(theme: Theme, latency: Distribution) -> Figure:
     return figure
 
 
-def timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
+def draw_timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
     """Draw the latency of each query over its start time."""
     figure, axes = _new_figure(2.8)
     seconds = (stamps[:, 0] - stamps[0, 0]) / 1e9
@@ -66,7 +66,7 @@ def timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
     return figure
 
 
-def batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
+def draw_batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
     """Draw rate and latency over the batch size."""
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -84,7 +84,7 @@ def batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
     return figure
 
 
-def streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
+def draw_streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
     """Draw rate and latency over the number of streams."""
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -99,7 +99,7 @@ def streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
     return figure
 
 
-def open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
+def draw_open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
     """Draw percentiles of latency at each frame rate, and the limit of late frames."""
     figure, axes = _new_figure(0.9 + 0.62 * len(results))
     names = ("p50", "p90", "p99")
@@ -118,7 +118,7 @@ def open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
     return figure
 
 
-def sustained(theme: Theme, result: Sustained) -> Figure:
+def draw_sustained(theme: Theme, result: Sustained) -> Figure:
     """Draw the percentiles of each window of the sustained run."""
     figure, axes = _new_figure(2.8)
     minutes = [window.start / 60 for window in result.windows]
@@ -133,7 +133,7 @@ def sustained(theme: Theme, result: Sustained) -> Figure:
     return figure
 
 
-def scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
+def draw_scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
     """Draw images per second over the 99th percentile; a line joins the batch sizes of one setting."""
     figure, axes = _new_figure(3.6)
     settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
@@ -154,7 +154,7 @@ def scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
     return figure
 
 
-def cold_start(theme: Theme, result: ColdStart) -> Figure:
+def draw_cold_start(theme: Theme, result: ColdStart) -> Figure:
     """Draw the steps to the first result, one after another."""
     figure, axes = _new_figure(1.7)
     steps = {
@@ -173,7 +173,7 @@ def cold_start(theme: Theme, result: ColdStart) -> Figure:
     return figure
 
 
-def layers(theme: Theme, result: Roofline) -> Figure:
+def draw_layers(theme: Theme, result: Roofline) -> Figure:
     """Draw the slowest layers, and the time of their multiply-accumulates at the peak."""
     slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS]
     figure, axes = _new_figure(0.9 + 0.2 * len(slowest))
@@ -188,7 +188,7 @@ def layers(theme: Theme, result: Roofline) -> Figure:
     return figure
 
 
-def roofline(theme: Theme, result: Roofline) -> Figure:
+def draw_roofline(theme: Theme, result: Roofline) -> Figure:
     """Draw the rate of each layer over its arithmetic intensity, and the roofs of memory and of each precision."""
     figure, axes = _new_figure(4.2)
     drawn = [share for share in result.layers if share.layer.macs and share.layer.microseconds]

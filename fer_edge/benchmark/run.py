@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fer_edge._files import as_path, file_sha256, make_folder, write_atomically
 from fer_edge._require import require
@@ -31,10 +31,8 @@ from fer_edge.shipped import path_or_shipped
 if TYPE_CHECKING:
     from fer_edge.boxes import AnyBox
     from fer_edge.choices import EngineName, ScenarioName
-    from fer_edge.evaluation.parity import ParityReport
 
 LOGGER = logging.getLogger("fer_edge")
-PARITY_IMAGES = 256
 AnyPath = str | os.PathLike[str]
 
 
@@ -136,12 +134,12 @@ def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Work
         tuned: True if the bundle is tuned, which runs only the scaling scenario; `queries` is then accepted.
     """
     scenarios = select_scenarios(required)
-    given = {name: value for name, value in settings.items() if value is not None}
-    check_settings(scenarios, given.keys() - ({"queries"} if tuned else set()))
-    for name, value in given.items():
+    explicit = {name: value for name, value in settings.items() if value is not None}
+    check_settings(scenarios, explicit.keys() - ({"queries"} if tuned else set()))
+    for name, value in explicit.items():
         for number in value if isinstance(value, tuple) else (value,):
             check_limits(name, number)
-    return Plan(scenarios=scenarios, required=required, workload=workload, **given)
+    return Plan(scenarios=scenarios, required=required, workload=workload, **explicit)
 
 
 def run_scenarios(
@@ -285,24 +283,19 @@ def _add_parity(
     """Compare with the checkpoint if one was given; last, because PyTorch's memory and threads would be measured."""
     if checkpoint is None or images is None or report.stopped:
         return report
-    return replace(report, parity=_measure_parity(target, report.threads, checkpoint, images, progress))
+    from fer_edge.evaluation.parity import parity
 
-
-def _measure_parity(
-    target: BenchTarget, threads: int | None, checkpoint: Path, images: Path, progress: Progress
-) -> ParityReport:
-    """Compare the engine with PyTorch, on the device and with the threads of the benchmark."""
-    from fer_edge.evaluation.dataset import image_set
-    from fer_edge.evaluation.open_model import open_model
-    from fer_edge.evaluation.parity import GATES, compare, compare_labels
-
-    candidate = open_model(target.bundle, target.engine, threads, target.device, allow_host_code=target.allow_host_code)
-    reference = open_model(checkpoint, "pytorch", threads)
-    data = image_set(images, reference.labels, reference.words).limited(PARITY_IMAGES)
-    before = (compare_labels(candidate, reference),)
-    gate = GATES[candidate.precision]
-    with candidate.runner, reference.runner, progress("parity", len(data)) as advance:
-        return compare(candidate.runner, reference.runner, data, gate=gate, before=before, progress=advance)
+    result = parity(
+        target.bundle,
+        checkpoint,
+        images,
+        engine=cast("EngineName", report.engine),
+        device=target.device,
+        threads=report.threads,
+        allow_host_code=target.allow_host_code,
+        progress=progress,
+    )
+    return replace(report, parity=result)
 
 
 def _write_csv(report: BenchReport, path: Path | None) -> BenchReport:
@@ -326,7 +319,7 @@ def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path 
 def _add_tuning(
     report: BenchReport, target: BenchTarget, plan: Plan, goal: Goal | None, force: bool, progress: Progress
 ) -> BenchReport:
-    """Tune the bundle if a goal was given; `tuning_reason` says why it was not tuned."""
+    """Tune the bundle if a goal was given; `tuning_reason` has the reason if it was not tuned."""
     if goal is None:
         return report
     if report.stopped:

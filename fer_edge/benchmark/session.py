@@ -1,4 +1,4 @@
-"""What a benchmark measures: the bundle under test, the plan, and the state that scenarios share."""
+"""Bundle under test, plan, and the state that scenarios share."""
 
 from __future__ import annotations
 

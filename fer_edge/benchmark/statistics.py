@@ -222,11 +222,11 @@ def ratio_of_percentiles(a: Samples, b: Samples, share: float, seed: int = 0) ->
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     picked = np.random.default_rng(seed).integers(0, len(a), (RESAMPLES, len(a)))
 
-    def resampled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def resample(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         samples = (values[rounds].ravel() for rounds in picked)
         return np.array([np.percentile(sample, 100 * share, method="inverted_cdf") for sample in samples])
 
-    low, high = np.percentile(resampled(a) / resampled(b), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    low, high = np.percentile(resample(a) / resample(b), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return Estimate(percentile(a.ravel(), share).value / percentile(b.ravel(), share).value, float(low), float(high))
 
 

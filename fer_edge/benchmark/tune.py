@@ -36,13 +36,13 @@ class Goal:
         return f"{self.kind}={self.value:g}"
 
     def met_by(self, point: ScalingPoint) -> bool:
-        """Whether a point meets the goal."""
+        """Return whether a point meets the goal."""
         if self.kind == "p99":
             return point.latency.p99.value <= self.value
         return point.images_per_second >= self.value
 
     def confirmed_by(self, point: ScalingPoint) -> bool:
-        """Whether a point meets the goal with confidence: stable speed, and the p99's upper bound within it."""
+        """Return whether a point meets the goal with confidence: stable speed, and the p99's upper bound within it."""
         high = point.latency.p99.high
         within = self.kind != "p99" or (high is not None and high <= self.value)
         return self.met_by(point) and within and point.steady

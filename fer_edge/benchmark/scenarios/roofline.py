@@ -64,7 +64,7 @@ class Roofline:
 
     @property
     def disturbed(self) -> bool:
-        """Whether large layers exceed the peak of their precision, because other load slowed its measurement."""
+        """True if large layers exceed the peak of their precision, because other load slowed its measurement."""
         return any(
             share.share_of_peak is not None and share.share_of_peak > TOLERANCE and share.layer.macs > LARGE
             for share in self.layers

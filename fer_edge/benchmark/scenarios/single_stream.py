@@ -35,7 +35,7 @@ class SingleStream:
 
     @property
     def as_long_as_mlperf(self) -> bool:
-        """Whether the run has MLPerf's minimum number of queries and minimum duration."""
+        """True if the run has MLPerf's minimum number of queries and minimum duration."""
         return self.latency.count >= MLPERF_QUERIES and self.seconds >= MLPERF_SECONDS
 
 

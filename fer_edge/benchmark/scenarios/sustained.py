@@ -42,7 +42,7 @@ class Sustained:
 
     @property
     def drifts(self) -> bool:
-        """Whether the interval of the drift is above or below 1 % per minute."""
+        """True if the interval of the drift is above or below 1 % per minute."""
         low, high = self.drift.low, self.drift.high
         return low is not None and high is not None and (low > DRIFTS or high < -DRIFTS)
 
