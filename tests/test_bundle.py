@@ -14,7 +14,7 @@ import pytest
 
 from fer_edge.benchmark.scenarios.scaling import ScalingPoint
 from fer_edge.benchmark.statistics import distribution_from_samples
-from fer_edge.benchmark.tune import Target, write_tuning
+from fer_edge.benchmark.tune import Goal, write_tuning
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine, platform_tag
@@ -408,8 +408,8 @@ def test_what_was_tuned_on_a_gpu_is_for_that_gpu(tmp_path: Path, monkeypatch: py
     assert Bundle.open(path).tuning("openvino") == of_cpu, "as before there were names of GPUs"
     assert Bundle.open(path).tuning("tensorrt") is None, "it may be another GPU's"
     point = ScalingPoint(1, 1, 4, 900.0, distribution_from_samples(np.full(10, 1e6)))
-    first = write_tuning(Bundle.open(path), "tensorrt", point, Target("p99", 8))
-    second = write_tuning(Bundle.open(path), "tensorrt", point, Target("p99", 9), device=1)
+    first = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 8))
+    second = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 9), device=1)
     assert first.machine == f"{machine_name()}, NVIDIA GeForce RTX 4070"
     bundle = Bundle.open(path)
     assert [bundle.tuning("tensorrt", device) for device in (0, 1, 2)] == [first, second, None]
