@@ -191,7 +191,7 @@ class Bundle:
         def check_entry(entry: EngineEntry) -> EngineEntry:
             if engine is None and len(self.manifest.engines) > 1:
                 with OPENING:
-                    self._check_compatible(entry, device)
+                    self.check_compatible(entry, device)
                     get_engine(entry.engine).check_runnable()
                     get_engine(entry.engine).local_target(device)
             return entry
@@ -235,7 +235,7 @@ class Bundle:
 
     def _load(self, entry: EngineEntry, options: RunOptions) -> Runner:
         with OPENING:
-            self._check_compatible(entry, options.device)
+            self.check_compatible(entry, options.device)
             return get_engine(entry.engine).load(self.artifact(entry), options)
 
     def warm_runner(self, engine: str | None = None, options: RunOptions | None = None, largest: int = 1) -> Runner:
@@ -290,8 +290,17 @@ class Bundle:
         file = None if entry.file is None else self.read(entry.file)
         return Artifact(self.read(MODEL), file, self.manifest.max_batch)
 
-    def _check_compatible(self, entry: EngineEntry, device: int) -> None:
-        """Check platform, engine version and target of an engine file against this machine."""
+    def check_compatible(self, entry: EngineEntry, device: int = 0) -> None:
+        """Check platform, engine version and target of an engine file against this machine.
+
+        Args:
+            entry: Entry of the engine.
+            device: Index of the GPU, 0 by default; for engines on a GPU.
+
+        Raises:
+            BundleMismatchError: Engine file for another engine version, GPU architecture or platform.
+            EngineUnavailableError: Engine that is not installed, or missing device.
+        """
         if entry.file is None:
             return
         rebuild = "rebuild it with: fer-edge build-engine"
