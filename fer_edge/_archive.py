@@ -23,7 +23,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     """Open a bundle as a zip archive, and check the sizes of its members.
 
     Raises:
-        BundleError: File that cannot be read, is no bundle, or has too many or compressed members.
+        BundleError: File that cannot be read or is not a bundle, or too many or compressed members.
         BundleDamagedError: Sizes of members that contradict each other or the file.
     """
     try:

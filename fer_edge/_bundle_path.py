@@ -56,7 +56,7 @@ def read_error(path: Path, error: OSError) -> BundleError:
 
 
 def wrong_file_error(path: Path, reason: object) -> BundleError:
-    """Return the error for a file that is no bundle; the message names the kind of the file.
+    """Return the error for a file that is not a bundle; the message names the kind of the file.
 
     Args:
         path: The file.

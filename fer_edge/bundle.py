@@ -74,7 +74,7 @@ class Bundle:
             path: Path of the bundle (`.fer`).
 
         Raises:
-            BundleError: File that cannot be read or is no bundle, or member with an unsafe name or compression.
+            BundleError: File that cannot be read or is not a bundle, or member with an unsafe name or compression.
             BundleDamagedError: Member that differs from the manifest.
             BundleVersionError: Format that this version does not support.
         """

@@ -41,7 +41,7 @@ class Expression:
 
     @property
     def reliable(self) -> bool:
-        """Whether there is no warning."""
+        """True if there is no warning."""
         return not self.warning
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ class Recognizer:
         Raises:
             EngineError: The recognizer is closed, or the engine failed.
             FacesError: Invalid boxes; its `results` contain the expressions of the others.
-            InputError: Invalid frame, or `boxes` that is no sequence.
+            InputError: Invalid frame, or `boxes` that is not a sequence.
             NonFiniteError: NaN or infinity in the model's outputs.
         """
         self._check_input(frame, color)
@@ -210,7 +210,7 @@ class Recognizer:
 
         Raises:
             EngineError: The recognizer is closed.
-            InputError: Invalid frame or box, `boxes` that is no sequence, or more boxes than the largest batch.
+            InputError: Invalid frame or box, `boxes` that is not a sequence, or more boxes than the largest batch.
         """
         self._check_input(frame, color)
         boxes = _as_list(boxes)
@@ -328,7 +328,9 @@ def _as_list(boxes: Boxes) -> Sequence[Box | None]:
         try:
             array = np.asarray(boxes)
         except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU
-            raise InputError(f"boxes of type {type(boxes).__name__} are no array: {error}; {expected}") from error
+            raise InputError(
+                f"boxes of type {type(boxes).__name__} cannot be converted to an array: {error}; {expected}"
+            ) from error
         if array.size and (array.ndim != 2 or array.shape[1] != 4):
             wide = array.ndim == 2 and array.shape[1] > 4
             remedy = "; omit scores and other columns after the fourth: boxes[:, :4]" if wide else ""

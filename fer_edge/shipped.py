@@ -77,7 +77,7 @@ def path_or_shipped(kind: Kind, name: str | os.PathLike[str]) -> Path:
         name: Path, or name of a shipped file: "edge".
 
     Raises:
-        ConfigError: Neither a file nor a shipped name, or an argument that is no path.
+        ConfigError: Neither a file nor a shipped name, or an argument of another type.
     """
     path = as_path(name, f"the {kind}", ConfigError)
     if len(path.parts) != 1 or path.suffix or path.is_file():

@@ -269,7 +269,7 @@ def _folder_reason(name: str) -> str:
 
 
 def _other_reason(entry: os.DirEntry[str]) -> str:
-    """Return the reason for leaving out an entry that is neither folder nor regular file; empty if it is no image."""
+    """Return the reason for leaving out an entry that is neither folder nor regular file; empty for other files."""
     suffix = _suffix(entry.name)
     picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
     if entry.name.startswith("."):

@@ -255,12 +255,12 @@ class Runner(ABC):
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called."""
+        """True after `close` was called."""
         return self._closed or self._close_requested
 
     @property
     def is_released(self) -> bool:
-        """Whether the engine's resources are released; after `close` during a call, only when that call has ended."""
+        """True after the resources of the engine are released: after `close` and the call that it interrupted."""
         return self._closed
 
     def input_buffer(self) -> Images:

@@ -104,17 +104,17 @@ def _regular_size(file: BinaryIO) -> int:
 
 
 def _read_whole(stream: BinaryIO, name: str, max_bytes: int) -> BytesIO:
-    data = BytesIO()
+    data, size = BytesIO(), 0
     try:
         if getattr(stream, "seekable", bool)():
             stream.seek(0)
         while chunk := _next_chunk(stream, name):
-            data.write(chunk)
-            if data.tell() > max_bytes:
+            size += data.write(chunk)
+            if size > max_bytes:
                 raise ImageError(_too_large(name, f"more than {max_bytes}", max_bytes))
     except (OSError, ValueError) as error:  # ValueError: a closed stream
         raise ImageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
-    if not data.tell():
+    if not size:
         raise ImageError(f"{name} is empty (0 bytes); expected an image file")
     return data
 

@@ -93,7 +93,7 @@ class ModelConfig:
 
     @property
     def steered(self) -> bool:
-        """Whether the text head reads the steering token."""
+        """True if the text head reads the steering token."""
         return self.text_head and self.text_token == "steering"
 
     def to_dict(self) -> dict[str, Any]:
