@@ -308,7 +308,7 @@ def test_a_stem_is_imported_from_any_prefix(weights: Tensors, prefix: str) -> No
     stem = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
     report = load_ir50(FERFormer(tiny_release()), ForeignWeights("ir50.pth", prefixed(prefix, stem)))
     assert report.prefix == prefix and all(name.startswith("stem.") for name in report.used.values())
-    assert all(stem_name(name) == ours for name, ours in report.used.items())
+    assert all(stem_name(name) == target for name, target in report.used.items())
 
 
 @given(st.lists(st.sampled_from(["module", "_orig_mod", "model", "net", "ema", "backbone", "vit", "a"]), max_size=5))

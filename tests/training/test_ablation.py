@@ -100,18 +100,18 @@ def test_a_failed_run_does_not_stop_the_others() -> None:
 
 
 def test_settings_that_a_table_varies_are_refused() -> None:
-    given: dict[str, Any]
-    for table, given, name in (
+    settings: dict[str, Any]
+    for table, settings, name in (
         ("IV", {"model.patches": [2]}, "model.patches"),
         ("IV", {"model": {"text_head": False}}, "model.text_head"),
         ("VI", {"model.grid": 7}, "model.grid"),
         ("V", {"templates": ["word"], "text": "frozen"}, "templates"),
     ):
         with pytest.raises(ConfigError, match=f"{name} has no effect: table {table} sets it in its variants"):
-            planned_runs(change_settings(EDGE, given), [table], 1, given)
+            planned_runs(change_settings(EDGE, settings), [table], 1, settings)
     with pytest.raises(ConfigError, match=r"model\.patches has no effect"):  # in a recipe file
         planned_runs({**EDGE, "model": {"patches": [2]}}, ["VI"], 1)
-    given = {"model.text_head": True, "templates": ["word"]}
-    assert planned_runs(change_settings(EDGE, given), ["VI", "VI"], 1, given) == planned_runs(
-        change_settings(EDGE, given), ["VI"], 1
+    settings = {"model.text_head": True, "templates": ["word"]}
+    assert planned_runs(change_settings(EDGE, settings), ["VI", "VI"], 1, settings) == planned_runs(
+        change_settings(EDGE, settings), ["VI"], 1
     )

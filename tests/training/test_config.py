@@ -86,11 +86,11 @@ def test_every_shipped_recipe_is_complete() -> None:
 
 
 def test_settings_change_a_recipe() -> None:
-    given = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
-    recipe = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), parse_settings(given)))
+    texts = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
+    recipe = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), parse_settings(texts)))
     assert (recipe.training.epochs, recipe.training.augmentation.flip, recipe.training.text) == (3, 0, "frozen")
     assert recipe.training.augmentation.grey == 0.3  # other settings of the table are unchanged
-    edge = Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings(given[2:4])))
+    edge = Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings(texts[2:4])))
     config = edge.model_config(8)
     assert (config.patches, config.stem.input_width, config.stem.color) == ((2, 7), 8, "grey")
 

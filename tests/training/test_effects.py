@@ -1,4 +1,4 @@
-"""Settings without effect are refused where somebody gave them."""
+"""Settings without effect are refused if a user sets them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INIT = Sources(Path("faces"), init=Path("a.safetensors"))
 WITH_TEACHER = Sources(Path("faces"), teachers=[Path("a.safetensors")])
 
 
-def check(given: dict[str, Any], sources: Sources = DATA) -> None:
-    check_effects(given, Recipe.from_dict(change_settings(EDGE, given)), sources)
+def check(settings: dict[str, Any], sources: Sources = DATA) -> None:
+    check_effects(settings, Recipe.from_dict(change_settings(EDGE, settings)), sources)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("settings", "message"),
     [
         ({"momentum": 0.5}, "momentum has no effect without optimizer = sgd; leave it out"),
         ({"training.momentum": 0.5}, "momentum has no effect without optimizer = sgd"),
@@ -38,9 +38,9 @@ def check(given: dict[str, Any], sources: Sources = DATA) -> None:
         ({"early_stop": 12}, "early_stop has no effect without more epochs than its value"),
     ],
 )
-def test_settings_without_effect_are_refused(given: dict[str, Any], message: str) -> None:
+def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(given)
+        check(settings)
 
 
 def test_files_without_effect_are_refused() -> None:
@@ -51,7 +51,7 @@ def test_files_without_effect_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {"momentum": 0.5, "optimizer": "sgd"},
         {"step_epochs": 2, "schedule": "step"},
@@ -60,8 +60,8 @@ def test_files_without_effect_are_refused() -> None:
         {"early_stop": 3, "epochs": 4},
     ],
 )
-def test_settings_with_an_effect_are_accepted(given: dict[str, Any]) -> None:
-    check(given)
+def test_settings_with_an_effect_are_accepted(settings: dict[str, Any]) -> None:
+    check(settings)
 
 
 def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +28,20 @@ from tests.faces import make_ferplus, make_rafdb, make_sfew
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import Quiet
 
-SMALL = {"batch": 2, "text_weights": "untrained", "limit_train": 4}
+SMALL = {
+    "batch": 2, "text_model": "fer-tiny-prompts", "text_weights": "untrained", "limit_train": 4, "model.depth": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny_tower(tmp_path: Path) -> None:
+    """Register a tiny open_clip model, because the paper's ViT-B-32 is slow."""
+    open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
+    vision = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    config = tmp_path / "fer-tiny-prompts.json"
+    config.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(config)
 
 
 class Spelling(nn.Module):
@@ -65,6 +79,7 @@ def tower_embedding(run: Trainer) -> nn.Parameter:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_tower")
 def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
     stem = ir50_weights(tmp_path / "ir50.safetensors")
     rafdb = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), {**SMALL, "epochs": 1}))
@@ -75,7 +90,7 @@ def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
     run.run(Quiet())
     assert not torch.equal(embedding, before)
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
-    assert best.info.text_source == "open_clip:ViT-B-32:untrained, fine-tuned"
+    assert best.info.text_source == "open_clip:fer-tiny-prompts:untrained, fine-tuned"
     assert best.info.provenance["validation"] == "RAF-DB test (aligned)"
     sfew = Recipe.from_dict(change_settings(read_recipe("paper-sfew"), SMALL))
     sources = Sources(make_sfew(tmp_path / "sfew"), init=tmp_path / "run" / "best.safetensors")
@@ -100,6 +115,7 @@ def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_tower")
 def test_the_papers_protocol_on_ferplus(tmp_path: Path) -> None:
     recipe = Recipe.from_dict(change_settings(read_recipe("paper-ferplus"), {**SMALL, "text": "frozen"}))
     assert make_trainer(recipe, Sources(make_ferplus(tmp_path)), tmp_path / "run")[0].dry_run() > 0
