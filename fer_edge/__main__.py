@@ -1,4 +1,4 @@
-"""`python -m fer_edge`, which is how `torchrun` starts it: `torchrun --nproc-per-node 2 -m fer_edge train ...`."""
+"""Entry point of `python -m fer_edge`, as in `torchrun --nproc-per-node 2 -m fer_edge train ...`."""
 
 from fer_edge.cli.entry import main
 

@@ -1,7 +1,7 @@
-"""Entry of the `fer-edge` command: signals, standard streams, and one line for every error.
+"""Entry point of the `fer-edge` command: signals, standard streams, and one line for every error.
 
-Nothing but the standard library is imported before the handlers are in place, so an interrupt during the imports of
-NumPy, Typer or an engine ends like any other.
+Only the standard library is imported before the signal handlers are installed, so that an interrupt during the import
+of NumPy, Typer or an engine ends like any other interrupt.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import signal
 import sys
 from types import FrameType
 
-TRACEBACK = "FER_EDGE_TRACEBACK"  # environment variable; "1": tracebacks of all errors on stderr
+TRACEBACK = "FER_EDGE_TRACEBACK"  # environment variable; "1" prints the traceback of every error on stderr
 INTERRUPTED = 128 + signal.SIGINT
-_received = [int(signal.SIGINT)]  # signals that asked for the end, the latest last
-# Signals that end a command as Ctrl-C does: files being written are removed, work that can be kept is kept.
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# Errors of a full disk, a quota or a closed output, which carry no file name.
+_received = [int(signal.SIGINT)]  # terminating signals, the latest last
+# These end a command like Ctrl-C: partly written files are removed, finished work is saved.
+_TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Errors of a full disk, a quota or a closed output, without a file name.
 _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def main() -> None:
-    """Run the command in `sys.argv` and exit: 0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+    """Run the command in `sys.argv` and exit: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 
-    Usage is what the command line and recipes say: what cannot be right whatever the files and the machine are.
-    A command may raise `KeyboardInterrupt("stopped: ...")` to say what was done; "stopped" is printed otherwise.
+    Wrong usage is an error in the command line or a recipe that does not depend on other files or on the machine. A
+    command may raise `KeyboardInterrupt("stopped: ...")` to report finished work; the default message is "stopped".
     """
     code = 1
     try:
-        _catch_signals()
+        _install_handlers()
         _open_streams()
         code = run_command()
-    except KeyboardInterrupt as stop:
-        code = _stopped(stop)
+    except KeyboardInterrupt as interrupt:
+        code = _report_interrupt(interrupt)
     finally:
-        signal.signal(signal.SIGINT, _leave)  # a traceback of the interpreter's own shutdown helps nobody
+        signal.signal(signal.SIGINT, _exit_at_once)  # no traceback from the interpreter's own shutdown
     raise SystemExit(code)
 
 
@@ -50,58 +50,61 @@ def run_command() -> int:
         try:
             return run(sys.argv[1:])
         finally:
-            if sys.stdout is not None:  # the interpreter flushes too, but its error would be a traceback
+            if sys.stdout is not None:  # the interpreter flushes too, but prints a traceback if that fails
                 sys.stdout.flush()
     except BrokenPipeError:
-        _show_traceback()
-        _drop_output()  # the reader of the pipe has gone
+        _print_traceback()
+        _drop_output()  # the reader of the pipe has exited
         return 1
     except Exception as error:
-        return _failed(error)
+        return _report_error(error)
 
 
-def _failed(error: Exception) -> int:
-    """Print an error of a command on one line; its exit code."""
+def _report_error(error: Exception) -> int:
+    """Print an error of a command on one line, and return the exit code."""
     from fer_edge._text import one_line
     from fer_edge.errors import ConfigError, FerEdgeError
 
-    _show_traceback()
+    _print_traceback()
     if isinstance(error, FerEdgeError):
         _print_error(error)
         return 2 if isinstance(error, ConfigError) else 1
     if isinstance(error, MemoryError):
-        _print_error("out of memory; close other programs, use smaller images, or fewer at once")
+        _print_error("out of memory; close other programs, or use smaller or fewer images at once")
         return 1
     if isinstance(error, OSError):
         if error.errno in _OUTPUT_ERRORS and error.filename is None:
             _drop_output()
             _print_error(f"cannot write the output: {error.strerror}")
         else:
-            place = "" if error.filename is None else f" to {_name(error.filename)}"
+            place = "" if error.filename is None else f" to {_file_name(error.filename)}"
             _print_error(f"the system refused access{place}: {error.strerror or one_line(str(error))}")
         return 1
-    told = one_line(f"{type(error).__name__}: {error}")
-    _print_error(f"internal error: {told}; this is a bug, please report it with what fer-edge --traceback ... prints")
+    message = one_line(f"{type(error).__name__}: {error}")
+    _print_error(
+        f"internal error: {message}; this is a bug, please report it with the output of fer-edge --traceback ..."
+    )
     return 1
 
 
-def _name(file: object) -> str:
-    """A file of an OSError, which may be a path, bytes or a descriptor."""
+def _file_name(file: object) -> str:
+    """Return the file of an OSError, which is a path, bytes or a descriptor, as text."""
     return os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else str(file)
 
 
-def _stopped(stop: KeyboardInterrupt) -> int:
-    _show_traceback()
-    _print(str(stop) or "stopped")
+def _report_interrupt(interrupt: KeyboardInterrupt) -> int:
+    """Print the message of an interrupt, and return the exit code of its signal."""
+    _print_traceback()
+    _print_line(str(interrupt) or "stopped")
     return 128 + _received[-1]
 
 
-def _catch_signals() -> None:
-    """Turn ending signals into exceptions in the main thread, unless they are ignored as under `nohup`."""
-    for number in _ENDING:
+def _install_handlers() -> None:
+    """Raise KeyboardInterrupt at terminating signals, unless they are ignored, as under `nohup`."""
+    for number in _TERMINATING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminate)
-    sys.unraisablehook = _in_callback
+    sys.unraisablehook = _handle_unraisable
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -109,12 +112,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _in_callback(unraisable: sys.UnraisableHookArgs) -> None:
-    """Take an exception that Python cannot pass on, out of a destructor for one: an interrupt is raised again."""
+def _handle_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Raise an interrupt again that arrived where Python cannot raise it, such as in a destructor."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     elif os.environ.get(TRACEBACK):
@@ -122,7 +125,7 @@ def _in_callback(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _open_streams() -> None:
-    """Give closed descriptors and streams a substitute, or the next file that is opened would be taken for them."""
+    """Open closed standard descriptors on the null device, so that no other file gets their numbers."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -133,7 +136,7 @@ def _open_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="backslashreplace")  # file names may hold what the output cannot, as on stderr
+        reconfigure(errors="backslashreplace")  # for characters of file names that the output cannot encode
 
 
 def _drop_output() -> None:
@@ -142,16 +145,16 @@ def _drop_output() -> None:
 
 
 def _print_error(message: object) -> None:
-    _print(f"error: {message}")
+    _print_line(f"error: {message}")
 
 
-def _print(line: str) -> None:
+def _print_line(line: str) -> None:
     from fer_edge.cli.output import print_note
 
     print_note(line)
 
 
-def _show_traceback() -> None:
+def _print_traceback() -> None:
     if os.environ.get(TRACEBACK):
         import traceback
 

@@ -1,4 +1,4 @@
-"""Checks of option values, made before anything large is imported and before long work begins."""
+"""Checks of option values, before large packages are imported and long work begins."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def shipped_path(kind: Kind) -> Callable[[Any], Any]:
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a name that is not among the choices, naming the nearest one.
+    """Refuse a name that is not among the choices, with the nearest choice.
 
     Args:
         what: Noun for the message, "engine".
-        value: Name given on the command line.
+        value: Name on the command line.
         choices: Names that exist.
 
     Raises:
-        BadParameter: The name is not among them.
+        BadParameter: Name that is not among the choices.
     """
-    known = tuple(choices)
-    if value not in known:
+    names = tuple(choices)
+    if value not in names:
         raise typer.BadParameter(
-            f"no {what} {value!r}; expected one of: {', '.join(known)}{did_you_mean(value, known)}"
+            f"{what} {value!r} is not a choice; expected one of: {', '.join(names)}{did_you_mean(value, names)}"
         )
 
 
@@ -63,7 +63,7 @@ def not_negative(value: float | None) -> float | None:
     """Refuse NaN, infinity and numbers below 0; versions of Typer differ in whether they accept NaN.
 
     Raises:
-        BadParameter: The value is one of them.
+        BadParameter: Value that is one of them.
     """
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise typer.BadParameter(f"{value:g} is not a finite number from 0")
@@ -74,12 +74,12 @@ def plot_file(path: Path | None) -> Path | None:
     """Check the suffix of a picture to write, and that Matplotlib is installed.
 
     Raises:
-        BadParameter: No picture format has this suffix.
+        BadParameter: Suffix that is not a picture format.
         EngineUnavailableError: Matplotlib is not installed.
     """
     if path is not None and path.suffix not in PLOT_SUFFIXES:
-        given = f"has the suffix {path.suffix!r}" if path.suffix else "has no suffix"
-        raise typer.BadParameter(f"{path} {given}; expected one of: {', '.join(PLOT_SUFFIXES)}")
+        suffix = f"has the suffix {path.suffix!r}" if path.suffix else "has no suffix"
+        raise typer.BadParameter(f"{path} {suffix}; expected one of: {', '.join(PLOT_SUFFIXES)}")
     if path is not None and find_spec("matplotlib") is None:
         from fer_edge.errors import EngineUnavailableError
 
@@ -91,7 +91,7 @@ def prompt_templates(values: list[str] | None) -> list[str] | None:
     """Check that every prompt template has a place for the word of a label.
 
     Raises:
-        BadParameter: A template has none, or is a name that does not exist.
+        BadParameter: Template without a place for the word, or unknown name of a template.
     """
     from fer_edge.errors import ConfigError
     from fer_edge.labels import fill_template, templates_named
@@ -108,54 +108,54 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     """Parse X,Y,W,H.
 
     Raises:
-        BadParameter: The text is not four numbers.
+        BadParameter: Text that is not four numbers.
     """
     if text is None:
         return None
     try:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a box; expected X,Y,W,H in pixels") from None
+        raise typer.BadParameter(f"--box: {text!r} is not a box; expected X,Y,W,H in pixels") from None
     return x, y, width, height
 
 
 def check_split(split: Split | None, data: Path, layout: str = "auto") -> Split:
-    """Return the split to read; "valid" if none was given.
+    """Return the split to read: the option's value, or "valid".
 
     Args:
-        split: Split given on the command line, or None.
+        split: Value of `--split`; None if the option was left out.
         data: Data set.
-        layout: Layout given on the command line; "auto" detects it.
+        layout: Value of `--layout`; "auto" detects the layout.
 
     Raises:
-        BadParameter: A split was given for a folder without splits.
+        BadParameter: `--split` with a data set that has no splits.
     """
     from fer_edge.data.layouts import AUTO, find_layout
 
     if split is not None and layout == AUTO and data.exists() and find_layout(data) is None:
-        raise typer.BadParameter(f"--split is about data sets with splits, and {data} has none; leave out --split")
+        raise typer.BadParameter(f"--split applies only to data sets with splits, and {data} has none; leave it out")
     return split or "valid"
 
 
-def refuse_given(about: str, remedy: str, **given: object) -> None:
-    """Refuse options that would have no effect.
+def refuse_given(scope: str, remedy: str, /, **values: object) -> None:
+    """Refuse options that have no effect in this command line.
 
     Args:
-        about: What the options are about, which was not requested: "the open loop".
-        remedy: What would give them an effect: "add --scenario open-loop".
-        given: Value by option name; None where an option was not given.
+        scope: Part of the work that the options apply to, and that was not requested: "the open loop".
+        remedy: Change that gives them an effect: "add --scenario open-loop".
+        values: Value by option name; None for an option that was left out.
 
     Raises:
-        BadParameter: One of them was given.
+        BadParameter: Option that has a value.
     """
-    for name, value in given.items():
+    for name, value in values.items():
         if value is not None:
             option = name.replace("_", "-")
-            raise typer.BadParameter(f"--{option} is about {about}; {remedy}, or leave out --{option}")
+            raise typer.BadParameter(f"--{option} applies only to {scope}; {remedy}, or leave out --{option}")
 
 
 def check_out_file(out: Path, suffix: str, what: str) -> None:
-    """Refuse an output that is a folder, or whose suffix other commands would not accept.
+    """Refuse an output that is a folder, or that has a suffix other commands do not accept.
 
     Args:
         out: File to write.
@@ -163,7 +163,7 @@ def check_out_file(out: Path, suffix: str, what: str) -> None:
         what: Kind of file for the message, "a bundle".
 
     Raises:
-        BadParameter: The suffix is another, or the path is a folder.
+        BadParameter: Another suffix, or a folder.
     """
     if out.suffix != suffix:
         raise typer.BadParameter(f"the output is {out}; the name of {what} ends in {suffix}: {out.with_suffix(suffix)}")
@@ -175,18 +175,18 @@ def check_outputs(outputs: Mapping[str, Path | None], *inputs: Path | None) -> N
     """Refuse outputs that are inputs of the same command, and two outputs that are one file.
 
     Args:
-        outputs: File to write by option; None where an option was not given.
+        outputs: File to write by option; None for an option that was left out.
         inputs: Files and folders that the command reads.
 
     Raises:
-        ConfigError: An output is an input.
-        BadParameter: Two outputs are one file.
+        ConfigError: Output that is an input.
+        BadParameter: Two outputs that are one file.
     """
-    seen: dict[Path, str] = {}
+    options: dict[Path, str] = {}
     for option, path in outputs.items():
         if path is None:
             continue
         check_output(path, *inputs)
-        first = seen.setdefault(path.resolve(), option)
+        first = options.setdefault(path.resolve(), option)
         if first != option:
             raise typer.BadParameter(f"{first} and {option} name one file, {path}; name two")

@@ -1,4 +1,4 @@
-"""Options that several commands share. One option has one name and one meaning in every command."""
+"""Options that several commands share: one name and one meaning in every command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from fer_edge import choices
 from fer_edge.cli.option_checks import not_negative, plot_file, prompt_templates, shipped_path
 
-# Typer accepts a Literal as the type of one value, but lists of enums only. `names` turns the members into texts.
+# Typer accepts a Literal as the type of one value, but not as the element type of a list; there it needs an Enum.
 if TYPE_CHECKING:
     from fer_edge.choices import EngineName, LayerKind, ScenarioName
 else:
@@ -22,7 +22,7 @@ else:
 
 
 def names(values: list[Any] | None) -> list[str] | None:
-    """Convert the enum members of a list option to texts."""
+    """Convert the enum members of a list option to strings."""
     return None if values is None else [value.value for value in values]
 
 
@@ -55,7 +55,8 @@ Checkpoint = Annotated[
 ]
 Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder or data set of face images.")]
 Count = Annotated[
-    int | None, typer.Option("--count", min=1, help="Number of images to use, evenly spread over the data set.")
+    int | None,
+    typer.Option("--count", min=1, help="Number of images to use, evenly spread over the data set; default: all."),
 ]
 BundleOut = Annotated[Path, typer.Option("--out", "-o", help="Bundle to write (.fer).")]
 CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write (.safetensors).")]
@@ -88,7 +89,7 @@ SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Skip images that cannot be read; default: stop at the first.")
 ]
 Labels = Annotated[choices.LabelSetName, typer.Option("--labels", help="Label set.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices; default: the recipe's.")]
 
 # Engines
 Engine = Annotated[
@@ -141,6 +142,17 @@ FaceBox = Annotated[
     ),
 ]
 
+# Benchmarks
+Scenarios = Annotated[
+    list[ScenarioName] | None,
+    typer.Option(
+        "--scenario",
+        help="Scenario to run; repeat for several. `all` skips scenarios that the engine does not support, and lists "
+        "them. Default: single-stream, batches and, for engines on a GPU, on-device.",
+        callback=names,
+    ),
+]
+
 # Calibration
 CalibrationMethod = Annotated[
     choices.CalibrationMethod, typer.Option("--method", help="Method that chooses ranges from activations.")
@@ -155,7 +167,9 @@ LayerKinds = Annotated[
 ]
 
 # Training and text features
-TrainingRecipe = Annotated[str, typer.Option("--recipe", help="Shipped training recipe, or a TOML file.")]
+TrainingRecipe = Annotated[
+    str, typer.Option("--recipe", metavar="FILE", help="Shipped training recipe, or a TOML file.")
+]
 TrainingSettings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Recipe setting to change; repeat for several."),
@@ -172,8 +186,8 @@ TextWeights = Annotated[
     str | None,
     typer.Option(
         "--text-weights",
-        help="Weights of the text tower: a tag of open_clip (downloaded unless cached), a file, or `untrained` (random "
-        "weights, for trials); default: openai.",
+        help="Weights of the text tower: a tag of open_clip or a file; `untrained` makes random ones for trials; "
+        "default: openai.",
     ),
 ]
 Retries = Annotated[int, typer.Option("--retries", min=0, help="Number of further attempts of a failed download.")]
@@ -185,20 +199,17 @@ Templates = Annotated[
         callback=prompt_templates,
     ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Number of passes over the training images.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", min=1, help="Number of passes over the training images; default: the recipe's."),
+]
 
 
 def non_negative_option(*names: str, help: str) -> Any:
-    """Make an option for a finite number from 0."""
+    """Make an option for a finite number from 0.
+
+    Args:
+        names: Names of the option.
+        help: Description.
+    """
     return typer.Option(*names, help=help, callback=not_negative)
-
-
-Scenarios = Annotated[
-    list[ScenarioName] | None,
-    typer.Option(
-        "--scenario",
-        help="Scenario to run; repeat for several. `all` skips scenarios that the engine does not support, and lists "
-        "them. Default: single-stream, batches and, for engines on a GPU, on-device.",
-        callback=names,
-    ),
-]

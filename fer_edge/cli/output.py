@@ -1,4 +1,7 @@
-"""Output of commands: tables or JSON on stdout, progress, notes and errors on stderr."""
+"""Output of commands: tables, text or JSON on stdout; progress, notes and errors on stderr.
+
+Text goes through `print_line` and `print_note`: one line each, never wrapped, control characters escaped.
+"""
 
 from __future__ import annotations
 
@@ -23,99 +26,93 @@ LINE_SECONDS = 30  # between progress lines without a terminal
 
 
 def console() -> LineConsole:
-    """Console of results, on stdout: one line a print, controls escaped."""
+    """Return a Rich console on stdout."""
     from fer_edge.cli.consoles import LineConsole
 
     return LineConsole()
 
 
 def err_console() -> LineConsole:
-    """Console of progress and notes, on stderr."""
+    """Return a Rich console on stderr, for spinners and bars."""
     from fer_edge.cli.consoles import LineConsole
 
     return LineConsole(stderr=True)
 
 
-def print_json(value: Any, *, indent: int | None = 1) -> None:
-    """Print the result of a command in `--json` mode: RFC 8259 JSON, in which NaN and infinity are null."""
-    print(json.dumps(plain_data(value), indent=indent, allow_nan=False), flush=indent is None)
+def print_line(text: object, *, flush: bool = False) -> None:
+    """Print one line of a result on stdout.
+
+    Args:
+        text: Line.
+        flush: Write it at once also to a pipe or file; False by default.
+    """
+    print(printable(str(text)), flush=flush)
+
+
+def print_note(text: object) -> None:
+    """Print one line on stderr; print nothing if stderr is closed or broken."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # a full disk or a closed pipe must not end the work
+            print(printable(str(text)), file=sys.stderr, flush=True)
 
 
 def print_error(message: object) -> None:
-    """Print `error: ...` on stderr, on one line; nothing where stderr is closed."""
+    """Print `error: ...` on stderr, on one line."""
     print_note(f"error: {message}")
 
 
-def print_note(message: object) -> None:
-    """Print one line on stderr, without wrapping, controls escaped; nothing where stderr is closed or broken."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # a full disk, a reader that has gone; the work goes on
-            print(printable(str(message)), file=sys.stderr, flush=True)
+def print_json(value: Any, *, indent: int | None = 1) -> None:
+    """Print a result of `--json` on stdout: RFC 8259 JSON, in which NaN and infinity are null.
 
-
-def route_messages() -> None:
-    """Print warnings of Python and of the logger "fer_edge" as notes, one line each."""
-    import logging
-    import warnings
-
-    class Notes(logging.Handler):
-        """Handler that prints records as notes."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-            print_note(prefix + one_line(record.getMessage(), limit=1000))
-
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        print_note(f"warning: {one_line(str(message))}")
-
-    logger = logging.getLogger("fer_edge")
-    if not logger.handlers:
-        logger.addHandler(Notes(logging.INFO))
-        logger.setLevel(logging.INFO)
-    warnings.showwarning = show
-
-
-def print_line(text: object) -> None:
-    """Print one line of a result on stdout, without wrapping, controls escaped."""
-    print(printable(str(text)))
-
-
-def print_notes(left_out: Iterable[LeftOut]) -> None:
-    """Print one line on stderr for each reason why files or images were left out."""
-    from fer_edge.walk import notes
-
-    for line in notes(left_out):
-        print_note(line)
+    Args:
+        value: Result: dataclasses, dicts, lists, paths, numbers and texts.
+        indent: Spaces of one level; None prints everything on one line, at once. 1 by default.
+    """
+    print(json.dumps(plain_data(value), indent=indent, allow_nan=False), flush=indent is None)
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
-    """Print names and values in two columns on stdout; on a terminal, values wrap below themselves."""
+    """Print names and values in two columns on stdout; on a terminal, long values continue on the next line.
+
+    Args:
+        fields: Names and values.
+    """
     from textwrap import wrap
 
     indent = 2 + max(len(name) for name, _ in fields) + 2
-    room = max(console().width - indent, 20)
+    room = max(_width() - indent, 20)
     for name, value in fields:
-        first, *rest = wrap(value, room, break_on_hyphens=False) or [""]
+        first, *others = wrap(value, room, break_on_hyphens=False) or [""]
         print_line(f"  {name}".ljust(indent) + first)
-        for line in rest:
+        for line in others:
             print_line(" " * indent + line)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on stdout, figures to the right.
+    """Print a table on stdout, numbers right-aligned.
 
-    On a terminal it fits the width: headers and sentences wrap, long names lose their middle. In a pipe or file
-    nothing is wrapped or cut.
+    On a terminal, headers and sentences wrap and long names are shortened to fit its width. In a pipe or file,
+    nothing is wrapped or shortened.
+
+    Args:
+        title: Line above the table; empty for none.
+        columns: Headers.
+        rows: Values, one for each column.
     """
     from fer_edge.results import Table
     from fer_edge.tables import text_of_table
 
     table = Table(title, tuple(columns), tuple(map(tuple, rows)))
-    print(text_of_table(table, console().width))
+    print(text_of_table(table, _width()))
 
 
 def print_result(result: Result, *, as_json: bool = False) -> None:
-    """Print a result of the Python API on stdout: its tables and notes, or JSON."""
+    """Print a result of the Python API on stdout.
+
+    Args:
+        result: Result.
+        as_json: Print JSON instead of tables and notes; False by default.
+    """
     if as_json:
         print_json(result.to_dict())
         return
@@ -125,23 +122,64 @@ def print_result(result: Result, *, as_json: bool = False) -> None:
         print_line(line)
 
 
+def print_notes(left_out: Iterable[LeftOut]) -> None:
+    """Print one line on stderr for each reason for which files or images were left out.
+
+    Args:
+        left_out: Files and images, with their reasons.
+    """
+    from fer_edge.walk import notes
+
+    for line in notes(left_out):
+        print_note(line)
+
+
+def route_messages() -> None:
+    """Print Python's warnings and the messages of the logger "fer_edge" from level INFO on stderr, one line each."""
+    import logging
+    import warnings
+
+    class NoteHandler(logging.Handler):
+        """Handler that prints a record as a note; a warning starts with `warning: `."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno <= logging.INFO and record.name != "fer_edge":
+                return  # messages of TensorRT itself, for the logger "fer_edge.tensorrt"
+            level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            print_note(f"{level}{record.getMessage()}")
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        print_note(f"warning: {one_line(str(message))}")
+
+    logger = logging.getLogger("fer_edge")
+    if not logger.handlers:
+        logger.addHandler(NoteHandler())
+        logger.setLevel(logging.INFO)
+    warnings.showwarning = show
+
+
 def write_text(path: Path, text: str) -> None:
-    """A file for machines, whole or not at all."""
+    """Write a text file completely or not at all.
+
+    Args:
+        path: File to write.
+        text: Content.
+    """
     from fer_edge._files import write_atomically
 
     write_atomically(path, text.encode())
 
 
 def prepare_report(folder: Path, module: str) -> None:
-    """Make a report's folder, before the long work that it is to tell of.
+    """Create the folder of a report and import its module, before long work begins.
 
     Args:
-        folder: For the page.
-        module: What writes it.
+        folder: Folder of the page.
+        module: Module that writes the report.
 
     Raises:
-        EngineUnavailableError: What it needs is not installed.
-        FerEdgeError: The folder cannot be made.
+        EngineUnavailableError: Missing packages of the module.
+        FerEdgeError: Folder that cannot be created.
     """
     from fer_edge._files import make_folder
     from fer_edge.errors import EngineUnavailableError
@@ -157,14 +195,14 @@ def prepare_report(folder: Path, module: str) -> None:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr, or without a terminal a line every 30 s.
+    """Show the progress of one step on stderr: a bar, or without a terminal a line every 30 s.
 
     Args:
-        title: Name of the work, "comparing".
+        title: Name of the step, "comparing".
         total: Number of items.
 
     Yields:
-        A function to call with the number of items just done.
+        Function to call with the number of items just finished.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -172,22 +210,31 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal:
         yield ProgressLines(title, total).advance
         return
-    described = TextColumn("{task.description}", markup=False)
-    columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(printable(title), total=total)
         yield lambda count: bar.advance(task, count)
 
 
 class ProgressLines:
-    """Progress for logs: a line every `LINE_SECONDS`, `evaluating: 1200 of 3191 (38 %), 0:52 remaining`."""
+    """Progress for logs: a line every `LINE_SECONDS`, `evaluating: 1200 of 3191 (38 %), 0:52 remaining`.
 
-    def __init__(self, text: str, total: int) -> None:
-        self._text, self._total, self._done = text, total, 0
+    Args:
+        title: Name of the step.
+        total: Number of items.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._done = title, total, 0
         self._started = self._printed = time.monotonic()
 
     def advance(self, count: int) -> None:
-        """Add finished items, and print a line if one is due."""
+        """Add finished items, and print a line if the last one is old enough.
+
+        Args:
+            count: Number of items just finished.
+        """
         self._done += count
         now = time.monotonic()
         if now - self._printed < LINE_SECONDS or not self._done:
@@ -195,46 +242,56 @@ class ProgressLines:
         self._printed = now
         seconds = round((now - self._started) / self._done * max(self._total - self._done, 0))
         share = 100 * self._done / self._total if self._total else 100
-        print_note(f"{self._text}: {self._done} of {self._total} ({share:.0f} %), {duration(seconds)} remaining")
+        print_note(f"{self._title}: {self._done} of {self._total} ({share:.0f} %), {duration(seconds)} remaining")
 
 
 def duration(seconds: int) -> str:
     """Format seconds as h:mm:ss, or m:ss below an hour."""
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
+    hours, below_hour = divmod(seconds, 3600)
+    minutes, seconds = divmod(below_hour, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @contextmanager
-def phases(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show nested phases of a long build on stderr; call the result with phase, done and total.
+def phases(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the nested phases of a long build on stderr; without a terminal, a line every 30 s names the phase.
 
-    Without a terminal a line every 30 s names the phase.
+    Args:
+        title: Name of the build.
+
+    Yields:
+        Function to call with the name of a phase, its finished steps and its steps in total.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
     from fer_edge.cli.consoles import heartbeat
 
-    running: dict[str, TaskID] = {}
     console = err_console()
     if not console.is_terminal:
-        current = {"phase": text}
+        line = title
 
-        def note(phase: str, done: int, total: int) -> None:
-            current["phase"] = f"{text}: {phase}, {done} of {total}"
+        def store(phase: str, done: int, total: int) -> None:
+            nonlocal line
+            line = f"{title}: {phase}, {done} of {total}"
 
-        with heartbeat(lambda: current["phase"]):
-            yield note
+        with heartbeat(lambda: line):
+            yield store
         return
+    tasks: dict[str, TaskID] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        bar.add_task(printable(text), total=None)
+        bar.add_task(printable(title), total=None)
 
-        def tell(phase: str, done: int, total: int) -> None:
-            if phase not in running:
-                running[phase] = bar.add_task(f"  {printable(phase)}", total=total)
-            bar.update(running[phase], completed=done)
+        def update(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(f"  {printable(phase)}", total=total)
+            bar.update(tasks[phase], completed=done)
             if done >= total:
-                bar.remove_task(running.pop(phase))
+                bar.remove_task(tasks.pop(phase))
 
-        yield tell
+        yield update
+
+
+def _width() -> int:
+    """Return the width of stdout in columns; of a pipe or file, a width in which nothing wraps."""
+    return console().width

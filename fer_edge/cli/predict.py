@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from fer_edge.cli.option_checks import parse_box, refuse_given, shipped_path
-from fer_edge.cli.options import AllowHostCode, FaceBox, Json, Runner, Threads
+from fer_edge.cli.options import AllowHostCode, Device, Engine, FaceBox, Json, Threads
 
 if TYPE_CHECKING:
     from fer_edge.crop import Box
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 HEADINGS = ("expression", "score", "image")
-NARROWEST = 16  # columns of a path in a terminal, however narrow that is
+MIN_PATH_WIDTH = 16  # columns of a path on a terminal, however narrow the terminal is
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders; - is standard input.")],
-    model: Annotated[
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="Image files or folders; `-` is standard input.")
+    ],
+    bundle: Annotated[
         Path | None,
-        typer.Option("--model", help="A bundle; default: edge, the shipped one.", callback=shipped_path("bundle")),
+        typer.Option(
+            "--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")
+        ),
     ] = None,
     box: FaceBox = None,
     top: Annotated[
@@ -39,16 +43,17 @@ def predict(
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
     ] = None,
-    engine: Runner = None,
+    engine: Engine = None,
     threads: Threads = None,
+    device: Device = None,
     allow_host_code: AllowHostCode = False,
     json: Json = False,
 ) -> None:
     """Recognise expressions in images.
 
-    Each image is taken as a face crop unless --box says where the face is. An image that fails costs only itself: its
-    error is printed, the others are answered, and the exit code is 1. With --json, every image is a line with all
-    scores, or with its error.
+    Each image is a face crop, unless --box locates the face. If an image fails, its error is printed, the other
+    images are still processed, and the exit code is 1. With --json, each image is one line with all scores, or with
+    its error.
 
     Example: fer-edge predict photo.jpg --box 165,70,120,120
     """
@@ -58,8 +63,8 @@ def predict(
     face = parse_box(box)
     if json:
         refuse_given("the table", "leave out --json, which prints every score", top=top)
-    batch = _listed(images)
-    with Recognizer.open(model, engine, threads, allow_host_code=allow_host_code) as recognizer:
+    batch = _list_images(images)
+    with Recognizer.open(bundle, engine, threads, device or 0, allow_host_code=allow_host_code) as recognizer:
         table = None if json else _Table(recognizer.labels, top or 1)
         try:
             _predict_all(batch, recognizer, face, max_pixels, table)
@@ -75,29 +80,32 @@ def predict(
 
 @dataclass
 class _Item:
-    """A named file, standard input, or a file below a named folder."""
+    """Image file, or standard input."""
 
     path: Path
-    error: str = ""  # why it cannot be read, where that is known beforehand
+    error: str = ""  # reason why it cannot be read, if it is clear without opening it
 
 
 @dataclass
 class _Batch:
-    """Everything that was named, and what became of it."""
+    """Images of one command line, and counts of their results."""
 
     items: list[_Item] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # on what folders hold and was left out
+    notes: list[str] = field(default_factory=list)  # on files in folders that are not images
     left_out: int = 0
     done: int = 0
     failed: int = 0
 
     def summary(self) -> str:
-        counts = [f"{self.done} image{'s'[: self.done != 1]}", f"{self.failed} failed", f"{self.left_out} left out"]
-        return ", ".join(count for count in counts if not count.startswith("0 f") and not count.startswith("0 l"))
+        """Return the counts that are not zero."""
+        counts = [f"{self.done} image{'s'[: self.done != 1]}"]
+        counts += [f"{self.failed} failed"] if self.failed else []
+        counts += [f"{self.left_out} left out"] if self.left_out else []
+        return ", ".join(counts)
 
 
-def _listed(paths: Sequence[Path]) -> _Batch:
-    """List every image of the named files and folders; a path that is missing or an empty folder is an item too."""
+def _list_images(paths: Sequence[Path]) -> _Batch:
+    """List the images of files and folders; a missing path or an empty folder is an item with an error."""
     from fer_edge.errors import FerEdgeError
     from fer_edge.walk import find_images
 
@@ -111,14 +119,14 @@ def _listed(paths: Sequence[Path]) -> _Batch:
         except FerEdgeError as error:
             batch.items.append(_Item(path, str(error)))
             continue
-        batch.items += [_Item(found) for found in listing.paths]
+        batch.items += map(_Item, listing.paths)
         batch.notes += listing.summary()
         batch.left_out += len(listing.left_out)
     return batch
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path names a pipe, socket or device, as /dev/stdin and <(...) do: one image, to be read once."""
+    """Return True for a pipe, socket or device, such as /dev/stdin and <(...): one image that can be read once."""
     with suppress(OSError, ValueError):
         mode = path.stat().st_mode
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
@@ -128,11 +136,20 @@ def _is_special(path: Path) -> bool:
 def _predict_all(
     batch: _Batch, recognizer: Recognizer, face: Box | None, max_pixels: int | None, table: _Table | None
 ) -> None:
+    """Recognise and print every image of a batch, and count results.
+
+    Args:
+        batch: Images.
+        recognizer: Open recognizer.
+        face: Box of the face, the same in all images; None if the images are face crops.
+        max_pixels: Largest number of pixels of an image; None for the default.
+        table: Table to print into; None prints JSON.
+    """
     from fer_edge.cli.output import ProgressLines, print_error, print_json, print_note
 
     progress = None if len(batch.items) == 1 or _is_terminal() else ProgressLines("recognising", len(batch.items))
     for item in batch.items:
-        result = item.error or _recognised(recognizer, item.path, face, max_pixels)
+        result = item.error or _recognize(recognizer, item.path, face, max_pixels)
         batch.done += 1
         if isinstance(result, str):
             print_error(result)
@@ -142,7 +159,7 @@ def _predict_all(
         else:
             warning = getattr(result, "warning", "")
             if table is None:
-                print_json(_as_json(item.path, result, warning), indent=None)
+                print_json(_json_row(item.path, result, warning), indent=None)
             else:
                 table.print_rows(item.path, result.scores)
             if warning:
@@ -151,7 +168,7 @@ def _predict_all(
             progress.advance(1)
 
 
-def _as_json(path: Path, expression: Expression, warning: str) -> dict[str, object]:
+def _json_row(path: Path, expression: Expression, warning: str) -> dict[str, object]:
     return {
         "image": path,
         "label": expression.label,
@@ -161,8 +178,8 @@ def _as_json(path: Path, expression: Expression, warning: str) -> dict[str, obje
     }
 
 
-def _recognised(recognizer: Recognizer, path: Path, face: Box | None, max_pixels: int | None) -> Expression | str:
-    """Recognise one image; the message of its error, which names it, where that fails."""
+def _recognize(recognizer: Recognizer, path: Path, face: Box | None, max_pixels: int | None) -> Expression | str:
+    """Return the expression of an image, or an error message with its path."""
     from fer_edge.errors import FerEdgeError, ImageError
     from fer_edge.images import read_image
 
@@ -179,6 +196,11 @@ def _recognised(recognizer: Recognizer, path: Path, face: Box | None, max_pixels
 
 
 def _standard_input() -> BinaryIO:
+    """Return standard input as a binary file.
+
+    Raises:
+        ImageError: Standard input that is closed or a terminal.
+    """
     from fer_edge.errors import ImageError
 
     if sys.stdin is None:
@@ -190,11 +212,11 @@ def _standard_input() -> BinaryIO:
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keep what image libraries write about a damaged file off stderr, warnings and native text; its error says it."""
-    stderr = None
-    if sys.stderr is not None:  # otherwise another file may have its descriptor
-        with suppress(OSError):  # no more files may be opened
-            stderr = os.dup(2)
+    """Suppress warnings and native messages of image libraries; the error of a damaged file has the cause."""
+    copy = None
+    if sys.stderr is not None:  # if stderr is closed, its descriptor may belong to another file
+        with suppress(OSError):  # the limit of open files may be reached
+            copy = os.dup(2)
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 2)
             os.close(null)
@@ -203,9 +225,9 @@ def _quiet_decoders() -> Iterator[None]:
             warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
-        if stderr is not None:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+        if copy is not None:
+            os.dup2(copy, 2)
+            os.close(copy)
 
 
 def _is_terminal() -> bool:
@@ -213,38 +235,50 @@ def _is_terminal() -> bool:
 
 
 class _Table:
-    """Rows of fixed width that are printed one by one; the path comes last and is shortened in terminals alone."""
+    """Table that is printed row by row, as images are finished; paths come last and are shortened on terminals only.
+
+    Args:
+        labels: Labels of the model.
+        top: Number of labels of an image; each one is a row.
+    """
 
     def __init__(self, labels: Sequence[str], top: int) -> None:
-        """Prepare the columns.
-
-        Args:
-            labels: Labels of the model.
-            top: Number of labels of an image, each of which is a row.
-        """
-        self._top = top
-        self._width = max(map(len, (*labels, HEADINGS[0])))
-        self._headed = False
-
-    def print_rows(self, path: Path, scores: dict[str, float]) -> None:
-        """Print the likeliest labels of an image, below the heading if it is the first."""
         from fer_edge._text import printable
 
-        if not self._headed:
-            print(f"{HEADINGS[0]:{self._width}}  {HEADINGS[1]}  {HEADINGS[2]}", flush=True)
-            self._headed = True
-        name = _fitted(printable(str(path)), self._width + 9)
+        self._top = top
+        self._width = max(len(printable(text)) for text in (*labels, HEADINGS[0]))
+        self._has_heading = False
+
+    def print_rows(self, path: Path, scores: dict[str, float]) -> None:
+        """Print the likeliest labels of an image; the first call prints the heading.
+
+        Args:
+            path: Image.
+            scores: Score by label.
+        """
+        from fer_edge._text import printable
+        from fer_edge.cli.output import print_line
+
+        if not self._has_heading:
+            print_line(f"{HEADINGS[0]:{self._width}}  {HEADINGS[1]}  {HEADINGS[2]}", flush=True)
+            self._has_heading = True
+        name = _shorten(printable(str(path)), self._width + 9)
         for label, score in sorted(scores.items(), key=lambda entry: -entry[1])[: self._top]:
-            print(f"{label:{self._width}}  {score:.3f}  {name}", flush=True)
+            print_line(f"{printable(label):{self._width}}  {score:.3f}  {name}", flush=True)
 
 
-def _fitted(path: str, used: int) -> str:
-    """A path without its middle, where a terminal has no room for it."""
+def _shorten(path: str, used: int) -> str:
+    """Replace the middle of a path by `...` if stdout is a terminal that is too narrow for it.
+
+    Args:
+        path: Path.
+        used: Columns of the row before the path.
+    """
     if not _is_terminal():
         return path
     from shutil import get_terminal_size
 
-    room = max(get_terminal_size().columns - used, NARROWEST)
+    room = max(get_terminal_size().columns - used, MIN_PATH_WIDTH)
     if len(path) <= room:
         return path
     tail = (room - 3) * 2 // 3

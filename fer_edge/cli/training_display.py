@@ -94,7 +94,7 @@ class TrainingDisplay:
         return f"epoch {epoch + 1} of {self._epochs}"
 
     def _show(self, text: str, done: int, total: int, unit: str) -> None:
-        epoch, run = (duration(seconds) for seconds in self._pace.left())
+        epoch, run = (duration(seconds) for seconds in self._pace.remaining())
         if self._console.is_terminal:
             remaining = f"{epoch} left, run {run}"
             self._progress.update(self._task, description=text, completed=done, total=total, remaining=remaining)

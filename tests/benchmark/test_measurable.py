@@ -15,7 +15,7 @@ from tests.engines.tensorrt.test_runner import load
 from tests.tiny import tiny_onnx
 
 ALL = ("single-stream", "on-device", "cold-start", "roofline")
-NO_LAYERS = "onnxruntime does not tell what its layers take; openvino does"
+NO_LAYERS = "onnxruntime has no layer profiler; engines with one: openvino"
 NO_CLOCK = "onnxruntime runs on the processor, which has no clock of its own; engines on a GPU have one"
 ELSEWHERE = "`fer-edge predict`, which it starts, runs on GPU 0, and --device says 1"
 

@@ -159,7 +159,7 @@ def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path:
         (
             ["bench", bundle, "--engine", "onnxruntime", "--scenario", "single-stream", "--scenario", "roofline"],
             1,
-            "error: roofline cannot be measured: onnxruntime does not tell what its layers take; openvino does",
+            "error: roofline cannot be measured: onnxruntime has no layer profiler; engines with one: openvino",
         ),
         (
             ["bench", bundle, "--scenario", "on-device"],
@@ -221,9 +221,9 @@ def test_all_leaves_out_what_an_engine_has_not(tmp_path: Path) -> None:
     report = json.loads(found.stdout)
     assert report["left_out"] == {
         "on-device": "onnxruntime runs on the processor, which has no clock of its own; engines on a GPU have one",
-        "roofline": "onnxruntime does not tell what its layers take; openvino does",
+        "roofline": "onnxruntime has no layer profiler; engines with one: openvino",
     }
-    assert "roofline was left out: onnxruntime does not tell what its layers take" in found.stderr
+    assert "roofline was left out: onnxruntime has no layer profiler" in found.stderr
     assert report["roofline"] is None and report["sustained"]["windows"] and report["scaling"]
     assert list(report["noise"]) == [
         *("single-stream", "batches", "open-loop", "multi-stream", "cold-start", "scaling", "sustained"),

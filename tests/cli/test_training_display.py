@@ -44,23 +44,23 @@ def test_remaining_times_include_epochs_and_validation() -> None:
     for done in range(2, 6):
         clock.now += 2
         pace.batch(0, done)
-    assert pace.left() == (10, 50)  # five steps, then two epochs of ten
+    assert pace.remaining() == (10, 50)  # five steps, then two epochs of ten
     for done in range(6, 11):
         clock.now += 2
         pace.batch(0, done)
     pace.validating(0, 40)
     clock.now += 3
     pace.validating(10, 40)
-    assert pace.left()[0] == 9
+    assert pace.remaining()[0] == 9
     clock.now += 9
     pace.validating(40, 40)
     pace.epoch()
     clock.now += 2
     pace.batch(1, 1)
-    assert pace.left() == (18 + 12, 18 + 12 + 20 + 12)
+    assert pace.remaining() == (18 + 12, 18 + 12 + 20 + 12)
     clock.now += 2
     pace.batch(1, 2)
-    assert pace.left()[0] == 16 + 12
+    assert pace.remaining()[0] == 16 + 12
 
 
 def test_a_resumed_run_times_only_its_own_steps() -> None:
@@ -68,7 +68,7 @@ def test_a_resumed_run_times_only_its_own_steps() -> None:
     pace = Pace(10, 2, epoch=1, done=6, clock=clock)
     clock.now += 3
     pace.batch(1, 7)
-    assert pace.left() == (9, 9)
+    assert pace.remaining() == (9, 9)
 
 
 def test_a_log_has_a_line_every_30_seconds(capsys: pytest.CaptureFixture[str]) -> None:
