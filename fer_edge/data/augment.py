@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
+
+from fer_edge._settings import Fraction
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
 
@@ -32,14 +35,14 @@ class Changes(NamedTuple):
 class Augmentation:
     """Largest random changes of training images. Zero switches a change off."""
 
-    flip: float = 0.5  # probability
-    rotation: float = 15.0  # degrees, in either direction
-    scale: float = 0.15  # relative, in either direction
-    shift: float = 0.08  # relative to the image side, in either direction
-    brightness: float = 0.2  # relative to the value range, in either direction
-    contrast: float = 0.3  # relative, in either direction
-    grey: float = 0.0  # probability of conversion to grey
-    erasing: float = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
+    flip: Fraction = 0.5  # probability
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 15.0  # degrees, in either direction
+    scale: Fraction = 0.15  # relative, in either direction
+    shift: Fraction = 0.08  # relative to the image side, in either direction
+    brightness: Fraction = 0.2  # relative to the value range, in either direction
+    contrast: Fraction = 0.3  # relative, in either direction
+    grey: Fraction = 0.0  # probability of conversion to grey
+    erasing: Fraction = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
 
     def draw(self, count: int, generator: torch.Generator) -> Changes:
         """Draw the changes of `count` images."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.errors import DataError
-from fer_edge.labels import enumerated, expected_names, match_labels, unknown_names
+from fer_edge.labels import expected_names, join_names, match_labels, unknown_names
 from fer_edge.walk import LeftOut
 
 UNCOUNTED = "no label with more than half of the votes (FER+'s majority protocol)"
@@ -35,7 +35,7 @@ def match_split(
     index = np.array([*match_labels(names, labels, words), -1], np.int64)
     if index.max() < 0:
         raise DataError(
-            f"{data.source} shares no label with {owner}: its labels are {enumerated(names)}; "
+            f"{data.source} shares no label with {owner}: its labels are {join_names(names)}; "
             f"expected some of: {', '.join(labels)}; rename its folders, or correct its list"
         )
     unknown = unknown_names(names, labels, words)

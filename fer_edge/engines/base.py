@@ -5,16 +5,19 @@ Each engine is a module of this package with an `ENGINE` object, listed in `regi
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
+from fer_edge._files import as_path
+from fer_edge._settings import convert_some
 from fer_edge.choices import Precision as Precision  # re-exported: the type of `BuildRequest.precision`
 from fer_edge.engines import lifetime
 from fer_edge.engines.messages import engine_error
@@ -94,29 +97,23 @@ class Artifact:
 class RunOptions:
     """Options for opening a runner."""
 
-    threads: int | None = None  # CPU threads of one inference; None: the engine's default
-    device: int = 0  # index of the GPU, from 0
+    # CPU threads of one inference; None: the engine's default.
+    threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)] | None = None
+    device: Annotated[int, Meta(ge=0)] = 0  # index of the GPU, from 0
     graphs: bool = True  # launch each batch as one CUDA graph; False: launch every layer separately
-    cache: Path | None = None  # folder for kernels compiled on this machine; None: the user's cache folder
+    # Folder for kernels compiled on this machine, a Path after construction; None: the user's cache folder.
+    cache: str | os.PathLike[str] | None = None
     allow_host_code: bool = False  # run the native code embedded in a version-compatible TensorRT engine
 
     def __post_init__(self) -> None:
-        """Validate `threads` and `device`: engines accept wrong values silently, or fail with long messages.
+        """Check the values: engines accept wrong ones silently, or fail with long messages.
 
         Raises:
-            ConfigError: `threads` or `device` is not an integer in its valid range.
+            ConfigError: Value of another type or out of bounds.
         """
-        if self.threads is not None and not (_is_integer(self.threads) and 1 <= self.threads <= MAX_THREADS):
-            raise ConfigError(
-                f"threads are {self.threads!r}; expected a whole number from 1 to {MAX_THREADS}, "
-                "or None for the engine's choice"
-            )
-        if not (_is_integer(self.device) and self.device >= 0):
-            raise ConfigError(f"device is {self.device!r}; expected a whole number from 0, the first GPU")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        convert_some({name: value for name, value in vars(self).items() if name != "cache"}, RunOptions)
+        if self.cache is not None:
+            object.__setattr__(self, "cache", as_path(self.cache, "the cache folder", ConfigError))
 
 
 def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
@@ -258,12 +255,12 @@ class Runner(ABC):
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called."""
+        """True after `close` was called."""
         return self._closed or self._close_requested
 
     @property
     def is_released(self) -> bool:
-        """Whether the engine's resources are released; after `close` during a call, only when that call has ended."""
+        """True after the resources of the engine are released: after `close` and the call that it interrupted."""
         return self._closed
 
     def input_buffer(self) -> Images:

@@ -15,7 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from fer_edge._files import as_path, sha256, write_atomically
-from fer_edge._settings import build, check_types, table, with_new_names
+from fer_edge._settings import Finite, convert, convert_fields, table, with_new_names
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
 from fer_edge.file_kind import describe_file
@@ -38,14 +38,14 @@ class CheckpointInfo:
     words: tuple[str, ...]  # word of each label in prompts
     templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
     text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
-    mean: tuple[float, float, float]  # of RGB in [0, 1]
-    std: tuple[float, float, float]
+    mean: tuple[Finite, Finite, Finite]  # of RGB in [0, 1]
+    std: tuple[Finite, Finite, Finite]
     head: Head = "mean"  # head whose probabilities the deploy graph returns
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_types(CheckpointInfo, vars(self), error=CheckpointError)
+        convert_fields(self, error=CheckpointError)
         if len(self.labels) != self.config.classes or len(self.words) != self.config.classes:
             raise CheckpointError(
                 f"{len(self.labels)} labels and {len(self.words)} words for {self.config.classes} classes; "
@@ -80,8 +80,7 @@ class CheckpointInfo:
             data = with_new_names(data, {"decision": "head"})
             version = data.pop("format", None)
             if version == FORMAT_VERSION:
-                config = ModelConfig.from_dict(data.pop("config", None))
-                return build(cls, {**data, "config": config}, "metadata", CheckpointError)
+                return convert(data, cls, "metadata", CheckpointError)
         except (ValueError, RecursionError, FerEdgeError) as error:
             raise CheckpointError(
                 f"checkpoint metadata not understood: {error}; get the file from its maker again"
@@ -121,7 +120,7 @@ class Checkpoint:
             advice = "leave out half precision (--half)"
             for name, tensor in tensors.items():
                 if tensor.is_floating_point() and "running" not in name:
-                    tensors[name] = convert(f"{refusal}: {name}", tensor, torch.float16, advice)
+                    tensors[name] = convert_tensor(f"{refusal}: {name}", tensor, torch.float16, advice)
         write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
 
     def fingerprint(self) -> str:
@@ -154,7 +153,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
     model.to_empty(device="cpu")
     _restore_constants(model)
-    model.load_state_dict({name: convert(f"{path}: {name}", value, dtypes[name]) for name, value in tensors.items()})
+    model.load_state_dict(
+        {name: convert_tensor(f"{path}: {name}", value, dtypes[name]) for name, value in tensors.items()}
+    )
     return Checkpoint(model.eval(), info)
 
 
@@ -213,7 +214,7 @@ def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
         raise CheckpointError(f"{name} contains negative values, and variances are at least 0: the file is damaged")
 
 
-def convert(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the weights fit no model") -> Tensor:
+def convert_tensor(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the weights fit no model") -> Tensor:
     """Convert a tensor to another type, and check that finite values stay finite.
 
     Args:

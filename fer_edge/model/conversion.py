@@ -17,7 +17,7 @@ from fer_edge._require import require
 from fer_edge._text import did_you_mean
 from fer_edge.choices import LabelSetName, PresetName
 from fer_edge.errors import ConfigError
-from fer_edge.labels import RAFDB, TEMPLATES, label_set, prompts_for, templates_named
+from fer_edge.labels import RAFDB, TEMPLATES, expand_templates, label_set, prompts_for
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
 from fer_edge.shipped import checkpoint_path
@@ -275,7 +275,7 @@ def prompt_templates(names: Sequence[str] | None, words: tuple[str, ...]) -> tup
     Raises:
         ConfigError: Unknown name, or a template without a place for the word.
     """
-    templates = templates_named(names or ["phrase"])
+    templates = expand_templates(names or ["phrase"])
     if not templates:
         raise ConfigError("the template none makes no prompt; expected another name, or a text with {}")
     prompts_for(words, templates)

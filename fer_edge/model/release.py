@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, convert, default_head
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, convert_tensor, default_head
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import ForeignWeights, Selection
@@ -236,7 +236,7 @@ def _assign(
         for name, target in used.items():
             check_values(f"{source}: {name}", tensors[name], state[target].dtype)
             if target not in counters:
-                state[target].copy_(convert(f"{source}: {name}", tensors[name], state[target].dtype))
+                state[target].copy_(convert_tensor(f"{source}: {name}", tensors[name], state[target].dtype))
     unset = tuple(name for name in optional if name in state and name not in used.values())
     return ImportReport(used, ignored, unset, selection.prefix, selection.others)
 

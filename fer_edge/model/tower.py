@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer_edge._require import require
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
-from fer_edge.model.checkpoint import check_values, convert
+from fer_edge.model.checkpoint import check_values, convert_tensor
 from fer_edge.model.foreign import SAFE_TYPES, ForeignWeights, kind_of_weights, read_foreign_weights
 from fer_edge.model.hub import ADVICE, Download, connect, connect_to_hub, hub_file, quiet_libraries
 
@@ -196,7 +196,7 @@ def _load_text_encoder(model: nn.Module, weights: ForeignWeights, name: str) -> 
     with torch.no_grad():
         for key, tensor in state.items():
             check_values(f"{weights.source}: {key}", tensors[key], tensor.dtype)
-            tensor.copy_(convert(f"{weights.source}: {key}", tensors[key], tensor.dtype))
+            tensor.copy_(convert_tensor(f"{weights.source}: {key}", tensors[key], tensor.dtype))
 
 
 def _file_of_tag(open_clip: Any, tag: dict[str, Any], what: str, download: Download) -> Path:

@@ -15,7 +15,7 @@ from fer_edge.data.matching import match_split
 from fer_edge.data.splits import Indices, LabelledSplit
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import ConfigError, DataError, ImageError
-from fer_edge.labels import enumerated
+from fer_edge.labels import join_names
 from fer_edge.progress import Progress, silent
 from fer_edge.training.batches import TrainingData
 from fer_edge.training.config import TrainingConfig
@@ -63,7 +63,7 @@ def _check_folders(train: LabelledSplit) -> None:
     empty = [entry.path for entry in train.left_out if entry.reason == EMPTY_FOLDER]
     if empty:
         inside = [entry for entry in train.left_out if entry.path.is_relative_to(empty[0]) and entry.path != empty[0]]
-        names = enumerated([path.name for path in empty])
+        names = join_names([path.name for path in empty])
         raise DataError("; ".join([f"{train.source}: no images in {names}: fill or remove the folder", *notes(inside)]))
     if len(train.label_set) < 2:
         raise DataError(f"{train.source} has the one label {train.label_set.labels[0]}; expected at least two to learn")

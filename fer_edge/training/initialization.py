@@ -11,7 +11,7 @@ import torch
 
 from fer_edge._files import file_sha256
 from fer_edge.errors import ConfigError
-from fer_edge.labels import LabelSet, match_labels, templates_named
+from fer_edge.labels import LabelSet, expand_templates, match_labels
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, default_head, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import read_foreign_weights
@@ -178,7 +178,7 @@ def _text_side(
         return (None if sources.text_features is None else load_text_features(sources.text_features)), None
     if config.text == "learned":
         return None, None
-    templates = templates_named(config.templates)
+    templates = expand_templates(config.templates)
     if config.text == "frozen":
         return text_features_from_open_clip(config.text_model, config.text_weights, labels.words, templates), None
     tower = open_text_tower(config.text_model, config.text_weights)
