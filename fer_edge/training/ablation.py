@@ -118,7 +118,7 @@ def _locked_by_first_process(folder: Path, recipe: Recipe) -> Iterator[None]:
 
 
 def planned_runs(
-    recipe: Mapping[str, Any], tables: Sequence[str], runs: int, given: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any], tables: Sequence[str], runs: int, user_settings: Mapping[str, Any] | None = None
 ) -> list[Run]:
     """Plan the trainings of some tables, each once.
 
@@ -126,7 +126,7 @@ def planned_runs(
         recipe: Recipe as plain data, with the user's settings; settings of the variants replace them.
         tables: Names in `ABLATIONS`.
         runs: Number of trainings of each variant; their seeds count up from the recipe's.
-        given: Settings of the user.
+        user_settings: Settings of the user, which must not be among the varied ones.
 
     Raises:
         ConfigError: Unknown table, a recipe that does not fit it, or a setting that the tables vary.
@@ -136,7 +136,7 @@ def planned_runs(
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
     base = Recipe.from_dict(recipe)
-    _check_not_varied(tables, [*_names(given or {}), *_names({"model": base.model})])
+    _check_not_varied(tables, [*_names(user_settings or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
             f"table V compares prompts, which text = {base.training.text!r} does not use; "
