@@ -102,7 +102,7 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
     recipe.write_text('checkpoint = "tiny.safetensors"\nengines = ["onnxruntime"]\nmax_batch = 8\n')
     built = fer_edge("build-engine", "--recipe", recipe, "-o", bundle, "--json")
     assert json.loads(built.stdout)["manifest"]["max_batch"] == 8, built.stderr
-    compared = fer_edge("parity", bundle, "--reference", checkpoint, "--images", faces, "--json")
+    compared = fer_edge("parity", bundle, "--checkpoint", checkpoint, "--images", faces, "--json")
     assert compared.returncode == 0, compared.stderr
     stages = {stage["name"]: stage["passed"] for stage in json.loads(compared.stdout)["stages"]}
     assert list(stages) == ["labels", "names", "types", "shapes", "values", "top-1 agreement", "accuracy"]
@@ -115,7 +115,7 @@ def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> Non
         assert json.loads(fer_edge("inspect", model, "--json").stdout)["labels"][0] == "neutral"
     other = tmp_path / "other.safetensors"
     tiny_checkpoint(seed=1).save(other)
-    failed = fer_edge("parity", bundle, "--reference", other, "--images", faces)
+    failed = fer_edge("parity", bundle, "--checkpoint", other, "--images", faces)
     assert failed.returncode == 1
     assert "parity FAILS" in failed.stdout
     quick = ("bench", bundle, "--queries", 20, "--seconds", 0.1, "--scenario", "single-stream", "--faces", faces)

@@ -140,7 +140,7 @@ def test_errors_never_reach_stdout(shell: str) -> None:
         ),
         (["text-features", "-o", "x.safetensors", "--template", "smile"], "prompt template 'smile' has no {}"),
         (["calibrate", "edge", ".", "-o", "x", "--method", "mxx"], "no method 'mxx'; expected one of: minmax,"),
-        (["parity", "edge", "--reference", "edge", "--images", ".", "--threshold", "nan"], "not a finite number"),
+        (["parity", "edge", "--checkpoint", "edge", "--images", ".", "--threshold", "nan"], "not a finite number"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
