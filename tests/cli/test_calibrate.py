@@ -63,13 +63,13 @@ def test_an_int8_bundle_says_what_it_runs_and_parity_looks_inside(folder: Path) 
     assert manifest.precision == "int8" and "calibration.json" in manifest.files
     assert [entry.proof["macs"]["int8"] > 0.9 for entry in manifest.engines] == [True, True]
     inside = fer_edge(
-        "parity", bundle, "--reference", folder / "tiny.safetensors", "--images", faces, "--layers", "--limit", 4,
+        "parity", bundle, "--checkpoint", folder / "tiny.safetensors", "--images", faces, "--per-tensor", "--count", 4,
         "--threshold", 5, "--json",
     )  # fmt: skip
     assert inside.returncode == 0, inside.stderr
     assert json.loads(inside.stdout)["tensors"][-1]["name"] == "probabilities"
     strict = fer_edge(
-        "parity", bundle, "--reference", folder / "tiny.safetensors", "--images", faces, "--layers", "--limit", 4,
+        "parity", bundle, "--checkpoint", folder / "tiny.safetensors", "--images", faces, "--per-tensor", "--count", 4,
         "--threshold", 50,
     )  # fmt: skip
     assert strict.returncode == 1
@@ -77,7 +77,7 @@ def test_an_int8_bundle_says_what_it_runs_and_parity_looks_inside(folder: Path) 
     count = len(json.loads(inside.stdout)["tensors"])
     assert f"the worst 10 of {count} tensors; --all lists every one" in strict.stderr
     every = fer_edge(
-        "parity", bundle, "--reference", folder / "tiny.safetensors", "--images", faces, "--layers", "--limit", 4,
+        "parity", bundle, "--checkpoint", folder / "tiny.safetensors", "--images", faces, "--per-tensor", "--count", 4,
         "--threshold", 5, "--all",
     )  # fmt: skip
     assert all(tensor["name"] in every.stdout for tensor in json.loads(inside.stdout)["tensors"])
@@ -95,7 +95,7 @@ def test_a_bundle_with_layers_in_float_is_mixed(folder: Path) -> None:
 
 def test_what_cannot_be_right_is_refused(folder: Path) -> None:
     checkpoint, data, out = folder / "tiny.safetensors", folder / "ferplus", folder / "x.json"
-    layers = ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--layers")
+    layers = ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--per-tensor")
     cases: list[tuple[tuple[object, ...], int, str]] = [
         (
             ("calibrate", checkpoint, data, "-o", out, "--method", "best"),
@@ -112,19 +112,29 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         (("calibrate", checkpoint, data, "-o", out, "--plot", folder / "x.svg"), 2, "--plot is about the search; add"),
         (("calibrate", checkpoint, data, "-o", out, "--engine", "openvino"), 2, "--engine is about the search; add"),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--plot", folder / "x.svg"),
+            ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--plot", folder / "x.svg"),
             2,
-            "--plot is about what --layers compares; add --layers",
+            "--plot is about what --per-tensor compares; add --per-tensor",
         ),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--threshold", 20),
+            ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--threshold", 20),
             2,
-            "--threshold is about what --layers compares; add --layers",
+            "--threshold is about what --per-tensor compares; add --per-tensor",
         ),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--layers", "--tolerance", 1),
+            (
+                "parity",
+                folder / "int8.fer",
+                "--checkpoint",
+                checkpoint,
+                "--images",
+                data,
+                "--per-tensor",
+                "--tolerance",
+                1,
+            ),
             2,
-            "--tolerance is about outputs, which --layers does not compare",
+            "--tolerance is about outputs, which --per-tensor does not compare",
         ),
         (("calibrate", checkpoint, data, "-o", out, "--limit", 64), 2, "--limit is about the search; add --max-drop"),
         (("calibrate", checkpoint, data, "-o", out, "--threads", 1), 2, "--threads is about the search; add"),
@@ -160,12 +170,12 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
             "--out and --state name one file",
         ),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "nan"),
+            ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--tolerance", "nan"),
             2,
             "nan is not a finite number from 0",
         ),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--tolerance", "-1"),
+            ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--tolerance", "-1"),
             2,
             "'--tolerance': -1 is not a finite number from 0",
         ),
@@ -176,9 +186,9 @@ def test_what_cannot_be_right_is_refused(folder: Path) -> None:
         ),
         ((*layers, "--threshold", "-1"), 2, "-1 is not a finite number from 0"),
         (
-            ("parity", folder / "int8.fer", "--reference", checkpoint, "--images", data, "--all"),
+            ("parity", folder / "int8.fer", "--checkpoint", checkpoint, "--images", data, "--all"),
             2,
-            "--all is about what --layers compares; add --layers",
+            "--all is about what --per-tensor compares; add --per-tensor",
         ),
         (("evaluate", checkpoint, data, "--layout", "fer"), 2, "no layout 'fer'; expected one of: auto, ferplus"),
         (("build-engine", checkpoint, "--precision", "int8"), 2, "int8 needs activation ranges"),
