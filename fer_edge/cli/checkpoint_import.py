@@ -16,7 +16,7 @@ def checkpoint_import(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="The authors' checkpoint, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
+            help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
         ),
     ],
     out: CheckpointOut,

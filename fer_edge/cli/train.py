@@ -115,7 +115,7 @@ def train(
 
     Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
 
-    Example: fer-edge train my-faces/ -o runs/mine --init edge --epochs 5 --batch 16
+    Example: fer-edge train my-faces/ -o runs/faces --init edge --epochs 5 --batch 16
     """
     from fer_edge._require import require
     from fer_edge.cli.output import print_result, progress

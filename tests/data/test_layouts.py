@@ -57,7 +57,7 @@ def test_sfew_and_class_folders_are_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no folder test or testing"):
         read_split(root, "test")
     (root / "Val" / "Bored").mkdir()
-    with pytest.raises(DataError, match="folders that are no labels: Bored"):
+    with pytest.raises(DataError, match="folders that are not labels: Bored"):
         read_split(root, "valid")
     own = tmp_path / "own"
     for name in ("winking", "blinking"):

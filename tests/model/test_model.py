@@ -160,7 +160,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="made by another program: fer-edge import-checkpoint reads such weights"):
+    with pytest.raises(CheckpointError, match="made by another program: fer-edge checkpoint import reads such weights"):
         load_checkpoint(path)
     checkpoint = tiny_checkpoint()
     checkpoint.save(path)

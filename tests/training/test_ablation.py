@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import ConfigError, FerEdgeError, NonFiniteError
-from fer_edge.training.ablation import planned_runs, run_all
+from fer_edge.training.ablation import plan_runs, run_all
 from fer_edge.training.ablation_results import RunResult, read_results, standard_error, write_results
 from fer_edge.training.ablation_tables import ABLATIONS
 from fer_edge.training.recipe import change_settings, read_recipe
@@ -19,41 +19,41 @@ TOWER = change_settings(EDGE, {"text": "frozen"})
 
 
 def test_tables_share_runs() -> None:
-    runs = planned_runs(TOWER, ["IV", "V", "VI"], 1)
+    runs = plan_runs(TOWER, ["IV", "V", "VI"], 1)
     assert sum(len(run.rows) for run in runs) == 15 and len(runs) == 12
     by_name = {run.name: [(table, variant.name) for table, variant in run.rows] for run in runs}
     assert by_name["iv-hdss-seed0"] == [("IV", "HDSS"), ("VI", "2")]
     assert by_name["iv-mgei-seed0"] == [("IV", "MGEI"), ("V", "without text")]
     # The name of a run does not depend on the chosen tables.
-    assert {run.name for run in planned_runs(TOWER, ["VI"], 1)} < set(by_name)
+    assert {run.name for run in plan_runs(TOWER, ["VI"], 1)} < set(by_name)
 
 
 def test_variants_match_the_paper() -> None:
     models: dict[str, Any] = {
-        run.rows[0][1].name: run.recipe.model_config(8) for run in planned_runs(EDGE, ["IV", "VI"], 1)
+        run.rows[0][1].name: run.recipe.model_config(8) for run in plan_runs(EDGE, ["IV", "VI"], 1)
     }
     assert all(model.grid == 12 for model in models.values())
     assert models["neither"].patches == (2,) and not models["neither"].text_head
     assert models["MGEI"].patches == (2, 4, 6, 12) and not models["MGEI"].text_head
     assert models["HDSS"].patches == (2,) and models["HDSS"].text_head
     assert models["2, 4, 6"].patches == (2, 4, 6)
-    words = {run.rows[-1][1].name: run.recipe.training.templates for run in planned_runs(TOWER, ["V"], 1)}
+    words = {run.rows[-1][1].name: run.recipe.training.templates for run in plan_runs(TOWER, ["V"], 1)}
     assert words["passive sentence"] == ("passive",) and words["single word"] == ("word",)
     best = {name: max(ablation.variants, key=lambda variant: variant.paper[1]) for name, ablation in ABLATIONS.items()}
     assert {name: variant.paper[1] for name, variant in best.items()} == {"IV": 90.96, "V": 90.96, "VI": 90.96}
 
 
 def test_seeds_count_up_and_user_settings_stay() -> None:
-    runs = planned_runs(change_settings(EDGE, {"seed": 5, "epochs": 2}), ["IV"], 2)
+    runs = plan_runs(change_settings(EDGE, {"seed": 5, "epochs": 2}), ["IV"], 2)
     assert [run.recipe.training.seed for run in runs] == [5] * 4 + [6] * 4
     assert runs[-1].name == "iv-mgei-and-hdss-seed6" and runs[-1].recipe.training.epochs == 2
 
 
 def test_unknown_and_unsuitable_tables_are_refused() -> None:
     with pytest.raises(ConfigError, match="no table VII; expected some of: IV, V, VI"):
-        planned_runs(EDGE, ["VII"], 1)
+        plan_runs(EDGE, ["VII"], 1)
     with pytest.raises(ConfigError, match="table V compares prompts, which text = 'learned' does not use"):
-        planned_runs(EDGE, ["V"], 1)
+        plan_runs(EDGE, ["V"], 1)
 
 
 def test_standard_error_matches_values_by_hand() -> None:
@@ -85,7 +85,7 @@ def test_a_csv_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_does_not_stop_the_others() -> None:
-    runs = planned_runs(EDGE, ["IV"], 1)
+    runs = plan_runs(EDGE, ["IV"], 1)
     finished: list[int] = []
 
     def train(run: Any) -> Any:
@@ -108,10 +108,10 @@ def test_settings_that_a_table_varies_are_refused() -> None:
         ("V", {"templates": ["word"], "text": "frozen"}, "templates"),
     ):
         with pytest.raises(ConfigError, match=f"{name} has no effect: table {table} sets it in its variants"):
-            planned_runs(change_settings(EDGE, settings), [table], 1, settings)
+            plan_runs(change_settings(EDGE, settings), [table], 1, settings)
     with pytest.raises(ConfigError, match=r"model\.patches has no effect"):  # in a recipe file
-        planned_runs({**EDGE, "model": {"patches": [2]}}, ["VI"], 1)
+        plan_runs({**EDGE, "model": {"patches": [2]}}, ["VI"], 1)
     settings = {"model.text_head": True, "templates": ["word"]}
-    assert planned_runs(change_settings(EDGE, settings), ["VI", "VI"], 1, settings) == planned_runs(
+    assert plan_runs(change_settings(EDGE, settings), ["VI", "VI"], 1, settings) == plan_runs(
         change_settings(EDGE, settings), ["VI"], 1
     )

@@ -7,7 +7,7 @@ import torch
 
 from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.failures import converted_errors
+from fer_edge.training.failures import convert_errors
 
 
 class FailedCompilation(RuntimeError):
@@ -36,12 +36,12 @@ FailedCompilation.__module__ = "torch._inductor.exc"
     ],
 )
 def test_remediable_exceptions_are_converted(config: dict[str, object], error: Exception, message: str) -> None:
-    with pytest.raises(FerEdgeError) as caught, converted_errors(TrainingConfig.from_dict(config)):
+    with pytest.raises(FerEdgeError) as caught, convert_errors(TrainingConfig.from_dict(config)):
         raise error
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
 def test_other_exceptions_are_not_converted() -> None:
     for error in (RuntimeError("a mistake"), FailedCompilation("torch.compile is not used"), ConfigError("a setting")):
-        with pytest.raises(type(error), match=str(error)), converted_errors(TrainingConfig()):
+        with pytest.raises(type(error), match=str(error)), convert_errors(TrainingConfig()):
             raise error

@@ -18,7 +18,7 @@ from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training import files
 from fer_edge.training.files import RunFiles, differences
-from fer_edge.training.lock import locked
+from fer_edge.training.lock import lock_folder
 from tests.faces import make_ferplus
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import CONFIG, Quiet, make_run
@@ -132,29 +132,29 @@ def test_differences_list_settings_before_hashes() -> None:
 
 def test_a_folder_is_locked_by_one_process(tmp_path: Path) -> None:
     with (
-        locked(tmp_path),
+        lock_folder(tmp_path),
         pytest.raises(
             FerEdgeError, match=rf"{tmp_path} is in use by process {os.getpid()} on .*; wait for it, or name"
         ),
-        locked(tmp_path),
+        lock_folder(tmp_path),
     ):
         pass
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from fer_edge.training.lock import locked\n"
-        "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from fer_edge.training.lock import lock_folder\n"
+        "with lock_folder(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "locked\n"
-        with pytest.raises(FerEdgeError, match=f"in use by process {process.pid} on "), locked(tmp_path):
+        with pytest.raises(FerEdgeError, match=f"in use by process {process.pid} on "), lock_folder(tmp_path):
             pass
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 

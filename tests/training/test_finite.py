@@ -62,12 +62,12 @@ def change_optimizer(run: Trainer) -> None:
     run.optimizer.state[run.module.model.label_head.bias]["exp_avg_sq"][0] = math.inf
 
 
-def averaged_head(run: Trainer) -> nn.Linear:
+def average_head(run: Trainer) -> nn.Linear:
     return cast(TrainingModule, run.average.module).model.label_head
 
 
 def change_average(run: Trainer) -> None:
-    averaged_head(run).bias[2] = -math.inf
+    average_head(run).bias[2] = -math.inf
 
 
 def change_validation(run: Trainer) -> None:
@@ -149,11 +149,11 @@ def test_the_first_nonfinite_tensor_is_named() -> None:
 def test_a_single_predicted_label_is_reported(faces: Path, tmp_path: Path) -> None:
     run = make_run(faces, tmp_path, replace(CONFIG, epochs=1))
     with torch.no_grad():
-        averaged_head(run).weight.zero_()
-        averaged_head(run).bias.copy_(1e6 * torch.eye(8)[7])
+        average_head(run).weight.zero_()
+        average_head(run).bias.copy_(1e6 * torch.eye(8)[7])
     run.validation._info = replace(run.info, head="label")
     assert run._validate(1.0, 0.0, Quiet()).only_label == "contempt"
     with torch.no_grad():
-        averaged_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))
-        averaged_head(run).bias.zero_()
+        average_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))
+        average_head(run).bias.zero_()
     assert run._validate(1.0, 0.0, Quiet()).only_label is None

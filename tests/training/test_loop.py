@@ -165,7 +165,7 @@ def test_a_grey_stem_is_trained_with_its_later_input(faces: Path, tmp_path: Path
     checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=mean, std=(0.2, 0.2, 0.2))
     run = make_run(faces, tmp_path, checkpoint=checkpoint)
     assert run.data.valid_images.shape[1] == 1 and run.channels == (1 if len(set(mean)) == 1 else 3)
-    model, info = run._averaged(), run.info
+    model, info = run._average_model(), run.info
     images = resize(run.data.valid_images.float() / 255, 112).expand(-1, 3, -1, -1)
     mean_, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (info.mean, info.std))
     with torch.no_grad():
