@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
-from fer_edge.bundle_builder import add_engine
+from fer_edge.bundle_builder import insert_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.errors import BundleError, ConfigError, EngineError
@@ -20,14 +20,14 @@ from tests.cuda_double import Gpu
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
-def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_engine_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     double: Any = BuilderBindings(Gpu())
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
     path = tiny_bundle(tmp_path / "a.fer")
     cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"optimal_batches": [1, 8]}, 2)]
     for options, size in cases:
-        manifest = add_engine(Bundle.open(path), path, "tensorrt", options=options)
+        manifest = insert_engine(Bundle.open(path), path, "tensorrt", options=options)
         assert [entry.engine for entry in manifest.engines] == ["tensorrt", "openvino", "onnxruntime"]
         assert set(manifest.files) == {
             "model.onnx",
@@ -43,49 +43,50 @@ def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypat
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
 
 
-def test_a_bundle_keeps_build_options_but_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_options_are_recorded_without_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     double: Any = BuilderBindings(Gpu())
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
     bundle, options = Bundle.open(tiny_bundle(tmp_path / "a.fer")), {"optimal_batches": (1, 8), "weights": "inside"}
     for place in ("here", "there"):
         local = {**options, "timing_cache": str(tmp_path / place)}
-        manifest = add_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
+        manifest = insert_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
         assert manifest.engines[0].options == {"optimal_batches": [1, 8], "weights": "inside"}
     assert (tmp_path / "here.fer").read_bytes() == (tmp_path / "there.fer").read_bytes()
 
 
-def test_nothing_is_written_when_it_fails(tmp_path: Path) -> None:
+def test_failed_build_writes_nothing(tmp_path: Path) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
     with pytest.raises(ConfigError, match="openvino has no build option 'x'"):
-        add_engine(Bundle.open(path), out, "openvino", options={"x": 1})
+        insert_engine(Bundle.open(path), out, "openvino", options={"x": 1})
     with pytest.raises(EngineError, match="builds for cpu"):
-        add_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
+        insert_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
 
     def fallbacks(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         raise EngineError(f"{engine} does not run 1 layers in the precision of the graph")
 
     with pytest.raises(EngineError, match="onnxruntime does not run 1 layers"):
-        add_engine(Bundle.open(path), out, "onnxruntime", prove=fallbacks)
+        insert_engine(Bundle.open(path), out, "onnxruntime", prove=fallbacks)
     assert not out.exists()
 
 
 def test_the_command(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
-    arguments = ["--engine", "tensorrt-rtx", "--target", "sm89", "--option", "optimization_level=1", "-o", out]
-    found = fer_edge("add-engine", path, *arguments)
+    option = "tensorrt-rtx.optimization_level=1"
+    arguments = ["--engine", "tensorrt-rtx", "--gpu-arch", "sm89", "--set", option, "-o", out]
+    found = fer_edge("bundle", "add-engine", path, *arguments)
     assert found.returncode == 0, found.stderr
     assert "tensorrt-rtx 1." in found.stdout and "(sm89)" in found.stdout
     assert "engines/tensorrt-rtx-sm89.engine" in Bundle.open(out).manifest.files
     assert Bundle.open(out).entry().options == {"optimization_level": 1}
     assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "as executed" in found.stdout
     assert "optimization_level: 1" in fer_edge("inspect", "--full", out).stdout
-    wrong = fer_edge("add-engine", path, "--engine", "tensorrt-rtx", "--option", "level", "-o", out)
-    assert wrong.returncode == 2 and "--option level: expected NAME=VALUE" in wrong.stderr
+    wrong = fer_edge("bundle", "add-engine", path, "--engine", "tensorrt-rtx", "--set", "level", "-o", out)
+    assert wrong.returncode == 2 and "--set level: expected ENGINE.NAME=VALUE" in wrong.stderr
 
 
-def test_what_is_written_while_an_engine_is_built_is_kept(tmp_path: Path) -> None:
+def test_concurrent_changes_of_the_bundle_are_preserved(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     of_others = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
     of_replaced = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
@@ -97,7 +98,7 @@ def test_what_is_written_while_an_engine_is_built_is_kept(tmp_path: Path) -> Non
         write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
         return {}
 
-    add_engine(Bundle.open(path), path, "onnxruntime", prove=meanwhile)
+    insert_engine(Bundle.open(path), path, "onnxruntime", prove=meanwhile)
     opened = Bundle.open(path)
     assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
     assert opened.read("engines/other") == b"other"
@@ -105,7 +106,7 @@ def test_what_is_written_while_an_engine_is_built_is_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])
-def test_an_engine_of_a_model_that_is_gone_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_engine_of_a_replaced_model_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
 
     def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
@@ -114,6 +115,6 @@ def test_an_engine_of_a_model_that_is_gone_is_not_written(tmp_path: Path, change
         write_bundle(path, tiny_manifest(**values), members)
         return {}
 
-    with pytest.raises(BundleError, match="was given another model, precision or largest batch while the engine was"):
-        add_engine(Bundle.open(path), out, "onnxruntime", prove=meanwhile)
+    with pytest.raises(BundleError, match=r"the model, precision or largest batch of .* changed while the engine was"):
+        insert_engine(Bundle.open(path), out, "onnxruntime", prove=meanwhile)
     assert not out.exists()

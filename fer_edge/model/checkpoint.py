@@ -100,7 +100,7 @@ class Checkpoint:
     model: FERFormer
     info: CheckpointInfo
 
-    def save(self, path: Path, *, half: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
         """Check the checkpoint as `load_checkpoint` does, and write it atomically.
 
         Args:
@@ -111,7 +111,8 @@ class Checkpoint:
             NonFiniteError: NaN or infinity in weights or metrics, or a weight beyond float16's range.
             CheckpointError: A model that does not match `info`, or a negative variance.
         """
-        refusal, metadata = f"{path} is not written", self.info.to_json()
+        file = as_path(path, "the checkpoint to write", CheckpointError)
+        refusal, metadata = f"{file} is not written", self.info.to_json()
         if len(metadata) > MAX_METADATA_BYTES:
             raise CheckpointError(f"{refusal}: its metadata exceeds {MAX_METADATA_BYTES} bytes")
         tensors = self._tensors()
@@ -121,7 +122,7 @@ class Checkpoint:
             for name, tensor in tensors.items():
                 if tensor.is_floating_point() and "running" not in name:
                     tensors[name] = convert_tensor(f"{refusal}: {name}", tensor, torch.float16, advice)
-        write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
+        write_atomically(file, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of weights and metadata, in hex."""

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from fer_edge.cli.bench_compare import _environment
+from fer_edge.cli.bench_display import _interval, _print_open_loop
 from PIL import Image
 
 from fer_edge.benchmark import tune
@@ -22,8 +24,6 @@ from fer_edge.benchmark.scenarios.open_loop import OpenLoop
 from fer_edge.benchmark.statistics import Estimate, distribution_from_samples, share_estimate
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.cli.bench import _with_parity, bench
-from fer_edge.cli.bench_compare import _environment
-from fer_edge.cli.bench_display import _interval, _print_open_loop
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu

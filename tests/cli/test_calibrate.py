@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from fer_edge.cli.calibrate_display import images_allowed, resolution
 
 from fer_edge.bundle import Bundle
-from fer_edge.cli.calibrate_display import images_allowed, resolution
 from tests.command import fer_edge
 from tests.faces import make_ferplus
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint

@@ -10,11 +10,11 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.failures import convert_errors
 
 
-class FailedCompilation(RuntimeError):
+class FailedCompilationError(RuntimeError):
     """Stand-in for exceptions of PyTorch's compiler, whose names differ between versions."""
 
 
-FailedCompilation.__module__ = "torch._inductor.exc"
+FailedCompilationError.__module__ = "torch._inductor.exc"
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ FailedCompilation.__module__ = "torch._inductor.exc"
         ({}, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "not enough memory to train"),
         (
             {"compile": True},
-            FailedCompilation("no\n\nSet TORCH"),
-            "compile failed: FailedCompilation: no; install",
+            FailedCompilationError("no\n\nSet TORCH"),
+            "compile failed: FailedCompilationError: no; install",
         ),
         (
             {"devices": 2},
@@ -42,6 +42,6 @@ def test_remediable_exceptions_are_converted(config: dict[str, object], error: E
 
 
 def test_other_exceptions_are_not_converted() -> None:
-    for error in (RuntimeError("a mistake"), FailedCompilation("torch.compile is not used"), ConfigError("a setting")):
+    for error in (RuntimeError("a mistake"), FailedCompilationError("torch.compile is not used"), ConfigError("a setting")):
         with pytest.raises(type(error), match=str(error)), convert_errors(TrainingConfig()):
             raise error
