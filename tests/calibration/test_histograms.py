@@ -51,7 +51,9 @@ def test_one_outlier_does_not_determine_the_range(method: CalibrationMethod) -> 
 def test_mse_minimises_the_squared_error() -> None:
     values = normal(outlier=20.0)
     threshold = magnitude(statistics_of(values), "mse")
-    assert squared_error(values, threshold) < 1.02 * min(squared_error(values, other) for other in np.linspace(1.3, 20, 200))
+    assert squared_error(values, threshold) < 1.02 * min(
+        squared_error(values, other) for other in np.linspace(1.3, 20, 200)
+    )
 
 
 def test_percentile_of_uniform_values() -> None:
@@ -61,7 +63,11 @@ def test_percentile_of_uniform_values() -> None:
 
 @pytest.mark.parametrize("method", get_args(CalibrationMethod))
 def test_no_range_exceeds_the_peak(method: CalibrationMethod) -> None:
-    for statistics in (statistics_of(normal()), statistics_of(np.full(1000, 0.5)), statistics_of(np.random.default_rng(1).uniform(-1, 1, 5000))):
+    for statistics in (
+        statistics_of(normal()),
+        statistics_of(np.full(1000, 0.5)),
+        statistics_of(np.random.default_rng(1).uniform(-1, 1, 5000)),
+    ):
         assert 0 < magnitude(statistics, method) <= statistics.peak * (1 + 1e-9)
     assert magnitude(Statistics(0.0, 0.0, [0.0]), method) == 0
 

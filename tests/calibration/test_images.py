@@ -233,7 +233,9 @@ def test_too_few_images_give_the_reasons_of_the_others(root: Path) -> None:
 def test_missing_image_is_named(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
     data.paths[3].unlink()
-    with pytest.raises(DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or remove it"):
+    with pytest.raises(
+        DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or remove it"
+    ):
         choose_images(data, tmp_path / "faces", 40)
 
 

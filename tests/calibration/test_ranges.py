@@ -100,9 +100,7 @@ def test_unknown_tensors_methods_and_layer_kinds_are_named() -> None:
         replace(tiny_ranges(), tensors={"x": Range(0, 1, 1)}).magnitude("nowhere")
     with pytest.raises(ConfigError, match="no method 'best'; expected one of: minmax, moving-average, percentile"):
         check_choices("best", ())
-    with pytest.raises(
-        ConfigError, match="no layer kind 'pool'; expected some of: conv, depthwise, linear, attention"
-    ):
+    with pytest.raises(ConfigError, match="no layer kind 'pool'; expected some of: conv, depthwise, linear, attention"):
         check_choices("mse", ("conv", "pool"))
 
 

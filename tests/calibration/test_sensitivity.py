@@ -155,7 +155,9 @@ def test_state_of_another_search_is_refused(tmp_path: Path) -> None:
     wrong = '{"format": 1, "key": "", "scores": {"only x in int8": {"drop": "1", "agreement": 1, "divergence": 1}}}'
     for text in ("{", "[" * 100_000, "[]", '{"scores": 5}', wrong):
         state.write_text(text)
-        with pytest.raises(DataError, match=r"the search in .*state\.json cannot be resumed: .*; delete it to start over"):
+        with pytest.raises(
+            DataError, match=r"the search in .*state\.json cannot be resumed: .*; delete it to start over"
+        ):
             search(10, state)
 
 

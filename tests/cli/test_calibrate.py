@@ -160,7 +160,16 @@ def test_float_precisions_that_do_not_fit_are_refused(tiny: TinyCalibration, tmp
 
 
 def test_fallbacks_need_permission_and_are_reported(tiny: TinyCalibration, tmp_path: Path) -> None:
-    half = ["build-engine", tiny.checkpoint, "--precision", "fp16", "--ranges", tiny.ranges, "-o", tmp_path / "half.fer"]
+    half = [
+        "build-engine",
+        tiny.checkpoint,
+        "--precision",
+        "fp16",
+        "--ranges",
+        tiny.ranges,
+        "-o",
+        tmp_path / "half.fer",
+    ]
     refused = fer_edge(*half)
     assert refused.returncode == 1 and "openvino does not run 31 layers in the precision" in refused.stderr
     assert not (tmp_path / "half.fer").exists()
