@@ -1,175 +1,217 @@
-"""Settings as frozen dataclasses: names, types and ranges are checked before anything is made of them."""
+"""Checks of settings: types and bounds are the annotations of dataclass fields, and msgspec compares values with them.
+
+`Annotated[int, Meta(ge=1)]` is an integer from 1. msgspec accepts an int where a float is expected, but no bool where a
+number is, and turns lists into tuples. Two things are added here: unknown names are refused, which msgspec ignores in
+dataclasses, and messages contain the wrong value beside its path: "stem.widths[0] is 0; expected a whole number >= 1".
+"""
 
 from __future__ import annotations
 
 import difflib
-import math
+import re
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
+from msgspec import Meta
+
+from fer_edge._text import printable
 from fer_edge.errors import MAX_SHOWN, ConfigError, FerEdgeError, shown
 
 T = TypeVar("T")
-Bounds = Mapping[str, tuple[float, float]]
+LARGEST = sys.float_info.max
+Finite = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+NonNegative = Annotated[float, Meta(ge=0, le=LARGEST)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
-    str: "a text",
-    NoneType: "nothing",
+    str: "a string",
+    dict: "a table of names and values",
+    Mapping: "a table of names and values",
+    Any: "a plain value",
 }
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # one step of a path of msgspec: `$.stem.widths[0]`, `$.tensors[...]`
 
 
-def build(kind: type[T], data: object, what: str, error: type[FerEdgeError] = ConfigError) -> T:
-    """A dataclass from plain data, whose lists become tuples.
+def convert(data: object, kind: type[T], where: str = "", error: type[FerEdgeError] = ConfigError) -> T:
+    """Convert plain data, as TOML and JSON give it, to a type, and check it.
 
     Args:
-        kind: The dataclass; it checks its own values.
-        data: Its fields by name.
-        what: What the data is, for messages.
-        error: What to raise.
+        data: Values: for a dataclass a table with its fields by name.
+        kind: Dataclass or any other type that msgspec supports.
+        where: Path of the data in messages: "training". Empty for a whole file.
+        error: Exception to raise.
 
     Raises:
-        FerEdgeError: As `error`: it is no table, a name is not known or one is missing.
+        FerEdgeError: As `error`: an unknown or missing name, a value of another type or out of bounds.
     """
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    values = table(data, what, error)
+    _check_nested_names(data, kind, where, error)
     try:
-        check_names(values, names, error=error)
-        required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]  # type: ignore[arg-type]
-        missing = [name for name in required if name not in values]
-        if missing:
-            raise error(f"{', '.join(missing)} missing; expected a value")
-    except FerEdgeError as found:
-        raise error(f"{what} not understood: {found}") from found
-    return kind(**with_tuples(values))
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as fault:
+        raise error(_explain(fault, data, kind, where)) from fault
 
 
-def table(data: object, what: str, error: type[FerEdgeError] = ConfigError) -> dict[str, Any]:
-    """Plain data that holds names and values, copied.
+def convert_some(
+    values: Mapping[str, Any], kind: type[Any], where: str = "", error: type[FerEdgeError] = ConfigError
+) -> dict[str, Any]:
+    """Convert some fields of a dataclass, and check them.
+
+    Args:
+        values: Values by name of the field; fields may be missing.
+        kind: The dataclass.
+        where: Path of the table in messages: "model.stem".
+        error: Exception to raise.
+
+    Returns:
+        The converted values by name.
 
     Raises:
-        FerEdgeError: As `error`: it is something else.
+        FerEdgeError: As `error`: an unknown name, a value of another type or out of bounds.
     """
-    if not isinstance(data, Mapping):
-        raise error(f"{what}: found {_written(data)}; expected a table of names and values")
-    return {str(name): value for name, value in data.items()}
+    hints = _hints(kind)
+    check_names(values, hints, where, error)
+    return {name: convert(value, hints[name], _join(where, name), error) for name, value in values.items()}
+
+
+def convert_fields(instance: object, where: str = "", error: type[FerEdgeError] = ConfigError) -> None:
+    """Check the fields of a new dataclass instance and convert them in place; called by its `__post_init__`.
+
+    Raises:
+        FerEdgeError: As `error`: a value of another type or out of bounds.
+    """
+    for name, value in convert_some(vars(instance), type(instance), where, error).items():
+        object.__setattr__(instance, name, value)  # the instance may be frozen
 
 
 def check_names(
-    found: Iterable[str], known: Iterable[str], prefix: str = "", error: type[FerEdgeError] = ConfigError
+    names: Iterable[object], expected: Iterable[str], where: str = "", error: type[FerEdgeError] = ConfigError
 ) -> None:
-    """Refuse a name that is not known, naming the nearest one that is.
+    """Refuse an unknown name, and suggest the closest expected one.
 
     Raises:
-        FerEdgeError: As `error`: a name is not known.
+        FerEdgeError: As `error`: an unknown name.
     """
-    choices = list(known)
-    for name in found:
+    choices = list(expected)
+    for name in names:
         if name in choices:
             continue
-        near = difflib.get_close_matches(name[:MAX_SHOWN], choices, n=1)
-        remedy = f"did you mean {prefix}{near[0]}?" if near else f"expected some of: {', '.join(choices)}"
-        raise error(f"{prefix}{name[:MAX_SHOWN]} is not known; {remedy}")
+        text = printable(str(name)[:MAX_SHOWN])
+        near = difflib.get_close_matches(text, choices, n=1)
+        remedy = f"did you mean {_join(where, near[0])}?" if near else f"expected some of: {', '.join(choices)}"
+        raise error(f"{_join(where, text)} is not known; {remedy}")
 
 
-def check_types(
-    kind: type[object], values: Mapping[str, Any], prefix: str = "", error: type[FerEdgeError] = ConfigError
-) -> None:
-    """Refuse values that are not of their field's type; bool is no number, an int may stand for a float.
-
-    Args:
-        kind: The dataclass.
-        values: All of its fields or some; `vars` of an instance.
-        prefix: What to put before a field's name in messages: `stem.`.
-        error: What to raise.
+def table(data: object, where: str, error: type[FerEdgeError] = ConfigError) -> dict[str, Any]:
+    """Copy a table of names and values.
 
     Raises:
-        FerEdgeError: As `error`: a value is of another type, not finite, or none of the choices.
+        FerEdgeError: As `error`: data of another type.
     """
-    hints = get_type_hints(kind)
-    for name, value in values.items():
-        if not _fits(value, hints[name]):
-            raise error(f"{prefix}{name} is {_written(value)}; expected {_expected(hints[name])}")
-
-
-def check_ranges(
-    values: Mapping[str, Any], bounds: Bounds, prefix: str = "", error: type[FerEdgeError] = ConfigError
-) -> None:
-    """Refuse numbers out of range, in tuples too. The upper bound may be infinite.
-
-    Raises:
-        FerEdgeError: As `error`: a value is below the least or above the most.
-    """
-    for name, (least, most) in bounds.items():
-        several = isinstance(values[name], tuple)
-        for number in values[name] if several else (values[name],):
-            if not least <= number <= most:
-                expected = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:.10g}"
-                each = "each " if several else ""
-                raise error(f"{prefix}{name} is {_written(values[name])}; expected {each}{expected}")
+    if not isinstance(data, Mapping):
+        raise error(f"{where} is {shown(data)}; expected a table of names and values")
+    return {str(name): value for name, value in data.items()}
 
 
 def with_new_names(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Rename keys of files from before they were renamed.
+    """Rename the keys of a file that an earlier version wrote.
 
     Args:
-        data: Content of a file; it may have old keys or new ones.
+        data: Content of the file, with old or new keys.
         names: New key by old key.
     """
     return {names.get(key, key): value for key, value in data.items()}
 
 
-def with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain data with its lists as the tuples that frozen dataclasses hold."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _check_nested_names(data: object, hint: Any, where: str, error: type[FerEdgeError]) -> None:
+    """Refuse unknown names in a dataclass's table and in the tables inside it."""
+    hint = _bare(hint)
+    if is_dataclass(hint) and isinstance(data, Mapping):
+        hints = _hints(hint)
+        check_names(data, hints, where, error)
+        for name, value in data.items():
+            _check_nested_names(value, hints[name], _join(where, name), error)
+    elif get_origin(hint) is tuple and isinstance(data, (list, tuple)):
+        for index, value in enumerate(data):
+            _check_nested_names(value, get_args(hint)[0], f"{where}[{index}]", error)
+
+
+def _explain(fault: msgspec.ValidationError, data: object, kind: Any, where: str) -> str:
+    """Return path, wrong value and expectation for an error of msgspec."""
+    text, _, path = str(fault).partition(" - at ")
+    hint = kind
+    for name, index in _STEP.findall(path):
+        if not name and index == "...":  # msgspec leaves out the key of a mapping
+            hint = _item_hint(hint, 1)
+            name = next((key for key, value in data.items() if not _fits(value, hint)), index)  # type: ignore[attr-defined]
+        elif name:
+            hint = _hints(_bare(hint)).get(name, Any)
+        else:
+            hint = _item_hint(hint, int(index))
+        where = _join(where, printable(name)) if name else f"{where}[{index}]"
+        data = data[name] if name else data[int(index)]  # type: ignore[index]
+    missing = re.search("missing required field `(.+)`", text)
+    if missing:
+        return f"{_join(where, missing[1])} is missing; expected {_expected(_hints(_bare(hint))[missing[1]])}"
+    return f"{where or 'the content'} is {shown(data)}; expected {_expected(hint)}"
 
 
 def _fits(value: object, hint: Any) -> bool:
-    origin, choices = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in choices)
-    if origin in (Union, UnionType):
-        return any(_fits(value, choice) for choice in choices)
-    if origin is tuple:
-        return isinstance(value, tuple) and _items_fit(value, choices)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
-
-
-def _items_fit(value: tuple[object, ...], hints: tuple[Any, ...]) -> bool:
-    if hints[-1] is Ellipsis:
-        return all(_fits(item, hints[0]) for item in value)
-    return len(value) == len(hints) and all(_fits(item, hint) for item, hint in zip(value, hints, strict=True))
-
-
-def _finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
         return False
+    return True
+
+
+def _bare(hint: Any) -> Any:
+    """Return a type without its bounds and without None."""
+    while get_origin(hint) in (Annotated, Union, UnionType):
+        hint = get_args(hint)[0]
+    return hint
+
+
+def _item_hint(hint: Any, index: int) -> Any:
+    """Return the type of one item of a tuple, or with index 1 of the values of a mapping."""
+    hint = _bare(hint)
+    items = get_args(hint) or tuple(_hints(hint).values())  # a NamedTuple has hints
+    if get_origin(hint) is list or Ellipsis in items:
+        return items[0]
+    return items[index] if index < len(items) else Any
 
 
 def _expected(hint: Any) -> str:
-    origin, choices = get_origin(hint), get_args(hint)
+    """Describe the values of a type."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        if inner[1].description:
+            return str(inner[1].description)
+        least, most = inner[1].ge, inner[1].le
+        if least is not None and most is not None and most < LARGEST:
+            return f"{_expected(inner[0])} from {least} to {most}"
+        bounds = [(sign, getattr(inner[1], name)) for name, sign in _SIGNS.items()]
+        limits = [f"{sign} {bound}" for sign, bound in bounds if bound is not None and abs(bound) < LARGEST]
+        return f"{_expected(inner[0])} {' and '.join(limits)}".strip()
     if origin is Literal:
-        return f"one of: {', '.join(map(str, choices))}"
+        return f"one of: {', '.join(map(str, inner))}"
     if origin in (Union, UnionType):
-        return " or ".join(_expected(choice) for choice in choices)
-    if origin is tuple:
-        count = "" if choices[-1] is Ellipsis else f"of {len(choices)}"
-        return f"a list {count}, each {_expected(choices[0])}".replace(" ,", ",")
-    return _WORDS.get(hint, "a table of names and values")
-
-
-def _written(value: object) -> str:
-    """A value as settings are written."""
-    return shown(list(value) if isinstance(value, tuple) else value)
+        return " or ".join(_expected(choice) for choice in inner if choice is not NoneType)
+    if origin in (tuple, list):
+        count = f" of {len(inner)}" if origin is tuple and Ellipsis not in inner else ""
+        return f"a list{count}, each {_expected(inner[0])}"
+    return _WORDS.get(origin or hint, "a table of names and values")

@@ -1,4 +1,4 @@
-"""One more engine for a bundle, built from its own `model.onnx`: needs neither torch nor the checkpoint."""
+"""Addition of an engine to a bundle, built from its own `model.onnx`: needs neither torch nor the checkpoint."""
 
 from __future__ import annotations
 
@@ -9,90 +9,101 @@ from typing import Any, cast
 
 import fer_edge
 from fer_edge.bundle import MODEL, Bundle, EngineEntry, Manifest, recorded_options, write_bundle
-from fer_edge.engines.base import BuildRequest, BuiltEngine, ExecutedOperator, Precision
+from fer_edge.choices import Precision
+from fer_edge.engines.base import BuildRequest, BuiltEngine, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import BundleError
 
 Prove = Callable[[str, bytes, tuple[ExecutedOperator, ...]], dict[str, Any]]
 
 
-def add_engine(
+def insert_engine(
     bundle: Bundle,
     out: Path,
-    name: str,
+    engine_name: str,
     *,
     targets: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
     prove: Prove | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Manifest:
-    """Build an engine from a bundle's model and write a bundle that has it first.
+    """Build an engine from a bundle's model, and write a bundle with this engine first.
 
-    What others write into the bundle meanwhile, engines and tunings, is kept.
+    Engines and tunings that other processes write into the bundle during the build are preserved.
 
     Args:
-        bundle: Where the model, its precision and its largest batch come from.
-        out: The `.fer` file to write; may be the bundle's own.
-        name: The engine. One of that name in the bundle is replaced, and what was tuned for it is dropped.
-        targets: GPU targets.
-        options: The engine's own build options.
-        prove: Compares what the engine executes with the model, `fer_edge.export.precision.proven` for one; without it
-            the bundle holds no proof for this engine.
-        progress: Told what a long build does: phase, steps done, steps in all.
+        bundle: Bundle with the model, its precision and its largest batch.
+        out: Bundle to write (`.fer`); may be the file of `bundle`.
+        engine_name: Engine to build. An engine of this name in the bundle is replaced, and its tunings are removed.
+        targets: GPU architectures; empty: the engine's default.
+        options: Build options of the engine.
+        prove: Function that compares the operators that the engine executes with the model, and returns the proof to
+            store. Without it the bundle has no proof for this engine.
+        progress: Callback that receives the phase of the build, its finished steps and all of its steps.
+
+    Returns:
+        The manifest of the written bundle.
 
     Raises:
-        BundleError: The bundle was given another model meanwhile; nothing is written then.
-        FerEdgeError: The engine cannot be built; nothing is written then.
+        BundleError: Bundle whose model another process replaced during the build; nothing is written.
+        FerEdgeError: Engine that cannot be built; nothing is written.
     """
-    manifest, engine = bundle.manifest, get_engine(name)
+    engine = get_engine(engine_name)
     options = options or {}
     engine.check_options(options)
     model = bundle.read(MODEL)
-    precision = cast(Precision, manifest.precision)  # one that this version knows, or the bundle had not been opened
-    built = engine.build(model, BuildRequest(precision, targets, manifest.max_batch, options, progress))
-    proof = {} if prove is None else prove(name, model, built.operators)
-    bundle = _present(bundle)
+    precision = cast(Precision, bundle.manifest.precision)  # checked when the bundle was opened
+    request = BuildRequest(precision, targets, bundle.manifest.max_batch, options, progress)
+    built = engine.build(model, request)
+    proof = {} if prove is None else prove(engine_name, model, built.operators)
+    bundle = _reopen(bundle)
     manifest = bundle.manifest
-    kept = tuple(entry for entry in manifest.engines if entry.engine != name)
-    replaced = [entry for entry in manifest.engines if entry.engine == name]
-    gone = {member for entry in replaced for member in (entry.file, *_members(name, entry.targets))}
-    members = {member: bundle.read(member) for member in manifest.files if member not in gone}
-    entry, files = entry_and_files(name, built, options, proof)
+    others = tuple(entry for entry in manifest.engines if entry.engine != engine_name)
+    replaced = [entry for entry in manifest.engines if entry.engine == engine_name]
+    removed = {member for entry in replaced for member in (entry.file, *_member_names(engine_name, entry.targets))}
+    members = {member: bundle.read(member) for member in manifest.files if member not in removed}
+    entry, files = entry_and_files(engine_name, built, options, proof)
     members.update(files)
-    tools = {**manifest.created_with, f"fer_edge ({name})": fer_edge.__version__}
-    tunings = tuple(tuning for tuning in manifest.tunings if tuning.engine != name)  # the new engine has none yet
-    changed = replace(manifest, engines=(entry, *kept), tunings=tunings, created_with=tools)
-    write_bundle(out, changed, members)
+    tools = {**manifest.created_with, f"fer_edge ({engine_name})": fer_edge.__version__}
+    tunings = tuple(tuning for tuning in manifest.tunings if tuning.engine != engine_name)
+    write_bundle(out, replace(manifest, engines=(entry, *others), tunings=tunings, created_with=tools), members)
     return Bundle.open(out).manifest
 
 
-def _present(bundle: Bundle) -> Bundle:
-    """The bundle as its file is by now: while an engine was built, others may have written into it.
+def _reopen(bundle: Bundle) -> Bundle:
+    """Open the bundle's file again, since other processes may have written into it during the build.
 
     Raises:
-        BundleError: It cannot be read any more, or has another model: the engine would not be of it.
+        BundleError: Bundle that cannot be read any more, or has another model than the engine was built from.
     """
-    fresh = Bundle.open(bundle.path)
+    current = Bundle.open(bundle.path)
 
-    def model(manifest: Manifest) -> tuple[object, ...]:
+    def model_of(manifest: Manifest) -> tuple[object, ...]:
         return manifest.files[MODEL], manifest.precision, manifest.max_batch
 
-    if model(fresh.manifest) != model(bundle.manifest):
+    if model_of(current.manifest) != model_of(bundle.manifest):
         raise BundleError(
-            f"{bundle.path} was given another model, precision or largest batch while the engine was built for what "
-            "it had; nothing was written: run it again"
+            f"the model, precision or largest batch of {bundle.path} changed while the engine was built; nothing was "
+            "written: run it again"
         )
-    return fresh
+    return current
 
 
 def entry_and_files(
-    name: str, built: BuiltEngine, options: Mapping[str, Any], proof: dict[str, Any]
+    engine_name: str, built: BuiltEngine, options: Mapping[str, Any], proof: dict[str, Any]
 ) -> tuple[EngineEntry, dict[str, bytes]]:
-    """What a bundle holds of an engine: its entry in the manifest, and member names with their bytes."""
-    file, layers = _members(name, built.targets)
+    """Return an engine's entry in the manifest, and its files by member name.
+
+    Args:
+        engine_name: Name of the engine.
+        built: The built engine.
+        options: Build options of the engine.
+        proof: Proof of its precision.
+    """
+    file, layers = _member_names(engine_name, built.targets)
     files = {file: built.file, layers: None if built.layers is None else built.layers.encode()}
     entry = EngineEntry(
-        engine=name,
+        engine=engine_name,
         targets=built.targets,
         engine_version=built.engine_version,
         file=None if built.file is None else file,
@@ -103,6 +114,7 @@ def entry_and_files(
     return entry, {member: data for member, data in files.items() if data is not None}
 
 
-def _members(name: str, targets: tuple[str, ...]) -> tuple[str, str]:
-    stem = f"engines/{name}-{'-'.join(targets)}"
+def _member_names(engine_name: str, targets: tuple[str, ...]) -> tuple[str, str]:
+    """Return the member names of the engine file and of its layer information."""
+    stem = f"engines/{engine_name}-{'-'.join(targets)}"
     return f"{stem}.engine", f"{stem}.layers.json"

@@ -1,28 +1,33 @@
-"""The manifest of a bundle: what it says about itself, and what of it is believed.
+"""The bundle manifest: schema and validation.
 
-A manifest is anyone's JSON: `parse_manifest` gives one whose every field has its type and a value that can be used,
-or refuses it. What is written passes the same checks.
+A manifest may come from anyone. `parse_manifest` checks type and bounds of every field and refuses text that a terminal
+would interpret. `write_bundle` parses what it writes, so the same checks apply to new bundles.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
-from fer_edge._settings import with_new_names
-from fer_edge.engines.base import MAX_THREADS, Precision
+from msgspec import Meta
+
+from fer_edge._settings import NonNegative, convert, with_new_names
+from fer_edge.choices import Head as Head
+from fer_edge.choices import Precision
+from fer_edge.engines.base import MAX_THREADS
 from fer_edge.errors import BundleDamagedError, BundleVersionError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_BATCH = 1024
-Head = Literal["label", "text", "mean"]  # which head's probabilities the deploy graph gives
-# Controls that a terminal obeys, turns of the writing direction, and halves of characters that cannot be encoded.
-# Notes on a checkpoint may have lines and tabs.
-UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+NEW_NAMES = {"decision": "head"}  # keys of the manifest by their former names
+NEW_PROOF_NAMES = {"fallen": "fallbacks", "untold": "unverified"}
+# Control characters, changes of the writing direction and lone surrogates; newlines and tabs are allowed.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 INPUT: dict[str, Any] = {
     "name": "images",
     "dtype": "uint8",
@@ -32,188 +37,194 @@ INPUT: dict[str, Any] = {
     "color": "RGB",
 }
 
+Count = Annotated[int, Meta(ge=1, le=MAX_THREADS)]
+Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
+Plain = bool | int | float | str | None
+BuildOption = Annotated[Plain | list[Plain], Meta(description="a plain value or a list of plain values")]
+
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """One engine of a bundle."""
+    """One engine of a bundle.
+
+    Attributes:
+        engine: Name of the engine: "tensorrt".
+        targets: Devices that the engine file runs on: "cpu", or GPU architectures such as "sm89".
+        engine_version: Version of the engine's package at build time.
+        file: Member name of the engine file; None where the engine runs `model.onnx`, on any version and platform.
+        platform: Platform that the file is tied to, "linux-x86_64"; None: any.
+        proof: Precision of each executed operator, see `fer_edge.export.precision`; empty if not measured.
+        options: Build options; omitted from the file if empty.
+    """
 
     engine: str
     targets: tuple[str, ...]
     engine_version: str
-    file: str | None  # member name; None: the engine runs model.onnx, on any version and platform
-    platform: str | None  # where the file is tied to one
-    proof: dict[str, Any] = field(default_factory=dict)  # what it executes: see `fer_edge.export.precision`
-    options: dict[str, Any] = field(default_factory=dict)  # it was built with; left out of the stored form where empty
+    file: str | None
+    platform: str | None
+    proof: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, BuildOption] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Settings that were measured to be best on one kind of machine."""
+    """Best settings of an engine on one type of machine, as measured by `fer-edge bench --tune`.
+
+    Attributes:
+        engine: Name of the engine.
+        machine: Type of machine, as `fer_edge.engines.registry.machine_of` names it.
+        threads: CPU threads of one inference.
+        streams: Number of recognizers that run at the same time, each in its own thread.
+        batch: Number of faces in one inference.
+        target: Goal of the tuning: "p99=8" (milliseconds) or "throughput=300" (images per second).
+        p99_ms: 99th percentile of the latency of a batch, in milliseconds.
+        images_per_second: Throughput of all streams together.
+    """
 
     engine: str
-    machine: str  # as `machine_name` calls it
-    threads: int  # of one inference
-    streams: int  # recognizers at once, each in a thread of the app's
-    batch: int  # faces that run together
-    target: str  # what was asked for: "p99=8", "throughput=300"
-    p99_ms: float  # of a batch
-    images_per_second: float  # of all streams
+    machine: str
+    threads: Count
+    streams: Count
+    batch: Batch
+    target: str
+    p99_ms: NonNegative
+    images_per_second: NonNegative
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says about itself. Everything a runtime needs, and where it came from."""
+    """Content of a bundle's `manifest.json`: everything that the runtime needs, and the provenance.
+
+    Attributes:
+        name: Name of the model.
+        labels: Labels in the order of the model's outputs.
+        head: Head whose probabilities the model returns.
+        precision: Precision of the typed ONNX, one of `fer_edge.choices.Precision`.
+        max_batch: Largest batch that the engines accept.
+        engines: Engines, the preferred one first.
+        words: Word of each label in prompts; empty if unknown.
+        templates: Prompt templates of the text features.
+        text_source: Origin of the text features, see `CheckpointInfo.text_source`.
+        input: Description of the input, always `INPUT` in this version.
+        operators: Number of ONNX nodes by operator type and element type.
+        checkpoint: SHA-256, metrics and provenance of the checkpoint.
+        created_with: Version by tool.
+        tunings: At most one tuning per engine and machine type; omitted from the file if empty.
+        files: SHA-256 and size by member; filled in by `write_bundle`.
+    """
 
     name: str
     labels: tuple[str, ...]
     head: Head
     precision: str
-    max_batch: int
+    max_batch: Batch
     engines: tuple[EngineEntry, ...]
     words: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     text_source: str = "none"
     input: dict[str, Any] = field(default_factory=lambda: dict(INPUT))
-    operators: dict[str, dict[str, int]] = field(default_factory=dict)  # operator type -> element type -> nodes
-    checkpoint: dict[str, Any] = field(default_factory=dict)  # SHA-256, metrics, provenance
-    created_with: dict[str, str] = field(default_factory=dict)  # tool -> version
-    tunings: tuple[Tuning, ...] = ()  # one for each engine and machine; left out of the stored form where empty
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)  # member -> sha256, size; set when written
+    operators: dict[str, dict[str, int]] = field(default_factory=dict)
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    created_with: dict[str, str] = field(default_factory=dict)
+    tunings: tuple[Tuning, ...] = ()
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The stored form."""
+        """Return the content of `manifest.json`."""
         values = asdict(self)
         if not self.tunings:
-            del values["tunings"]  # earlier versions do not know it
+            del values["tunings"]  # unknown to earlier versions
         for entry in values["engines"]:
             if not entry["options"]:
-                del entry["options"]  # nor this
+                del entry["options"]  # unknown to earlier versions
         return json.dumps({"format": FORMAT_VERSION, **values}, indent=1, sort_keys=True)
+
+    def __repr__(self) -> str:
+        engines = ", ".join(entry.engine for entry in self.engines) or "no engine"
+        return f"<Manifest {self.name}: {len(self.labels)} labels, {self.precision}, {engines}>"
 
 
 def parse_manifest(data: bytes, path: Path) -> Manifest:
-    """Read the stored form of a manifest.
+    """Parse and check the content of `manifest.json`.
 
     Args:
-        data: Its JSON.
-        path: The bundle it is from, for messages.
+        data: The JSON.
+        path: Path of the bundle, for messages.
 
     Raises:
-        BundleDamagedError: It is no JSON, or a field has another type or a value that cannot be used.
-        BundleVersionError: Its format, precision or input is not known to this version.
+        BundleDamagedError: Invalid JSON, an unknown or missing field, or a value of another type or out of bounds.
+        BundleVersionError: Unknown format, precision or input.
     """
     try:
-        values = with_new_names(json.loads(data), {"decision": "head"})
+        values = with_new_names(json.loads(data), NEW_NAMES)
         version = values.pop("format")
         if version != FORMAT_VERSION:
             raise BundleVersionError(
                 f"{path} has bundle format {version!r}; this version reads {FORMAT_VERSION}: "
                 "update fer-edge, or build the bundle again"
             )
-        engines = tuple(_entry(entry) for entry in values.pop("engines"))
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        tunings = tuple(Tuning(**tuning) for tuning in values.get("tunings", ()))
-        manifest = Manifest(**{**values, **lists, "engines": engines, "tunings": tunings})
-        _check_types(manifest)
+        values["engines"] = [_with_new_proof_names(entry) for entry in values["engines"]]
+        manifest = convert(values, Manifest, error=BundleDamagedError)
+        _check_printable(manifest)
         _check_labels(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BundleDamagedError(f"{path}: {MANIFEST} is not understood: {error!r}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BundleDamagedError) as error:
+        cause = error if isinstance(error, BundleDamagedError) else repr(error)
+        raise BundleDamagedError(f"{path}: invalid {MANIFEST}: {cause}") from error
     if manifest.precision not in get_args(Precision):
         raise BundleVersionError(
             f"{path} has precision {manifest.precision!r}; "
-            f"this version knows {', '.join(get_args(Precision))}: update fer-edge"
+            f"this version reads {', '.join(get_args(Precision))}: update fer-edge"
         )
     if manifest.input != INPUT:
-        raise BundleVersionError(f"{path} wants input {manifest.input}; this version gives {INPUT}: update fer-edge")
+        raise BundleVersionError(f"{path} needs input {manifest.input}; this version gives {INPUT}: update fer-edge")
     return manifest
 
 
-def _entry(values: dict[str, Any]) -> EngineEntry:
-    proof = values.get("proof", {})
-    if isinstance(proof, dict):
-        proof = with_new_names(proof, {"fallen": "fallbacks", "untold": "unverified"})
-    return EngineEntry(**{**values, "targets": tuple(values["targets"]), "proof": proof})
+def _with_new_proof_names(entry: Any) -> Any:
+    if isinstance(entry, dict) and isinstance(entry.get("proof"), dict):
+        return {**entry, "proof": with_new_names(entry["proof"], NEW_PROOF_NAMES)}
+    return entry
 
 
-def _check_types(manifest: Manifest) -> None:
-    """Every field has its type, and what is shown to people can be shown.
+def _check_printable(manifest: Manifest) -> None:
+    """Refuse text that a terminal would interpret or cannot encode.
+
+    Free-form values (checkpoint, proof, options) may contain newlines and tabs, all others only printable characters.
 
     Raises:
-        TypeError: A field has another.
-        ValueError: A text holds what a terminal would obey or cannot encode.
+        BundleDamagedError: Text with other characters.
     """
-    texts = [manifest.name, manifest.head, manifest.precision, manifest.text_source]
-    for names in (manifest.labels, manifest.words, manifest.templates, *(entry.targets for entry in manifest.engines)):
-        if not isinstance(names, tuple):
-            raise TypeError(f"{names!r} is no list")
-        texts += names
-    for entry in manifest.engines:
-        texts += [entry.engine, entry.engine_version, entry.file or "", entry.platform or ""]
-        _check_options(entry)
-    for tuning in manifest.tunings:
-        texts += [tuning.engine, tuning.machine, tuning.target]
-        _check_counts(tuning)
-    if type(manifest.max_batch) is not int or not 1 <= manifest.max_batch <= MAX_BATCH:
-        raise TypeError(f"max_batch is {manifest.max_batch!r}; expected 1 to {MAX_BATCH}")
-    described = [manifest.operators, manifest.checkpoint, manifest.created_with, manifest.files]
-    described += [entry.proof for entry in manifest.engines]
-    if not all(isinstance(value, dict) for value in [*described, *manifest.files.values()]):
-        raise TypeError("files, operators, checkpoint, created_with and proof are objects")
-    _check_texts([*texts, *manifest.created_with, *manifest.created_with.values()])
-    _check_showable([*described, *(entry.options for entry in manifest.engines)])
+    engines = tuple(replace(entry, proof={}, options={}) for entry in manifest.engines)
+    names = replace(manifest, engines=engines, input={}, operators={}, checkpoint={}, files={})
+    unprintable = [text for text in _texts(asdict(names)) if not text.isprintable()]
+    unprintable += [text for text in _texts(asdict(manifest)) if UNPRINTABLE.search(text)]
+    if unprintable:
+        raise BundleDamagedError(f"{unprintable[0]!r} contains unprintable characters; expected printable text")
 
 
-def _check_texts(texts: list[Any]) -> None:
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"{text!r} is no text")
-        if not text.isprintable():
-            raise ValueError(f"{text!r} holds what cannot be printed; expected printable text")
-
-
-def _check_showable(value: Any) -> None:
-    """Texts at any depth of free-form values, which `inspect` shows too."""
-    if isinstance(value, str) and UNSHOWABLE.search(value):
-        raise ValueError(f"{value!r} holds what cannot be printed; expected printable text")
-    if isinstance(value, (list, tuple)):
-        for inner in value:
-            _check_showable(inner)
-    elif isinstance(value, dict):
+def _texts(value: object) -> Iterator[str]:
+    """Yield every string at any depth, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
         for name, inner in value.items():
-            _check_showable(name)
-            _check_showable(inner)
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _check_labels(manifest: Manifest) -> None:
-    """An app looks scores up by label, so every label is there once.
+    """Check that labels are unique, since scores are looked up by label.
 
     Raises:
-        ValueError: Labels, words or head cannot be those of a model.
+        BundleDamagedError: Fewer than two labels, a repeated or empty one, or another number of words.
     """
     labels, words = manifest.labels, manifest.words
     if len(labels) < 2:
-        raise ValueError(f"labels are {list(labels)}; expected at least 2")
+        raise BundleDamagedError(f"labels are {list(labels)}; expected at least 2")
     if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
-        raise ValueError(f"labels are {list(labels)}; expected each to differ from the others, and none empty")
+        raise BundleDamagedError(f"labels are {list(labels)}; expected unique labels that are not empty")
     if len(words) not in (0, len(labels)):
-        raise ValueError(f"{len(words)} words for {len(labels)} labels; expected as many, or none")
-    if manifest.head not in get_args(Head):
-        raise ValueError(f"head is {manifest.head!r}; expected {', '.join(get_args(Head))}")
-
-
-def _check_options(entry: EngineEntry) -> None:
-    if not isinstance(entry.options, dict):
-        raise TypeError(f"options of {entry.engine} are {entry.options!r}; expected an object")
-    for name, value in entry.options.items():
-        values = value if isinstance(value, list) else [value]
-        if not all(value is None or isinstance(value, (bool, int, float, str)) for value in values):
-            raise TypeError(f"option {name} of {entry.engine} is {value!r}; expected a plain value or a list of those")
-
-
-def _check_counts(tuning: Tuning) -> None:
-    for name, most in (("threads", MAX_THREADS), ("streams", MAX_THREADS), ("batch", MAX_BATCH)):
-        count = getattr(tuning, name)
-        if type(count) is not int or not 1 <= count <= most:
-            raise TypeError(f"tuned {name} is {count!r}; expected 1 to {most}")
-    if not all(type(value) in (int, float) for value in (tuning.p99_ms, tuning.images_per_second)):
-        raise TypeError("p99_ms and images_per_second are numbers")
+        raise BundleDamagedError(f"{len(words)} words for {len(labels)} labels; expected one per label, or none")

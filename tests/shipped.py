@@ -36,7 +36,7 @@ def hashes() -> dict[str, Any]:
             "fp32": sha256(typed_graph(checkpoint, "fp32")),
             "fp16": sha256(typed_graph(checkpoint, "fp16", ranges)),
             "int8": sha256(typed_graph(checkpoint, "int8", ranges)),
-            "int8, rest fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16")),
+            "int8, float layers fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16")),
         },
     }
 

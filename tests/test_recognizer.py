@@ -96,13 +96,13 @@ def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [-3, 0, 1025, "2", 1.5, True])
 def test_threads_that_cannot_be_right_are_refused(tmp_path: Path, threads: Any) -> None:
-    with pytest.raises(ConfigError, match=f"threads are {threads!r}; expected a whole number from 1 to 1024, or None"):
+    with pytest.raises(ConfigError, match=f"threads is {threads!r}; expected a whole number from 1 to 1024"):
         Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=threads)
 
 
 @pytest.mark.parametrize("device", [-1, "0", 0.0, None, False])
 def test_devices_that_cannot_be_right_are_refused(device: Any) -> None:
-    with pytest.raises(ConfigError, match=f"device is {device!r}; expected a whole number from 0, the first GPU"):
+    with pytest.raises(ConfigError, match=f"device is {device!r}; expected a whole number >= 0"):
         RunOptions(device=device)
     assert RunOptions(threads=1024, device=7).device == 7
 

@@ -84,10 +84,10 @@ def test_a_wheel_finds_its_files_by_name(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import fer_edge, sys\nfrom fer_edge.cli.build_engine import _recipe\n"
+        "import fer_edge, sys\nfrom fer_edge.export.recipe import read_recipe\n"
         "from fer_edge.shipped import shipped_file\n"
         "assert fer_edge.__file__.startswith(sys.argv[1]), fer_edge.__file__\n"
-        "found = _recipe(shipped_file('recipe', 'rtx-int8'))\n"
+        "found = read_recipe(shipped_file('recipe', 'rtx-int8'))\n"
         "print(found['checkpoint'].is_file(), found['ranges'].is_file(), found['ranges'])"
     )
     site = tmp_path / "site"

@@ -67,7 +67,7 @@ def prepare_model(name: str, folder: Path, data: Path) -> None:
         shutil.copy(RANGES, ranges)
     else:
         _random(name).save(checkpoint)
-        _fer_edge("calibrate", checkpoint, data, "-o", ranges, "--images", CALIBRATION)
+        _fer_edge("calibrate", checkpoint, data, "-o", ranges, "--count", CALIBRATION)
     engines = ("--engine", "openvino", "--engine", "onnxruntime")
     _fer_edge("build-engine", checkpoint, *engines, "-o", folder / f"{name}.fer")
     int8 = ("--precision", "int8", "--ranges", ranges)

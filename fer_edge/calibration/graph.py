@@ -1,83 +1,81 @@
-"""What an ONNX graph is asked while it is quantised: who makes a tensor, who reads it, how large it is."""
+"""Producer, consumer and shape lookups on an ONNX graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from fer_edge.choices import LayerKind
 from fer_edge.errors import EngineError
 
-# They only move values about, so their input and output have one range.
+# Operators that only rearrange values: their input and output have the same range.
 MOVES = ("Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten")
-Kind = Literal["conv", "depthwise", "linear", "attention", "head"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A node that multiplies."""
+    """A node that multiplies: a convolution or a matrix product."""
 
     name: str  # of the node
-    kind: Kind  # attention: both factors are activations; head: nothing but outputs behind it
-    inputs: tuple[int, ...]  # which inputs are activations
-    macs: int  # multiplications for one image
+    kind: LayerKind  # attention: product of two activations; head: no further layer between it and the outputs
+    inputs: tuple[int, ...]  # positions of the inputs that are activations
+    macs: int  # multiply-accumulates for one image
 
 
 @dataclass
 class Graph:
-    """An ONNX model with its tensors looked up."""
+    """ONNX model with lookup tables of its nodes and tensors."""
 
     model: onnx.ModelProto
-    nodes: dict[str, onnx.NodeProto] = field(init=False)
-    constants: dict[str, onnx.TensorProto] = field(init=False)
-    makers: dict[str, onnx.NodeProto] = field(init=False)  # tensor -> node
-    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = field(init=False)  # tensor -> nodes and input positions
-    shapes: dict[str, tuple[int, ...]] = field(init=False)  # for one image
+    nodes: dict[str, onnx.NodeProto] = field(init=False)  # by name
+    constants: dict[str, onnx.TensorProto] = field(init=False)  # initializers by name
+    producers: dict[str, onnx.NodeProto] = field(init=False)  # by output tensor
+    consumers: dict[str, list[tuple[onnx.NodeProto, int]]] = field(init=False)  # tensor -> nodes and input positions
+    shapes: dict[str, tuple[int, ...]] = field(init=False)  # for a batch of one
     types: dict[str, int] = field(init=False)  # TensorProto.DataType
 
     def __post_init__(self) -> None:
         graph = self.model.graph
         self.nodes = {node.name: node for node in graph.node}
         if len(self.nodes) != len(graph.node):
-            raise EngineError("the graph has nodes of one name; expected the deploy graph as fer-edge exports it")
+            raise EngineError("several nodes of the graph share a name; expected a deploy graph exported by fer-edge")
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.makers = {output: node for node in graph.node for output in node.output}
-        self.readers = {}
+        self.producers = {output: node for node in graph.node for output in node.output}
+        self.consumers = {}
         for node in graph.node:
             for index, tensor in enumerate(node.input):
-                self.readers.setdefault(tensor, []).append((node, index))
-        self.shapes, self.types = _shapes(self.model)
+                self.consumers.setdefault(tensor, []).append((node, index))
+        self.shapes, self.types = _shapes_and_types(self.model)
 
     @classmethod
     def parse(cls, model: bytes) -> Graph:
-        """Look a serialised model up."""
+        """Parse a serialised model."""
         return cls(onnx.load_from_string(model))
 
     def array(self, name: str) -> npt.NDArray[np.generic]:
-        """A constant's values."""
+        """Return the values of a constant."""
         return numpy_helper.to_array(self.constants[name])
 
-    def origin(self, tensor: str) -> str:
-        """The tensor that this one is a rearrangement of, or a rounding to half; itself, if it is neither."""
-        while (maker := self.makers.get(tensor)) is not None and maker.op_type in (*MOVES, "Cast"):
-            tensor = maker.input[0]
+    def source(self, tensor: str) -> str:
+        """Return the tensor that `tensor` is a rearranged or rounded copy of, or `tensor` itself."""
+        while (node := self.producers.get(tensor)) is not None and node.op_type in (*MOVES, "Cast"):
+            tensor = node.input[0]
         return tensor
 
-    def moves_of(self, tensor: str) -> list[onnx.NodeProto]:
-        """The rearrangements that end in a tensor, the first one first."""
+    def moves_before(self, tensor: str) -> list[onnx.NodeProto]:
+        """Return the chain of rearranging nodes that ends in a tensor, in execution order."""
         moves: list[onnx.NodeProto] = []
-        while (maker := self.makers.get(tensor)) is not None and maker.op_type in MOVES:
-            moves.insert(0, maker)
-            tensor = maker.input[0]
+        while (node := self.producers.get(tensor)) is not None and node.op_type in MOVES:
+            moves.insert(0, node)
+            tensor = node.input[0]
         return moves
 
     def activations(self) -> list[str]:
-        """Floating-point tensors that nodes make and that are no mere rearrangement, in the graph's order."""
+        """Return the floating-point outputs of all nodes that do more than rearrange, in the graph's order."""
         floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
         return [
             output
@@ -88,40 +86,41 @@ class Graph:
         ]
 
     def layers(self) -> list[Layer]:
-        """Every node that multiplies tensors, in the graph's order."""
-        found = [node for node in self.model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
-        return [self._layer(node, {other.name for other in found}) for node in found]
+        """Return every convolution and matrix product, in the graph's order."""
+        nodes = [node for node in self.model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+        names = {node.name for node in nodes}
+        return [self._layer(node, names) for node in nodes]
 
-    def _layer(self, node: onnx.NodeProto, multiplying: set[str]) -> Layer:
+    def _layer(self, node: onnx.NodeProto, layer_names: set[str]) -> Layer:
         inputs = tuple(index for index, tensor in enumerate(node.input[:2]) if not self._is_constant(tensor))
         if len(inputs) == 2:
-            kind: Kind = "attention"
-        elif not self._reaches(node, multiplying):
+            kind: LayerKind = "attention"
+        elif not self._feeds_layer(node, layer_names):
             kind = "head"
         else:
-            kind = _weighted_kind(node)
+            kind = _kind_by_weight(node)
         return Layer(node.name, kind, inputs, self._macs(node))
 
     def _is_constant(self, tensor: str) -> bool:
-        """Whether a factor is a weight, quantised or not."""
-        maker = self.makers.get(tensor)
-        stored = tensor if maker is None or maker.op_type != "DequantizeLinear" else maker.input[0]
+        """Return whether a factor is a weight, quantised or not."""
+        node = self.producers.get(tensor)
+        stored = tensor if node is None or node.op_type != "DequantizeLinear" else node.input[0]
         return stored in self.constants
 
-    def _reaches(self, node: onnx.NodeProto, multiplying: set[str]) -> bool:
-        """Whether another multiplying node stands behind this one."""
-        waiting, seen = [reader for reader, _ in self.readers.get(node.output[0], [])], set()
+    def _feeds_layer(self, node: onnx.NodeProto, layer_names: set[str]) -> bool:
+        """Return whether another layer follows a node, directly or not."""
+        waiting, visited = [consumer for consumer, _ in self.consumers.get(node.output[0], [])], set()
         while waiting:
-            reader = waiting.pop()
-            if reader.name in multiplying:
+            consumer = waiting.pop()
+            if consumer.name in layer_names:
                 return True
-            if reader.name not in seen:
-                seen.add(reader.name)
-                waiting += [other for output in reader.output for other, _ in self.readers.get(output, [])]
+            if consumer.name not in visited:
+                visited.add(consumer.name)
+                waiting += [follower for output in consumer.output for follower, _ in self.consumers.get(output, [])]
         return False
 
     def _macs(self, node: onnx.NodeProto) -> int:
-        """Products summed into each output, times outputs."""
+        """Count the multiply-accumulates: elements of the output times products summed into each."""
         outputs = int(np.prod(self.shapes[node.output[0]]))
         factor = self.shapes[node.input[1]]
         if node.op_type == "Conv":
@@ -129,15 +128,15 @@ class Graph:
         return outputs * self.shapes[node.input[0]][-1]
 
 
-def _weighted_kind(node: onnx.NodeProto) -> Kind:
+def _kind_by_weight(node: onnx.NodeProto) -> LayerKind:
     if node.op_type != "Conv":
         return "linear"
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     return "conv" if groups == 1 else "depthwise"
 
 
-def _shapes(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Shapes, with the batch axis as one image, and element types of every tensor."""
+def _shapes_and_types(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Infer shape, for a batch of one, and element type of every tensor."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = [*graph.input, *graph.output, *graph.value_info]
     shapes = {

@@ -1,7 +1,7 @@
-"""Statistics of activations over a calibration set, and the range that a method makes of them.
+"""Statistics of activations over a calibration set, and the methods that choose a range from them.
 
-Int8 activations are symmetric: a tensor's range is one number, the magnitude that becomes 127. What lies beyond is
-clipped; the finer the rest, the closer the bulk. Methods differ in where they cut.
+Int8 activations are symmetric: the range of a tensor is one number, the magnitude that is quantised to 127. Larger
+values are clipped. A smaller range clips more but quantises the rest more finely; the methods choose this trade-off.
 """
 
 from __future__ import annotations
@@ -9,37 +9,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.choices import CalibrationMethod
 from fer_edge.engines.base import Images
 from fer_edge.errors import NonFiniteError
 from fer_edge.evaluation.tensors import ONNXRuntimeTensors
 
-Method = Literal["minmax", "moving-average", "percentile", "entropy", "mse"]
-METHODS: tuple[Method, ...] = get_args(Method)
-BINS = 4096  # of a histogram of magnitudes, from 0 to the largest seen
-LEVELS = 127  # magnitudes that int8 has on one side
+BINS = 4096  # of a histogram of magnitudes, from 0 to the peak
+LEVELS = 127  # positive int8 levels
 MOMENTUM = 0.1  # weight of a new batch in the moving average
 PERCENTILE = 99.99
-CANDIDATES = 64  # cuts that entropy and MSE try, from a sixteenth of the largest magnitude to all of it
+CANDIDATES = 64  # clipping thresholds that entropy and MSE compare, from a sixteenth of the peak to the peak
 Counts = npt.NDArray[np.float64]
 
 
 @dataclass
 class Statistics:
-    """What was seen of one tensor."""
+    """Statistics of one tensor."""
 
-    low: float = np.inf
-    high: float = -np.inf
+    low: float = np.inf  # smallest value
+    high: float = -np.inf  # largest value
     peaks: list[float] = field(default_factory=list)  # largest magnitude of each batch
     histogram: Counts = field(default_factory=lambda: np.zeros(BINS))
 
     @property
     def peak(self) -> float:
-        """Largest magnitude seen."""
+        """Largest magnitude."""
         return max(self.peaks)
 
 
@@ -48,117 +46,134 @@ def observe(
     batches: Callable[[], Iterable[Images]],
     tensors: Sequence[str],
     *,
-    method: Method,
+    method: CalibrationMethod,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Statistics]:
-    """Run the images through the float graph, once for ranges and once more for histograms where a method needs them.
+    """Run the images through the float graph, a second time for the histograms of methods that need them.
 
     Args:
         model: The float deploy graph.
-        batches: Gives the images, the same ones each time it is called.
-        tensors: Which to look at.
-        method: What the statistics are for.
-        progress: Told how many images are done, in each pass.
+        batches: Function that returns the batches of images, the same ones at each call.
+        tensors: Names of the tensors to observe.
+        method: Method that the statistics are for.
+        progress: Callback that receives the number of images just finished, in each pass.
+
+    Returns:
+        Statistics by tensor name.
 
     Raises:
-        NonFiniteError: A tensor holds NaN or infinity; the first in the graph's order is named.
+        NonFiniteError: A tensor contains NaN or infinity; the message names the first in the graph's order.
     """
     reader = ONNXRuntimeTensors(model, tensors)
-    found = {name: Statistics() for name in tensors}
+    statistics = {name: Statistics() for name in tensors}
     for images in batches():
         for name, values in reader.read(images).items():
-            low, high = float(values.min()), float(values.max())  # NaN if any value is
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise NonFiniteError(
-                    f"tensor {name} holds NaN or infinity on the calibration images, the first one of the graph: the "
-                    "model's activations overflow, though its weights are finite; train it again with a lower learning "
-                    "rate or with gradient clipping, or take an earlier checkpoint"
-                )
-            seen = found[name]
-            seen.low, seen.high = min(seen.low, low), max(seen.high, high)
-            seen.peaks.append(max(abs(low), abs(high)))
+            _add_range(statistics[name], name, values)
         if progress is not None:
             progress(len(images))
     for images in batches() if passes(method) > 1 else ():
         for name, values in reader.read(images).items():
-            scale = BINS / found[name].peak if found[name].peak else 0.0
-            bins = np.minimum((np.abs(values.ravel()) * scale).astype(np.int64), BINS - 1)
-            found[name].histogram += np.bincount(bins, minlength=BINS)
+            _add_histogram(statistics[name], values)
         if progress is not None:
             progress(len(images))
-    return found
+    return statistics
 
 
-def passes(method: Method) -> int:
-    """How often the images are run: histograms need the largest magnitude first."""
+def passes(method: CalibrationMethod) -> int:
+    """Return the number of passes over the images: histograms need the peak first."""
     return 1 if method in ("minmax", "moving-average") else 2
 
 
-def magnitude(seen: Statistics, method: Method) -> float:
-    """The magnitude that becomes 127."""
-    if seen.peak == 0:
+def magnitude(statistics: Statistics, method: CalibrationMethod) -> float:
+    """Choose the magnitude that is quantised to 127."""
+    if statistics.peak == 0:
         return 0.0
-    return _CUTS[method](seen)
+    return _METHODS[method](statistics)
 
 
-def _moving_average(seen: Statistics) -> float:
-    average = seen.peaks[0]
-    for peak in seen.peaks[1:]:
+def _add_range(statistics: Statistics, name: str, values: npt.NDArray[np.generic]) -> None:
+    low, high = float(values.min()), float(values.max())  # NaN if any value is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise NonFiniteError(
+            f"tensor {name} is the first of the graph with NaN or infinity on the calibration images: the model's "
+            "activations overflow, though its weights are finite; train it again with a lower learning rate or with "
+            "gradient clipping, or use an earlier checkpoint"
+        )
+    statistics.low, statistics.high = min(statistics.low, low), max(statistics.high, high)
+    statistics.peaks.append(max(abs(low), abs(high)))
+
+
+def _add_histogram(statistics: Statistics, values: npt.NDArray[np.generic]) -> None:
+    scale = BINS / statistics.peak if statistics.peak else 0.0
+    bins = np.minimum((np.abs(values.ravel()) * scale).astype(np.int64), BINS - 1)
+    statistics.histogram += np.bincount(bins, minlength=BINS)
+
+
+def _moving_average(statistics: Statistics) -> float:
+    average = statistics.peaks[0]
+    for peak in statistics.peaks[1:]:
         average += MOMENTUM * (peak - average)
     return average
 
 
-def _percentile(seen: Statistics) -> float:
-    below = np.cumsum(seen.histogram) / seen.histogram.sum()
-    return seen.peak * (int(np.searchsorted(below, PERCENTILE / 100)) + 1) / BINS
+def _percentile(statistics: Statistics) -> float:
+    below = np.cumsum(statistics.histogram) / statistics.histogram.sum()
+    return statistics.peak * (int(np.searchsorted(below, PERCENTILE / 100)) + 1) / BINS
 
 
-def _entropy(seen: Statistics) -> float:
-    """Least Kullback-Leibler divergence between the values, clipped, and what 128 levels leave of them.
+def _entropy(statistics: Statistics) -> float:
+    """Minimise the Kullback-Leibler divergence between the clipped values and their 128 quantised levels.
 
-    As in NVIDIA's calibrator (Migacz, GTC 2017), on magnitudes: values beyond the cut are counted into the last bin.
+    As in NVIDIA's calibrator (Migacz, GTC 2017), on magnitudes: values above the threshold count in the last bin.
     """
-    return _best_cut(seen, lambda cut: _divergence(seen.histogram, cut))
+    return _best_threshold(statistics, lambda bins: _divergence(statistics.histogram, bins))
 
 
-def _mse(seen: Statistics) -> float:
-    """Least squared error of rounding within the range and clipping beyond it."""
-    width = seen.peak / BINS
+def _mse(statistics: Statistics) -> float:
+    """Minimise the squared error of rounding below the threshold and clipping above it."""
+    width = statistics.peak / BINS
     centres = (np.arange(BINS) + 0.5) * width
 
-    def error(cut: int) -> float:
-        step = cut * width / LEVELS
+    def error(bins: int) -> float:
+        step = bins * width / LEVELS
         levels = np.minimum(np.rint(centres / step), LEVELS) * step
-        return float(seen.histogram @ (centres - levels) ** 2)
+        return float(statistics.histogram @ (centres - levels) ** 2)
 
-    return _best_cut(seen, error)
-
-
-def _best_cut(seen: Statistics, loss: Callable[[int], float]) -> float:
-    cuts = np.unique(np.linspace(BINS // 16, BINS, CANDIDATES).round().astype(int))
-    best = min((int(cut) for cut in cuts), key=loss)
-    return seen.peak * best / BINS
+    return _best_threshold(statistics, error)
 
 
-def _divergence(histogram: Counts, cut: int) -> float:
-    kept = histogram[:cut].copy()
-    reference = kept.copy()
-    reference[-1] += histogram[cut:].sum()
-    level = np.minimum(np.arange(cut) * (LEVELS + 1) // cut, LEVELS)
-    occupied = kept > 0
-    totals = np.bincount(level, weights=kept, minlength=LEVELS + 1)
+def _best_threshold(statistics: Statistics, loss: Callable[[int], float]) -> float:
+    """Return the clipping threshold of the least loss; `loss` receives the number of bins below a threshold."""
+    candidates = np.unique(np.linspace(BINS // 16, BINS, CANDIDATES).round().astype(int))
+    best = min((int(bins) for bins in candidates), key=loss)
+    return statistics.peak * best / BINS
+
+
+def _divergence(histogram: Counts, bins: int) -> float:
+    """Return the divergence, in nats, of the clipped histogram from its quantised form.
+
+    Args:
+        histogram: Counts of magnitudes.
+        bins: Number of bins below the clipping threshold.
+    """
+    inside = histogram[:bins].copy()
+    reference = inside.copy()
+    reference[-1] += histogram[bins:].sum()
+    level = np.minimum(np.arange(bins) * (LEVELS + 1) // bins, LEVELS)
+    occupied = inside > 0
+    totals = np.bincount(level, weights=inside, minlength=LEVELS + 1)
     shared = np.bincount(level[occupied], minlength=LEVELS + 1)
     spread = np.where(occupied, (totals / np.maximum(shared, 1))[level], 0.0)
     if not spread.sum():
         return float("inf")
     p, q = reference / reference.sum(), spread / spread.sum()
-    # A bin that only holds clipped values has no level of its own: it costs as if nearly empty.
+    # A bin that contains only clipped values has no level of its own; the floor makes it expensive instead of infinite.
     where = p > 0
     return float((p[where] * np.log(p[where] / np.maximum(q[where], 1e-12))).sum())
 
 
-_CUTS: dict[Method, Callable[[Statistics], float]] = {
-    "minmax": lambda seen: seen.peak,
+_METHODS: dict[CalibrationMethod, Callable[[Statistics], float]] = {
+    "minmax": lambda statistics: statistics.peak,
     "moving-average": _moving_average,
     "percentile": _percentile,
     "entropy": _entropy,

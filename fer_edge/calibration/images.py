@@ -1,7 +1,7 @@
-"""Calibration sets: which real images ranges are measured on, named by file and SHA-256, chosen by a seed.
+"""Calibration sets: the real images that ranges are measured on, named by file and SHA-256.
 
-A set holds no pixels. Opened beside the data set it came from, it gives the same images in the same order, or says
-which one is missing or another. There is no random data to fall back on.
+The file of a set contains no pixels. Opened together with its data set, it gives the same images in the same order, or
+an error that names the image that is missing or has changed. Random data is never used instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types
+from fer_edge._settings import Finite, convert, convert_fields
 from fer_edge.crop import crop_and_resize
 from fer_edge.data.matching import UNCOUNTED
 from fer_edge.data.splits import Box, LabelledSplit
@@ -26,10 +26,10 @@ from fer_edge.images import read_image
 from fer_edge.walk import LeftOut, notes
 
 FORMAT_VERSION = 1
-FEWEST = 32  # images; below, the largest values of a tensor are a matter of luck
+MIN_COUNT = 32  # images; with fewer, the peak of a tensor depends too much on the choice
 DEFAULT_COUNT = 512
-SMALLEST_SIDE = 32  # pixels of a face
-DARKEST = 8  # an image with no brighter pixel is all black
+MIN_SIDE = 32  # pixels of a face
+MIN_BRIGHTNESS = 8  # of 255; an image without a brighter pixel counts as black
 MAX_BYTES = 64 << 20
 
 
@@ -37,55 +37,55 @@ MAX_BYTES = 64 << 20
 class CalibrationImage:
     """One image of a set."""
 
-    file: str  # below the data set's folder, with forward slashes
+    file: str  # path below the data set's folder, with forward slashes
     sha256: str
     label: str
-    box: Box | None = None  # where the face is; None: the image is the face
+    box: tuple[Finite, Finite, Finite, Finite] | None = None  # face box; None: the whole image is the face
 
     def __post_init__(self) -> None:
-        check_types(CalibrationImage, vars(self))
+        convert_fields(self)
         if not self.file.isprintable():
-            raise ConfigError(f"file is {shown(self.file)}; expected a plain name")
+            raise ConfigError(f"file is {shown(self.file)}; expected a file name of printable characters")
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """A set of images."""
+    """Set of at least 32 different images of at least two classes."""
 
-    source: str  # for people: "FERPlus train"
+    source: str  # data set and split, "FERPlus train"
     seed: int
     images: tuple[CalibrationImage, ...]
 
     def __post_init__(self) -> None:
-        if len(self.images) < FEWEST:
-            raise DataError(f"a calibration set of {len(self.images)} images; expected at least {FEWEST}")
+        if len(self.images) < MIN_COUNT:
+            raise DataError(f"a calibration set of {len(self.images)} images; expected at least {MIN_COUNT}")
         labels = {image.label for image in self.images}
         if len(labels) == 1:
             raise DataError(
                 f"all {len(self.images)} images show {labels.pop()}; expected several classes, "
-                "or ranges fit one expression only"
+                "since ranges of one expression do not fit the others"
             )
-        seen: dict[str, str] = {}
+        files: dict[str, str] = {}
         for image in self.images:
-            if image.sha256 in seen:
-                raise DataError(f"{image.file} is the same image as {seen[image.sha256]}; expected each image once")
-            seen[image.sha256] = image.file
+            if image.sha256 in files:
+                raise DataError(f"{image.file} is a copy of {files[image.sha256]}; expected every image once")
+            files[image.sha256] = image.file
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to_json(self) -> str:
-        """The stored form: one image a line."""
+        """Return the content of the set's file, one image per line."""
         lines = ",\n".join(f"  {json.dumps(asdict(image))}" for image in self.images)
         head = f' "format": {FORMAT_VERSION},\n "source": {json.dumps(self.source)},\n "seed": {self.seed},\n'
         return "{\n" + head + ' "images": [\n' + lines + "\n ]\n}\n"
 
     def save(self, path: Path) -> None:
-        """Write the manifest, whole or not at all."""
+        """Write the file of the set, whole or not at all."""
         write_atomically(path, self.to_json().encode())
 
     def summary(self) -> dict[str, Any]:
-        """What ranges say about the images they were measured on."""
+        """Return source, seed, count, classes and hash of the set, as a ranges file records them."""
         counts = {label: 0 for label in sorted({image.label for image in self.images})}
         for image in self.images:
             counts[image.label] += 1
@@ -98,13 +98,16 @@ class CalibrationSet:
         }
 
     def open(self, root: Path) -> CalibrationImages:
-        """The images themselves.
+        """Check every image file of the set.
 
         Args:
             root: Folder of the data set, or its list file.
 
+        Returns:
+            The images, for reading.
+
         Raises:
-            DataError: One is missing, another than the manifest says, too small or all black.
+            DataError: Missing or changed image, face that is too small, or black image.
         """
         opened = CalibrationImages(self, _folder(root))
         for image in self.images:
@@ -114,45 +117,52 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """A calibration set beside its files. May be iterated again and again."""
+    """Calibration set with the folder of its files; can be iterated several times."""
 
     set: CalibrationSet
     root: Path
 
     def batches(self, size: int) -> Iterator[Images]:
-        """uint8 RGB (n, 112, 112, 3), in the order of the set."""
+        """Yield batches in the order of the set: uint8 RGB, (n, 112, 112, 3).
+
+        Args:
+            size: Largest number of images in a batch.
+        """
         for start in range(0, len(self.set), size):
             yield np.stack([self.read(image) for image in self.set.images[start : start + size]])
 
     def read(self, image: CalibrationImage) -> Images:
-        """One image, (112, 112, 3).
+        """Read one image, (112, 112, 3).
 
         Raises:
-            DataError: It is missing, another than the manifest says, too small or all black.
+            DataError: Missing or changed image, face that is too small, or black image.
         """
         path = self.root / image.file
-        # By name alone: images of data sets under version control are often links to elsewhere.
+        # Compared by name: images of data sets under version control are often links to another folder.
         if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(self.root.absolute())):
-            raise DataError(f"{image.file} is outside of {self.root}; a calibration set names files below it")
+            raise DataError(f"{image.file} is outside of {self.root}; expected files below that folder")
         try:
-            found = sha256(path.read_bytes())
+            digest = sha256(path.read_bytes())
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read ({error.strerror}); expected the data set of {self.set.source}"
             ) from error
-        if found != image.sha256:
-            raise DataError(f"{path} is another image than the calibration set names: its SHA-256 differs")
-        face, fault = _face(path, image.box)
+        if digest != image.sha256:
+            raise DataError(
+                f"the SHA-256 of {path} differs from the one in the calibration set: restore the image, or choose a "
+                "new set"
+            )
+        face, defect = _read_face(path, image.box)
         if face is None:
-            raise DataError(f"{path}: {fault.detail}")
+            raise DataError(f"{path}: {defect.detail}")
         return face
 
 
 def read_set(path: Path) -> CalibrationSet:
-    """Read a manifest.
+    """Read the file of a calibration set.
 
     Raises:
-        DataError: It is missing, not understood, or the set is not fit to calibrate on.
+        DataError: Missing or malformed file, or a set that is unfit for calibration.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -160,20 +170,18 @@ def read_set(path: Path) -> CalibrationSet:
         data = json.loads(path.read_text())
         if data["format"] != FORMAT_VERSION:
             raise ValueError(f"format {data['format']}; this version reads {FORMAT_VERSION}")
-        source, seed = str(data["source"]), int(data["seed"])
-        images = tuple(build(CalibrationImage, entry, "an image", ConfigError) for entry in data["images"])
+        return convert({key: value for key, value in data.items() if key != "format"}, CalibrationSet)
     except OSError as error:
         raise DataError(f"calibration set {path} cannot be read: {error.strerror}") from error
     except (ConfigError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path} is no calibration set that this version understands: {error!r}") from error
-    return CalibrationSet(source, seed, images)
+        raise DataError(f"{path} is not a calibration set that this version can read: {error!r}") from error
 
 
 class Choice(NamedTuple):
-    """A calibration set, and why the other images that were looked at are not in it."""
+    """Chosen calibration set, and the candidates that were left out, with reasons."""
 
     set: CalibrationSet
-    passed_over: tuple[LeftOut, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def choose_images(
@@ -183,19 +191,20 @@ def choose_images(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Choice:
-    """Draw a set, in turns from each class until there are enough; rare classes give what they have.
+    """Draw images from each class in turn; a rare class contributes all that it has.
 
-    Images that are damaged, too small, all black, without their box or there already are passed over.
+    Images that are damaged, too small, black or copies of a chosen one, or whose box is outside of them, are left out.
 
     Args:
-        data: What to choose from. The training split: what a model is judged on must not shape it.
+        data: Images to choose from: the training split, since the split that accuracy is measured on must not
+            influence the model.
         root: Folder that file names are relative to, or the list file in it.
-        count: How many.
-        seed: Same seed, same images.
-        progress: Told of each image chosen.
+        count: Number of images, 512 by default.
+        seed: Seed of the random choice, 0 by default; the same seed gives the same images.
+        progress: Callback that receives 1 for each chosen image.
 
     Raises:
-        DataError: An image is missing or not below `root`, or the set comes out too small or of one class.
+        DataError: Missing image, image outside of `root`, or a resulting set that is too small or has one class.
     """
     names = data.label_set.labels
     queues = [
@@ -203,20 +212,20 @@ def choose_images(
         for label in range(len(names))
     ]
     chosen: dict[str, CalibrationImage] = {}
-    passed_over = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(data.labels < 0))]
+    left_out = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(data.labels < 0))]
     while len(chosen) < count and any(queues):
         for label, queue in enumerate(queues):
             if len(chosen) >= count:
                 break
-            image = _next_fit(data, root, queue, names[label], chosen, passed_over)
+            image = _next_fit(data, root, queue, names[label], chosen, left_out)
             if image is not None:
                 chosen[image.sha256] = image
                 if progress is not None:
                     progress(1)
     try:
-        return Choice(CalibrationSet(data.source, seed, tuple(chosen.values())), tuple(passed_over))
+        return Choice(CalibrationSet(data.source, seed, tuple(chosen.values())), tuple(left_out))
     except DataError as error:
-        reasons = notes(passed_over) if len(chosen) < count else []
+        reasons = notes(left_out) if len(chosen) < count else []
         raise DataError("; ".join([f"{data.source}: {error}", *reasons])) from error
 
 
@@ -226,9 +235,9 @@ def _next_fit(
     queue: list[int],
     label: str,
     chosen: dict[str, CalibrationImage],
-    passed_over: list[LeftOut],
+    left_out: list[LeftOut],
 ) -> CalibrationImage | None:
-    """The next fit image of a class, or None if there is no other; those before it are noted in `passed_over`."""
+    """Take images from the queue of a class up to the first fit one, and append the unfit ones to `left_out`."""
     while queue:
         index = int(queue.pop(0))
         path, box = data.paths[index], data.box(index)
@@ -237,57 +246,57 @@ def _next_fit(
             digest = sha256(path.read_bytes())
         except OSError as error:
             raise DataError(
-                f"{path} of {data.source} cannot be read ({error.strerror}); expected every image that it names: "
-                "restore the file, or take it off the list"
+                f"{path} of {data.source} cannot be read ({error.strerror}); restore the file, or remove it from the "
+                "list of images"
             ) from error
-        fault = "copy of another image" if digest in chosen else _face(path, box)[1].kind
-        if not fault:
+        reason = "copy of another image" if digest in chosen else _read_face(path, box)[1].reason
+        if not reason:
             return CalibrationImage(name, digest, label, box)
-        passed_over.append(LeftOut(path, fault))
+        left_out.append(LeftOut(path, reason))
     return None
 
 
 def _name_below(path: Path, root: Path) -> str:
-    """What a calibration set calls an image.
+    """Return the path of an image relative to the data set's folder.
 
     Raises:
-        DataError: It is not below the data set's folder.
+        DataError: Image outside of the folder.
     """
-    folder, path = _folder(root).absolute(), path.absolute()  # a list may name files below it by absolute paths
+    folder, path = _folder(root).absolute(), path.absolute()  # a list file may contain absolute paths
     if not path.is_relative_to(folder):
         raise DataError(
-            f"{path} is outside of {folder}; a calibration set names files below it: "
-            "move the images there, or name the folder that holds them"
+            f"{path} is outside of {folder}; expected files below that folder: "
+            "move the images there, or name the folder that contains them"
         )
     return path.relative_to(folder).as_posix()
 
 
 def _folder(root: Path) -> Path:
-    """A data set's folder; a list file stands for the one it lies in."""
+    """Return the folder of a data set that is given as a folder or as a list file."""
     return root.parent if root.is_file() else root
 
 
-class _Fault(NamedTuple):
-    """Why an image is not fit to calibrate on; empty texts for one that is."""
+class _Defect(NamedTuple):
+    """Defect that makes an image unfit for calibration; both texts are empty for a fit image."""
 
-    kind: str = ""  # equal for all images with this fault
+    reason: str = ""  # equal for all images with this defect
     detail: str = ""
 
 
-def _face(path: Path, box: Box | None) -> tuple[Images | None, _Fault]:
-    """A face as a model takes it, or why it is not fit to calibrate on."""
+def _read_face(path: Path, box: Box | None) -> tuple[Images | None, _Defect]:
+    """Read the face as the model's input, (112, 112, 3); None for an unfit image, with its defect."""
     try:
         image = read_image(path)
     except ImageError as error:
-        return None, _Fault("unreadable or damaged image", str(error))
+        return None, _Defect("unreadable or damaged image", str(error))
     width, height = (image.shape[1], image.shape[0]) if box is None else (box[2], box[3])
-    if min(width, height) < SMALLEST_SIDE:
-        detail = f"the face is {width:g} x {height:g} pixels; expected at least {SMALLEST_SIDE} on each side"
-        return None, _Fault(f"face of less than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels", detail)
+    if min(width, height) < MIN_SIDE:
+        detail = f"the face is {width:g} x {height:g} pixels; expected at least {MIN_SIDE} on each side"
+        return None, _Defect(f"face of less than {MIN_SIDE} x {MIN_SIDE} pixels", detail)
     try:
         face = crop_and_resize(image, box, IMAGE_SIZE)
     except InputError as error:
-        return None, _Fault("box outside of the image", str(error))
-    if face.max() < DARKEST:
-        return None, _Fault(f"image without a pixel brighter than {DARKEST} of 255", "the image is all black")
-    return face, _Fault()
+        return None, _Defect("box outside of the image", str(error))
+    if face.max() < MIN_BRIGHTNESS:
+        return None, _Defect(f"image without a pixel brighter than {MIN_BRIGHTNESS} of 255", "the image is all black")
+    return face, _Defect()

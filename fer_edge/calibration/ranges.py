@@ -1,4 +1,4 @@
-"""Activation ranges: what calibration found, as a file that people can read and that rebuilds the graph bit for bit."""
+"""Activation ranges of a checkpoint, as a readable file from which the int8 graph is rebuilt bit for bit."""
 
 from __future__ import annotations
 
@@ -7,174 +7,179 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import check_types
+from fer_edge._settings import Finite, NonNegative, convert, with_new_names
 from fer_edge._text import did_you_mean
-from fer_edge.calibration.graph import KINDS, Graph, Kind
-from fer_edge.calibration.histograms import METHODS, Method, magnitude, observe
+from fer_edge.calibration.graph import Graph
+from fer_edge.calibration.histograms import magnitude, observe
 from fer_edge.calibration.images import CalibrationImages
+from fer_edge.choices import CalibrationMethod, LayerKind
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1
-BATCH = 16  # images at a time; the moving average depends on it
-DIGITS = 4  # of a range; no engine can tell more, and other processors round the last bits otherwise
+OLD_NAMES = {"kept": "float_layers", "kinds": "layer_kinds"}  # keys of files from before they were renamed
+BATCH = 16  # images per batch; the moving average depends on it
+DIGITS = 4  # significant digits of a range: enough for every engine, and equal on processors that round differently
 MAX_BYTES = 16 << 20
-DEFAULT_KINDS: tuple[Kind, ...] = ("conv", "linear")
+DEFAULT_KINDS: tuple[LayerKind, ...] = ("conv", "linear")
 
 
 class Range(NamedTuple):
-    """Of one tensor."""
+    """Range of one tensor."""
 
-    low: float  # smallest value seen
-    high: float  # largest
-    magnitude: float  # what becomes 127
+    low: Finite  # smallest value
+    high: Finite  # largest value
+    magnitude: NonNegative  # value that is quantised to 127
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Ranges of a checkpoint's activations, and which layers are to be int8."""
+    """Ranges of a checkpoint's activations, and the layers to quantise."""
 
-    checkpoint: str  # fingerprint of what they were measured on
-    method: Method
-    batch: int  # images at a time
-    images: dict[str, Any]  # which calibration set: source, seed, count, SHA-256
+    checkpoint: str  # SHA-256 of the checkpoint that they were measured on
+    method: CalibrationMethod
+    batch: int  # images per batch
+    images: dict[str, Any]  # source, seed, count, classes and SHA-256 of the calibration set
     tensors: Mapping[str, Range]
-    kinds: tuple[Kind, ...] = DEFAULT_KINDS  # kinds of layers that become int8,
-    kept: tuple[str, ...] = ()  # but for these
-    search: dict[str, Any] = field(default_factory=dict)  # budget and outcome of the search for `kept`
+    layer_kinds: tuple[LayerKind, ...] = DEFAULT_KINDS  # kinds of layers to quantise
+    float_layers: tuple[str, ...] = ()  # names of layers of these kinds that stay in float
+    search: dict[str, Any] = field(default_factory=dict)  # budget and outcome of the search for `float_layers`
 
     def to_json(self) -> str:
-        """The stored form: one tensor a line.
+        """Return the content of a ranges file, one tensor per line.
 
         Raises:
-            NonFiniteError: A value is NaN or infinite, which `read_ranges` would refuse.
+            NonFiniteError: NaN or infinity in a value, which `read_ranges` would refuse.
         """
-        if wrong := _unreadable(self.tensors, self.images, self.search):
-            raise NonFiniteError(f"{wrong}; expected finite numbers: calibrate again")
+        if problem := _find_invalid(self.tensors, self.images, self.search):
+            raise NonFiniteError(f"{problem}; expected finite numbers: calibrate again")
         plain = {"format": FORMAT_VERSION, **asdict(self)}
         tensors = plain.pop("tensors")
-        lines = [f"  {json.dumps(name)}: {json.dumps(list(found))}" for name, found in tensors.items()]
+        lines = [f"  {json.dumps(name)}: {json.dumps(list(values))}" for name, values in tensors.items()]
         head = json.dumps(plain, indent=1, sort_keys=True).removesuffix("\n}")
         return head + ',\n "tensors": {\n' + ",\n".join(lines) + "\n }\n}\n"
 
     def sha256(self) -> str:
-        """Of the stored form."""
+        """Return the hash of the ranges file's content."""
         return sha256(self.to_json().encode())
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the ranges file, whole or not at all."""
         write_atomically(path, self.to_json().encode())
 
-    def keeping(self, kept: Iterable[str], **search: Any) -> Ranges:
-        """The same ranges with layers kept in float."""
-        return replace(self, kept=tuple(sorted(kept)), search=search)
+    def with_float_layers(self, names: Iterable[str], **search: Any) -> Ranges:
+        """Return the same ranges with other float layers.
+
+        Args:
+            names: Layers that stay in float.
+            search: Budget and outcome of the search that chose them.
+        """
+        return replace(self, float_layers=tuple(sorted(names)), search=search)
 
     def magnitude(self, tensor: str) -> float:
-        """What becomes 127 of a tensor.
+        """Return the magnitude of a tensor that is quantised to 127.
 
         Raises:
-            DataError: The calibration did not see it.
+            DataError: Tensor without a range.
         """
         if tensor not in self.tensors:
-            raise DataError(
-                f"the ranges have no tensor {tensor}: they were made of another model; calibrate this one again"
-            )
+            raise DataError(f"the ranges have no tensor {tensor}: they are of another model; calibrate this one")
         return self.tensors[tensor].magnitude
 
 
 def read_ranges(path: Path) -> Ranges:
-    """Read a file of ranges.
+    """Read a ranges file.
 
     Raises:
-        DataError: It is missing or not understood.
+        DataError: Missing or malformed file.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has {path.stat().st_size} bytes; ranges have at most {MAX_BYTES}")
+            raise DataError(f"{path} has {path.stat().st_size} bytes; ranges files have at most {MAX_BYTES}")
         return ranges_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"ranges {path} cannot be read: {error}; name another file, or calibrate again") from error
-    except (ArithmeticError, AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise DataError(f"{path} holds no ranges that this version understands: {error!r}; calibrate again") from error
+    except (AttributeError, ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a ranges file that this version can read: {error!r}; calibrate again"
+        ) from error
 
 
 def ranges_from_json(text: str) -> Ranges:
-    """The stored form, checked.
+    """Parse and check the content of a ranges file.
 
     Raises:
-        ValueError: It is not understood; also ArithmeticError, AttributeError, KeyError, RecursionError or TypeError.
-        ConfigError: There is no such method or kind, or a value is of another type.
+        ValueError: Invalid JSON, another format version or a number that is not finite.
+        AttributeError, KeyError, RecursionError: Content that is not a table, has no version or is nested too deeply.
+        ConfigError: Unknown name, or a value of another type or out of bounds.
     """
-    data = json.loads(text)
+    data = with_new_names(json.loads(text), OLD_NAMES)
     version = data.pop("format")
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
-    tensors = {str(name): Range(*map(float, found)) for name, found in data.pop("tensors").items()}
-    if wrong := _unreadable(tensors, data.get("images"), data.get("search")):
-        raise ValueError(wrong)
-    kinds, kept = tuple(data.pop("kinds")), tuple(map(str, data.pop("kept")))
-    check_choices(data["method"], kinds)
-    ranges = Ranges(**data, tensors=tensors, kinds=kinds, kept=kept)
-    check_types(Ranges, vars(ranges))
-    return ranges
+    if problem := _find_invalid({}, data.get("images"), data.get("search")):
+        raise ValueError(problem)
+    return convert(data, Ranges)
 
 
 def measure(
     model: bytes,
     checkpoint: str,
     images: CalibrationImages,
-    method: Method = "moving-average",
-    kinds: tuple[Kind, ...] = DEFAULT_KINDS,
+    method: CalibrationMethod = "moving-average",
+    layer_kinds: tuple[LayerKind, ...] = DEFAULT_KINDS,
     progress: Callable[[int], None] | None = None,
 ) -> Ranges:
-    """Ranges of every activation of the float deploy graph.
+    """Measure the range of every activation of the float deploy graph.
 
     Args:
         model: The float deploy graph.
-        checkpoint: SHA-256 of the checkpoint it was exported from.
-        images: What to run.
-        method: Where to cut.
-        kinds: Of layers that are to be int8.
-        progress: Told how many images are done.
+        checkpoint: SHA-256 of the checkpoint that it was exported from.
+        images: Images of the calibration set.
+        method: Method that chooses the magnitude of a tensor; `moving-average` by default.
+        layer_kinds: Kinds of layers to quantise; conv and linear by default.
+        progress: Callback that receives the number of images just finished, in each pass.
 
     Raises:
-        ConfigError: There is no such method or kind.
-        NonFiniteError: A tensor holds NaN or infinity.
+        ConfigError: Unknown method or layer kind.
+        NonFiniteError: NaN or infinity in a tensor.
     """
-    check_choices(method, kinds)
+    check_choices(method, layer_kinds)
     tensors = Graph.parse(model).activations()
-    seen = observe(model, lambda: images.batches(BATCH), tensors, method=method, progress=progress)
-    found = {
-        name: Range(_round(one.low), _round(one.high), _round(magnitude(one, method))) for name, one in seen.items()
+    statistics = observe(model, lambda: images.batches(BATCH), tensors, method=method, progress=progress)
+    ranges = {
+        name: Range(_round(tensor.low), _round(tensor.high), _round(magnitude(tensor, method)))
+        for name, tensor in statistics.items()
     }
-    return Ranges(checkpoint, method, BATCH, images.set.summary(), found, kinds)
+    return Ranges(checkpoint, method, BATCH, images.set.summary(), ranges, layer_kinds)
 
 
-def check_choices(method: str, kinds: Iterable[str]) -> None:
-    """Refuse what there is not.
+def check_choices(method: str, layer_kinds: Iterable[str]) -> None:
+    """Refuse unknown names.
 
     Raises:
-        ConfigError: There is no such method or kind of layer.
+        ConfigError: Unknown method or layer kind.
     """
-    if method not in METHODS:
-        raise ConfigError(f"no method {method!r}; expected one of: {', '.join(METHODS)}{did_you_mean(method, METHODS)}")
-    for kind in kinds:
-        if kind not in KINDS:
-            hint = did_you_mean(kind, KINDS)
-            raise ConfigError(f"no kind of layer {kind!r}; expected some of: {', '.join(KINDS)}{hint}")
+    methods, kinds = get_args(CalibrationMethod), get_args(LayerKind)
+    if method not in methods:
+        raise ConfigError(f"no method {method!r}; expected one of: {', '.join(methods)}{did_you_mean(method, methods)}")
+    for kind in layer_kinds:
+        if kind not in kinds:
+            hint = did_you_mean(kind, kinds)
+            raise ConfigError(f"no layer kind {kind!r}; expected some of: {', '.join(kinds)}{hint}")
 
 
-def _unreadable(tensors: Mapping[str, Range], *tables: object) -> str:
-    """Name what no file of ranges may hold; an empty text where there is nothing of it."""
+def _find_invalid(tensors: Mapping[str, Range], *tables: object) -> str:
+    """Describe the first value that is not allowed in a ranges file; empty text if all are valid."""
     for name, values in tensors.items():
         if not all(map(math.isfinite, values)) or values.magnitude < 0:
             return f"the range of {name} is {tuple(values)}"
     try:
         json.dumps(tables, allow_nan=False)
     except ValueError:
-        return "a figure of the images or of the search is NaN or infinite"
+        return "a number under images or search is NaN or infinite"
     return ""
 
 

@@ -1,13 +1,15 @@
-"""How far an int8 graph is from the float one, on labelled images."""
+"""Comparison of an int8 graph with the float graph on labelled images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fer_edge._files import sha256
+from fer_edge._settings import Finite
 from fer_edge.engines.base import Artifact, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
@@ -15,70 +17,87 @@ from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.intervals import Z95
 
 BATCH = 32
-SMALLEST = 1e-12  # of a probability in a logarithm
+MIN_PROBABILITY = 1e-12  # keeps logarithms finite
 
 
 @dataclass(frozen=True)
 class Score:
-    """Against the float graph on the same engine and images."""
+    """Difference of a graph from the float graph, on the same engine and images."""
 
-    drop: float  # of accuracy, in points; negative: more images are right
-    agreement: float  # share of images decided alike, in percent
-    divergence: float  # mean Kullback-Leibler divergence of probabilities, in nats: finer than both
+    drop: Finite  # of accuracy, in points; negative if more images are correct
+    agreement: Finite  # share of images with the same top-1 label, in percent
+    divergence: Finite  # mean Kullback-Leibler divergence of probabilities, in nats; finer than drop and agreement
 
 
 def drop_interval(score: Score, images: int) -> float:
-    """Half width of the 95 % interval of a drop, in points; at least what one image is worth.
+    """Return half the width of a drop's 95 % interval, in points; at least the share of one image.
 
-    Both graphs decide the same images: where c of n are decided otherwise, the standard error of the share lost is at
-    most sqrt(c) / n.
+    Both graphs run on the same images: if the top-1 label of c of n images changes, the standard error of the drop is
+    at most sqrt(c) / n.
 
     Args:
-        score: A measurement.
-        images: Number of images that it was made on.
+        score: Measured score.
+        images: Number of images that it was measured on.
     """
     changed = images * (1 - score.agreement / 100)
     return 100 / images * max(1.0, Z95 * math.sqrt(max(changed, 0.0)))
 
 
 class Scorer:
-    """Runs graphs on the same images and compares each with the float graph.
+    """Function that runs a graph on a fixed set of images and returns its `Score`.
 
     Args:
         model: The float deploy graph.
-        images: Labelled ones; decoded once.
-        engine: Which runs the graphs.
-        threads: Of the engine.
+        images: Labelled images, decoded once.
+        engine: Engine that runs the graphs.
+        options: CPU threads and GPU.
+        progress: Callback that receives the number of images just finished with the float graph.
+
+    Raises:
+        DataError: Images without labels, or none.
     """
 
-    def __init__(self, model: bytes, images: ImageSet, engine: str = "openvino", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        images: ImageSet,
+        engine: str = "openvino",
+        options: RunOptions | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
         if images.labels is None or not len(images):
             raise DataError("an accuracy budget needs labelled images; expected a data set or one folder per label")
         self.labels: Labels = images.labels
         self.engine = engine
-        self._engine, self._options = get_engine(engine), RunOptions(threads=threads)
+        self._engine, self._options = get_engine(engine), options or RunOptions()
         self._batches: list[Images] = [batch for batch, _ in images.batches(BATCH)]
-        self._reference = self._probabilities(model)
+        self._reference = self._probabilities(model, progress)
         pixels = sha256(b"".join(sha256(batch.data).encode() for batch in self._batches))
-        # What scores depend on, besides the graphs.
+        # Everything that scores depend on besides the graphs.
         self.key = f"{engine} {self._engine.version()} {sha256(self.labels.data)} {pixels}"
 
     @property
     def accuracy(self) -> float:
-        """Of the float graph, in percent."""
+        """Accuracy of the float graph, in percent."""
         return 100 * float((self._reference.argmax(axis=1) == self.labels).mean())
 
     def __call__(self, model: bytes) -> Score:
-        found, expected = self._probabilities(model), self._reference
-        decided, wanted = found.argmax(axis=1), expected.argmax(axis=1)
-        lost = (wanted == self.labels).astype(np.int64) - (decided == self.labels)
-        logs = np.log(np.maximum(expected, SMALLEST)) - np.log(np.maximum(found, SMALLEST))
+        """Run a graph and compare it with the float graph."""
+        probabilities, reference = self._probabilities(model), self._reference
+        top1, reference_top1 = probabilities.argmax(axis=1), reference.argmax(axis=1)
+        lost = (reference_top1 == self.labels).astype(np.int64) - (top1 == self.labels)
+        logs = np.log(np.maximum(reference, MIN_PROBABILITY)) - np.log(np.maximum(probabilities, MIN_PROBABILITY))
         return Score(
             drop=100 * float(lost.mean()),
-            agreement=100 * float((decided == wanted).mean()),
-            divergence=float((expected * logs).sum(axis=1).mean()),
+            agreement=100 * float((top1 == reference_top1).mean()),
+            divergence=float((reference * logs).sum(axis=1).mean()),
         )
 
-    def _probabilities(self, model: bytes) -> Floats:
+    def _probabilities(self, model: bytes, progress: Callable[[int], None] | None = None) -> Floats:
+        batches = []
         with self._engine.load(Artifact(model, None, BATCH), self._options) as runner:
-            return np.concatenate([runner.infer(batch).probabilities for batch in self._batches])
+            for images in self._batches:
+                batches.append(runner.infer(images).probabilities)
+                if progress is not None:
+                    progress(len(images))
+        return np.concatenate(batches)

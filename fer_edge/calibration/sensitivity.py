@@ -1,9 +1,9 @@
-"""Which layers to keep in float: each layer's sensitivity, then the fewest that keep accuracy within a budget.
+"""Search for float layers: the sensitivity of each layer, then the fewest float layers within an accuracy budget.
 
-First every layer is int8 alone, all others float, and the divergence of probabilities tells how much it harms. Then
-all are int8 together; while accuracy drops by more than the budget, the layer that harms most goes back to float.
-Beyond that, the curve of harm piling up is measured at some points, for people to judge the budget by. Every
-measurement is written down as it is made, so that a search that was stopped goes on where it was.
+First, each layer alone is int8, with all others in float; the divergence of probabilities is its sensitivity. Then all
+layers are int8, and while the accuracy drops by more than the budget, the most sensitive int8 layer returns to float.
+Beyond the result, the drop is measured for some larger numbers of float layers, so that people can judge the budget.
+Every measurement is saved at once: an interrupted search resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types, table
+from fer_edge._settings import convert
 from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.calibration.ranges import Ranges
@@ -28,30 +28,30 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Step:
-    """All layers int8 but for some."""
+    """Measurement with all layers in int8 except some."""
 
-    kept: tuple[str, ...]
+    float_layers: tuple[str, ...]
     score: Score
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was measured, and what came of it."""
+    """Measurements of a search, and the float layers that it chose."""
 
-    max_drop: float
-    alone: dict[str, Score]  # layer -> only this one int8, in the graph's order
-    together: tuple[Step, ...]  # none kept, one kept, ... ; the last one is the outcome
-    beyond: tuple[Step, ...]  # 1, 2, 4, ... kept, where that is more than the outcome
-    macs: dict[str, int]  # layer -> multiplications for one image
+    max_drop: float  # budget, in points
+    alone: dict[str, Score]  # by layer: only this layer in int8; in the graph's order
+    together: tuple[Step, ...]  # with 0, 1, 2, ... float layers; the last one is the result
+    beyond: tuple[Step, ...]  # with 1, 2, 4, ... float layers, where these are more than the result's
+    macs: dict[str, int]  # by layer: multiply-accumulates for one image
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def float_layers(self) -> tuple[str, ...]:
         """Layers that stay in float."""
-        return self.together[-1].kept
+        return self.together[-1].float_layers
 
     @property
     def met(self) -> bool:
-        """Whether the budget was met before no layer was left."""
+        """Whether the result is within the budget."""
         return self.together[-1].score.drop <= self.max_drop
 
 
@@ -65,97 +65,97 @@ def find_float_layers(
     key: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> SearchResult:
-    """Search.
+    """Find the fewest layers that have to stay in float.
 
     Args:
         model: The float deploy graph.
-        ranges: Of its activations; layers they keep already are left out.
-        score: Measures an int8 graph.
+        ranges: Ranges of its activations; their float layers stay in float and are not measured.
+        score: Function that measures an int8 graph.
         max_drop: Largest drop of accuracy, in points.
-        state: File that measurements are kept in; one of the same model, ranges and images is gone on with.
-        key: What else measurements depend on: images and engine.
-        progress: Told of each layer measured alone.
+        state: File of the measurements; a search with the same model, ranges and key resumes from it.
+        key: Identity of everything else that measurements depend on: images and engine.
+        progress: Callback that receives 1 for each layer measured alone.
 
     Raises:
-        ConfigError: `max_drop` is negative or no finite number.
-        DataError: The state is of another search.
-        NonFiniteError: A measurement is NaN or infinite.
+        ConfigError: Negative or non-finite `max_drop`.
+        DataError: State file of another search.
+        NonFiniteError: NaN or infinity in a measurement.
     """
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise ConfigError(f"max_drop is {max_drop}; expected a finite number of points from 0")
     layers = chosen_layers(Graph.parse(model), ranges)
     names = [layer.name for layer in layers]
-    notes = _Notes.open(state, sha256(f"{sha256(model)} {ranges.sha256()} {key}".encode()))
-    for name in names:
-        alone = replace(ranges, kept=(*ranges.kept, *(other for other in names if other != name)))
-        notes.measure(f"alone {name}", lambda alone=alone: score(quantize_graph(model, alone)))  # type: ignore[misc]
-        if progress is not None:
-            progress(1)
-    scores = {name: notes.scores[f"alone {name}"] for name in names}
-    order = sorted(names, key=lambda name: -scores[name].divergence)  # stable: equal ones in the graph's order
+    measurements = _SearchState.open(state, sha256(f"{sha256(model)} {ranges.sha256()} {key}".encode()))
 
-    def keep(count: int) -> Step:
-        kept = (*ranges.kept, *order[:count])
-        return Step(
-            kept, notes.measure(f"kept {count}", lambda: score(quantize_graph(model, replace(ranges, kept=kept))))
+    def measure(name: str, float_layers: tuple[str, ...]) -> Score:
+        return measurements.measure(
+            name, lambda: score(quantize_graph(model, replace(ranges, float_layers=float_layers)))
         )
 
-    together = [keep(0)]
+    alone: dict[str, Score] = {}
+    for name in names:
+        others = tuple(other for other in names if other != name)
+        alone[name] = measure(f"only {name} in int8", (*ranges.float_layers, *others))
+        if progress is not None:
+            progress(1)
+    order = sorted(names, key=lambda name: -alone[name].divergence)  # stable: equal ones in the graph's order
+
+    def measure_step(count: int) -> Step:
+        float_layers = (*ranges.float_layers, *order[:count])
+        return Step(float_layers, measure(f"{count} layers in float", float_layers))
+
+    together = [measure_step(0)]
     while together[-1].score.drop > max_drop and len(together) < len(order):
-        together.append(keep(len(together)))
-    beyond = [keep(2**power) for power in range(len(order).bit_length()) if len(together) <= 2**power < len(order)]
-    macs = {layer.name: layer.macs for layer in layers}
-    return SearchResult(max_drop, scores, tuple(together), tuple(beyond), macs)
+        together.append(measure_step(len(together)))
+    powers = [2**power for power in range(len(order).bit_length())]
+    beyond = [measure_step(count) for count in powers if len(together) <= count < len(order)]
+    return SearchResult(max_drop, alone, tuple(together), tuple(beyond), {layer.name: layer.macs for layer in layers})
 
 
-class _Notes:
-    """Measurements, on disk where there is a file for them."""
+class _SearchState:
+    """Measurements of a search, also in a file if there is one."""
 
     def __init__(self, path: Path | None, key: str, scores: dict[str, Score]) -> None:
         self.path, self.key, self.scores = path, key, scores
 
     @classmethod
-    def open(cls, path: Path | None, key: str) -> _Notes:
+    def open(cls, path: Path | None, key: str) -> _SearchState:
+        """Read the file of an earlier run, or start without measurements.
+
+        Raises:
+            DataError: Malformed file, or one of another search.
+        """
         if path is None or not path.exists():
             return cls(path, key, {})
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found = {name: _score(name, values) for name, values in table(data["scores"], "scores").items()}
+            scores = convert(data["scores"], dict[str, Score], "scores")
             same = (data["format"], data["key"]) == (FORMAT_VERSION, key)
         except (OSError, ValueError, TypeError, KeyError, RecursionError, FerEdgeError) as error:
-            raise DataError(f"{path} holds no search that can be gone on with: {error!r}; remove it") from error
+            raise DataError(f"the search in {path} cannot be resumed: {error!r}; delete it to start over") from error
         if not same:
             raise DataError(
-                f"{path} is of a search with another model, other ranges or images; remove it, or name another file"
+                f"{path} is of a search with another model, other ranges or images; delete it, or name another file"
             )
-        return cls(path, key, found)
+        return cls(path, key, scores)
 
     def measure(self, name: str, call: Callable[[], Score]) -> Score:
-        """What was noted, or else what is measured now.
+        """Return a measurement of an earlier run, or measure now and save it.
 
         Raises:
-            NonFiniteError: A figure is NaN or infinite; it is not noted.
+            NonFiniteError: NaN or infinity in the measurement, which is not saved.
         """
         if name not in self.scores:
             score = call()
-            wrong = [figure for figure, value in asdict(score).items() if not math.isfinite(value)]
-            if wrong:
+            invalid = [figure for figure, value in asdict(score).items() if not math.isfinite(value)]
+            if invalid:
                 raise NonFiniteError(
-                    f"the {wrong[0]} of the int8 graph with {name} is NaN or infinite: the engine's outputs are no "
-                    "numbers; take another --engine or another --method"
+                    f"the {invalid[0]} with {name} is NaN or infinite, since the engine's outputs are; use another "
+                    "--engine or another --method"
                 )
             self.scores[name] = score
             if self.path is not None:
-                plain = {"format": FORMAT_VERSION, "key": self.key, "scores": _plain(self.scores)}
+                scores = {saved: asdict(value) for saved, value in self.scores.items()}
+                plain = {"format": FORMAT_VERSION, "key": self.key, "scores": scores}
                 write_atomically(self.path, json.dumps(plain, indent=1).encode())
         return self.scores[name]
-
-
-def _score(name: str, values: object) -> Score:
-    score = build(Score, values, name)
-    check_types(Score, vars(score))
-    return score
-
-
-def _plain(scores: dict[str, Score]) -> dict[str, dict[str, float]]:
-    return {name: asdict(score) for name, score in scores.items()}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
+
+from fer_edge._settings import Fraction
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
@@ -32,14 +35,14 @@ class Changes(NamedTuple):
 class Augmentation:
     """How far a training image may be changed. Zeros leave it as it is."""
 
-    flip: float = 0.5  # probability
-    rotation: float = 15.0  # degrees, either way
-    scale: float = 0.15  # relative, either way
-    shift: float = 0.08  # of the side, either way
-    brightness: float = 0.2  # of the range, either way
-    contrast: float = 0.3  # relative, either way
-    grey: float = 0.0  # probability of losing the colours
-    erasing: float = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
+    flip: Fraction = 0.5  # probability
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 15.0  # degrees, either way
+    scale: Fraction = 0.15  # relative, either way
+    shift: Fraction = 0.08  # of the side, either way
+    brightness: Fraction = 0.2  # of the range, either way
+    contrast: Fraction = 0.3  # relative, either way
+    grey: Fraction = 0.0  # probability of losing the colours
+    erasing: Fraction = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
 
     def draw(self, count: int, generator: torch.Generator) -> Changes:
         """Changes for `count` images."""

@@ -5,16 +5,19 @@ An engine is one module of this package with an `ENGINE` object; `available.py` 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
+from fer_edge._files import as_path
+from fer_edge._settings import convert_some
 from fer_edge.engines import lifetime
 from fer_edge.engines.messages import engine_error
 from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError, NonFiniteError
@@ -93,29 +96,23 @@ class Artifact:
 class RunOptions:
     """How to run."""
 
-    threads: int | None = None  # CPU threads of one inference; None: the engine's default
-    device: int = 0  # which GPU, counted from 0
-    graphs: bool = True  # launch CUDA graphs; off, each layer is launched by itself
-    cache: Path | None = None  # folder for kernels compiled on this machine; None: the user's cache folder
-    allow_host_code: bool = False  # run native code that a version-compatible TensorRT engine brings with it
+    # CPU threads of one inference; None: the engine's default.
+    threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)] | None = None
+    device: Annotated[int, Meta(ge=0)] = 0  # index of the GPU, from 0
+    graphs: bool = True  # launch each batch as one CUDA graph; False: launch every layer separately
+    # Folder for kernels compiled on this machine, a Path after construction; None: the user's cache folder.
+    cache: str | os.PathLike[str] | None = None
+    allow_host_code: bool = False  # run the native code embedded in a version-compatible TensorRT engine
 
     def __post_init__(self) -> None:
-        """Refuse what engines would accept silently or explain at length.
+        """Check the values: engines accept wrong ones silently, or fail with long messages.
 
         Raises:
-            ConfigError: `threads` or `device` is no number that can be right.
+            ConfigError: Value of another type or out of bounds.
         """
-        if self.threads is not None and not (_is_whole(self.threads) and 1 <= self.threads <= MAX_THREADS):
-            raise ConfigError(
-                f"threads are {self.threads!r}; expected a whole number from 1 to {MAX_THREADS}, "
-                "or None for the engine's choice"
-            )
-        if not (_is_whole(self.device) and self.device >= 0):
-            raise ConfigError(f"device is {self.device!r}; expected a whole number from 0, the first GPU")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        convert_some({name: value for name, value in vars(self).items() if name != "cache"}, RunOptions)
+        if self.cache is not None:
+            object.__setattr__(self, "cache", as_path(self.cache, "the cache folder", ConfigError))
 
 
 def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:

@@ -1,177 +1,174 @@
-"""A checkpoint to a bundle: export once, compile for each engine, prove what it runs, write one file."""
+"""Building of a bundle from a checkpoint: typed ONNX, engines with a proof of their precision, one file.
+
+Imports PyTorch only inside functions: wrong arguments are refused before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import onnx
-import torch
+from typing import TYPE_CHECKING, Any, get_args
 
 import fer_edge
-from fer_edge._files import file_sha256
+from fer_edge._files import as_path, check_output, file_sha256
+from fer_edge._require import require
 from fer_edge._text import did_you_mean
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
 from fer_edge.bundle_builder import entry_and_files
-from fer_edge.calibration.qdq import quantize_graph
-from fer_edge.calibration.ranges import Ranges, read_ranges
-from fer_edge.engines.base import BuildRequest, Engine, Precision
+from fer_edge.choices import BuildPrecision, FloatPrecision, Precision
+from fer_edge.engines.base import BuildRequest, Engine
 from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import CheckpointError, ConfigError
-from fer_edge.export.finite import check_graph, check_reference
-from fer_edge.export.fp16 import check_half
-from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
-from fer_edge.export.precision import proven
-from fer_edge.export.prelu import split_prelus
-from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.results import Result, Table
+from fer_edge.shipped import path_or_shipped
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # that a graph can be asked for
-FLOAT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")  # what an int8 graph may leave the rest in
+if TYPE_CHECKING:
+    from fer_edge.calibration.ranges import Ranges
+    from fer_edge.model.checkpoint import Checkpoint
+
+BuildProgress = Callable[[str, int, int], None]  # receives phase, finished steps, all steps
 
 
-def build_bundle(
-    checkpoint_path: Path,
-    out: Path,
+@dataclass(frozen=True)
+class BuildResult(Result):
+    """Bundle that was written."""
+
+    bundle: Path
+    manifest: Manifest
+    built: tuple[str, ...]  # engines of the bundle that were built now
+    size: int  # bytes of the file
+
+    @property
+    def entries(self) -> tuple[EngineEntry, ...]:
+        """Manifest entries of the engines that were built now."""
+        return tuple(entry for entry in self.manifest.engines if entry.engine in self.built)
+
+    def tables(self) -> Sequence[Table]:
+        # Operators that do not multiply, such as the conversion of the uint8 input, are only in the JSON form.
+        rows = tuple(
+            (entry.engine, precision, entry.proof["operators"].get(precision, 0), f"{100 * share:.1f}")
+            for entry in self.entries
+            if entry.proof
+            for precision, share in sorted(entry.proof["macs"].items())
+            if share
+        )
+        columns = ("engine", "precision", "operators", "multiply-accumulates %")
+        return (Table("multiply-accumulates by executed precision", columns, rows),) if rows else ()
+
+    def notes(self) -> Sequence[str]:
+        engines = ", ".join(
+            f"{entry.engine} {entry.engine_version} ({', '.join(entry.targets)})" for entry in self.entries
+        )
+        lines = [f"{self.bundle}: {self.manifest.precision}, {engines}, {self.size / 1e6:.1f} MB"]
+        return [*lines, *(line for entry in self.entries for line in _proof_notes(entry))]
+
+
+def build(
+    checkpoint: str | PathLike[str],
+    out: str | PathLike[str],
     *,
     engines: Sequence[str] = ("openvino",),
-    precision: Precision = "fp32",
-    targets: Sequence[str] = (),
+    precision: BuildPrecision = "fp32",
+    gpu_archs: Sequence[str] = (),
     max_batch: int = 32,
-    ranges: Path | None = None,
-    float_precision: Precision | None = None,
+    ranges: str | PathLike[str] | None = None,
+    float_precision: FloatPrecision | None = None,
     allow_fallback: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Manifest:
+    progress: BuildProgress | None = None,
+) -> BuildResult:
     """Build engines from a checkpoint and write them as a bundle.
 
     Args:
-        checkpoint_path: A fer-edge checkpoint.
-        out: The `.fer` file to write.
-        engines: Engines by name; the first is the one a runtime takes by default.
-        precision: Of the typed ONNX; int8 comes out as mixed where the ranges keep layers in float.
-        targets: GPU targets; engines for CPUs take none.
-        max_batch: Largest batch an engine must take.
-        ranges: Activation ranges of the checkpoint, as `fer-edge calibrate` writes them; fp16 and int8 need them.
-        float_precision: Precision of what is not int8 in an int8 graph; fp32 by default.
-        allow_fallback: Take engines that run layers in another precision than the graph says.
-        options: Engine -> its own build options.
-        progress: Told what a long build does: phase, steps done, steps in all.
+        checkpoint: Checkpoint (`.safetensors`), or "edge", the shipped one.
+        out: Bundle to write (`.fer`).
+        engines: Engines to build; a runtime uses the first by default. OpenVINO by default.
+        precision: Precision of the layers, fp32 by default. An int8 bundle with float layers becomes `mixed`.
+        gpu_archs: GPU architectures to build for, such as sm89; engines for CPUs ignore them. By default that of this
+            machine's GPU.
+        max_batch: Largest batch that the engines accept, 32 by default.
+        ranges: Activation ranges of the checkpoint, from `calibrate`, or "edge", the shipped ones; required for fp16
+            and int8.
+        float_precision: Precision of the layers that are not int8 in an int8 bundle; fp32 by default.
+        allow_fallback: Whether to accept engines that run layers in another precision than the graph's; False by
+            default.
+        options: Build options of each engine, by engine and name.
+        progress: Callback that receives the phase of an engine's build, its finished steps and all of its steps.
 
     Raises:
-        ConfigError: An argument cannot be right, or would have no effect.
-        NonFiniteError: The model's outputs are NaN or infinite.
-        FerEdgeError: A part cannot be built. Nothing is written when anything is raised.
+        ConfigError: Invalid argument, or one without effect.
+        EngineUnavailableError: PyTorch or an engine is not installed.
+        NonFiniteError: NaN or infinity in the model's outputs.
+        FerEdgeError: Part that cannot be built. Nothing is written on any error.
     """
-    _check_precision(precision, ranges, float_precision)
-    if not 1 <= max_batch <= MAX_BATCH:
-        raise ConfigError(f"max_batch is {max_batch}; expected 1 to {MAX_BATCH}")
-    chosen, options = _engines(engines, targets), options or {}
-    _check_options(options, engines)
-    checkpoint, digest = load_checkpoint(checkpoint_path), file_sha256(checkpoint_path)
-    found = None if ranges is None else _ranges_of(ranges, digest)
-    check_reference(checkpoint)
-    model = typed_graph(checkpoint, precision, found, float_precision or "fp32")
+    _check_precision(precision, ranges is not None, float_precision)
+    if type(max_batch) is not int or not 1 <= max_batch <= MAX_BATCH:
+        raise ConfigError(f"max_batch is {max_batch!r}; expected a whole number from 1 to {MAX_BATCH}")
+    chosen, options = _select_engines(engines, gpu_archs), options or {}
+    check_options(options, engines)
+    source = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint"))
+    ranges_file = None if ranges is None else path_or_shipped("ranges", as_path(ranges, "the ranges"))
+    target = as_path(out, "the output")
+    check_output(target, source, ranges_file)
+    for package in ("torch", "safetensors", "onnx", "onnxscript"):
+        require(package, "export", "building")
+    from fer_edge.export.finite import check_graph, check_reference
+    from fer_edge.model.checkpoint import load_checkpoint
+
+    loaded, digest = load_checkpoint(source), file_sha256(source)
+    activation_ranges = None if ranges_file is None else _read_ranges_of(ranges_file, digest)
+    check_reference(loaded)
+    model = typed_graph(loaded, precision, activation_ranges, float_precision or "fp32")
     check_graph(model)
-    precision = "mixed" if precision == "int8" and found is not None and found.kept else precision
-    entries, members = [], {MODEL: model}
-    if found is not None:
-        members[CALIBRATION] = found.to_json().encode()
+    members = {MODEL: model}
+    actual: Precision = precision
+    if activation_ranges is not None:
+        members[CALIBRATION] = activation_ranges.to_json().encode()
+        if precision == "int8" and activation_ranges.float_layers:
+            actual = "mixed"
+    entries = []
     for engine in chosen:
-        settings = options.get(engine.name, {})
-        request = BuildRequest(precision, tuple(targets) if engine.for_gpus else (), max_batch, settings, progress)
-        entry, files = _build(engine, model, request, allow_fallback)
+        archs = tuple(gpu_archs) if engine.for_gpus else ()
+        request = BuildRequest(actual, archs, max_batch, options.get(engine.name, {}), progress)
+        entry, files = _build_engine(engine, model, request, allow_fallback)
         entries.append(entry)
         members.update(files)
-    info = checkpoint.info
-    manifest = Manifest(
-        name=out.stem,
-        labels=info.labels,
-        head=info.head,
-        precision=precision,
-        max_batch=max_batch,
-        engines=tuple(entries),
-        words=info.words,
-        templates=info.templates,
-        text_source=info.text_source,
-        operators=operator_types(model),
-        checkpoint={"sha256": digest, "metrics": info.metrics, "provenance": info.provenance},
-        created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
-    )
-    write_bundle(out, manifest, members)
-    return manifest
-
-
-def _build(
-    engine: Engine, model: bytes, request: BuildRequest, allow_fallback: bool
-) -> tuple[EngineEntry, dict[str, bytes]]:
-    """Build one engine and prove its precision: its entry in the manifest, and its files."""
-    built = engine.build(model, request)
-    proof = proven(engine.name, model, built.operators, allow_fallback=allow_fallback)
-    return entry_and_files(engine.name, built, request.options, proof)
-
-
-def _check_precision(precision: str, ranges: Path | None, float_precision: str | None) -> None:
-    """Refuse a precision that does not exist, and arguments that would have no effect with it."""
-    if precision not in PRECISIONS:
-        hint = did_you_mean(precision, PRECISIONS)
-        raise ConfigError(f"precision is {precision!r}; expected fp32, fp16 or int8{hint}")
-    if float_precision is not None and float_precision not in FLOAT_PRECISIONS:
-        raise ConfigError(
-            f"float_precision is {float_precision!r}; expected one of: {', '.join(FLOAT_PRECISIONS)}"
-            f"{did_you_mean(float_precision, FLOAT_PRECISIONS)}"
-        )
-    if float_precision is not None and precision != "int8":
-        raise ConfigError(
-            f"float_precision is for int8 alone, and the precision is {precision}; leave it out, or choose int8"
-        )
-    if ranges is not None and precision == "fp32":
-        raise ConfigError(
-            "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask for int8 with "
-            "--precision int8"
-        )
-
-
-def _engines(names: Sequence[str], targets: Sequence[str]) -> list[Engine]:
-    """Engines to build: at least one, each once, and one at least for the targets."""
-    if not names:
-        raise ConfigError(f"no engine to build; expected some of: {', '.join(ENGINE_MODULES)}")
-    twice = [name for index, name in enumerate(names) if name in names[:index]]
-    if twice:
-        raise ConfigError(f"engine {twice[0]} is named twice; a bundle holds one of each: name it once")
-    engines = [get_engine(name) for name in names]
-    if set(targets) - {"cpu"} and not any(engine.for_gpus for engine in engines):
-        raise ConfigError(
-            f"targets {', '.join(targets)} are GPUs, and {', '.join(names)} builds for CPUs alone: "
-            "leave the targets out, or build an engine for GPUs too, such as tensorrt-rtx"
-        )
-    return engines
-
-
-def _check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
-    """Options are for engines that are built, and known to them."""
-    for name, settings in options.items():
-        if name not in engines:
-            raise ConfigError(f"options for {name}, which is not built; engines are {', '.join(engines)}")
-        get_engine(name).check_options(settings)
+    manifest = _manifest(target.stem, loaded, digest, model, actual, max_batch, tuple(entries))
+    write_bundle(target, manifest, members)
+    return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
 
 
 def typed_graph(
-    checkpoint: Checkpoint, precision: Precision, ranges: Ranges | None = None, float_precision: Precision = "fp32"
+    checkpoint: Checkpoint,
+    precision: BuildPrecision,
+    ranges: Ranges | None = None,
+    float_precision: FloatPrecision = "fp32",
 ) -> bytes:
-    """The typed ONNX of a checkpoint in any precision; equal checkpoints and ranges give equal bytes.
+    """Export the typed ONNX of a checkpoint; equal checkpoints and ranges give equal bytes.
+
+    Args:
+        checkpoint: The checkpoint.
+        precision: Precision of the layers.
+        ranges: Activation ranges of the checkpoint; required for fp16 and int8.
+        float_precision: Precision of the layers that are not int8 in an int8 graph, fp32 by default.
 
     Raises:
-        ConfigError: The precision is not known, or ranges are missing.
-        EngineError: Half precision would overflow, or PyTorch could not export the model.
+        ConfigError: Unknown precision, or missing ranges.
+        EngineError: Overflow of float16, or model that PyTorch cannot export.
     """
-    _check_precision(precision, None, None if float_precision == "fp32" else float_precision)
+    from fer_edge.calibration.qdq import quantize_graph
+    from fer_edge.export.fp16 import check_half
+    from fer_edge.export.onnx_graph import onnx_from_checkpoint
+    from fer_edge.export.prelu import split_prelus
+
+    _check_precision(precision, False, None if float_precision == "fp32" else float_precision)
     if precision == "fp32":
         return split_prelus(onnx_from_checkpoint(checkpoint, "fp32"))
     if ranges is None:
         raise ConfigError(
-            f"{precision} needs activation ranges, seen on real images; make them with: fer-edge calibrate, "
+            f"{precision} needs activation ranges, measured on real images; measure them with: fer-edge calibrate, "
             "and name the file with --ranges"
         )
     model = onnx_from_checkpoint(checkpoint, "fp16" if "fp16" in (precision, float_precision) else "fp32")
@@ -180,11 +177,121 @@ def typed_graph(
     return model if precision == "fp16" else quantize_graph(model, ranges)
 
 
-def _ranges_of(path: Path, checkpoint: str) -> Ranges:
-    found = read_ranges(path)
-    if found.checkpoint != checkpoint:
-        raise CheckpointError(
-            f"{path} was made of another checkpoint (SHA-256 {found.checkpoint[:12]}, this one is {checkpoint[:12]}); "
-            "make ranges of this one with: fer-edge calibrate"
+def _proof_notes(entry: EngineEntry) -> list[str]:
+    """Describe the part of an engine's precision that is unknown, unverified or another than the graph's."""
+    if not entry.proof:
+        return [
+            f"{entry.engine}: the executed precision was not compared with the model, which needs onnx; run: "
+            "pip install onnx"
+        ]
+    lines = []
+    if entry.proof["unverified"]:
+        lines.append(
+            f"{entry.engine}: the precision of {100 * entry.proof['unverified']:.0f} % of the multiply-accumulates is "
+            "taken from the network's declared types: the engine can be inspected only on its target GPU"
         )
-    return found
+    if entry.proof["fallbacks"]:
+        count = len(entry.proof["fallbacks"])
+        lines.append(f"{entry.engine} runs {count} layers in another precision than the graph's")
+    return lines
+
+
+def _build_engine(
+    engine: Engine, model: bytes, request: BuildRequest, allow_fallback: bool
+) -> tuple[EngineEntry, dict[str, bytes]]:
+    """Build one engine and prove its precision; return its entry in the manifest, and its files."""
+    from fer_edge.export.precision import checked_proof
+
+    built = engine.build(model, request)
+    proof = checked_proof(engine.name, model, built.operators, allow_fallback=allow_fallback)
+    return entry_and_files(engine.name, built, request.options, proof)
+
+
+def _manifest(
+    name: str,
+    checkpoint: Checkpoint,
+    digest: str,
+    model: bytes,
+    precision: Precision,
+    max_batch: int,
+    entries: tuple[EngineEntry, ...],
+) -> Manifest:
+    import onnx
+    import torch
+
+    from fer_edge.export.onnx_graph import operator_types
+
+    info = checkpoint.info
+    return Manifest(
+        name=name,
+        labels=info.labels,
+        head=info.head,
+        precision=precision,
+        max_batch=max_batch,
+        engines=entries,
+        words=info.words,
+        templates=info.templates,
+        text_source=info.text_source,
+        operators=operator_types(model),
+        checkpoint={"sha256": digest, "metrics": info.metrics, "provenance": info.provenance},
+        created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
+    )
+
+
+def _check_precision(precision: str, has_ranges: bool, float_precision: str | None) -> None:
+    """Refuse an unknown precision, and arguments that would have no effect with it."""
+    for name, value, kind in (
+        ("precision", precision, BuildPrecision),
+        ("float_precision", float_precision, FloatPrecision),
+    ):
+        choices = get_args(kind)
+        if value is not None and value not in choices:
+            hint = did_you_mean(str(value), choices)
+            raise ConfigError(f"{name} is {value!r}; expected one of: {', '.join(choices)}{hint}")
+    if float_precision is not None and precision != "int8":
+        raise ConfigError(
+            f"float_precision has no effect: it is for int8, and the precision is {precision}; leave it out, or "
+            "choose int8"
+        )
+    if has_ranges and precision == "fp32":
+        raise ConfigError(
+            "ranges have no effect: they are for int8 and fp16, and the precision is fp32; leave them out, or choose "
+            "--precision int8"
+        )
+
+
+def _select_engines(names: Sequence[str], gpu_archs: Sequence[str]) -> list[Engine]:
+    """Return the engines to build: at least one, each once, and one for GPUs if there are GPU architectures."""
+    if not names:
+        raise ConfigError(f"no engine to build; expected some of: {', '.join(ENGINE_MODULES)}")
+    duplicates = [name for index, name in enumerate(names) if name in names[:index]]
+    if duplicates:
+        raise ConfigError(f"engine {duplicates[0]} is named twice; name every engine once")
+    engines = [get_engine(name) for name in names]
+    if set(gpu_archs) - {"cpu"} and not any(engine.for_gpus for engine in engines):
+        raise ConfigError(
+            f"gpu_archs {', '.join(gpu_archs)} have no effect: {', '.join(names)} builds for CPUs; "
+            "leave them out, or build an engine for GPUs too, such as tensorrt-rtx"
+        )
+    return engines
+
+
+def check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[str]) -> None:
+    """Refuse options of engines that are not built, and options that an engine does not have."""
+    for name, values in options.items():
+        if name not in engines:
+            raise ConfigError(f"options for {name}, which is not built; engines are {', '.join(engines)}")
+        get_engine(name).check_options(values)
+
+
+def _read_ranges_of(path: Path, checkpoint: str) -> Ranges:
+    """Read ranges, and check that they were measured on the checkpoint with this SHA-256."""
+    from fer_edge.calibration.ranges import read_ranges
+
+    ranges = read_ranges(path)
+    if ranges.checkpoint != checkpoint:
+        raise CheckpointError(
+            f"{path} has the ranges of another checkpoint (SHA-256 {ranges.checkpoint[:12]}, this one has "
+            f"{checkpoint[:12]}); measure those of this one with: fer-edge calibrate"
+        )
+    return ranges

@@ -1,8 +1,9 @@
-"""The deploy graph as a PyTorch module: what `torch.onnx` writes down and engines run.
+"""The deploy graph as a PyTorch module, for export with `torch.onnx`.
 
-Exact in effect against the training form. Beyond `fold.py`: the adaptive pool is a plain one of stride 1, patches are
-projected by convolutions, constant tokens and biases are one added matrix, layer norms only standardise, the attention
-scale sits in the query weights, and the last block computes only the rows that the heads read.
+Its outputs equal those of the training form, except for rounding. Rewrites beyond `fold.py`: the adaptive pool is an
+average pool of stride 1, patches are projected by convolutions, constant tokens and biases are one added matrix, layer
+norms only standardise, the query weights contain the attention scale, and the last block computes only the rows that
+the heads use.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LAYER_NORM_EPS = 1e-5
 
 
 class DeployOutput(NamedTuple):
-    """Named as in the graph."""
+    """Outputs of the graph, by their names in ONNX."""
 
     label_logits: Tensor  # (N, classes)
     text_logits: Tensor | None  # (N, classes)
@@ -34,7 +35,7 @@ class DeployOutput(NamedTuple):
 
 
 class _Block(nn.Module):
-    """An IR block of convolutions only."""
+    """IR block after folding: convolutions and a PReLU."""
 
     def __init__(self, folded: FoldedBlock) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class _Block(nn.Module):
 
 
 class _Affine(nn.Module):
-    """Per-channel scale and shift of a map."""
+    """Scale and shift per channel of a map."""
 
     scale: Tensor
     shift: Tensor
@@ -72,7 +73,7 @@ class _Affine(nn.Module):
 
 
 class _Stem(nn.Module):
-    """Raw pixels to the stem's map."""
+    """Stem: raw pixels to a feature map."""
 
     pixel_mean: Tensor
     offset: Tensor | None
@@ -81,7 +82,7 @@ class _Stem(nn.Module):
         super().__init__()
         folded = fold_stem(checkpoint.model.stem, checkpoint.info.mean, checkpoint.info.std)
         mean = folded.pixel_mean.float()
-        # One value where all are the same: engines then subtract it at the speed of memory.
+        # One value if all are equal: engines subtract a scalar at memory speed.
         self.register_buffer("pixel_mean", mean[:1] if bool((mean == mean[0]).all()) else mean)
         self.input = _conv(folded.input)
         self.act = _prelu(folded.input_slope)
@@ -90,7 +91,7 @@ class _Stem(nn.Module):
         self.blocks = nn.Sequential(*(_Block(block) for block in folded.blocks))
 
     def forward(self, images: Tensor) -> Tensor:
-        # Subtracted, not folded: the first convolution pads with zeros, which must stay the mean colour.
+        # Not folded into a bias: the first convolution pads with zeros, which have to be the mean colour.
         x = images.to(self.pixel_mean.dtype) - self.pixel_mean  # (N, 112, 112, 3)
         x = self.act(self.input(x.permute(0, 3, 1, 2)))  # (N, C, 112 / stride, 112 / stride)
         if self.offset is not None:
@@ -100,7 +101,7 @@ class _Stem(nn.Module):
 
 
 class _Tokens(nn.Module):
-    """The stem's map to the encoder's input, class and steering token included."""
+    """Tokens: feature map to the encoder's input, with class and steering token."""
 
     constants: Tensor
     scale: Tensor | None
@@ -108,7 +109,7 @@ class _Tokens(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         model, config = checkpoint.model, checkpoint.info.config
-        # Settled here, so that a grid that cannot be pooled is our error and not one from inside the exporter.
+        # Computed here, so that an unsupported grid raises our ConfigError instead of an error inside the exporter.
         self.windows = None if config.grid == config.stem.map_size else pool_windows(config.stem.map_size, config.grid)
         self.special = config.special_tokens
         self.position = _position(model.tokens)
@@ -134,11 +135,11 @@ class _Tokens(nn.Module):
         tokens = torch.cat(granularities, dim=1)  # (N, patch_tokens, dim)
         if self.scale is not None:
             tokens = tokens * self.scale
-        # Room for class and steering token in front; the constants fill it.
+        # Zero rows in front for class and steering token; the constants contain these tokens.
         return F.pad(tokens, (0, 0, self.special, 0)) + self.constants  # (N, tokens, dim)
 
     def _pool(self, x: Tensor) -> Tensor:
-        """The adaptive average pool, with an operator that every engine has a fast kernel for."""
+        """Apply the adaptive average pool as a plain average pool, for which every engine has a fast kernel."""
         if self.windows is None:
             return x
         starts, size = self.windows
@@ -147,10 +148,14 @@ class _Tokens(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention on a standardised input, for the first `rows` tokens only, or for all.
+    """Self-attention on a standardised input.
 
-    Query, key and value are linears of their own, so that heads are split by transposes alone: engines take those
-    into their attention kernel, but copy for a joint linear's split.
+    Query, key and value are separate linear layers, so that transposes alone split the heads: engines fuse transposes
+    into their attention kernel, but copy the outputs of one joint linear layer.
+
+    Args:
+        block: The trained block.
+        rows: Number of leading tokens to compute; None: all.
     """
 
     def __init__(self, block: EncoderBlock, rows: int | None) -> None:
@@ -171,7 +176,7 @@ class _Attention(nn.Module):
         q = self._split(self.query(x if self.rows is None else x[:, :rows])).transpose(1, 2)
         k = self._split(self.key(x)).permute(0, 2, 3, 1)  # (N, heads, dim / heads, tokens)
         v = self._split(self.value(x)).transpose(1, 2)  # (N, heads, tokens, dim / heads)
-        # Softmax in float32: float16 sums of exponents lose the small ones.
+        # Softmax in float32: sums of exponentials in float16 lose the small terms.
         weights = (q @ k).float().softmax(dim=-1).to(v.dtype)  # (N, heads, rows, tokens)
         out: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(-1, rows, dim))
         return out  # (N, rows, dim)
@@ -181,7 +186,7 @@ class _Attention(nn.Module):
 
 
 class _EncoderBlock(nn.Module):
-    """A pre-norm block whose norms only standardise; `rows` as in `_Attention`."""
+    """Pre-norm block whose norms only standardise; `rows` as in `_Attention`."""
 
     def __init__(self, block: EncoderBlock, rows: int | None = None) -> None:
         super().__init__()
@@ -198,7 +203,7 @@ class _EncoderBlock(nn.Module):
 
 
 class DeployModel(nn.Module):
-    """uint8 images in; logits and probabilities out. Built from a checkpoint, never trained."""
+    """The deploy graph of a checkpoint: uint8 images to logits and probabilities. Not for training."""
 
     text_matrix: Tensor | None
 
@@ -209,7 +214,7 @@ class DeployModel(nn.Module):
         self.stem = _Stem(checkpoint)
         self.tokens = _Tokens(checkpoint)
         *first, last = cast("list[EncoderBlock]", list(model.encoder.blocks))
-        self.rows = _rows_read(config)
+        self.rows = _rows_used(config)
         self.blocks = nn.Sequential(*(_EncoderBlock(block) for block in first), _EncoderBlock(last, self.rows))
         self.norm = model.encoder.norm
         self.label_head = model.label_head
@@ -218,8 +223,8 @@ class DeployModel(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> DeployOutput:
-        """Run on uint8 RGB (N, 112, 112, 3)."""
-        x = self.blocks(self.tokens(self.stem(images))).float()  # (N, rows, dim); heads are float32 at any precision
+        """Run a batch of uint8 RGB images, (N, 112, 112, 3)."""
+        x = self.blocks(self.tokens(self.stem(images))).float()  # (N, rows, dim); heads are always float32
         if self.norm is not None:
             x = self.norm(x)
         label_logits = self.label_head(x[:, 0])
@@ -230,8 +235,8 @@ class DeployModel(nn.Module):
         text_logits = (token @ self.text_matrix) / length
         return DeployOutput(label_logits, text_logits, decide(label_logits, text_logits, self.head))
 
-    def half_inside(self) -> DeployModel:
-        """Weights and activations in float16, except layer norms, softmax and heads, which stay float32."""
+    def convert_to_half(self) -> DeployModel:
+        """Convert weights and activations to float16, except layer norms, softmax and heads, and return the model."""
         self.half()
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
@@ -244,16 +249,22 @@ class DeployModel(nn.Module):
 
 
 def pool_windows(size: int, grid: int) -> tuple[list[int], int]:
-    """Starts and common size of an adaptive average pool's windows.
+    """Return the start of each window of an adaptive average pool, and their common size.
+
+    Args:
+        size: Height and width of the map.
+        grid: Number of windows along each axis.
 
     Raises:
-        ConfigError: The windows are of several sizes, which no plain pool gives.
+        ConfigError: Windows of different sizes, which an average pool does not support.
     """
     starts = [index * size // grid for index in range(grid)]
     ends = [-(-(index + 1) * size // grid) for index in range(grid)]
     sizes = {end - start for start, end in zip(starts, ends, strict=True)}
     if len(sizes) != 1:
-        raise ConfigError(f"a {size} x {size} map cannot be pooled to {grid} x {grid} by windows of one size")
+        raise ConfigError(
+            f"a {size} x {size} map cannot be pooled to {grid} x {grid} with windows of equal size; choose another grid"
+        )
     return starts, sizes.pop()
 
 
@@ -261,13 +272,13 @@ def _projection(tokens: MultiGranularityTokens, patch: int) -> nn.Linear:
     return cast(nn.Linear, tokens.projections[str(patch)])
 
 
-def _rows_read(config: ModelConfig) -> int:
-    """How many of the first tokens the heads read."""
+def _rows_used(config: ModelConfig) -> int:
+    """Return the number of leading tokens that the heads use."""
     return 2 if config.steered else 1
 
 
 def _select(x: Tensor, starts: list[int], axis: int) -> Tensor:
-    """Pick rows or columns; runs of consecutive ones as slices, which engines do without copying index by index."""
+    """Select rows or columns; consecutive ones as slices, which engines copy faster than single indices."""
     runs: list[list[int]] = []
     for start in starts:
         if runs and runs[-1][-1] == start - 1:
@@ -278,15 +289,15 @@ def _select(x: Tensor, starts: list[int], axis: int) -> Tensor:
 
 
 def _standardise(x: Tensor) -> Tensor:
-    """A layer norm whose scale and shift sit in the linear behind it.
+    """Apply a layer norm without scale and shift, which the next linear layer contains.
 
-    In float32: float16 variances overflow at activations of a few hundred.
+    Computed in float32: variances in float16 overflow at activations of a few hundred.
     """
     return F.layer_norm(x.float(), x.shape[-1:], eps=LAYER_NORM_EPS).to(x.dtype)
 
 
 def _fold_layer_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias, float64, of the linear on a standardised input."""
+    """Fold a layer norm's scale and shift into the next linear layer; return its weight and bias, float64."""
     assert norm.eps == LAYER_NORM_EPS
     weight = linear.weight.detach().double()
     bias = weight @ norm.bias.detach().double()
@@ -296,7 +307,7 @@ def _fold_layer_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Ten
 
 
 def _token_norm(tokens: MultiGranularityTokens) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each patch token, float64 (patch_tokens,)."""
+    """Return scale and shift of each patch token, float64, (patch_tokens,)."""
     if tokens.norm is not None:
         return norm_scale_shift(tokens.norm)
     count = sum((tokens.grid // patch) ** 2 for patch in tokens.patches)
@@ -304,7 +315,7 @@ def _token_norm(tokens: MultiGranularityTokens) -> tuple[Tensor, Tensor]:
 
 
 def _position(tokens: MultiGranularityTokens) -> nn.Conv2d | None:
-    """The position encoding with the map it is added to: one more on the centre tap."""
+    """Return the position encoding plus identity as one convolution: 1 is added to the centre tap."""
     if tokens.position is None:
         return None
     weight = tokens.position.weight.detach().double().clone()
@@ -316,9 +327,10 @@ def _position(tokens: MultiGranularityTokens) -> nn.Conv2d | None:
 
 
 def _patch_conv(tokens: MultiGranularityTokens, patch: int) -> nn.Conv2d:
-    """The projection of one patch size as a convolution; the linear reads (row, column, channel).
+    """Return the projection of one patch size as a convolution, up to a patch of the whole map.
 
-    Up to the size of the map: engines then need not rearrange it, which costs a small model more than the products.
+    The trained linear layer takes (row, column, channel). A convolution needs no rearranged map, which would take a
+    small model longer than the multiplications.
     """
     linear = _projection(tokens, patch)
     dim, width = linear.weight.shape[0], linear.weight.shape[1] // patch**2

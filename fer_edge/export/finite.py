@@ -1,6 +1,6 @@
-"""Check that a model gives numbers, before a bundle of it is written.
+"""Trial run of a model before its bundle is written: outputs have to be finite.
 
-Finite weights do not make finite outputs: activations of a diverged training overflow. A few images show it.
+The outputs of a diverged training overflow although the weights are finite. A few synthetic images reveal it.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from fer_edge.errors import NonFiniteError
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.runner import PyTorchRunner
 
-ENGINE = "openvino"  # runs every typed graph, and is part of the core
+ENGINE = "openvino"  # runs graphs of every precision, and is installed with fer-edge
 
 
 def check_reference(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint whose outputs in PyTorch are NaN or infinite for one of a few made-up images.
+    """Check the outputs of a checkpoint in PyTorch on the test images.
 
     Raises:
-        NonFiniteError: They are.
+        NonFiniteError: NaN or infinity in an output.
     """
     with PyTorchRunner(checkpoint) as reference:
         _check("the model", reference)
 
 
 def check_graph(model: bytes) -> None:
-    """Refuse a typed ONNX whose outputs are NaN or infinite for one of a few made-up images.
+    """Check the outputs of a typed ONNX model on the test images.
 
     Raises:
-        NonFiniteError: They are: its constants or activations overflow where those of PyTorch do not.
+        NonFiniteError: NaN or infinity in an output: constants or activations overflow although those of PyTorch do
+            not.
     """
     with get_engine(ENGINE).load(Artifact(model, None, 1), RunOptions()) as runner:
         _check("the exported graph", runner)
 
 
-def probes() -> dict[str, Images]:
-    """Images to try a model on, by name: uint8 (112, 112, 3)."""
+def synthetic_images() -> dict[str, Images]:
+    """Return the test images by name: uint8, (112, 112, 3)."""
     shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
     ramp = np.linspace(0, 255, IMAGE_SIZE).astype(np.uint8)
     return {
@@ -48,13 +49,13 @@ def probes() -> dict[str, Images]:
     }
 
 
-def _check(what: str, runner: Runner) -> None:
-    for name, image in probes().items():
+def _check(subject: str, runner: Runner) -> None:
+    for name, image in synthetic_images().items():
         if not _is_finite(runner.infer(image[None], checked=False)):
             raise NonFiniteError(
-                f"{what} gives NaN or infinity for a test image ({name}): the weights are finite, but the activations "
-                "overflow; train the model again with a lower learning rate or with gradient clipping, or take an "
-                "earlier checkpoint"
+                f"{subject} gives NaN or infinity for a test image ({name}): the weights are finite, but the "
+                "activations overflow; train the model again with a lower learning rate or with gradient clipping, or "
+                "use an earlier checkpoint"
             )
 
 

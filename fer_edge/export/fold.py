@@ -1,11 +1,11 @@
-"""Exact rewrites of the trained model: every batch norm, scale and constant goes into a neighbouring weight.
+"""Exact rewrites of the trained model: batch norms, scales and constants are folded into neighbouring weights.
 
-All arithmetic is float64, rounded once at the end. The one rewrite that is not textbook is that of the batch
-norm *before* a zero-padded convolution (face.evoLVe's IR blocks). Its scale goes into the convolution, but its
-shift does not: the padding is zero after the norm, so a bias would be wrong along the border. Instead the whole
-residual stream is carried with the shift already added: with the norm `a * x + b = a * (x + b / a)`, the stream
-holds `x + b / a`, where zero padding means the same thing before and after the scale. The stream's offset changes
-from block to block; the difference goes into the bias of the block's last convolution, and costs nothing.
+All arithmetic is float64, rounded once at the end. One rewrite is unusual: that of the batch norm *before* a
+zero-padded convolution (face.evoLVe's IR blocks). The convolution's weight absorbs the scale of the norm. Its bias
+cannot absorb the shift: the padding is zero after the norm, so the border would be wrong. Instead, the shift is added
+to the whole residual stream. Since the norm is `a * x + b = a * (x + b / a)`, the stream carries `x + b / a`, for
+which zero padding is the same before and after the scale. This offset differs from block to block; the bias of each
+block's last convolution absorbs the difference, at no cost.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from fer_edge.model.stem import LUMA, IRBlock, Stem
 
-# Beyond this, adding the offset to the stream would cost precision; the block then keeps its norm as an operator.
+# A larger offset in the stream would lose precision; the block's norm then remains an operator.
 MAX_OFFSET = 64.0
 
 
 @dataclass(frozen=True)
 class FoldedConv:
-    """A convolution with everything folded in."""
+    """Convolution with folded scale and shift."""
 
     weight: Tensor
     bias: Tensor | None
@@ -33,46 +33,46 @@ class FoldedConv:
 
 @dataclass(frozen=True)
 class FoldedBlock:
-    """An IR block with no norm left, but for `norm` where folding would cost precision."""
+    """IR block without batch norms, except `norm` where folding would lose precision."""
 
     norm: tuple[Tensor, Tensor] | None  # scale and shift, (C,)
     conv1: FoldedConv
-    slope: Tensor  # of the PReLU, (C,)
+    slope: Tensor  # PReLU's slope, (C,)
     conv2: FoldedConv
     shortcut: FoldedConv | None  # None: the identity, every `conv2.stride`-th position
 
 
 @dataclass(frozen=True)
 class FoldedStem:
-    """The stem on raw pixels: subtract `pixel_mean`, then convolutions and slopes only."""
+    """Stem on raw pixels: subtraction of `pixel_mean`, then convolutions and PReLUs only."""
 
-    pixel_mean: Tensor  # (3,), of values 0 to 255
+    pixel_mean: Tensor  # (3,), from 0 to 255
     input: FoldedConv
     input_slope: Tensor
-    input_offset: Tensor | None  # added behind the input layer: the first block's stream offset, (C,)
+    input_offset: Tensor | None  # offset of the first block, added after the input layer, (C,)
     blocks: tuple[FoldedBlock, ...]
 
 
 def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A batch norm in eval mode as `scale * x + shift`, float64."""
+    """Return scale and shift, float64, of a batch norm in eval mode: `scale * x + shift`."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
     return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
 
 
 def fold_norm_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FoldedConv:
-    """A convolution and the batch norm behind it as one convolution, float64."""
+    """Fold a batch norm into the preceding convolution, in float64."""
     scale, shift = norm_scale_shift(norm)
     return FoldedConv(conv.weight.detach().double() * scale[:, None, None, None], shift, _stride(conv))
 
 
 def fold_stem(stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> FoldedStem:
-    """The stem on raw pixels, exact but for rounding.
+    """Fold the stem, including the normalisation of pixels; exact except for rounding.
 
     Args:
         stem: The trained stem.
-        mean: Of RGB in [0, 1].
-        std: Likewise.
+        mean: Mean of R, G and B, from 0 to 1.
+        std: Standard deviation of R, G and B, from 0 to 1.
     """
     pixel_mean = 255 * torch.tensor(mean, dtype=torch.float64)
     pixel_std = 255 * torch.tensor(std, dtype=torch.float64)
@@ -97,7 +97,7 @@ def fold_stem(stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> Fo
 
 
 def _stream_offset(block: IRBlock) -> Tensor:
-    """What the residual stream holds on top of its value where this block reads it, (C,)."""
+    """Return the offset that the residual stream carries at the input of a block, (C,)."""
     zero = torch.zeros(block.conv1.in_channels, dtype=torch.float64)
     if block.norm1 is None:
         return zero
@@ -107,7 +107,13 @@ def _stream_offset(block: IRBlock) -> Tensor:
 
 
 def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBlock:
-    """One block; `offset` is what its input carries, `next_offset` what its output is to carry."""
+    """Fold one block.
+
+    Args:
+        block: The trained block.
+        offset: Offset of its input stream, (C,).
+        next_offset: Offset that its output stream has to carry, (C,).
+    """
     weight1, bias1, norm = block.conv1.weight.detach().double(), None, None
     if block.norm1 is not None:
         scale, shift = norm_scale_shift(block.norm1)
@@ -127,8 +133,8 @@ def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBl
         bias2 = bias2 - offset
     else:
         folded = _fold_pair(block.shortcut)
-        # The shortcut's bias joins the block's: the two are added anyway.
         assert folded.bias is not None
+        # Main path and shortcut are added, so one bias is enough.
         bias2 = bias2 + folded.bias - folded.weight[:, :, 0, 0] @ offset
         shortcut = FoldedConv(folded.weight, None, folded.stride)
     return FoldedBlock(
@@ -141,7 +147,7 @@ def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBl
 
 
 def _fold_pair(layers: nn.Sequential) -> FoldedConv:
-    """The convolution and batch norm that a sequence begins with."""
+    """Fold the convolution and batch norm at the beginning of a sequence."""
     return fold_norm_after(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
 
 

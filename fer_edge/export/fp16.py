@@ -1,4 +1,4 @@
-"""Whether a graph may be computed in float16: ranges on real data decide, not hope."""
+"""Check of measured activation ranges and weights against float16's limits."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.ranges import Ranges
 from fer_edge.errors import EngineError
 
-LARGEST = 65504.0  # of float16
-HEADROOM = 2.0  # other images go further than those that were seen
-NAMED = 5
+LARGEST = 65504.0  # largest finite float16
+HEADROOM = 2.0  # factor by which other images may exceed the measured ranges
+MAX_NAMED = 5  # tensors that the message names
 
 
 def check_half(model: bytes, ranges: Ranges) -> None:
-    """Refuse a float16 graph whose activations or weights do not fit.
+    """Refuse a float16 graph whose activations or weights could overflow.
 
-    Layer norms, softmax and heads are float32 in the graph, so their tensors are not looked at.
+    Layer norms, softmax and heads are float32 in the graph, so their tensors are not checked.
 
     Args:
         model: The fp16 deploy graph.
-        ranges: Of the same checkpoint's fp32 graph, on real images.
+        ranges: Ranges of the same checkpoint's fp32 graph.
 
     Raises:
-        EngineError: A tensor overflows, or comes too close; the tensors are named.
+        EngineError: Tensors that overflow or exceed half of float16's largest value; the message names them.
     """
     graph = Graph.parse(model)
     limit = LARGEST / HEADROOM
-    wrong = []
+    problems = []
     for tensor in graph.activations():
         if graph.types[tensor] != onnx.TensorProto.FLOAT16 or tensor not in ranges.tensors:
             continue
         peak = max(abs(ranges.tensors[tensor].low), abs(ranges.tensors[tensor].high))
         if peak > limit:
-            wrong.append(f"{tensor} reaches {peak:g}")
+            problems.append(f"{tensor} reaches {peak:g}")
     for name, stored in graph.constants.items():
         if stored.data_type == onnx.TensorProto.FLOAT16 and not np.isfinite(graph.array(name)).all():
-            wrong.append(f"{name} holds a value that float16 has not")
-    if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+            problems.append(f"{name} contains a value beyond float16's range")
+    if problems:
+        more = f" and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
         raise EngineError(
-            f"float16 would overflow: {'; '.join(wrong[:NAMED])}{more}; {limit:g} is allowed. Build fp32, or int8"
+            f"float16 would overflow: {'; '.join(problems[:MAX_NAMED])}{more}; the limit is {limit:g}. Build fp32 or "
+            "int8 instead"
         )

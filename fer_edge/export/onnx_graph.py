@@ -1,4 +1,4 @@
-"""The deploy graph as ONNX: exported, cleaned, checked."""
+"""Export of the deploy graph to ONNX, with cleaning and checks."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import fer_edge
-from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES, Precision
+from fer_edge.choices import Precision
+from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.export.deploy import DeployModel
 from fer_edge.export.names import name_by_module
 from fer_edge.model.checkpoint import Checkpoint
 
-OPSET = 18  # LayerNormalization is an operator from 17 on; hosts that only read ONNX lag behind the newest
-IR_VERSION = 8  # ONNX Runtime 1.16 refuses 10, which nothing in the graph needs
+OPSET = 18  # LayerNormalization needs 17; apps that import ONNX support newer opsets late
+IR_VERSION = 8  # ONNX Runtime 1.16 refuses 10, and the graph needs nothing that is newer than 8
 ZERO_BIAS = "zero_bias"
 
 
 def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") -> bytes:
-    """The typed deploy graph of a checkpoint; equal checkpoints give equal bytes.
+    """Export the typed deploy graph of a checkpoint; equal checkpoints give equal bytes.
+
+    Args:
+        checkpoint: The checkpoint, which is not changed.
+        precision: Precision of the layers, fp32 by default.
 
     Raises:
-        ConfigError: The precision is not known.
-        EngineError: PyTorch could not export the model, or ONNX's checker refused the graph.
+        ConfigError: Unknown precision.
+        EngineError: Model that PyTorch cannot export, or graph that ONNX's checker refuses.
     """
     if precision not in ("fp32", "fp16"):
         raise ConfigError(f"precision is {precision!r}; expected fp32 or fp16")
     deploy = DeployModel(copy.deepcopy(checkpoint))
     if precision == "fp16":
-        deploy.half_inside()
+        deploy.convert_to_half()
     model = _export(deploy)
-    _own_slopes(model.graph)
+    _separate_slopes(model.graph)
     write_zero_biases(model.graph)
     name_by_module(model.graph)
     _clean(model, checkpoint)
@@ -52,14 +57,14 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
 
 
 def operator_types(model: bytes) -> dict[str, dict[str, int]]:
-    """Operator type -> element type of its first output -> number of nodes."""
+    """Count the nodes of a graph by operator type, and by element type of their first output."""
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
-    found: dict[str, Counter[str]] = {}
+    operators: dict[str, Counter[str]] = {}
     for node in graph.node:
         element = TensorProto.DataType.Name(types.get(node.output[0], 0)).lower()
-        found.setdefault(node.op_type, Counter())[element] += 1
-    return {name: dict(sorted(counts.items())) for name, counts in sorted(found.items())}
+        operators.setdefault(node.op_type, Counter())[element] += 1
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(operators.items())}
 
 
 def _export(deploy: DeployModel) -> onnx.ModelProto:
@@ -77,12 +82,12 @@ def _export(deploy: DeployModel) -> onnx.ModelProto:
             verbose=False,
         )
     if program is None:
-        raise EngineError("torch.onnx gave no program; expected torch 2.6 or newer with onnxscript")
+        raise EngineError("torch.onnx returned no program; expected torch 2.6 or newer with onnxscript")
     return program.model_proto
 
 
 def _clean(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
-    """Leave out what the exporter writes about this machine; write in what a reader of the graph alone needs."""
+    """Remove the exporter's notes on this machine, and add metadata for apps that have only the graph."""
     model.ir_version = IR_VERSION
     model.producer_name = "fer-edge"
     model.producer_version = fer_edge.__version__
@@ -105,7 +110,7 @@ def _clean(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
 
 
 def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """The model's own metadata: what a host needs that has nothing but `model.onnx`; see docs/guides/onnx.md."""
+    """Return the metadata of `model.onnx` for apps that have no bundle; see docs/guides/onnx.md."""
     info = checkpoint.info
     return {
         "labels": json.dumps(info.labels),
@@ -122,10 +127,10 @@ def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def write_zero_biases(graph: onnx.GraphProto) -> None:
-    """Give every LayerNormalization without a bias one of zeros, shared by all of one width and type.
+    """Add a bias of zeros to every LayerNormalization without one; norms of equal width and type share it.
 
-    The bias is optional, but ONNX Runtime 1.18 aborts its process on a node without it: its fusion with the addition
-    before reads a third input. No value changes, and no engine of today executes an operator more.
+    The bias is optional, but ONNX Runtime 1.18 aborts its process on a node without it: its fusion with the preceding
+    addition reads a third input. Values do not change, and current engines execute no additional operator.
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -139,28 +144,28 @@ def write_zero_biases(graph: onnx.GraphProto) -> None:
         node.input[2:] = [name]
 
 
-def _own_slopes(graph: onnx.GraphProto) -> None:
+def _separate_slopes(graph: onnx.GraphProto) -> None:
     """Give every PReLU a slope tensor of its own.
 
-    The exporter lets equal tensors share one, as slopes that were never trained are; OpenVINO fuses a PReLU into the
-    convolution before it only if nothing else reads its slope.
+    The exporter merges equal tensors, such as untrained slopes; OpenVINO fuses a PReLU into the preceding convolution
+    only if the slope has no other consumer.
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    seen: set[str] = set()
+    used: set[str] = set()
     for node in graph.node:
         if node.op_type != "PRelu" or node.input[1] not in tensors:
             continue
         slope = node.input[1]
-        if slope in seen:
+        if slope in used:
             copied = graph.initializer.add()
             copied.CopyFrom(tensors[slope])
             copied.name = node.input[1] = f"{slope}_of_{node.output[0]}"
-        seen.add(slope)
+        used.add(slope)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks on stdout, through warnings and through logging; our users asked for none of it."""
+    """Suppress the exporter's warnings and log messages, which do not concern our users."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""PReLUs as `max(x, slope * x)`, for graphs in float32.
+"""PReLUs as `max(x, slope * x)` in float32 graphs.
 
-ONNX Runtime's kernel for PReLU takes ten times as long as a multiplication and a maximum do: a third of the time of
-`edge`. OpenVINO fuses PReLUs into convolutions, and its engine puts them together again (`engines/prelu.py`).
+ONNX Runtime's PReLU kernel takes ten times as long as a multiplication and a maximum: a third of the time of `edge`.
+OpenVINO fuses PReLUs into convolutions, so its engine restores them (`engines/prelu.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 
 def split_prelus(model: bytes) -> bytes:
-    """Replace every PReLU whose slopes are all at most 1, where both forms are the same; tensors keep their names."""
+    """Replace every PReLU whose slopes are all at most 1, where both forms are equal; tensors keep their names."""
     proto = onnx.load_from_string(model)
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     nodes = [part for node in proto.graph.node for part in _split(node, constants)]

@@ -1,33 +1,39 @@
-"""A bundle's model for Triton Inference Server: from one machine to many."""
+"""Export of a bundle's model for Triton Inference Server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-import onnx
+from msgspec import Meta
 
+from fer_edge._files import as_path, check_output
+from fer_edge._require import require
+from fer_edge._settings import convert_fields
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
+from fer_edge.choices import InstanceKind
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.engines.tensorrt.options import options_from_settings
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton_repository import LABELS, ModelVersion, check_replaceable, write_version
+from fer_edge.results import Result, Table
+from fer_edge.shipped import path_or_shipped
 
 VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
-
-Kind = Literal["cpu", "gpu"]
+PREFERRED_BATCHES = (4, 8)  # of dynamic batching, besides the largest
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What of Triton's runs an engine's models."""
+    """Triton backend for an engine's models."""
 
     name: str
-    file: str  # what we call the model file; OpenVINO's backend would look for model.xml
-    kinds: tuple[Kind, ...]  # where it has instances; the first is the default
+    file: str  # name of the model file; set explicitly, since OpenVINO's backend expects model.xml
+    kinds: tuple[InstanceKind, ...]  # where it runs instances; the first is the default
 
 
 BACKENDS = {
@@ -37,112 +43,142 @@ BACKENDS = {
 }
 
 
-class Word(str):
-    """An enumerator, which stands without quotes."""
+@dataclass(frozen=True)
+class TritonModel(Result):
+    """Model in a Triton model repository."""
+
+    model: Path  # folder with config.pbtxt, labels.txt and the versions
+    engine: str
+    engine_version: str
+    targets: tuple[str, ...]  # devices that the model file was built for; empty for model.onnx
+    max_batch: int
+    server_options: tuple[str, ...]  # options that Triton has to be started with
+
+    def tables(self) -> Sequence[Table]:
+        return ()
+
+    def notes(self) -> Sequence[str]:
+        lines = [f"{self.model}: {self.engine}, batches of up to {self.max_batch}"]
+        if self.targets:
+            lines.append(
+                f"run it with a Triton that has {self.engine} {self.engine_version}, on {', '.join(self.targets)}"
+            )
+        if self.server_options:
+            lines.append(f"start Triton with {' '.join(self.server_options)}")
+        return lines
+
+
+class EnumValue(str):
+    """Name of an enumerator, which protobuf's text format writes without quotes."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """How Triton serves a model."""
+    """Settings of Triton for a model."""
 
-    instances: int = 1  # copies on each device that work side by side
-    kind: Kind | None = None  # where; None: the first that the backend has
-    queue_delay_us: int = 500  # how long a request waits for others to share a batch with, in microseconds
-    version: int = 1  # of the model in the repository
+    instances: Annotated[int, Meta(ge=1)] = 1  # copies per device that run in parallel
+    instance_kind: InstanceKind | None = None  # None: the backend's default
+    queue_delay: Annotated[int, Meta(ge=0)] = 500  # microseconds that a request waits for others to form a batch
+    model_version: Annotated[int, Meta(ge=1)] = 1  # in the repository
 
     def __post_init__(self) -> None:
-        """Refuse what Triton would.
-
-        Raises:
-            ConfigError: A number is out of range.
-        """
-        if self.instances < 1 or self.version < 1 or self.queue_delay_us < 0:
-            raise ConfigError(f"instances and version start at 1, queue_delay_us at 0; got {self}")
+        convert_fields(self)
 
 
 def export_triton(
-    bundle: Bundle,
-    repository: Path,
+    bundle: str | PathLike[str],
+    out: str | PathLike[str],
     *,
     engine: str | None = None,
-    name: str | None = None,
-    serving: Serving | None = None,
+    model_name: str | None = None,
+    instances: int = 1,
+    instance_kind: InstanceKind | None = None,
+    queue_delay: int = 500,
+    model_version: int = 1,
     replace: bool = False,
-) -> Path:
-    """Write one model of a Triton model repository.
+) -> TritonModel:
+    """Write a bundle's model into a Triton model repository.
 
     Args:
-        bundle: What to serve.
-        repository: Folder that Triton is started with.
-        engine: One of the bundle's engines; its first if not given.
-        name: Of the model; the bundle's if not given.
-        serving: Instances, queue and version.
-        replace: Put the version in the place of one that holds another model.
-
-    Returns:
-        The model's folder: `config.pbtxt`, `labels.txt` and the version's model file.
+        bundle: Bundle (`.fer`), or "edge", the shipped one.
+        out: Folder of the model repository.
+        engine: Engine of the bundle; the first by default.
+        model_name: Name of the model; the bundle's name by default.
+        instances: Number of copies per device that run in parallel, 1 by default.
+        instance_kind: "cpu" or "gpu"; the first that the backend supports by default.
+        queue_delay: Microseconds that a request waits for others to form a batch, 500 by default.
+        model_version: Version of the model in the repository, 1 by default.
+        replace: Whether to replace a version that contains another model; False by default.
 
     Raises:
-        BundleError: The bundle lacks that engine, or does not say in known words how it was built.
-        ConfigError: The name is no folder name, or another model is there and `replace` is false.
-        FerEdgeError: The folder cannot be written; nothing was changed.
-        UnsupportedTargetError: Triton has no backend for the engine, or not of that kind; or the plan has no weights.
+        BundleError: Engine that is not in the bundle, or one that was built with unknown options.
+        ConfigError: Invalid name or number, or another model in the same place while `replace` is false.
+        EngineUnavailableError: onnx is not installed.
+        FerEdgeError: Folder that cannot be written; nothing was changed.
+        UnsupportedTargetError: Engine or kind of instance without a Triton backend, or plan without weights.
     """
-    serving = serving or Serving()
-    name = bundle.manifest.name if name is None else name
+    serving = Serving(instances, instance_kind, queue_delay, model_version)
+    path, repository = path_or_shipped("bundle", as_path(bundle, "the bundle")), as_path(out, "the repository")
+    check_output(repository, path)
+    require("onnx", "export", "exporting")
+    opened = Bundle.open(path)
+    name = opened.manifest.name if model_name is None else model_name
     if not name or name in (".", "..") or any(sign in name for sign in "/\\:\0"):
-        raise ConfigError(f"the model's name is {name!r}; expected a plain folder name: give another")
-    entry = bundle.entry(engine)
-    backend = _backend(entry, serving.kind)
-    profiles = _profiles(bundle, entry)
-    model = bundle.read(entry.file or MODEL)
+        raise ConfigError(f"the model's name is {name!r}; expected a plain folder name: name another")
+    entry = opened.entry(engine)
+    backend = _find_backend(entry, serving.instance_kind)
+    profiles = _count_profiles(opened, entry)
+    model = opened.read(entry.file or MODEL)
     folder = repository / name
-    config = triton_config(bundle, folder.name, backend, _outputs(bundle), serving, profiles)
-    labels = "".join(f"{label}\n" for label in bundle.manifest.labels)
-    new = ModelVersion(folder, serving.version, backend.file, model, labels, _text_format(config))
+    config = triton_config(opened, name, backend, _output_names(opened), serving, profiles)
+    labels = "".join(f"{label}\n" for label in opened.manifest.labels)
+    new = ModelVersion(folder, serving.model_version, backend.file, model, labels, _text_format(config))
     check_replaceable(new, replace=replace)
     write_version(new)
-    return folder
+    targets = entry.targets if entry.file is not None else ()
+    return TritonModel(
+        folder, entry.engine, entry.engine_version, targets, opened.manifest.max_batch, server_options(entry)
+    )
 
 
 def server_options(entry: EngineEntry) -> tuple[str, ...]:
-    """What Triton must be started with to serve an engine."""
+    """Return the options that Triton has to be started with to serve an engine."""
     compatible = entry.engine == "tensorrt" and entry.engine_version.endswith("+")
     return (VERSION_COMPATIBLE,) if compatible else ()
 
 
-def _backend(entry: EngineEntry, kind: Kind | None) -> Backend:
+def _find_backend(entry: EngineEntry, kind: InstanceKind | None) -> Backend:
     if entry.engine not in BACKENDS:
         raise UnsupportedTargetError(
-            f"Triton has no backend for {entry.engine}; choose one of {', '.join(BACKENDS)} that the bundle has"
+            f"Triton has no backend for {entry.engine}; choose an engine of the bundle among {', '.join(BACKENDS)}"
         )
     backend = BACKENDS[entry.engine]
     if kind not in (None, *backend.kinds):
         only = backend.kinds[0]
         raise UnsupportedTargetError(
-            f"Triton's {backend.name} backend runs on {only.upper()}s only; got kind {kind}: "
-            f"give {only}, or choose another engine"
+            f"Triton's {backend.name} backend runs on {only.upper()}s only; instance_kind is {kind}: "
+            f"choose {only}, or another engine"
         )
     return backend
 
 
-def _profiles(bundle: Bundle, entry: EngineEntry) -> int:
-    """How many optimisation profiles an engine's plan has; 0 for what is no plan."""
+def _count_profiles(bundle: Bundle, entry: EngineEntry) -> int:
+    """Return the number of optimisation profiles of an engine's plan; 0 for an engine without a plan."""
     if entry.engine != "tensorrt":
         return 0
-    again = "build it again with: fer-edge add-engine BUNDLE -o OUT --engine tensorrt"
+    rebuild = f"fer-edge bundle add-engine {bundle.path} --engine tensorrt --out {bundle.path}"
     try:
         options = options_from_settings(entry.options)
         profiles = options.profiles(bundle.manifest.max_batch)
     except ConfigError as error:
         raise BundleError(
-            f"{bundle.path}: the options its tensorrt engine was built with are not understood: {error}; "
-            f"update fer-edge, or {again}"
+            f"{bundle.path}: unknown build options of its tensorrt engine: {error}; update fer-edge, or build the "
+            f"engine again with: {rebuild}"
         ) from error
     if options.weights == "stripped":
         raise UnsupportedTargetError(
-            f"{bundle.path}: the tensorrt engine was built with weights = stripped: its plan has no weights, "
-            f"and Triton cannot add them; {again} --option weights=inside"
+            f"{bundle.path}: the tensorrt engine was built with weights = stripped: its plan has no weights, and "
+            f"Triton cannot add them; build it again with: {rebuild} --set tensorrt.weights=inside"
         )
     return len(profiles)
 
@@ -150,76 +186,87 @@ def _profiles(bundle: Bundle, entry: EngineEntry) -> int:
 def triton_config(
     bundle: Bundle, name: str, backend: Backend, outputs: tuple[str, ...], serving: Serving, profiles: int = 0
 ) -> dict[str, Any]:
-    """The fields of Triton's `ModelConfig` message."""
-    most, classes = bundle.manifest.max_batch, len(bundle.manifest.labels)
+    """Return the fields of Triton's `ModelConfig` message.
+
+    Args:
+        bundle: Bundle to serve.
+        name: Name of the model.
+        backend: Triton backend of the engine.
+        outputs: Names of the graph's outputs.
+        serving: Instances, queue and version.
+        profiles: Number of optimisation profiles of a TensorRT plan, 0 by default.
+    """
+    max_batch, classes = bundle.manifest.max_batch, len(bundle.manifest.labels)
     config: dict[str, Any] = {
         "name": name,
         "backend": backend.name,
         "default_model_filename": backend.file,
-        "max_batch_size": most,
+        "max_batch_size": max_batch,
         "input": [
             {
                 "name": INPUT_NAME,
-                "data_type": Word("TYPE_UINT8"),
-                "format": Word("FORMAT_NHWC"),
+                "data_type": EnumValue("TYPE_UINT8"),
+                "format": EnumValue("FORMAT_NHWC"),
                 "dims": [IMAGE_SIZE, IMAGE_SIZE, 3],
             }
         ],
         "output": [
             {
                 "name": output,
-                "data_type": Word("TYPE_FP32"),
+                "data_type": EnumValue("TYPE_FP32"),
                 "dims": [classes],
                 **({"label_filename": LABELS} if output == "probabilities" else {}),
             }
             for output in outputs
         ],
-        "instance_group": [_instances(backend, serving, profiles)],
-        "model_warmup": [_warm_up(batch) for batch in sorted({1, most})],
+        "instance_group": [_instance_group(backend, serving, profiles)],
+        "model_warmup": [_warm_up(batch) for batch in sorted({1, max_batch})],
     }
-    if most > 1:
+    if max_batch > 1:
         config["dynamic_batching"] = {
-            "preferred_batch_size": sorted({min(most, size) for size in (4, 8, most)}),
-            "max_queue_delay_microseconds": serving.queue_delay_us,
+            "preferred_batch_size": sorted({min(max_batch, size) for size in (*PREFERRED_BATCHES, max_batch)}),
+            "max_queue_delay_microseconds": serving.queue_delay,
         }
     if backend.name == "tensorrt":
-        config["optimization"] = {"cuda": {"graphs": True, "graph_spec": _graphs(most)}}
-    if backend.name == "openvino" and most > 1:  # it compiles for the largest batch and would refuse any other
+        config["optimization"] = {"cuda": {"graphs": True, "graph_spec": _cuda_graphs(max_batch)}}
+    if backend.name == "openvino" and max_batch > 1:  # it compiles for the largest batch, and refuses others unpadded
         config["parameters"] = [{"key": "ENABLE_BATCH_PADDING", "value": {"string_value": "YES"}}]
     return config
 
 
-def _graphs(most: int) -> list[dict[str, int]]:
-    """Batch sizes that get a CUDA graph: those the runner gives one, and the largest, which a long queue makes.
+def _cuda_graphs(max_batch: int) -> list[dict[str, int]]:
+    """Return the batch sizes of CUDA graphs: those of our runner, and the largest, which a long queue forms.
 
-    Triton launches a graph only for a batch of exactly its size. Unless it is told, it captures 1, the largest and what
-    dynamic batching prefers, and the queue seldom holds just so many.
+    Triton launches a graph only for a batch of exactly its size. By default it captures 1, the largest and the
+    preferred sizes of dynamic batching, which queued requests rarely match.
     """
-    return [{"batch_size": size} for size in sorted({*range(1, min(most, GRAPH_BATCHES) + 1), most})]
+    return [{"batch_size": size} for size in sorted({*range(1, min(max_batch, GRAPH_BATCHES) + 1), max_batch})]
 
 
-def _instances(backend: Backend, serving: Serving, profiles: int) -> dict[str, Any]:
-    kind = serving.kind or backend.kinds[0]
-    group: dict[str, Any] = {"count": serving.instances, "kind": Word(f"KIND_{kind.upper()}")}
-    if profiles > 1:  # unless they are named, Triton takes the first one only, which may be for single frames
+def _instance_group(backend: Backend, serving: Serving, profiles: int) -> dict[str, Any]:
+    kind = serving.instance_kind or backend.kinds[0]
+    group: dict[str, Any] = {"count": serving.instances, "kind": EnumValue(f"KIND_{kind.upper()}")}
+    if profiles > 1:  # by default Triton uses only the first profile, which may be the one for single images
         group["profile"] = [str(index) for index in range(profiles)]
     return group
 
 
 def _warm_up(batch: int) -> dict[str, Any]:
-    """Triton runs it before the first request: kernels are loaded, and TensorRT's graphs captured."""
-    images = {"data_type": Word("TYPE_UINT8"), "dims": [IMAGE_SIZE, IMAGE_SIZE, 3], "random_data": True}
+    """Return a request that Triton runs at start, so that kernels are loaded and CUDA graphs captured."""
+    images = {"data_type": EnumValue("TYPE_UINT8"), "dims": [IMAGE_SIZE, IMAGE_SIZE, 3], "random_data": True}
     return {"name": f"batch of {batch}", "batch_size": batch, "inputs": {"key": INPUT_NAME, "value": images}}
 
 
-def _outputs(bundle: Bundle) -> tuple[str, ...]:
+def _output_names(bundle: Bundle) -> tuple[str, ...]:
+    import onnx
+
     graph = onnx.load_from_string(bundle.read(MODEL)).graph
     present = {output.name for output in graph.output}
     return tuple(name for name in OUTPUT_NAMES if name in present)
 
 
 def _text_format(fields: Mapping[str, Any], indent: str = "") -> str:
-    """Protobuf's text format of nested fields."""
+    """Format nested fields in protobuf's text format."""
     lines = []
     for name, value in fields.items():
         for item in value if isinstance(value, list) else [value]:
@@ -233,7 +280,7 @@ def _text_format(fields: Mapping[str, Any], indent: str = "") -> str:
 def _literal(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and not isinstance(value, Word):
+    if isinstance(value, str) and not isinstance(value, EnumValue):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'"{escaped}"'
     return str(value)

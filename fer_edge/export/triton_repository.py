@@ -1,6 +1,7 @@
-"""One model's folder in a Triton model repository: what it holds already, and how a version gets into it whole.
+"""Folder of one model in a Triton model repository: check of its content, and atomic writing of a version.
 
-A model's versions share `config.pbtxt` and `labels.txt`, so a new version must be of the same kind as those beside it.
+The versions of a model share `config.pbtxt` and `labels.txt`, so a new version needs the same inputs, outputs, labels
+and backend as the others.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from fer_edge.errors import ConfigError, FerEdgeError
 
 LABELS = "labels.txt"
 CONFIG = "config.pbtxt"
-# Fields of a configuration that say what a model is; others, such as instances, say how it is served.
+# Fields of a configuration that identify a model; the others, such as instances, are settings of the server.
 IDENTITY = ("name", "backend", "default_model_filename", "max_batch_size", "input", "output")
 SHOWN_HASH = 12  # digits
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """What is to be written."""
+    """Version of a model to be written."""
 
     folder: Path  # of the model, with all its versions
     version: int
@@ -36,57 +37,60 @@ class ModelVersion:
 
     @property
     def target(self) -> Path:
-        """The version's folder."""
+        """Folder of the version."""
         return self.folder / str(self.version)
 
 
 def check_replaceable(new: ModelVersion, *, replace: bool) -> None:
-    """Refuse to put a version where another model is.
+    """Refuse to overwrite another model.
 
-    A version that has the same model file is written again, with the instances and the queue asked for now.
+    A version with the same model file is written again, with the new instances and queue.
 
     Args:
-        new: What is to be written.
-        replace: Whether the version's folder may hold another model.
+        new: Version to be written.
+        replace: Whether the folder of the version may contain another model.
 
     Raises:
-        ConfigError: The version holds another model, or other versions would not fit the new configuration.
+        ConfigError: Another model in the version's folder, or other versions that the new configuration does not fit.
+        FerEdgeError: Folder that cannot be read.
     """
     try:
-        present = _files(new.target)
+        present = _file_names(new.target)
         others = [
-            number for number in versions(new.folder) if number != new.version and _files(new.folder / str(number))
+            number for number in versions(new.folder) if number != new.version and _file_names(new.folder / str(number))
         ]
         differences = _differences(new)
         same = present == [new.file] and file_sha256(new.target / new.file) == sha256(new.model)
     except OSError as error:
         raise FerEdgeError(
-            f"cannot read the model in {new.folder}: {error.strerror or error}; give --name, or another --out"
+            f"cannot read the model in {new.folder}: {error.strerror or error}; name another --model-name or --out"
         ) from error
     if others and differences:
         raise ConfigError(
             f"{new.folder} has version {', '.join(map(str, others))} of another model: {'; '.join(differences)}; its "
-            "versions share one configuration: give --name"
+            "versions share one configuration: name another --model-name"
         )
     if replace or not present:
         return
     if not same:
-        found = _hash_of(new.target, present)
-        other = max([new.version, *others]) + 1
-        alternative = "" if differences else f"--version {other}, "
+        description = _describe_files(new.target, present)
+        unused = max([new.version, *others]) + 1
+        alternative = "" if differences else f"--model-version {unused}, "
         raise ConfigError(
-            f"{new.target} holds another model ({found}; this one has SHA-256 {sha256(new.model)[:SHOWN_HASH]}); give "
-            f"{alternative}--name, or --replace"
+            f"{new.target} contains another model ({description}; the new one has SHA-256 "
+            f"{sha256(new.model)[:SHOWN_HASH]}); add {alternative}--model-name, or --replace"
         )
     if differences:
-        raise ConfigError(f"{new.folder} is configured otherwise: {'; '.join(differences)}; give --name, or --replace")
+        raise ConfigError(
+            f"{new.folder} has another configuration: {'; '.join(differences)}; add --model-name, or --replace"
+        )
 
 
 def write_version(new: ModelVersion) -> None:
-    """Write a version and the model's configuration; nothing is left behind where that fails.
+    """Write a version and the model's configuration; a failure leaves no files behind.
 
     Raises:
-        FerEdgeError: The folder cannot be written or the disk is full.
+        FerEdgeError: Folder that cannot be written, or full disk.
     """
     missing = [folder for folder in (new.folder, *new.folder.parents) if not folder.exists()]
     try:
@@ -97,7 +101,7 @@ def write_version(new: ModelVersion) -> None:
         if new.folder in missing:
             shutil.rmtree(new.folder, ignore_errors=True)
         for folder in missing:
-            with suppress(OSError):  # somebody else put something into it
+            with suppress(OSError):  # not empty: another process wrote into it
                 folder.rmdir()
         if isinstance(error, OSError):
             raise FerEdgeError(f"cannot write {new.target}: {error.strerror or error}; nothing was changed") from error
@@ -105,7 +109,7 @@ def write_version(new: ModelVersion) -> None:
 
 
 def versions(folder: Path) -> list[int]:
-    """Numbers of a model's versions, the smallest first."""
+    """Return the version numbers of a model, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch("[1-9][0-9]*", path.name))
@@ -113,7 +117,7 @@ def versions(folder: Path) -> list[int]:
 
 @contextmanager
 def _staged(new: ModelVersion) -> Iterator[Path]:
-    """A folder beside the version's, with the model in it; Triton passes over names that are no numbers."""
+    """Write the model into a temporary folder beside the version's; Triton ignores names that are not numbers."""
     staging = new.folder / f".{new.version}.{os.urandom(4).hex()}"
     try:
         staging.mkdir(parents=True)
@@ -127,7 +131,7 @@ def _staged(new: ModelVersion) -> Iterator[Path]:
 
 
 def _put_in_place(staging: Path, target: Path) -> None:
-    """Rename a folder to `target`, whose present content goes."""
+    """Rename a folder to `target`, and delete the previous one."""
     if not target.exists():
         staging.rename(target)
         return
@@ -141,41 +145,44 @@ def _put_in_place(staging: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _files(version: Path) -> list[str]:
-    """Names of what a version's folder holds."""
+def _file_names(version: Path) -> list[str]:
+    """Return the names in a version's folder; empty if there is none."""
     return sorted(path.name for path in version.iterdir()) if version.is_dir() else []
 
 
-def _hash_of(version: Path, names: list[str]) -> str:
+def _describe_files(version: Path, names: list[str]) -> str:
+    """Return name and hash of a single file, or the first names of several."""
     path = version / names[0]
     if len(names) == 1 and path.is_file():
-        return f"{names[0]} of SHA-256 {file_sha256(path)[:SHOWN_HASH]}"
+        return f"{names[0]} with SHA-256 {file_sha256(path)[:SHOWN_HASH]}"
     return ", ".join(names[:3])
 
 
 def _differences(new: ModelVersion) -> list[str]:
-    """How the model that is there differs from the new one in what all versions share."""
-    found = []
+    """Describe how labels and identity of the present model differ from those of the new version."""
+    differences = []
     labels, config = new.folder / LABELS, new.folder / CONFIG
     if labels.is_file() and labels.read_text(encoding="utf-8", errors="replace") != new.labels:
         present = labels.read_text(encoding="utf-8", errors="replace").splitlines()
-        found.append(f"its labels are {', '.join(present)[:80]}, this one's {', '.join(new.labels.splitlines())[:80]}")
+        differences.append(
+            f"its labels are {', '.join(present)[:80]}, the new ones {', '.join(new.labels.splitlines())[:80]}"
+        )
     if config.is_file():
         present_fields = _fields(config.read_text(encoding="utf-8", errors="replace"))
         fields = _fields(new.config)
-        found += [
-            f"its {name} is {present_fields.get(name, 'not given')}, this one's {fields[name]}"
+        differences += [
+            f"its {name} is {present_fields.get(name, 'missing')}, the new one {fields[name]}"
             if len(fields[name]) < 40
-            else f"its {name} is another"
+            else f"its {name} differs"
             for name in IDENTITY
             if present_fields.get(name) != fields[name]
         ]
-    return found
+    return differences
 
 
 def _fields(config: str) -> dict[str, str]:
-    """Top-level field -> its text without spaces around, of a configuration written as this package writes it."""
-    found: dict[str, str] = {}
+    """Parse a configuration in the form that this package writes: text of each top-level field by name."""
+    fields: dict[str, str] = {}
     name = ""
     for line in config.splitlines():
         if line.startswith("#"):
@@ -183,7 +190,7 @@ def _fields(config: str) -> dict[str, str]:
         start = re.match(r"(\w+)\s*:?\s*(.*)", line)
         if start:
             name = start[1]
-            found[name] = f"{found.get(name, '')} {start[2]}".strip()
+            fields[name] = f"{fields.get(name, '')} {start[2]}".strip()
         elif name:
-            found[name] += f" {line.strip()}"
-    return found
+            fields[name] += f" {line.strip()}"
+    return fields

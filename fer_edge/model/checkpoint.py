@@ -14,7 +14,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from fer_edge._files import sha256, write_atomically
-from fer_edge._settings import build, check_types, table, with_new_names
+from fer_edge._settings import Finite, convert, convert_fields, table, with_new_names
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
 from fer_edge.file_kind import describe_file
@@ -36,14 +36,14 @@ class CheckpointInfo:
     words: tuple[str, ...]  # what prompts say for each label
     templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
     text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
-    mean: tuple[float, float, float]  # of RGB in [0, 1]
-    std: tuple[float, float, float]
+    mean: tuple[Finite, Finite, Finite]  # of RGB in [0, 1]
+    std: tuple[Finite, Finite, Finite]
     head: Head = "mean"  # which head's probabilities the deploy graph gives
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_types(CheckpointInfo, vars(self), error=CheckpointError)
+        convert_fields(self, error=CheckpointError)
         if len(self.labels) != self.config.classes or len(self.words) != self.config.classes:
             raise CheckpointError(
                 f"{len(self.labels)} labels and {len(self.words)} words for {self.config.classes} classes; "
@@ -78,8 +78,7 @@ class CheckpointInfo:
             data = with_new_names(data, {"decision": "head"})
             version = data.pop("format", None)
             if version == FORMAT_VERSION:
-                config = ModelConfig.from_dict(data.pop("config", None))
-                return build(cls, {**data, "config": config}, "metadata", CheckpointError)
+                return convert(data, cls, "metadata", CheckpointError)
         except (ValueError, RecursionError, FerEdgeError) as error:
             raise CheckpointError(
                 f"checkpoint metadata not understood: {error}; get the file from its maker again"

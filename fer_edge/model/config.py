@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fer_edge._settings import Bounds, build, check_ranges, check_types, table
+from msgspec import Meta
+
+from fer_edge._settings import convert, convert_fields, table
 from fer_edge._toml import read_toml
 from fer_edge.errors import ConfigError
 
 IMAGE_SIZE = 112
 
 # Checkpoints come from strangers: no configuration may take minutes to be built, or memory beyond measure.
-_WIDEST = 8192
+Size = Annotated[int, Meta(ge=1, le=8192)]
+Depth = Annotated[int, Meta(ge=1, le=64)]
+Side = Annotated[int, Meta(ge=1, le=IMAGE_SIZE)]
 _STAGES = 6  # 112 halved more often is nothing
-_STEM_BOUNDS: Bounds = {"input_width": (1, _WIDEST), "widths": (1, _WIDEST), "units": (1, 64)}
-_BOUNDS: Bounds = {
-    "classes": (2, _WIDEST), "grid": (1, IMAGE_SIZE), "patches": (1, IMAGE_SIZE), "dim": (1, _WIDEST), "depth": (1, 64),
-    "heads": (1, _WIDEST), "mlp_ratio": (1, 64), "text_dim": (1, _WIDEST), "text_scale": (1e-6, 1e6),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,14 @@ class StemConfig:
     """The convolutional stem: IR blocks (ArcFace's residual unit), from 112 x 112 down to `StemConfig.map_size`."""
 
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
-    input_width: int = 64  # channels of the input layer
+    input_width: Size = 64  # channels of the input layer
     input_stride: Literal[1, 2] = 1  # stride of the input layer
-    widths: tuple[int, ...] = (64, 128, 256)  # channels of each stage; each stage halves the map
-    units: tuple[int, ...] = (3, 4, 14)  # IR blocks of each stage
+    widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage; each stage halves the map
+    units: tuple[Depth, ...] = (3, 4, 14)  # IR blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
 
     def __post_init__(self) -> None:
-        check_types(StemConfig, vars(self), "stem.")
-        check_ranges(vars(self), _STEM_BOUNDS, "stem.")
+        convert_fields(self, "stem")
         if len(self.widths) != len(self.units) or not 1 <= len(self.widths) <= _STAGES:
             raise ConfigError(
                 f"stem.widths has {len(self.widths)} stages and stem.units {len(self.units)}; "
@@ -56,25 +54,24 @@ class StemConfig:
 class ModelConfig:
     """Everything that decides the shape of a FER-former."""
 
-    classes: int
+    classes: Annotated[int, Meta(ge=2, le=8192)]
     stem: StemConfig = StemConfig()
-    grid: int = 12  # the stem's map is average-pooled to grid x grid
-    patches: tuple[int, ...] = (2, 4, 6, 12)  # side of the patches of each granularity (MGEI); (2,) is Table IV's "off"
+    grid: Side = 12  # the stem's map is average-pooled to grid x grid
+    patches: tuple[Side, ...] = (2, 4, 6, 12)  # patch side of each granularity (MGEI); (2,): Table IV's "off"
     position_encoding: bool = True  # a depthwise 3x3 convolution added to the pooled map
     token_norm: bool = False  # the release's batch norm over the token axis
-    dim: int = 256
-    depth: int = 16
-    heads: int = 4
-    mlp_ratio: int = 4
+    dim: Size = 256
+    depth: Depth = 16
+    heads: Size = 4
+    mlp_ratio: Depth = 4
     final_norm: bool = False  # a layer norm on what the heads read
     text_head: bool = True  # steering token and text head (HDSS)
     text_token: Literal["steering", "class"] = "steering"  # which token the text head reads; the release reads "class"
-    text_dim: int = 512  # width of the text features (512: CLIP ViT-B/32)
-    text_scale: float = 100.0  # factor on the cosine; CLIP's and the release's 100
+    text_dim: Size = 512  # width of the text features (512: CLIP ViT-B/32)
+    text_scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 100.0  # factor on the cosine; CLIP's and the release's 100
 
     def __post_init__(self) -> None:
-        check_types(ModelConfig, vars(self))
-        check_ranges(vars(self), _BOUNDS)
+        convert_fields(self)
         if not 1 <= self.grid <= self.stem.map_size:
             raise ConfigError(f"grid is {self.grid}; expected 1 to {self.stem.map_size}, the size of the stem's map")
         if not self.patches or any(self.grid % patch for patch in self.patches):
@@ -110,9 +107,7 @@ class ModelConfig:
         Raises:
             ConfigError: A field is unknown, missing, of another type or out of range.
         """
-        values = table(data, "model configuration")
-        stem = build(StemConfig, values.get("stem", {}), "the stem of the model configuration")
-        return build(cls, {**values, "stem": stem}, "model configuration")
+        return convert(data, cls, "model")
 
 
 def preset_names() -> list[str]:
@@ -138,5 +133,5 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
     if name not in preset_names():
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
     data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
-    stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "stem")}
+    stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "model.stem")}
     return ModelConfig.from_dict({**data, **changes, "stem": stem, "classes": classes})

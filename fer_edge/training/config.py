@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fer_edge._settings import Bounds, build, check_ranges, check_types, table
+from msgspec import Meta
+
+from fer_edge._settings import LARGEST, Fraction, NonNegative, convert, convert_fields
 from fer_edge.data.augment import Augmentation
 from fer_edge.data.targets import Targets
 from fer_edge.errors import ConfigError
@@ -17,71 +18,54 @@ from fer_edge.errors import ConfigError
 TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
 
 _MANY = 10**6
-_BOUNDS: Bounds = {
-    "epochs": (1, _MANY), "batch": (2, _MANY), "devices": (1, 1024), "nodes": (1, 1024), "step_epochs": (1, _MANY),
-    "early_stop": (0, _MANY), "limit_train": (0, inf), "limit_valid": (0, inf), "mixup": (0, inf), "clip": (0, inf),
-    "weight_decay": (0, inf), "momentum": (0, 1), "stem_rate": (0, inf), "encoder_rate": (0, inf),
-    "text_rate": (0, inf), "save_minutes": (0, inf), "seed": (0, 2**32 - 1), "distillation": (0, 1),
-    "label_smoothing": (0, 1), "step_factor": (0, 1),
-}  # fmt: skip
-_AUGMENTATION: Bounds = {
-    "flip": (0, 1), "rotation": (0, 180), "scale": (0, 1), "shift": (0, 1), "brightness": (0, 1), "contrast": (0, 1),
-    "grey": (0, 1), "erasing": (0, 1),
-}  # fmt: skip
+Count = Annotated[int, Meta(ge=0)]
+Epochs = Annotated[int, Meta(ge=1, le=_MANY)]
+Processes = Annotated[int, Meta(ge=1, le=1024)]
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """One run; equal configurations give equal results on one machine."""
 
-    epochs: int = 12
-    batch: int = 128  # images a step, over all processes
-    limit_train: int = 0  # learn from that many images only, chosen by the seed; 0: all
-    limit_valid: int = 0  # validate on that many images only, chosen by the seed; 0: all
+    epochs: Epochs = 12
+    batch: Annotated[int, Meta(ge=2, le=_MANY)] = 128  # images a step, over all processes
+    limit_train: Count = 0  # learn from that many images only, chosen by the seed; 0: all
+    limit_valid: Count = 0  # validate on that many images only, chosen by the seed; 0: all
     targets: Targets = "crossentropy"
     class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    momentum: float = 0.9  # of sgd
-    weight_decay: float = 0.05
-    learning_rate: float = 2e-3  # the highest one
-    stem_rate: float = 1.0  # factors on it: the stem,
-    encoder_rate: float = 1.0  # tokens, encoder and label head,
-    text_rate: float = 1.0  # text head and text tower
+    momentum: Fraction = 0.9  # of sgd
+    weight_decay: NonNegative = 0.05
+    learning_rate: Annotated[float, Meta(gt=0, le=LARGEST)] = 2e-3  # the highest one
+    stem_rate: NonNegative = 1.0  # factors on it: the stem,
+    encoder_rate: NonNegative = 1.0  # tokens, encoder and label head,
+    text_rate: NonNegative = 1.0  # text head and text tower
     schedule: Literal["one-cycle", "cosine", "step"] = "one-cycle"
-    warmup: float = 0.15  # share of the run in which the rate rises; not for step
-    step_epochs: int = 30  # step: the rate falls after that many epochs, again and again,
-    step_factor: float = 0.1  # by this factor
-    clip: float = 1.0  # largest gradient norm; 0: any
-    ema: float = 0.998  # decay of the averaged weights, which are what is validated and saved; 0: the last ones
-    early_stop: int = 0  # stop after that many epochs without a better one; 0: never
+    warmup: Annotated[float, Meta(gt=0, lt=1)] = 0.15  # share of the run in which the rate rises; not for step
+    step_epochs: Epochs = 30  # step: the rate falls after that many epochs, again and again,
+    step_factor: Fraction = 0.1  # by this factor
+    clip: NonNegative = 1.0  # largest gradient norm; 0: any
+    # Decay of the averaged weights, which are validated and saved; 0: the last weights.
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.998
+    early_stop: Annotated[int, Meta(ge=0, le=_MANY)] = 0  # stop after that many epochs without a better one; 0: never
     augmentation: Augmentation = field(default_factory=Augmentation)
-    mixup: float = 0.0  # alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0: none
-    distillation: float = 0.7  # share of the teachers in the target, where there are teachers
+    mixup: NonNegative = 0.0  # alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0: none
+    distillation: Fraction = 0.7  # share of the teachers in the target, where there are teachers
     text: TextSide = "learned"
     text_model: str = "ViT-B-32"  # open_clip's name of the text tower
     text_weights: str = "openai"  # open_clip's tag, or a local file
     templates: tuple[str, ...] = ("phrase",)  # prompts: see `labels.TEMPLATES`
     accelerator: str = "cpu"  # Fabric's word: cpu, cuda, auto
-    devices: int = 1  # processes on each node
-    nodes: int = 1
+    devices: Processes = 1  # processes on each node
+    nodes: Processes = 1
     amp: bool = False  # bfloat16 autocast: faster where the CPU has AVX-512 BF16 or AMX
     compile: bool = False  # torch.compile: faster, needs a C++ compiler
-    save_minutes: float = 5.0  # a resume point inside an epoch, that often
-    seed: int = 0
+    save_minutes: NonNegative = 5.0  # a resume point inside an epoch, that often
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        check_types(TrainingConfig, vars(self))
-        check_types(Augmentation, vars(self.augmentation), "augmentation.")
-        check_ranges(vars(self), _BOUNDS)
-        check_ranges(vars(self.augmentation), _AUGMENTATION, "augmentation.")
-        for name, value, right, expected in (
-            ("warmup", self.warmup, 0 < self.warmup < 1, "more than 0 and less than 1"),
-            ("ema", self.ema, 0 <= self.ema < 1, "at least 0 and less than 1"),
-            ("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0"),
-        ):
-            if not right:
-                raise ConfigError(f"{name} is {value}; expected {expected}")
+        convert_fields(self)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -108,6 +92,4 @@ class TrainingConfig:
         Raises:
             ConfigError: A field is unknown, of another type or out of range.
         """
-        values = table(data, "training settings")
-        augmentation = build(Augmentation, values.get("augmentation", {}), "augmentation of the training settings")
-        return build(cls, {**values, "augmentation": augmentation}, "training settings")
+        return convert(data, cls, "training")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fer_edge._settings import check_names, check_types, table, with_tuples
+from fer_edge._settings import convert, convert_fields, convert_some, table
 from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.data.layouts import AUTO
 from fer_edge.data.splits import Split
 from fer_edge.errors import ConfigError
-from fer_edge.model.config import ModelConfig, StemConfig, preset
+from fer_edge.model.config import ModelConfig, preset
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
@@ -32,13 +32,10 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        check_types(Recipe, vars(self))
-        model = table(self.model, "model")
-        stem = table(model.pop("stem", {}), "model.stem")
-        for kind, values, prefix in ((ModelConfig, model, "model."), (StemConfig, stem, "model.stem.")):
-            # The number of classes is the data set's.
-            check_names(values, (one.name for one in fields(kind) if one.name != "classes"), prefix)
-            check_types(kind, with_tuples(values), prefix)
+        convert_fields(self)
+        if "classes" in self.model:
+            raise ConfigError("model.classes is not known; the data set determines the number of classes")
+        convert_some(self.model, ModelConfig, "model")
 
     def model_config(self, classes: int, **changes: Any) -> ModelConfig:
         """The model for a number of labels."""
@@ -51,15 +48,7 @@ class Recipe:
         Raises:
             ConfigError: A setting is unknown, of another type or out of range.
         """
-        unknown = sorted(data.keys() - {*TOP, "model", "training"})
-        if unknown:
-            known = (*TOP, "model", "training")
-            raise ConfigError(
-                f"recipe settings not known: {', '.join(unknown)}; expected {', '.join(known)}"
-                f"{did_you_mean(unknown[0], known)}"
-            )
-        top = {name: data[name] for name in TOP if name in data}
-        return cls(**top, model=data.get("model", {}), training=TrainingConfig.from_dict(data.get("training", {})))
+        return convert(data, cls)
 
 
 def recipe_names() -> list[str]:
@@ -103,7 +92,7 @@ def changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
             parents = ["training", *parents]
         inner = result
         for parent in parents:
-            inner[parent] = table(inner.get(parent, {}), f"{name} cannot be set in {parent}")
+            inner[parent] = table(inner.get(parent, {}), f"{name}: {parent}")
             inner = inner[parent]
         inner[last] = value
     return result

@@ -223,6 +223,6 @@ def test_malformed_tunings_are_refused(tmp_path: Path, changes: dict[str, object
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, json.dumps(manifest) if name == "manifest.json" else data)
-    with pytest.raises(BundleDamagedError, match=r"manifest\.json is not understood"):
+    with pytest.raises(BundleDamagedError, match=r"invalid manifest\.json"):
         Bundle.open(path)
     assert tiny_manifest().tunings == ()

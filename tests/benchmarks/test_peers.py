@@ -58,12 +58,12 @@ def test_bundles_take_turns_and_are_scored(tmp_path: Path, faces: Path) -> None:
 @pytest.mark.slow
 def test_the_same_network_chooses_alike_in_all_hands(tmp_path: Path, faces: Path) -> None:
     from benchmarks.plain_export import plain_onnx
-    from fer_edge.export.build import build_bundle
+    from fer_edge.export.build import build
     from tests.tiny_model import tiny_checkpoint
 
     checkpoint, model, described = (tmp_path / name for name in ("m.safetensors", "m.onnx", "m.json"))
     tiny_checkpoint().save(checkpoint)
-    build_bundle(checkpoint, tmp_path / "m.fer")
+    build(checkpoint, tmp_path / "m.fer")
     model.write_bytes(plain_onnx(tiny_checkpoint().model))
     info = tiny_checkpoint().info
     described.write_text(json.dumps({"labels": info.labels, "mean": info.mean, "std": info.std, "head": info.head}))

@@ -117,7 +117,7 @@ def test_dry_runs_and_damaged_images(faces: Path, tmp_path: Path) -> None:
     assert twice.returncode == 2 and "--init brings its own model; leave out --preset and settings" in " ".join(
         twice.stderr.split()
     )
-    assert wrong.returncode == 2 and "training settings not understood" in wrong.stderr
+    assert wrong.returncode == 2 and "training.epoch is not known" in wrong.stderr
     assert "Traceback" not in wrong.stderr
 
 

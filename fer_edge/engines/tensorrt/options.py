@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta
+
+from fer_edge._settings import convert, convert_fields
 from fer_edge.errors import ConfigError
 
 Weights = Literal["inside", "stripped"]
 HardwareCompatible = Literal["no", "ampere-plus", "same-compute-capability"]
 Platform = Literal["this", "windows-x86_64"]
-CHOICES = {"weights": Weights, "hardware_compatible": HardwareCompatible, "platform": Platform}
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class BuilderOptions:
     """Builder options of TensorRT and TensorRT-RTX; what a version lacks is refused, not ignored."""
 
     # 0 to 5: a higher level tries more kernels, takes longer and may run faster. None: the builder's default.
-    optimization_level: int | None = None
+    optimization_level: Annotated[int, Meta(ge=0, le=5)] | None = None
     # Each gets an optimisation profile of its own: kernels are chosen for that batch size. Beside others, the profile
     # for 1 takes single frames only. With TensorRT-RTX each profile adds the size of an engine to the file.
-    optimal_batches: tuple[int, ...] = (1,)
-    workspace_mb: int | None = None  # scratch memory a kernel may use; None: all of the GPU's
-    aux_streams: int | None = None  # streams that independent layers may use beside the runner's own; None: heuristic
+    optimal_batches: tuple[Annotated[int, Meta(ge=1, le=1024)], ...] = (1,)
+    # Scratch memory that a kernel may use; None: all of the GPU's.
+    workspace_mb: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
+    # Number of streams for independent layers beside the runner's own; None: TensorRT's heuristic.
+    aux_streams: Annotated[int, Meta(ge=0, le=64)] | None = None
     tf32: bool = False  # float32 products with 10-bit mantissas; off, fp32 means what it says
     weights: Weights = "inside"  # stripped: taken from the bundle's model.onnx when loaded
     version_compatible: bool = False  # runs on newer TensorRT of the same major version, somewhat slower
@@ -38,21 +42,9 @@ class BuilderOptions:
         Raises:
             ConfigError: One is out of range or no choice.
         """
-        _within("optimization_level", self.optimization_level, 0, 5)
-        _within("workspace_mb", self.workspace_mb, 1, 1 << 20)
-        _within("aux_streams", self.aux_streams, 0, 64)
+        convert_fields(self)
         if not self.optimal_batches or len(set(self.optimal_batches)) != len(self.optimal_batches):
             raise ConfigError(f"optimal_batches is {list(self.optimal_batches)}; expected different batch sizes")
-        for batch in self.optimal_batches:
-            _within("optimal_batches", batch, 1, 1024)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in get_args(choices):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of: {', '.join(get_args(choices))}")
-        for name in ("tf32", "version_compatible"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected true or false")
-        if not isinstance(self.timing_cache, (str, type(None))):
-            raise ConfigError(f"timing_cache is {self.timing_cache!r}; expected a folder")
 
     def profiles(self, max_batch: int) -> list[tuple[int, int, int]]:
         """Smallest, optimal and largest batch of each optimisation profile; one of them takes `max_batch`.
@@ -66,29 +58,12 @@ class BuilderOptions:
         return [(1, batch, 1 if batch == 1 and single else max_batch) for batch in self.optimal_batches]
 
 
-OPTION_NAMES = tuple(entry.name for entry in fields(BuilderOptions))
-
-
 def options_from_settings(settings: Mapping[str, Any]) -> BuilderOptions:
     """Options from a recipe's table or the command line.
 
     Raises:
         ConfigError: A name is not known or a value cannot be right.
     """
-    unknown = [name for name in settings if name not in OPTION_NAMES]
-    if unknown:
-        raise ConfigError(f"no build option {unknown[0]!r}; expected some of: {', '.join(OPTION_NAMES)}")
-    values = dict(settings)
-    if isinstance(values.get("optimal_batches"), (int, list)):
-        batches = values["optimal_batches"]
-        values["optimal_batches"] = tuple(batches) if isinstance(batches, list) else (batches,)
-    if not isinstance(values.get("optimal_batches", ()), tuple):
-        raise ConfigError(f"optimal_batches is {values['optimal_batches']!r}; expected a list of batch sizes")
-    return BuilderOptions(**values)
-
-
-def _within(name: str, value: object, least: int, most: int) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+    batches = settings.get("optimal_batches")
+    values = {**settings, "optimal_batches": [batches]} if isinstance(batches, int) else settings
+    return convert(values, BuilderOptions, "options")

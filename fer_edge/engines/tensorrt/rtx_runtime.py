@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import Artifact, RunOptions
@@ -22,7 +23,7 @@ class LoadedRTXEngine(LoadedEngine):
     def __init__(self, api: Api, artifact: Artifact, options: RunOptions) -> None:
         assert artifact.file is not None
         name = cache_name("kernels", artifact.file, api.version, compute_capability(options.device))
-        self._file = CacheFile(options.cache or default_folder(), name)
+        self._file = CacheFile(Path(options.cache or default_folder()), name)
         self._stored = b""
         self._cache: IRuntimeCache | None = None
         super().__init__(api, artifact, options)

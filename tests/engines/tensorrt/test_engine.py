@@ -146,16 +146,16 @@ def test_what_the_parser_says_is_told(bindings: BuilderBindings) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"workspce_mb": 1}, "no build option 'workspce_mb'; expected some of: optimization_level"),
+        ({"workspce_mb": 1}, r"options\.workspce_mb is not known; did you mean options\.workspace_mb\?"),
         ({"optimization_level": 6}, "optimization_level is 6; expected a whole number from 0 to 5"),
         ({"optimization_level": True}, "optimization_level is True; expected a whole number"),
         ({"workspace_mb": "8"}, "workspace_mb is '8'; expected a whole number"),
         ({"optimal_batches": []}, r"optimal_batches is \[\]; expected different batch sizes"),
         ({"optimal_batches": [1, 1]}, "expected different batch sizes"),
-        ({"optimal_batches": "1"}, "optimal_batches is '1'; expected a list of batch sizes"),
+        ({"optimal_batches": "1"}, "optimal_batches is '1'; expected a list, each a whole number from 1 to 1024"),
         ({"weights": "none"}, "weights is 'none'; expected one of: inside, stripped"),
         ({"tf32": 1}, "tf32 is 1; expected true or false"),
-        ({"timing_cache": 3}, "timing_cache is 3; expected a folder"),
+        ({"timing_cache": 3}, "timing_cache is 3; expected a string"),
     ],
 )
 def test_options_that_cannot_be_right_are_named(settings: dict[str, Any], message: str) -> None:
