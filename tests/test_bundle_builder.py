@@ -38,7 +38,7 @@ def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypat
         assert manifest.engines[0].options == options
     opened = Bundle.open(path)
     assert opened.read("model.onnx") == tiny_onnx()
-    assert opened.read("engines/tensorrt-sm87.layers.json").decode() == double.inspected
+    assert opened.read("engines/tensorrt-sm87.layers.json").decode() == double.layers_json
     with opened.runner("onnxruntime") as runner:
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
 

@@ -46,7 +46,7 @@ from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
-    from fer_edge.boxes import AnyBox
+    from fer_edge.boxes import Box
 
 LOGGER = logging.getLogger("fer_edge")
 WARM_UP = 5  # queries at the start of a turn that are not timed: caches and clocks are those of the previous worker
@@ -114,7 +114,7 @@ def compare(
     rounds: int = 40,
     queries_per_turn: int = 10,
     image: str | os.PathLike[str] | None = None,
-    box: AnyBox | None = None,
+    box: Box | None = None,
     csv: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> ComparisonReport:

@@ -29,7 +29,7 @@ from fer_edge.progress import Progress, silent
 from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
-    from fer_edge.boxes import AnyBox
+    from fer_edge.boxes import Box
     from fer_edge.choices import EngineName, ScenarioName
 
 LOGGER = logging.getLogger("fer_edge")
@@ -47,7 +47,7 @@ def bench(
     minutes: float | None = None,
     rates: Sequence[float] | None = None,
     image: AnyPath | None = None,
-    box: AnyBox | None = None,
+    box: Box | None = None,
     device: int | None = None,
     allow_host_code: bool = False,
     csv: AnyPath | None = None,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.workload import Query
-    from fer_edge.boxes import Box
+    from fer_edge.boxes import XYWH, Box
     from fer_edge.recognizer import Recognizer
 
 QUERIES = 50  # queries after the first result, to measure the memory of a process at work
@@ -120,7 +120,7 @@ def _open(settings: dict[str, Any]) -> Recognizer:
     return Recognizer.open(**{name: settings[name] for name in names})
 
 
-def _box(settings: dict[str, Any]) -> Box | None:
+def _box(settings: dict[str, Any]) -> XYWH | None:
     box = settings["box"]
     return None if box is None else tuple(box)
 

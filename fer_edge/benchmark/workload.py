@@ -14,14 +14,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from fer_edge._files import as_path
-from fer_edge.boxes import AnyBox, Box, numbers_of
+from fer_edge.boxes import XYWH, Box, parse_box
 from fer_edge.errors import ConfigError
 from fer_edge.images import read_image
 from fer_edge.recognizer import Recognizer
 
 STAGES = ("preprocess", "inference", "postprocess")
 FRAME_WIDTH, FRAME_HEIGHT = 640, 480
-FACE: Box = (240.0, 160.0, 160.0, 160.0)
+FACE: XYWH = (240.0, 160.0, 160.0, 160.0)
 
 Clock = Callable[[], int]  # returns nanoseconds
 Query = Callable[[], tuple[int, ...]]  # runs one query; returns its start and the end of each stage, in nanoseconds
@@ -33,7 +33,7 @@ class Workload:
     """A frame with one face."""
 
     frame: npt.NDArray[np.uint8]  # RGB (H, W, 3)
-    box: Box | None  # face box; None: the whole frame
+    box: XYWH | None  # face box; None: the whole frame
     source: str = ""  # origin of the frame, for reports
 
 
@@ -47,7 +47,7 @@ def synthetic_workload(seed: int = 0) -> Workload:
     return Workload(np.asarray(frame), FACE, "synthetic")
 
 
-def workload_from_image(image: str | os.PathLike[str] | None, box: AnyBox | None) -> Workload:
+def workload_from_image(image: str | os.PathLike[str] | None, box: Box | None) -> Workload:
     """Return the workload of an image file, or the synthetic one.
 
     Args:
@@ -64,7 +64,7 @@ def workload_from_image(image: str | os.PathLike[str] | None, box: AnyBox | None
             raise ConfigError("a box needs an image; name an image, or omit the box")
         return synthetic_workload()
     path = as_path(image, "the image")
-    return Workload(read_image(path), None if box is None else numbers_of(box), str(path))
+    return Workload(read_image(path), None if box is None else parse_box(box), str(path))
 
 
 def recognition(recognizer: Recognizer, workload: Workload) -> Query:

@@ -69,6 +69,9 @@ class Stage:
     detail: str
 
 
+OTHER_INPUTS = Stage("inputs", False, "the outputs are of other images; expected the same images, split and count")
+
+
 @dataclass(frozen=True)
 class ParityReport(Result):
     """Stages that were reached; true if all of them passed."""
@@ -323,13 +326,10 @@ def _values(
         if advance is not None:
             advance(len(batch))
     top1 = np.concatenate(predicted)
-    stages = [_values_stage(errors, gate), _agreement_stage(errors, top1, gate)]
+    stages = [] if source.inputs_sha256 in (None, digest.hexdigest()) else [OTHER_INPUTS]
+    stages += [_values_stage(errors, gate), _agreement_stage(errors, top1, gate)]
     if images.labels is not None:
         stages.append(_accuracy_stage(errors, top1, images.labels, gate))
-    if source.inputs_sha256 not in (None, digest.hexdigest()):
-        stages.append(
-            Stage("inputs", False, "the outputs are of other images; expected the same images, split and count")
-        )
     return stages
 
 

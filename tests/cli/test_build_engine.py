@@ -70,7 +70,7 @@ def test_options_that_cannot_be_are_named(
 
 def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> None:
     found = fer_edge("build-engine", checkpoint, "--option", "openvino.level=1", "-o", tmp_path / "a.fer")
-    assert "openvino has no build option 'level'; it has none" in found.stderr
+    assert "openvino has no build option 'level'; it takes none" in found.stderr
     recipe = tmp_path / "r.toml"
     recipe.write_text("[options]\ntf32 = true\n")
     found = fer_edge("build-engine", checkpoint, "--recipe", recipe)
