@@ -133,7 +133,17 @@ def cases(inputs: Path) -> dict[str, list[str]]:
     for engine in ("tensorrt", "tensorrt-rtx"):
         if engine_status(engine).can_build:
             out = str(inputs / "written" / f"{engine}.fer")
-            found[f"add-engine {engine}"] = [*fer_edge, "bundle", "add-engine", bundle, "--engine", engine, "-o", out, "--json"]
+            found[f"add-engine {engine}"] = [
+                *fer_edge,
+                "bundle",
+                "add-engine",
+                bundle,
+                "--engine",
+                engine,
+                "-o",
+                out,
+                "--json",
+            ]
     return found
 
 
