@@ -27,11 +27,8 @@ def test_call_takes_paths_and_returns_the_manifest(tmp_path: Path) -> None:
     assert (result.bundle, result.built, result.size) == (out, ("onnxruntime", "openvino"), out.stat().st_size)
     assert result.manifest.max_batch == 8
     stored = Bundle.open(out).manifest
-    assert (stored.precision, stored.checkpoint, stored.engines) == (
-        "int8",
-        result.manifest.checkpoint,
-        result.manifest.engines,
-    )
+    assert (stored.precision, stored.checkpoint) == ("int8", result.manifest.checkpoint)
+    assert [entry.engine for entry in stored.engines] == ["onnxruntime", "openvino"]
     assert f"{out}: int8, onnxruntime" in str(result) and "multiply-accumulates" in str(result)
     assert json.loads(result.to_json())["manifest"]["engines"][0]["proof"]["macs"]["int8"] > 0.9
 
