@@ -1,24 +1,33 @@
-"""Facial expression recognition on the device: bundles and recognizers, without torch.
+"""Facial expression recognition on edge devices: recognizers for apps, and the steps from a checkpoint to a bundle.
 
 >>> from fer_edge import Recognizer
 >>> with Recognizer.open() as recognizer:
 ...     print(recognizer.recognize(frame, box=(x, y, width, height)).label)
 
-Names are imported when they are first used, so that the command can handle an interrupt from its first moment on.
+`build`, `add_engine`, `calibrate`, `parity`, `evaluate`, `bench` and `compare` do the work of the commands of the same
+names. Names are imported on first use, so that `import fer_edge` imports neither NumPy nor PyTorch.
 """
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
-import fer_edge._few_threads  # noqa: F401  before anything imports NumPy
+import fer_edge._few_threads  # noqa: F401  before the first import of NumPy
 
 if TYPE_CHECKING:
-    from fer_edge.boxes import box_from_corners
+    from fer_edge.benchmark.compare import compare
+    from fer_edge.benchmark.run import bench
+    from fer_edge.boxes import Box, box_from_corners
     from fer_edge.bundle import Bundle
-    from fer_edge.engines.base import RunOptions
+    from fer_edge.engines.base import Prediction, RunOptions
     from fer_edge.errors import (
+        BundleDamagedError,
         BundleError,
+        BundleMismatchError,
+        BundleVersionError,
+        CheckpointError,
         ConfigError,
+        CopyError,
+        DataError,
         EngineError,
         EngineUnavailableError,
         FacesError,
@@ -26,16 +35,29 @@ if TYPE_CHECKING:
         ImageError,
         InputError,
         NonFiniteError,
+        UnsupportedTargetError,
     )
+    from fer_edge.evaluation.evaluate import evaluate
+    from fer_edge.evaluation.parity import parity
+    from fer_edge.export.add_engine import add_engine
+    from fer_edge.export.build import build
+    from fer_edge.export.calibrate import calibrate
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Box",
     "Bundle",
+    "BundleDamagedError",
     "BundleError",
+    "BundleMismatchError",
+    "BundleVersionError",
+    "CheckpointError",
     "ConfigError",
+    "CopyError",
+    "DataError",
     "EngineError",
     "EngineUnavailableError",
     "Expression",
@@ -44,28 +66,48 @@ __all__ = [
     "ImageError",
     "InputError",
     "NonFiniteError",
+    "Prediction",
     "Recognizer",
     "RunOptions",
+    "UnsupportedTargetError",
     "__version__",
+    "add_engine",
+    "bench",
     "box_from_corners",
+    "build",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "parity",
     "read_image",
 ]
 
-_MODULES = {  # name -> where it is defined; all others of `__all__` are errors
+_MODULES = {  # module by name; all other names of `__all__` are errors
+    "Box": "boxes",
     "Bundle": "bundle",
     "Expression": "recognizer",
+    "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
+    "add_engine": "export.add_engine",
+    "bench": "benchmark.run",
     "box_from_corners": "boxes",
+    "build": "export.build",
+    "calibrate": "export.calibrate",
+    "compare": "benchmark.compare",
+    "evaluate": "evaluation.evaluate",
+    "parity": "evaluation.parity",
     "read_image": "images",
 }
 _SUBMODULES = {"boxes", "bundle", "engines", "errors", "images", "labels", "recognizer"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of `__all__`, or a module that is an attribute of the package."""
+    """Import a name of `__all__`, or a submodule."""
     if name in __all__:
-        return getattr(_import_module(f"fer_edge.{_MODULES.get(name, 'errors')}"), name)
+        value = getattr(_import_module(f"fer_edge.{_MODULES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
     if name in _SUBMODULES:
         return _import_module(f"fer_edge.{name}")
     raise AttributeError(f"module 'fer_edge' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Paths and files that are not bundles: what they are, and what to do instead."""
+"""Errors for paths and files that are not bundles: kind of the file and next step."""
 
 from __future__ import annotations
 
@@ -6,65 +6,65 @@ import os
 import stat
 from pathlib import Path
 
+from fer_edge._files import as_path
 from fer_edge.errors import BundleDamagedError, BundleError, shown
 from fer_edge.file_kind import describe_file
 
-# What `describe_file` says of a file, by its beginning, and what to do with such a file.
+# Next step by the beginning of `describe_file`'s text.
 REMEDIES = {
-    "a fer-edge checkpoint": "make a bundle of it with: fer-edge build-engine",
-    "a safetensors file": "a checkpoint becomes a bundle by: fer-edge build-engine",
-    "a file of text features": "it is for fer-edge train --text-features; a bundle is made of a checkpoint: "
+    "a fer-edge checkpoint": "build a bundle from it: fer-edge build-engine",
+    "a safetensors file": "build a bundle from a checkpoint: fer-edge build-engine",
+    "a file of text features": "pass it to fer-edge train --text-features; build a bundle from a checkpoint: "
     "fer-edge build-engine",
-    "a resume file of fer-edge train": "a bundle is made of that checkpoint: fer-edge build-engine",
-    "a PyTorch file": "import it first: fer-edge import-checkpoint, then fer-edge build-engine",
-    "a Python pickle": "import it first: fer-edge import-checkpoint, then fer-edge build-engine",
-    "an ONNX model": "a bundle is made of a checkpoint: fer-edge build-engine",
+    "a resume file of fer-edge train": "build a bundle from that checkpoint: fer-edge build-engine",
+    "a PyTorch file": "import it first: fer-edge checkpoint import, then fer-edge build-engine",
+    "a Python pickle": "import it first: fer-edge checkpoint import, then fer-edge build-engine",
+    "an ONNX model": "build a bundle from a checkpoint: fer-edge build-engine",
 }
 DAMAGED = ("a damaged zip archive", "a fer-edge bundle", "a file of an unknown kind")
 
 
-def checked_path(path: Path | str) -> Path:
-    """Check that there is a file at a path.
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a path leads to a regular file, and return it.
 
     Raises:
-        BundleError: The path is of another type, empty, a URL, or leads to no file; says which.
+        BundleError: Argument of another type, empty path, URL, or no regular file at the path.
     """
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
-        raise BundleError(f"the path of a bundle is of type {type(path).__name__}; expected a string or pathlib.Path")
-    if isinstance(path, str) and not path.strip():
-        raise BundleError("the path of a bundle is empty; expected a .fer file, or no path for the shipped bundle")
-    given, path = os.fspath(path), Path(path)
-    if "://" in given:
-        raise BundleError(f"no bundle at {shown(given)}: a URL; download the file and give its path")
+    if path == "" or (isinstance(path, str) and path.isspace()):
+        raise BundleError("the path of a bundle is empty; expected a .fer file, or None for the shipped bundle")
+    file = as_path(path, "the path of a bundle", BundleError)
+    text = os.fspath(path)
+    if "://" in text:
+        raise BundleError(f"no bundle at {shown(text)}: a URL; download the file and pass its path")
     try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a name may hold what no name can
-        remedy = "; ~ is not expanded here: use pathlib.Path(path).expanduser()" if given.startswith("~") else ""
-        raise BundleError(f"no bundle at {path}{remedy}") from error
+        mode = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "; ~ is not expanded here: use pathlib.Path(path).expanduser()" if text.startswith("~") else ""
+        raise BundleError(f"no bundle at {file}{remedy}") from error
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise read_error(file, error) from error
     if stat.S_ISDIR(mode):
-        raise BundleError(f"no bundle at {path}: a folder; expected a .fer file")
+        raise BundleError(f"no bundle at {file}: a folder; expected a .fer file")
     if not stat.S_ISREG(mode):
-        raise BundleError(f"no bundle at {path}: a pipe or device; copy what comes of it to a .fer file")
-    return path
+        raise BundleError(f"no bundle at {file}: a pipe or device; write its content to a .fer file first")
+    return file
 
 
-def unreadable(path: Path, error: OSError) -> BundleError:
-    """Error for a file that the system does not let read."""
+def read_error(path: Path, error: OSError) -> BundleError:
+    """Return the error for a file that the operating system cannot read."""
     return BundleError(f"{path} cannot be read: {error.strerror or error}")
 
 
-def not_a_bundle(path: Path, reason: object) -> BundleError:
-    """Error for a file that is no bundle, with what it is.
+def wrong_file_error(path: Path, reason: object) -> BundleError:
+    """Return the error for a file that is not a bundle; the message names the kind of the file.
 
     Args:
         path: The file.
-        reason: Why it cannot be opened as a bundle; told where the file's kind says nothing.
+        reason: Cause from the zip reader; part of the message only where the kind of the file is unknown.
     """
     kind = describe_file(path)
     if kind.startswith(DAMAGED):
         return BundleDamagedError(f"{path} is not a bundle, or is truncated: {reason}; fetch or build it again")
-    remedy = next((remedy for name, remedy in REMEDIES.items() if kind.startswith(name)), "")
+    remedy = next((remedy for start, remedy in REMEDIES.items() if kind.startswith(start)), "")
     text = f"{path} is {kind}; {remedy or 'expected a fer-edge bundle (.fer)'}"
     return BundleDamagedError(text) if kind.startswith("an empty file") else BundleError(text)

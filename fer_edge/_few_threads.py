@@ -1,9 +1,9 @@
-"""NumPy's start where few threads are allowed, as in a container with a limit on its processes.
+"""Single-threaded BLAS for NumPy under a low process limit, for example in a container.
 
-The BLAS library of NumPy's wheels starts a thread for each processor when it is imported. If the system starts no more,
-it interrupts the process as Ctrl-C would. One thread is enough for what fer-edge computes with NumPy itself.
+The BLAS library of NumPy's wheels starts one thread per processor on import. If the system refuses to start a thread,
+the library interrupts the process like a Ctrl-C. fer-edge's own NumPy code needs one thread only.
 
-Importing this module is enough; the package does so before anything else.
+Importing this module has the effect; the package imports it first.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 
 from fer_edge.cgroups import process_limit
 
-FEW = 256  # processes and threads of the user or container; machines have fewer processors
+LOW_LIMIT = 256  # processes and threads of the user or container; more than the processors of usual machines
 VARIABLE = "OPENBLAS_NUM_THREADS"
 
 
-def spare_threads() -> None:
-    """Have NumPy start without threads of its own where few are allowed, unless the user chose their number."""
-    if "numpy" not in sys.modules and VARIABLE not in os.environ and _limit() < FEW:
+def limit_blas_threads() -> None:
+    """Limit NumPy's BLAS to one thread under a low process limit, unless the user has set the number of threads."""
+    if "numpy" not in sys.modules and VARIABLE not in os.environ and _process_limit() < LOW_LIMIT:
         os.environ[VARIABLE] = "1"
 
 
-def _limit() -> float:
+def _process_limit() -> float:
     limit = process_limit()
     limits = [] if limit is None else [float(limit)]
     try:
@@ -35,4 +35,4 @@ def _limit() -> float:
     return min([*limits, float("inf") if soft == resource.RLIM_INFINITY else float(soft)])
 
 
-spare_threads()
+limit_blas_threads()

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files: conversion of path arguments, atomic writing, checks of output paths, hashes."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def as_path(path: str | os.PathLike[str], what: str, error: type[FerEdgeError] =
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+    """Yield a temporary path next to `path`; it replaces `path` on success and is removed on failure.
 
-    Where `path` is a link, the file that it points to is replaced and the link stays. A file that is replaced hands
-    its permissions on.
+    If `path` is a link, the file that it points to is replaced and the link stays. The new file gets the permissions of
+    the old one.
 
     Raises:
-        FerEdgeError: The folder cannot be written, the disk is full, or `path` is a folder, device or pipe.
+        FerEdgeError: Folder that cannot be written, full disk, or a `path` that is a folder, device or pipe.
     """
     temporary: Path | None = None
     try:
-        target, mode = _replaceable(path)
+        target, mode = _resolve_target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _new_file(target, mode)
+        temporary = _create_temporary(target, mode)
         yield temporary
-        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
+        with temporary.open("r+b") as file:  # Windows flushes only files that are open for writing
             os.fsync(file.fileno())
         if mode is not None:
             with suppress(PermissionError):  # file systems without permissions
@@ -62,50 +62,50 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise FerEdgeError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
     finally:
         if temporary is not None:
-            with suppress(OSError):  # what went wrong before is what is told
+            with suppress(OSError):  # an error here must not hide the first one
                 temporary.unlink(missing_ok=True)
 
 
-def _new_file(target: Path, mode: int | None) -> Path:
-    """An empty file beside `target`, no more open to others than `target` is; the kernel applies the umask."""
+def _create_temporary(target: Path, mode: int | None) -> Path:
+    """Create an empty file next to `target`, with at most its permissions; the kernel applies the umask."""
     path = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
     os.close(os.open(path, flags, 0o666 if mode is None else mode | stat.S_IWUSR | stat.S_IRUSR))
     return path
 
 
-def _replaceable(path: Path) -> tuple[Path, int | None]:
-    """What a rename onto `path` may replace, and its permissions; None where there is nothing yet.
+def _resolve_target(path: Path) -> tuple[Path, int | None]:
+    """Return the file that a rename onto `path` replaces, and its permissions; None if it does not exist yet.
 
-    Renaming would put a file in the place of a link or even a device.
+    A rename alone would replace links and devices too.
     """
     target = Path(os.path.realpath(path))
     blocking = next((parent for parent in target.parents if parent.exists()), None)
     if blocking is not None and not blocking.is_dir():
-        raise FerEdgeError(f"cannot write {path}: {blocking} is no folder; nothing was changed, name another place")
+        raise FerEdgeError(f"cannot write {path}: {blocking} is not a folder; nothing was changed, use another path")
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:
         return target, None
     if not stat.S_ISREG(mode):
-        raise FerEdgeError(f"cannot write {path}: it is no regular file; name a file")
+        raise FerEdgeError(f"cannot write {path}: it is not a regular file; use the path of a file")
     return target, mode & 0o777
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
+    """Write `data` to `path`, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:
-    """Write several files: each is whole, and none appears unless all could be written.
+    """Write several files completely, or none of them if one cannot be written.
 
     Args:
-        files: Path -> content.
+        files: Content by path.
 
     Raises:
-        FerEdgeError: One of them cannot be written; nothing was changed.
+        FerEdgeError: File that cannot be written; nothing was changed.
     """
     with ExitStack() as stack:
         for path, data in files.items():
@@ -113,18 +113,18 @@ def write_together(files: Mapping[Path, bytes]) -> None:
             with temporary.open("r+b") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())  # a full disk shows here, before the first of them is renamed
+                os.fsync(file.fileno())  # reports a full disk before the first file is renamed
 
 
 def check_output(out: Path, *inputs: Path | None) -> None:
-    """Refuse an output path that is one of the inputs, before any work is done.
+    """Refuse an output path that is also an input, before any work is done.
 
     Args:
         out: File or folder to write.
-        inputs: Files and folders that are read; None for one that was not given.
+        inputs: Files and folders to read; None for an input that is not used.
 
     Raises:
-        ConfigError: `out` names the same file as an input, by another spelling or through a link too.
+        ConfigError: `out` is the same file as an input, also by another spelling or through a link.
     """
     for path in inputs:
         if path is not None and os.path.realpath(out) == os.path.realpath(path):
@@ -132,10 +132,10 @@ def check_output(out: Path, *inputs: Path | None) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, before long work is done for what it will hold.
+    """Create a folder for output, before long work starts.
 
     Raises:
-        FerEdgeError: It cannot be made.
+        FerEdgeError: Folder that cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,18 +143,18 @@ def make_folder(folder: Path) -> None:
         raise FerEdgeError(f"cannot make the folder {folder}: {error.strerror}; name another one") from error
 
 
-def refused_by_system(error: OSError) -> bool:
-    """Whether the system would not give a file's bytes. Otherwise they are nonsense that sent a reader astray."""
-    return error.errno not in (None, errno.EINVAL)  # a seek to before the start is invalid
+def is_os_error(error: OSError) -> bool:
+    """Return True if the operating system could not read the file, False if its content is malformed."""
+    return error.errno not in (None, errno.EINVAL)  # seeking to a negative offset from a malformed file gives EINVAL
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """Hex SHA-256 of `data`."""
+    """Return the SHA-256 of `data` in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, which is not held in memory."""
+    """Return the SHA-256 of a file in hex, reading it in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

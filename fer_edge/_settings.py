@@ -167,8 +167,8 @@ def _explain(fault: msgspec.ValidationError, data: object, kind: Any, where: str
         data = data[name] if name else data[int(index)]  # type: ignore[index]
     missing = re.search("missing required field `(.+)`", text)
     if missing:
-        return f"{_join(where, missing[1])} is missing; expected {_expected(_hints(_bare(hint))[missing[1]])}"
-    return f"{where or 'the content'} is {shown(data)}; expected {_expected(hint)}"
+        return f"{_join(where, missing[1])} is missing; expected {_describe_type(_hints(_bare(hint))[missing[1]])}"
+    return f"{where or 'the content'} is {shown(data)}; expected {_describe_type(hint)}"
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -195,7 +195,7 @@ def _item_hint(hint: Any, index: int) -> Any:
     return items[index] if index < len(items) else Any
 
 
-def _expected(hint: Any) -> str:
+def _describe_type(hint: Any) -> str:
     """Describe the values of a type."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -203,15 +203,15 @@ def _expected(hint: Any) -> str:
             return str(inner[1].description)
         least, most = inner[1].ge, inner[1].le
         if least is not None and most is not None and most < LARGEST:
-            return f"{_expected(inner[0])} from {least} to {most}"
+            return f"{_describe_type(inner[0])} from {least} to {most}"
         bounds = [(sign, getattr(inner[1], name)) for name, sign in _SIGNS.items()]
         limits = [f"{sign} {bound}" for sign, bound in bounds if bound is not None and abs(bound) < LARGEST]
-        return f"{_expected(inner[0])} {' and '.join(limits)}".strip()
+        return f"{_describe_type(inner[0])} {' and '.join(limits)}".strip()
     if origin is Literal:
         return f"one of: {', '.join(map(str, inner))}"
     if origin in (Union, UnionType):
-        return " or ".join(_expected(choice) for choice in inner if choice is not NoneType)
+        return " or ".join(_describe_type(choice) for choice in inner if choice is not NoneType)
     if origin in (tuple, list):
         count = f" of {len(inner)}" if origin is tuple and Ellipsis not in inner else ""
-        return f"a list{count}, each {_expected(inner[0])}"
+        return f"a list{count}, each {_describe_type(inner[0])}"
     return _WORDS.get(origin or hint, "a table of names and values")

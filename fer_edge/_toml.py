@@ -1,4 +1,4 @@
-"""TOML reading on every supported Python."""
+"""TOML parsing: `tomllib` of Python 3.11, or `tomli`."""
 
 from __future__ import annotations
 

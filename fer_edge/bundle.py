@@ -1,12 +1,13 @@
-"""Bundles: one `.fer` file with the typed ONNX, engine files and a manifest that vouches for every byte.
+"""Bundles: `.fer` files with the typed ONNX, engine files and a manifest that lists every byte.
 
-A bundle is untrusted until `Bundle.open` has checked it: member names, sizes and SHA-256 of all members,
-before any native code sees a byte. The manifest is not signed: hashes tell damage, not who made the file.
+A bundle is untrusted until `Bundle.open` has checked names, sizes and SHA-256 of all members; native code reads them
+only afterwards. The manifest is not signed: the hashes detect damage and do not prove the origin.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
-from fer_edge._bundle_path import checked_path
-from fer_edge._files import atomic_path, sha256
+from fer_edge._bundle_path import check_path
+from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
 from fer_edge.engines.lifetime import OPENING
@@ -45,44 +46,54 @@ __all__ = [
     "write_bundle",
 ]
 
-CALIBRATION = "calibration.json"  # the activation ranges, where the precision came from some
+CALIBRATION = "calibration.json"  # activation ranges; missing in bundles built without them
 LOG = logging.getLogger("fer_edge")
-LOCAL_OPTIONS = ("timing_cache",)  # build options that name a place on the machine that builds
+LOCAL_OPTIONS = ("timing_cache",)  # build options that refer to the machine of the build
 
-OTHERS = "; the bundle's other engines: "  # at the end of an error about an engine that was asked for by name
+OTHER_ENGINES = "; the bundle's other engines: "  # end of the error of an engine that the caller named
 Used = TypeVar("Used")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that has been checked."""
+    """Checked bundle.
+
+    Attributes:
+        path: Path of the file.
+        manifest: Its manifest.
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: Path | str) -> Bundle:
-        """Check a bundle whole and read its manifest.
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Check all members of a bundle and read its manifest.
+
+        Args:
+            path: Path of the bundle (`.fer`).
 
         Raises:
-            BundleError: It is no bundle or cannot be read, a member's name or size is not acceptable, or one is
-                compressed.
-            BundleDamagedError: A member's bytes are not those the manifest promises.
-            BundleVersionError: Its format is not known to this version.
+            BundleError: File that cannot be read or is not a bundle, or member with an unsafe name or compression.
+            BundleDamagedError: Member that differs from the manifest.
+            BundleVersionError: Format that this version does not support.
         """
-        path = checked_path(path)
-        with open_archive(path) as archive:
-            manifest = read_manifest(archive, path)
-            for name, promised in manifest.files.items():
-                check_member(archive, name, promised, path)
-        return cls(path, manifest)
+        file = check_path(path)
+        with open_archive(file) as archive:
+            manifest = read_manifest(archive, file)
+            for name, expected in manifest.files.items():
+                check_member(archive, name, expected, file)
+        return cls(file, manifest)
 
     def read(self, member: str) -> bytes:
-        """A member's bytes, checked again as they are read.
+        """Return the content of a member, checked again while it is read.
+
+        Args:
+            member: Name of the member: "model.onnx".
 
         Raises:
-            BundleError: There is no such member, or the file cannot be read.
-            BundleDamagedError: The file changed since it was opened.
+            BundleError: Unknown member, or file that cannot be read.
+            BundleDamagedError: The file changed after the bundle was opened.
         """
         if member not in self.manifest.files:
             raise BundleError(f"{self.path} has no member {member}; it has {', '.join(self.manifest.files)}")
@@ -92,10 +103,13 @@ class Bundle:
         return b"".join(chunks)
 
     def entry(self, engine: str | None = None) -> EngineEntry:
-        """The entry of an engine, or of the first one.
+        """Return the manifest's entry of an engine.
+
+        Args:
+            engine: Name of the engine; None: the bundle's first engine.
 
         Raises:
-            BundleError: The bundle was not built for that engine.
+            BundleError: Engine that the bundle does not contain.
         """
         for entry in self.manifest.engines:
             if engine in (None, entry.engine):
@@ -107,26 +121,26 @@ class Bundle:
             raise BundleError(f"{self.path} has no engine {shown(engine)}; it has: {names}{hint}")
         raise BundleError(
             f"{self.path} has no engine {engine or ''}; it has: {names}. "
-            f"Add one with: fer-edge add-engine {self.path} --engine {engine or 'ENGINE'}"
+            f"Add one with: fer-edge bundle add-engine {self.path} --engine {engine or 'ENGINE'}"
         )
 
-    def first_that_runs(self, engine: str | None, use: Callable[[EngineEntry], Used]) -> Used:
-        """Use an engine of the bundle: the one that is named, or the first that runs on this machine.
+    def use_first_runnable(self, engine: str | None, use: Callable[[EngineEntry], Used]) -> Used:
+        """Call a function with the entry of the first engine that runs on this machine.
 
-        Engines that are passed over are logged as a warning, with the reason.
+        A log warning lists the engines that were skipped, with the reasons.
 
         Args:
-            engine: Name of the engine; None: the first for which `use` raises neither EngineUnavailableError nor
-                BundleMismatchError.
-            use: Whatever is done with the engine's entry.
+            engine: Name of an engine, which alone is tried; None: all engines in the bundle's order, until `use` raises
+                neither EngineUnavailableError nor BundleMismatchError.
+            use: Function of the engine's entry.
 
         Returns:
             The result of `use`.
 
         Raises:
-            BundleError: The bundle was not built for that engine, or has none.
-            BundleMismatchError: Its only engine was made for another engine version, compute capability or platform.
-            EngineUnavailableError: None of its engines runs here; says why of each.
+            BundleError: Engine that the bundle does not contain, or bundle without engines.
+            BundleMismatchError: The only engine is for another engine version, GPU architecture or platform.
+            EngineUnavailableError: No engine runs here; the message contains each reason.
         """
         if engine is not None or not self.manifest.engines:
             return self._use_named(self.entry(engine), use)
@@ -134,14 +148,14 @@ class Bundle:
         for entry in self.manifest.engines:
             try:
                 if entry.engine not in ENGINE_MODULES:
-                    raise EngineUnavailableError("this version of fer-edge does not know it; update fer-edge")
-                used = use(entry)
+                    raise EngineUnavailableError("unknown to this version of fer-edge; update fer-edge")
+                result = use(entry)
             except (EngineUnavailableError, BundleMismatchError) as error:
                 refused[entry.engine] = error
                 continue
             if refused:
                 LOG.warning("%s runs on %s; not on %s", self.path, entry.engine, self._reasons(refused))
-            return used
+            return result
         if len(refused) == 1:
             raise next(iter(refused.values()))
         raise EngineUnavailableError(f"{self.path} has no engine that runs here; {self._reasons(refused)}")
@@ -151,94 +165,96 @@ class Bundle:
         try:
             return use(entry)
         except (EngineUnavailableError, BundleMismatchError) as error:
-            if not others or OTHERS in str(error):
+            if not others or OTHER_ENGINES in str(error):
                 raise
-            raise type(error)(f"{error}{OTHERS}{others}") from error
+            raise type(error)(f"{error}{OTHER_ENGINES}{others}") from error
 
     def _reasons(self, refused: Mapping[str, FerEdgeError]) -> str:
-        texts = {name: str(why).removeprefix(f"{self.path}: ").split(OTHERS)[0] for name, why in refused.items()}
+        texts = {
+            name: str(error).removeprefix(f"{self.path}: ").split(OTHER_ENGINES)[0] for name, error in refused.items()
+        }
         return "; ".join(f"{name}: {one_line(text)}" for name, text in texts.items())
 
     def runnable_entry(self, engine: str | None = None, device: int = 0) -> EngineEntry:
-        """The entry of an engine, or of the first one that runs on this machine; nothing is loaded.
+        """Return the entry of the first engine that runs on this machine, without loading it.
 
         Args:
-            engine: As for `first_that_runs`; one that is named is not checked, nor is an only one: loading it will
-                say why it does not run.
-            device: The GPU it is to run on, for engines that have one.
+            engine: Name of an engine; None: the first that runs. A named engine is not checked, nor is the only engine
+                of a bundle, since the error of loading it is more precise.
+            device: Index of the GPU, 0 by default; for engines on a GPU.
 
         Raises:
-            BundleError: The bundle was not built for that engine.
-            EngineUnavailableError: None of its engines runs here; says why of each.
+            BundleError: Engine that the bundle does not contain.
+            EngineUnavailableError: No engine runs here; the message contains each reason.
         """
 
-        def checked(entry: EngineEntry) -> EngineEntry:
+        def check_entry(entry: EngineEntry) -> EngineEntry:
             if engine is None and len(self.manifest.engines) > 1:
                 with OPENING:
-                    self._check_fits(entry, device)
+                    self.check_compatible(entry, device)
                     get_engine(entry.engine).check_runnable()
                     get_engine(entry.engine).local_target(device)
             return entry
 
-        return self.first_that_runs(engine, checked)
+        return self.use_first_runnable(engine, check_entry)
 
     def tuning(self, engine: str | None = None, device: int = 0) -> Tuning | None:
-        """What an engine was tuned to on machines like this one, if it was.
+        """Return an engine's tuning for this type of machine, or None without one.
 
         Args:
-            engine: As for `runner`.
-            device: The GPU it is to run on, for engines that have one.
+            engine: Name of the engine; None: the bundle's first engine.
+            device: Index of the GPU, 0 by default; for engines on a GPU.
 
         Raises:
-            BundleError: The bundle was not built for that engine.
+            BundleError: Engine that the bundle does not contain.
         """
         name = self.entry(engine).engine
-        found = [tuning for tuning in self.manifest.tunings if tuning.engine == name]
-        if not found:
+        tunings = [tuning for tuning in self.manifest.tunings if tuning.engine == name]
+        if not tunings:
             return None
         try:
             machine = machine_of(name, device)
         except EngineUnavailableError:
-            return None  # loading it will say why there is no such GPU
-        return next((tuning for tuning in found if tuning.machine == machine), None)
+            return None  # loading the engine reports the missing GPU
+        return next((tuning for tuning in tunings if tuning.machine == machine), None)
 
     def runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
         """Load an engine of the bundle.
 
         Args:
-            engine: Its name; the first one of the bundle that runs on this machine if not given.
-            options: How to run.
+            engine: Name of the engine; None: the first engine that runs on this machine.
+            options: Run options; None: the defaults.
 
         Raises:
-            BundleError: The bundle was not built for that engine.
-            BundleMismatchError: Its engine file was made for another engine version, compute capability or platform.
-            EngineUnavailableError: The engine is not installed or has no device here; of several, none runs.
-            EngineError: The engine refused the file.
+            BundleError: Engine that the bundle does not contain.
+            BundleMismatchError: Engine file for another engine version, GPU architecture or platform.
+            EngineUnavailableError: Engine that is not installed or has no device; of several engines, none runs.
+            EngineError: Engine that cannot load the file.
         """
-        return self.first_that_runs(engine, lambda entry: self._load(entry, options or RunOptions()))
+        return self.use_first_runnable(engine, lambda entry: self._load(entry, options or RunOptions()))
 
     def _load(self, entry: EngineEntry, options: RunOptions) -> Runner:
         with OPENING:
-            self._check_fits(entry, options.device)
+            self.check_compatible(entry, options.device)
             return get_engine(entry.engine).load(self.artifact(entry), options)
 
     def warm_runner(self, engine: str | None = None, options: RunOptions | None = None, largest: int = 1) -> Runner:
-        """Load an engine and run it once. Only then is it known how many labels the model really has.
+        """Load an engine and run it once, which also shows the model's real number of labels.
 
         Args:
-            engine: As for `runner`.
-            options: As for `runner`.
-            largest: Batches up to so many images are run once too: what an engine makes for each is ready then.
+            engine: Name of the engine, as for `runner`.
+            options: Run options, as for `runner`.
+            largest: Largest batch to prepare: all batches up to this size are compiled and run once.
 
         Raises:
-            BundleError: The model has another number of labels than the bundle; or as `runner` says.
-            EngineError: The engine failed; or as `runner` says.
-            NonFiniteError: The model's outputs are NaN or infinite.
+            BundleError: Another number of labels in the model than in the bundle; or as for `runner`.
+            EngineError: Failure of the engine; or as for `runner`.
+            NonFiniteError: NaN or infinity in the model's outputs.
         """
         with OPENING:
-            return self._warm(self.runner(engine, options), largest)
+            return self._warm_up(self.runner(engine, options), largest)
 
-    def _warm(self, runner: Runner, largest: int) -> Runner:
+    def _warm_up(self, runner: Runner, largest: int) -> Runner:
         labels = len(self.manifest.labels)
         try:
             images = runner.input_buffer()
@@ -266,16 +282,25 @@ class Bundle:
         return f"<Bundle {self.path}: {len(manifest.labels)} labels, {manifest.precision}, {engines}>"
 
     def artifact(self, entry: EngineEntry) -> Artifact:
-        """What an engine of the bundle is loaded from.
+        """Return the verified content that an engine is loaded from.
 
         Raises:
-            BundleDamagedError: The file changed since it was opened.
+            BundleDamagedError: The file changed after the bundle was opened.
         """
         file = None if entry.file is None else self.read(entry.file)
         return Artifact(self.read(MODEL), file, self.manifest.max_batch)
 
-    def _check_fits(self, entry: EngineEntry, device: int) -> None:
-        """An engine file is good for one platform, engine version and set of compute capabilities."""
+    def check_compatible(self, entry: EngineEntry, device: int = 0) -> None:
+        """Check platform, engine version and target of an engine file against this machine.
+
+        Args:
+            entry: Entry of the engine.
+            device: Index of the GPU, 0 by default; for engines on a GPU.
+
+        Raises:
+            BundleMismatchError: Engine file for another engine version, GPU architecture or platform.
+            EngineUnavailableError: Engine that is not installed, or missing device.
+        """
         if entry.file is None:
             return
         rebuild = "rebuild it with: fer-edge build-engine"
@@ -294,46 +319,47 @@ class Bundle:
         if not engine.runs_target(entry.targets, target):
             raise BundleMismatchError(
                 f"{self.path}: the {entry.engine} engine was built for {', '.join(entry.targets)}; "
-                f"this device is {target}; {rebuild} --target {target}"
+                f"this device is {target}; {rebuild} --gpu-arch {target}"
             )
 
 
-def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> None:
-    """Write a bundle, whole or not at all. Equal contents give equal bytes.
+def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]) -> None:
+    """Write a bundle, completely or not at all. Equal contents give equal bytes.
 
     Args:
-        path: File to write, `.fer`.
-        manifest: Its description; `files` is filled in here.
-        members: Bytes by member name; `model.onnx` is one of them.
+        path: File to write (`.fer`).
+        manifest: Its manifest; `files` is filled in here.
+        members: Content by member name, including `model.onnx`.
 
     Raises:
-        BundleError: `model.onnx` is missing, a name is not acceptable, or no version could read the manifest.
-        FerEdgeError: The file cannot be written.
+        BundleError: Missing `model.onnx`, unsafe member name, or manifest that `Bundle.open` would refuse.
+        FerEdgeError: File that cannot be written.
     """
+    file = as_path(path, "the bundle to write")
     if MODEL not in members:
         raise BundleError(f"a bundle needs {MODEL}; got {', '.join(members) or 'nothing'}")
     for name in members:
-        check_name(name, path)
+        check_name(name, file)
     files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(members.items())}
-    stored = _stored_manifest(replace(manifest, files=files), path)
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in [(MANIFEST, stored), *sorted(members.items())]:
+    content = _to_json(replace(manifest, files=files), file)
+    with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in [(MANIFEST, content), *sorted(members.items())]:
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 
 
-def _stored_manifest(manifest: Manifest, path: Path) -> bytes:
-    """The stored form, read back: what `Bundle.open` would refuse is not written."""
+def _to_json(manifest: Manifest, path: Path) -> bytes:
+    """Return the manifest as JSON that `parse_manifest` accepts."""
     try:
-        stored = manifest.to_json().encode()
-        parse_manifest(stored, path)
+        content = manifest.to_json().encode()
+        parse_manifest(content, path)
     except (TypeError, ValueError, BundleDamagedError, BundleVersionError) as error:
         raise BundleError(f"not written, since it could not be opened again: {error}") from error
-    return stored
+    return content
 
 
 def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Build options as a bundle keeps them: only those that say the same on every machine, as JSON gives them back."""
-    kept = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+    """Return the build options to store in a bundle: without those of the local machine, and with lists for tuples."""
+    portable = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in portable.items()}

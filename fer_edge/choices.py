@@ -1,4 +1,7 @@
-"""Names that settings and options choose from. Imports nothing, so that a wrong name is refused at once."""
+"""Choices of settings and options, as Literal types.
+
+Imports only `typing`, so that the command line refuses a wrong choice without loading anything else.
+"""
 
 from typing import Literal
 

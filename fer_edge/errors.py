@@ -1,23 +1,23 @@
-"""Every exception of fer-edge.
+"""Exceptions of fer-edge.
 
     FerEdgeError
-    ├── ConfigError            a model configuration, recipe or option that cannot be right
-    ├── ImageError             an image that cannot be read or used
-    ├── DataError              a data set that is missing, incomplete or laid out otherwise
-    ├── CheckpointError        a checkpoint that cannot be read or does not fit
-    ├── BundleError            a bundle that cannot be read
-    │   ├── BundleDamagedError      bytes differ from what the manifest promises
-    │   ├── BundleVersionError a bundle format this version does not know
-    │   └── BundleMismatchError     made for another engine version, compute capability or platform
-    ├── EngineError            an engine failed while building, loading or running
-    │   ├── CopyError          a recognizer or runner is pickled or copied
-    │   ├── EngineUnavailableError  the engine is not installed or has no device here
-    │   └── UnsupportedTargetError  the engine cannot build this precision for this target
-    ├── NonFiniteError         NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs
-    └── InputError             an argument of `infer` or `recognize` has the wrong type, shape or range
-        └── FacesError         some boxes of `recognize_faces` are refused; holds the answers for the others
+    ├── ConfigError                   invalid model configuration, recipe, argument or option
+    ├── ImageError                    image that cannot be read or used
+    ├── DataError                     data set that is missing, incomplete or has another layout
+    ├── CheckpointError               checkpoint that cannot be read or does not fit
+    ├── BundleError                   bundle that cannot be read
+    │   ├── BundleDamagedError        content that contradicts the manifest
+    │   ├── BundleVersionError        bundle format unknown to this version
+    │   └── BundleMismatchError       engine file for another engine version, GPU architecture or platform
+    ├── EngineError                   failure of an engine while building, loading or running
+    │   ├── CopyError                 pickling or copying of a recognizer or runner
+    │   ├── EngineUnavailableError    package that is not installed, or missing device
+    │   └── UnsupportedTargetError    precision or target that the engine cannot build
+    ├── NonFiniteError                NaN or infinity in a loss, weights, activation ranges or outputs
+    └── InputError                    argument of the Python API with a wrong type, shape or range
+        └── FacesError                face boxes refused by `recognize_faces`, with the results of the others
 
-Messages say what was found, what was expected and what to do next.
+Messages state the cause, the expected value and the next step, in one line.
 """
 
 from __future__ import annotations
@@ -28,75 +28,75 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fer_edge.recognizer import Expression
 
-MAX_SHOWN = 80  # characters of a wrong value in a message; a file's may be as long as the file
+MAX_SHOWN = 80  # characters of a wrong value in a message; a value from a file may be as long as the file
 
 
 class FerEdgeError(Exception):
-    """Base of every error that fer-edge raises on purpose."""
+    """Base of all exceptions of fer-edge."""
 
 
 class ConfigError(FerEdgeError):
-    """A model configuration, recipe or option that cannot be right."""
+    """Invalid model configuration, recipe, argument or option."""
 
 
 class ImageError(FerEdgeError):
-    """An image that cannot be read or used."""
+    """Image that cannot be read or used."""
 
 
 class DataError(FerEdgeError):
-    """A data set that is missing, incomplete or laid out otherwise."""
+    """Data set that is missing, incomplete or has another layout."""
 
 
 class CheckpointError(FerEdgeError):
-    """A checkpoint that cannot be read or does not fit."""
+    """Checkpoint that cannot be read or does not fit."""
 
 
 class BundleError(FerEdgeError):
-    """A bundle that cannot be read."""
+    """Bundle that cannot be read."""
 
 
 class BundleDamagedError(BundleError):
-    """Bytes differ from what the manifest promises."""
+    """Content that contradicts the manifest."""
 
 
 class BundleVersionError(BundleError):
-    """A bundle format that this version does not know."""
+    """Bundle format that this version does not support."""
 
 
 class BundleMismatchError(BundleError):
-    """An engine file made for another engine version, compute capability or platform."""
+    """Engine file for another engine version, GPU architecture or platform."""
 
 
 class EngineError(FerEdgeError):
-    """An engine failed while building, loading or running."""
+    """Failure of an engine while building, loading or running."""
 
 
 class CopyError(EngineError, TypeError):
-    """A recognizer or runner is pickled or copied; a TypeError too, as of everything that cannot be pickled."""
+    """Pickling or copying of a recognizer or runner; a TypeError, as the pickle module raises it elsewhere."""
 
 
 class EngineUnavailableError(EngineError):
-    """The engine is not installed, or has no device here."""
+    """Package that is not installed, or missing device."""
 
 
 class UnsupportedTargetError(EngineError):
-    """The engine cannot build this precision for this target."""
+    """Precision or target that the engine cannot build."""
 
 
 class NonFiniteError(FerEdgeError):
-    """NaN or infinity in a loss, in weights, in activation ranges or in a model's outputs."""
+    """NaN or infinity in a loss, in weights, in activation ranges or in outputs."""
 
 
 class InputError(FerEdgeError):
-    """An argument of `infer` or `recognize` has the wrong type, shape or range."""
+    """Argument of the Python API with a wrong type, shape or range."""
 
 
 class FacesError(InputError):
-    """Some boxes of `recognize_faces` are refused.
+    """Face boxes refused by `recognize_faces`.
 
     Attributes:
-        results: Expression of each box, in order; None for those refused.
-        errors: Why, by the index of the box.
+        results: Expression of each box, in order; None for refused boxes.
+        errors: Error of each refused box, by its index.
     """
 
     def __init__(self, message: str, results: Sequence[Expression | None], errors: Mapping[int, InputError]) -> None:
@@ -109,9 +109,9 @@ class FacesError(InputError):
 
 
 def shown(value: object) -> str:
-    """A wrong value as a message shows it: on one line, and short."""
+    """Format a wrong value for a message: on one line, at most `MAX_SHOWN` characters."""
     try:
         text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # integers of many thousand digits, endless nesting
+    except (ValueError, RecursionError):  # integers of many thousand digits, deeply nested containers
         return f"of type {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

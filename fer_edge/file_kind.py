@@ -1,4 +1,4 @@
-"""Recognition of files by their first bytes, for errors that name what a file really is."""
+"""Detection of a file's kind by its content, for error messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-HEAD = 4096  # bytes that are read
-MAX_HEADER = 16 << 20  # bytes of a safetensors header that are read
+HEAD = 4096  # bytes read from the start of a file
+MAX_HEADER = 16 << 20  # largest safetensors header to read, in bytes
 
-# Pictures and documents that other programs turn into a format which fer-edge reads; the first match counts.
+# Images and documents that other programs can convert to a supported format; the first match counts.
 _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"%!PS", "a PostScript file"),
     (b"\x04%!PS", "a PostScript file"),
@@ -94,14 +94,14 @@ _FTYP = {
 }
 _RIFF = {b"WEBP": "a WebP image", b"AVI ": "an AVI video", b"WAVE": "a sound file"}
 _OTHER_PICTURES = ("a WebP image", "a Netpbm image", "an SVG drawing", *_FTYP.values())
-PICTURES = frozenset(name for _, name in _PICTURES) | frozenset(_OTHER_PICTURES)  # that can be converted
+PICTURES = frozenset(name for _, name in _PICTURES) | frozenset(_OTHER_PICTURES)  # kinds that can be converted
 
 
 def describe_file(path: Path) -> str:
-    """Name what a file is, by its content: "an HTML page", "a fer-edge bundle", "a resume file of fer-edge train".
+    """Describe a file by its content: "an HTML page", "a fer-edge bundle", "a resume file of fer-edge train".
 
-    Nothing is executed or unpickled. The text completes the sentence "PATH is ..."; it is "a file of an unknown kind"
-    where the content gives no answer, and "an unreadable file" where the file cannot be opened.
+    Nothing is executed or unpickled. The text completes the sentence "PATH is ...". It is "a file of an unknown
+    kind" for unknown content and "an unreadable file" for a file that cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -111,19 +111,19 @@ def describe_file(path: Path) -> str:
 
 
 def describe_bytes(data: bytes | bytearray | memoryview) -> str:
-    """Name what a file's content is; see `describe_file`."""
+    """Describe the content of a file; see `describe_file`."""
     return describe_stream(BytesIO(data))
 
 
 def describe_stream(file: BinaryIO, name: str = "") -> str:
-    """Name what an open file is; see `describe_file`.
+    """Describe an open file; see `describe_file`.
 
     Args:
-        file: Binary and seekable; it is read from its start and left anywhere.
-        name: File name, for the few kinds that the content alone does not tell apart.
+        file: Binary and seekable file; read from its start, its position changes.
+        name: File name, for the few kinds that need it besides the content.
 
     Raises:
-        OSError: The system would not give its bytes.
+        OSError: Error of the operating system.
     """
     file.seek(0)
     head = file.read(HEAD)
@@ -150,7 +150,7 @@ def _describe_container(head: bytes) -> str:
 
 
 def _describe_iso_media(head: bytes) -> str:
-    """By its major brand; HEIF is the container of several codecs, which the compatible brands tell apart."""
+    """Describe an ISO media file by its major brand, and the codec in a HEIF container by the compatible brands."""
     box = head[: min(max(int.from_bytes(head[:4], "big"), 16), 256)]
     brands = {box[start : start + 4] for start in range(16, len(box) - 3, 4)}
     kind = _FTYP.get(head[8:12], "an MP4 or other ISO media file")
@@ -211,7 +211,7 @@ def _describe_safetensors(file: BinaryIO, head: bytes) -> str:
         return "a fer-edge checkpoint"
     if "fer_edge_text" in metadata:
         return "a file of text features"
-    return "a safetensors file made by another program: fer-edge import-checkpoint reads such weights"
+    return "a safetensors file made by another program: fer-edge checkpoint import reads such weights"
 
 
 def _describe_text(head: bytes) -> str:

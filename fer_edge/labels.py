@@ -1,4 +1,4 @@
-"""Label sets of the data sets and the prompts made from them."""
+"""Label sets of the data sets, names of expressions, and prompt templates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from fer_edge.errors import ConfigError
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of a data set in their official order."""
+    """Classes of a data set in their official order.
+
+    Attributes:
+        name: Name of the label set: "ferplus".
+        labels: Labels, as an app receives them.
+        words: Word of each label in prompts.
+    """
 
     name: str
-    labels: tuple[str, ...]  # what an app sees
-    words: tuple[str, ...]  # what a prompt says for each label
+    labels: tuple[str, ...]
+    words: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,25 +48,25 @@ SFEW = LabelSet(
 )
 LABEL_SETS: dict[str, LabelSet] = {labels.name: labels for labels in (RAFDB, FERPLUS, SFEW)}
 
-# Adjectives that people name folders after; words of several meanings, such as joy or excited, are no synonyms.
+# Adjectives in the names of folders. Ambiguous words such as joy or excited are not synonyms.
 _ADJECTIVES = {
     "surprise": ("surprised",),
     "fear": ("fearful", "afraid", "scared"),
     "disgust": ("disgusted",),
     "contempt": ("contemptuous",),
 }
-# Every known name of an expression -> its label: "Happy" and "happiness" are one.
+# Label by lower-case name: "happy" and "happiness" are the same expression.
 _SYNONYMS = {
     word.lower(): label
     for labels in LABEL_SETS.values()
     for names in (labels.labels, labels.words)
     for word, label in zip(names, labels.labels, strict=True)
 } | {word: label for label, words in _ADJECTIVES.items() for word in words}
-EXPRESSIONS = frozenset(_SYNONYMS.values())  # the labels of all known sets
-NAMES_SHOWN = 10  # of folders or labels in one message
+EXPRESSIONS = frozenset(_SYNONYMS.values())  # labels of all label sets
+MAX_NAMES = 10  # names of folders or labels in one message
 
 # Table V of the paper. Case 1, "without text", is a model without a text head.
-# {} is the word; {a} is the article the word needs.
+# {} stands for the word, {a} for its article.
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "none": (),
     "word": ("{}",),
@@ -71,10 +77,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 def label_set(name: str) -> LabelSet:
-    """The label set of that name.
+    """Return a label set by name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: Unknown name.
     """
     if name not in LABEL_SETS:
         raise ConfigError(f"no label set {name!r}; expected one of: {', '.join(LABEL_SETS)}")
@@ -82,34 +88,34 @@ def label_set(name: str) -> LabelSet:
 
 
 def comparable(name: str) -> str:
-    """Form in which names are compared: Unicode NFC, without case, without white space around it."""
+    """Return a name for comparison: in Unicode NFC, case-folded, without surrounding white space."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
 
 
 def canonical(name: str) -> str:
-    """The label that an expression's name stands for; an unknown name comes back in lower case and Unicode NFC."""
+    """Return the label of an expression's name; for an unknown name, the name in lower case and Unicode NFC."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().lower())
     return _SYNONYMS.get(comparable(name), plain)
 
 
 def match_labels(names: Sequence[str], labels: Sequence[str], words: Sequence[str] = ()) -> list[int]:
-    """For each name, the index of the label that means the same, or -1.
+    """Return the index of the matching label for each name, or -1.
 
-    A label of exactly that name, whatever its case and Unicode form, comes before one that means the same.
+    The same name, in any case and Unicode form, has precedence over a synonym.
 
     Args:
-        names: Of folders, lists or another model's labels.
-        labels: To look them up in.
-        words: Other names of the same labels.
+        names: Names of folders, in lists, or labels of another model.
+        labels: Labels to match.
+        words: Words of the labels, which match too.
     """
-    known = {comparable(canonical(word)): index for index, word in enumerate(words)}
-    known |= {comparable(canonical(label)): index for index, label in enumerate(labels)}
+    by_meaning = {comparable(canonical(word)): index for index, word in enumerate(words)}
+    by_meaning |= {comparable(canonical(label)): index for index, label in enumerate(labels)}
     exact = {comparable(label): index for index, label in enumerate(labels)}
-    return [exact.get(comparable(name), known.get(comparable(canonical(name)), -1)) for name in names]
+    return [exact.get(comparable(name), by_meaning.get(comparable(canonical(name)), -1)) for name in names]
 
 
 def unknown_names(names: Sequence[str], labels: Sequence[str], words: Sequence[str] = ()) -> list[str]:
-    """Names that are neither labels nor expressions of any known label set, such as misspelt ones."""
+    """Return the names that match no label and no expression of any label set, such as misspelt ones."""
     indices = match_labels(names, labels, words)
     return [
         name for name, index in zip(names, indices, strict=True) if index < 0 and canonical(name) not in EXPRESSIONS
@@ -117,26 +123,30 @@ def unknown_names(names: Sequence[str], labels: Sequence[str], words: Sequence[s
 
 
 def expected_names(names: Sequence[str], labels: Sequence[str], words: Sequence[str] = ()) -> str:
-    """End of a message on wrong names: those names, what the first close one may have meant, and the labels.
+    """Return the end of a message about wrong names: the names, a suggestion, and the labels.
 
-    Reads `happyness; did you mean happiness? expected some of: neutral, happiness`.
+    Example: `happyness; did you mean happiness? expected some of: neutral, happiness`.
     """
     hints = (did_you_mean(name, [*words, *labels]) for name in names)
     hint = next((hint for hint in hints if hint), ";")
-    return f"{enumerated(names)}{hint} expected some of: {', '.join(labels)}"
+    return f"{join_names(names)}{hint} expected some of: {', '.join(labels)}"
 
 
-def enumerated(names: Sequence[str]) -> str:
-    """Names separated by commas, the first ten of them."""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+def join_names(names: Sequence[str]) -> str:
+    """Join at most ten names with commas."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def fill_template(template: str, word: str) -> str:
-    """One prompt: the template with the word, and its article, in place.
+    """Return the prompt of a word.
+
+    Args:
+        template: Template with "{}" for the word and optionally "{a}" for its article.
+        word: Word of an expression.
 
     Raises:
-        ConfigError: The template has no place for the word.
+        ConfigError: Template without "{}".
     """
     if "{}" not in template:
         hint = did_you_mean(template, TEMPLATES)
@@ -146,10 +156,10 @@ def fill_template(template: str, word: str) -> str:
 
 
 def prompts_for(words: tuple[str, ...], templates: tuple[str, ...]) -> list[list[str]]:
-    """Prompts of each word, one per template, in the order of the words."""
+    """Return the prompts of each word, one per template."""
     return [[fill_template(template, word) for template in templates] for word in words]
 
 
-def templates_named(names: Sequence[str]) -> tuple[str, ...]:
-    """Prompt templates: those of a name in `TEMPLATES`, or the given text itself."""
+def expand_templates(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the templates of each name in `TEMPLATES`; any other text is a template itself."""
     return tuple(text for name in names for text in TEMPLATES.get(name, (name,)))

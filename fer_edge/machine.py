@@ -1,4 +1,4 @@
-"""Which machine this is, as far as an inference on its processors cares."""
+"""CPU model, usable cores and default number of inference threads of this machine."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from fer_edge.cgroups import cpu_limit
 
 CPUINFO = Path("/proc/cpuinfo")
-BOARD = Path("/proc/device-tree/model")  # of boards whose processors have no name of their own
-FIRST_CPU = 8192  # bytes that hold the first processor's lines
+BOARD = Path("/proc/device-tree/model")  # names boards whose CPU reports no model name
+FIRST_CPU_BYTES = 8192  # enough for the entry of the first processor
 
 
 def machine_name(gpu: str | None = None) -> str:
-    """Processor and how many of its cores may be used, `AMD EPYC, 2 cores`: what settings are tuned for.
+    """Return CPU and number of usable cores, `AMD EPYC, 2 cores`: the key of tuned settings.
 
     Args:
-        gpu: Name of the GPU that does the work, where one does.
+        gpu: Name of the GPU, for engines that run on one; default: None.
     """
     name = f"{cpu_name()}, {cores()} cores"
     return name if gpu is None else f"{name}, {gpu}"
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it; with family and model where a virtual machine hides which it is."""
+    """Return the CPU's name, with family and model number where a virtual machine hides the model name."""
     fields = cpu_fields()
     name = fields.get("model name") or _board() or platform.processor() or platform.machine()
     if any(character.isdigit() for character in name) or not {"cpu family", "model"} <= fields.keys():
@@ -35,36 +35,36 @@ def cpu_name() -> str:
 
 
 def processors() -> int:
-    """Processors that this process may run on."""
-    allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    """Return the number of processors that this process is allowed to run on."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def cores() -> int:
-    """Processors that this process may run on, or as many as its groups' processor time is worth, if that is less."""
+    """Return the number of allowed processors, or the CPU quota of the control groups (rounded up) if it is lower."""
     limit = cpu_limit()
     return processors() if limit is None else max(1, min(processors(), math.ceil(limit)))
 
 
-def default_threads(*, heeds_affinity: bool) -> int | None:
-    """Threads for one inference where nobody chose: never more than `cores`; None for the engine's own choice.
+def default_threads(*, respects_affinity: bool) -> int | None:
+    """Return the default number of threads for one inference: at most `cores`; None for the engine's own default.
 
-    Engines count the machine's processors and know no quotas of control groups. Threads beyond the quota use it up
-    early in each period, and every thread then stands still until the next.
+    Engines count the machine's processors and ignore CPU quotas of control groups. With more threads than the quota
+    allows, the quota is used up early in each period, and all threads are suspended until the next one.
 
     Args:
-        heeds_affinity: Whether the engine counts only the processors that the process is bound to.
+        respects_affinity: Whether the engine counts only the processors that the process is allowed to run on.
     """
-    counted = processors() if heeds_affinity else os.cpu_count() or 1
+    counted = processors() if respects_affinity else os.cpu_count() or 1
     return cores() if cores() < counted else None
 
 
 def cpu_fields() -> dict[str, str]:
-    """What Linux says about the first processor; empty elsewhere."""
+    """Return the first processor's fields in `/proc/cpuinfo`; empty on systems other than Linux."""
     fields: dict[str, str] = {}
     try:
         with CPUINFO.open() as file:
-            lines = file.read(FIRST_CPU).splitlines()
+            lines = file.read(FIRST_CPU_BYTES).splitlines()
     except OSError:
         return fields
     for line in lines:

@@ -1,4 +1,4 @@
-"""Progress of long work: the interface that library functions report to, and the default that shows nothing."""
+"""Progress of long work: the interface that library functions report to, and a silent default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Starts one step of long work; the command line shows a bar, notebooks may show their own."""
+    """Display of progress, such as a bar on the command line or in a notebook."""
 
     def __call__(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Start a step.
@@ -18,11 +18,11 @@ class Progress(Protocol):
             total: Number of items of the step.
 
         Returns:
-            Context manager of the step; it gives a function to call with the number of items just finished.
+            Context manager of the step; its value is a function to call with the number of items just finished.
         """
 
 
 @contextmanager
 def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Report no progress."""
+    """Ignore the progress of a step."""
     yield lambda count: None

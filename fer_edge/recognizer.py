@@ -1,17 +1,17 @@
-"""What an app holds: frames in, expressions out."""
+"""Recognizer: face expressions in camera frames, from an open bundle."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.boxes import AnyBox, AnyBoxes, Region, numbers_of, refuse_mistakes, region_of
+from fer_edge.boxes import Box, Boxes, Region, check_plausible, find_region, parse_box
 from fer_edge.bundle import Bundle, EngineEntry, Tuning
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
@@ -22,16 +22,16 @@ from fer_edge.shipped import shipped_bundle as shipped_bundle
 
 @dataclass(frozen=True)
 class Expression:
-    """What a face shows.
+    """Expression of one face.
 
     Attributes:
-        label: The most probable expression.
-        score: Its probability, 0 to 1. Calibrated for faces that are whole, sharp and at least 24 pixels wide; for
-            anything else, a picture without a face for one, it means nothing: see `warning`.
-        scores: Probability of every label, in the model's order; they sum to 1.
-        warning: Why the label should not be trusted: "face of 10 x 10 pixels; below 24 the label is often wrong", "no
-            contrast: there may be no face", and others (`fer_edge.quality` has the limits). Empty where nothing was
-            noticed; a picture of something else than a face is not noticed.
+        label: Label with the highest probability.
+        score: Probability of `label`, 0 to 1. It is calibrated for whole, sharp faces that are at least 24 pixels wide
+            and is meaningless for other images, such as one without a face: see `warning`.
+        scores: Probability by label, in the order of the model's labels; they sum to 1.
+        warning: Reasons not to trust the label: "face of 10 x 10 pixels; below 24 the label is often wrong", "no
+            contrast: there may be no face" and others (limits: `fer_edge.quality`). Empty without one. An image of
+            another object than a face is not detected.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Expression:
 
     @property
     def reliable(self) -> bool:
-        """Whether there is no warning."""
+        """True if there is no warning."""
         return not self.warning
 
     def __repr__(self) -> str:
@@ -51,17 +51,17 @@ class Expression:
 
 
 class Recognizer:
-    """Recognises expressions in frames.
+    """Recogniser of face expressions in frames.
 
-    Any thread may call it: calls take turns, those of `asyncio.to_thread` too. Recognizers that are to run at the same
-    time are opened separately; a process opens its own, since a recognizer cannot be pickled.
+    Any thread may call it; calls run one after another, also those of `asyncio.to_thread`. For parallel calls, open one
+    recognizer per thread. A recognizer cannot be pickled: open one in each process.
 
     Attributes:
-        labels: The model's labels, in the order of `Expression.scores`.
-        engine: Name of the engine in use: "openvino".
-        tuning: Settings that the bundle was tuned to on machines like this one; None where it was not, or where other
-            threads were asked for.
-        runner: The engine, for batches of crops: see `fer_edge.engines.base.Runner`.
+        labels: Labels of the model, in the order of `Expression.scores`.
+        engine: Name of the engine: "openvino".
+        tuning: Settings from the bundle's tuning for this type of machine; None without a tuning, or with an explicit
+            number of threads.
+        runner: Runner of the engine, for batches of crops: see `fer_edge.engines.base.Runner`.
 
     >>> with Recognizer.open() as recognizer:
     ...     expression = recognizer.recognize(frame, box=(x, y, width, height))
@@ -87,86 +87,99 @@ class Recognizer:
     @classmethod
     def open(
         cls,
-        path: Path | str | None = None,
+        path: str | os.PathLike[str] | None = None,
         engine: str | None = None,
         threads: int | None = None,
         device: int = 0,
         *,
         faces: int = 1,
         allow_host_code: bool = False,
+        options: RunOptions | None = None,
     ) -> Recognizer:
-        """Load a bundle and run it once, so that the first frame is as fast as the next.
+        """Open a bundle and run the model once, so that the first frame takes no longer than the others.
 
         Args:
-            path: The bundle; the shipped one if not given.
-            engine: One of the bundle's engines. If not given, the first of them that runs on this machine; that others
-                before it do not is logged as a warning of the logger "fer_edge".
-            threads: CPU threads of one inference; if not given, what `fer-edge bench --tune` found best on machines
-                like this one, or else the engine's choice.
-            device: Which GPU, counted from 0; for engines that have one.
-            faces: How many faces a frame may have: batches up to so many are ready before the first frame.
-            allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a
-                bundle whose origin you trust.
+            path: Path of the bundle; None: the shipped bundle.
+            engine: Name of one of the bundle's engines; None: the first engine that runs on this machine. The logger
+                "fer_edge" warns about engines that were skipped.
+            threads: Number of CPU threads of one inference; None: the number that `fer-edge bench --tune` stored for
+                this type of machine, or else the engine's default.
+            device: Index of the GPU, 0 by default; for engines on a GPU.
+            faces: Largest number of faces per frame to prepare for, 1 by default: batches up to this size are
+                compiled and run before the first frame.
+            allow_host_code: Whether to run native code embedded in a version-compatible TensorRT engine; only for
+                bundles from a trusted source. False by default.
+            options: All run options at once, including CUDA graphs and the cache folder, in place of `threads`,
+                `device` and `allow_host_code`.
 
         Raises:
-            BundleError: The bundle cannot be read, does not fit this machine, or its labels do not fit its model.
-            ConfigError: `threads`, `device` or `faces` is out of range.
-            EngineError: The engine is not installed, has no device here or failed; of several engines, none runs.
-            NonFiniteError: The model's outputs are NaN or infinite.
+            BundleError: Bundle that cannot be read, is not for this machine, or has another number of labels than its
+                model.
+            ConfigError: `threads`, `device` or `faces` out of range, or also set in `options`.
+            EngineError: Engine that is not installed, has no device or failed; of several engines, none runs.
+            NonFiniteError: NaN or infinity in the model's outputs.
         """
-        options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
-        bundle = Bundle.open(shipped_bundle() if path is None else path)
-        most = bundle.manifest.max_batch
-        if type(faces) is not int or not 1 <= faces <= most:
+        if options is None:
+            options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
+        elif (threads, device, allow_host_code) != (None, 0, False):
+            raise ConfigError("threads, device and allow_host_code are set beside options; set them in RunOptions(...)")
+        return cls._open(Bundle.open(shipped_bundle() if path is None else path), engine, options, faces)
+
+    @classmethod
+    def _open(cls, bundle: Bundle, engine: str | None, options: RunOptions, faces: int) -> Recognizer:
+        max_batch = bundle.manifest.max_batch
+        if type(faces) is not int or not 1 <= faces <= max_batch:
             raise ConfigError(
-                f"faces are {shown(faces)}; expected a whole number from 1 to {most}, the bundle's largest batch"
+                f"faces is {shown(faces)}; expected a whole number from 1 to {max_batch}, the bundle's largest batch"
             )
 
-        def opened(entry: EngineEntry) -> Recognizer:
-            tuning = bundle.tuning(entry.engine, device) if threads is None else None
+        def open_engine(entry: EngineEntry) -> Recognizer:
+            tuning = bundle.tuning(entry.engine, options.device) if options.threads is None else None
             tuned, largest = options, faces
             if tuning is not None:
                 tuned, largest = replace(options, threads=tuning.threads), min(faces, tuning.batch)
             runner = bundle.warm_runner(entry.engine, tuned, largest=largest)
             return cls(runner, bundle.manifest.labels, tuning, engine=entry.engine, name=bundle.path.name)
 
-        return bundle.first_that_runs(engine, opened)
+        return bundle.use_first_runnable(engine, open_engine)
 
-    def recognize(self, frame: npt.NDArray[np.uint8], box: AnyBox | None = None, *, color: str = "rgb") -> Expression:
-        """The expression of one face.
+    def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None, *, color: str = "rgb") -> Expression:
+        """Return the expression of one face.
 
         Args:
-            frame: uint8 (H, W, 3).
-            box: The face: x, y, width, height in pixels, as a sequence or array. A box that is not square is widened
-                to a square about its centre, and what lies beyond the frame is black: a face keeps its shape. None: the
-                frame is a face crop. `fer_edge.box_from_corners` converts corners.
-            color: Order of the frame's channels: "rgb", the default, or "bgr", as OpenCV has it.
+            frame: uint8 array of shape (H, W, 3).
+            box: Face box: x, y, width, height in pixels, as a sequence or array. A box that is not square is extended
+                to a square about its centre, and pixels beyond the frame are black, so that the face is not stretched.
+                None: the frame is a face crop. `fer_edge.box_from_corners` converts corners.
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
 
         Raises:
             EngineError: The recognizer is closed, or the engine failed.
-            InputError: The frame or box cannot be used, or the box is all but certainly in another form: fractions of
-                the frame, corners.
-            NonFiniteError: The model's outputs are NaN or infinite.
+            InputError: Invalid frame or box, or a box that is almost certainly in another form: fractions of the
+                frame, or corners.
+            NonFiniteError: NaN or infinity in the model's outputs.
         """
         self._check_input(frame, color)
-        return self._answer(frame, [_region(frame, box)], color)[0]
+        return self._run(frame, [_region(frame, box)], color)[0]
 
-    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: AnyBoxes, *, color: str = "rgb") -> list[Expression]:
-        """The expressions of several faces of one frame, in batches as large as was tuned, or as the engine allows.
+    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> list[Expression]:
+        """Return the expressions of several faces of one frame.
+
+        The batch size is that of the tuning, or else the largest batch of the engine.
 
         Args:
-            frame: uint8 (H, W, 3).
-            boxes: Boxes as of `recognize`, or an array of shape (N, 4).
-            color: Order of the frame's channels: "rgb", the default, or "bgr", as OpenCV has it.
+            frame: uint8 array of shape (H, W, 3).
+            boxes: Face boxes as for `recognize`, or an array of shape (N, 4).
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
 
         Raises:
             EngineError: The recognizer is closed, or the engine failed.
-            FacesError: Some boxes cannot be used; its `results` hold the expressions of all others.
-            InputError: The frame cannot be used, or `boxes` is no sequence.
-            NonFiniteError: The model's outputs are NaN or infinite.
+            FacesError: Invalid boxes; its `results` contain the expressions of the others.
+            InputError: Invalid frame, or `boxes` that is not a sequence.
+            NonFiniteError: NaN or infinity in the model's outputs.
         """
         self._check_input(frame, color)
-        _check_boxes(boxes)
+        boxes = _as_list(boxes)
         regions: dict[int, Region] = {}
         errors: dict[int, InputError] = {}
         for index, box in enumerate(boxes):
@@ -174,69 +187,71 @@ class Recognizer:
                 regions[index] = _region(frame, box)
             except InputError as error:
                 errors[index] = error
-        answers = self._answer(frame, list(regions.values()), color)
+        expressions = self._run(frame, list(regions.values()), color)
         if not errors:
-            return answers
+            return expressions
         results: list[Expression | None] = [None] * len(boxes)
-        for index, answer in zip(regions, answers, strict=True):
-            results[index] = answer
-        raise FacesError(_told(errors, len(boxes)), results, errors)
+        for index, expression in zip(regions, expressions, strict=True):
+            results[index] = expression
+        raise FacesError(_describe_errors(errors, len(boxes)), results, errors)
 
-    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: AnyBoxes, *, color: str = "rgb") -> Images:
-        """Crops of a frame in the recognizer's own input buffer, (len(boxes), 112, 112, 3); at most `max_batch`.
+    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> Images:
+        """Crop faces into the recognizer's input buffer.
 
-        The next call of this recognizer, from any thread, writes into the same buffer.
+        The next call of this recognizer, from any thread, overwrites the buffer.
 
         Args:
-            frame: uint8 (H, W, 3).
-            boxes: Boxes as of `recognize_faces`.
-            color: Order of the frame's channels: "rgb", the default, or "bgr".
+            frame: uint8 array of shape (H, W, 3).
+            boxes: Face boxes as for `recognize_faces`; at most `runner.max_batch`.
+            color: Channel order of the frame: "rgb", the default, or "bgr".
+
+        Returns:
+            Crops, uint8 RGB, (len(boxes), 112, 112, 3).
 
         Raises:
             EngineError: The recognizer is closed.
-            InputError: The frame or a box cannot be used, `boxes` is no sequence, or there are more boxes than the
-                engine takes at once.
+            InputError: Invalid frame or box, `boxes` that is not a sequence, or more boxes than the largest batch.
         """
         self._check_input(frame, color)
-        _check_boxes(boxes)
+        boxes = _as_list(boxes)
         if len(boxes) > self.runner.max_batch:
             raise InputError(
-                f"{len(boxes)} boxes; this engine takes at most {self.runner.max_batch} at once: "
-                "call recognize_faces, which makes batches"
+                f"{len(boxes)} boxes; the largest batch of this engine is {self.runner.max_batch}: "
+                "call recognize_faces, which splits boxes into batches"
             )
         regions = []
         for index, box in enumerate(boxes):
             try:
                 regions.append(_region(frame, box))
             except InputError as error:
-                raise InputError(_told({index: error}, len(boxes))) from error
+                raise InputError(_describe_errors({index: error}, len(boxes))) from error
         with self.runner.exclusive():
             self._check_open()
-            for place, region in zip(self._input, regions, strict=False):
-                crop_region(frame, region, place, color=color)
+            for crop, region in zip(self._input, regions, strict=False):
+                crop_region(frame, region, crop, color=color)
             return self._input[: len(regions)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
-        """Expressions of a prediction, without warnings: these need the frame."""
+        """Convert a prediction to expressions; without warnings, which need the frame."""
         return self._expressions(prediction, [""] * len(prediction.probabilities))
 
-    def _answer(self, frame: npt.NDArray[np.uint8], regions: Sequence[Region], color: str) -> list[Expression]:
-        """Crop and run, in batches, while no other thread does."""
-        answers: list[Expression] = []
+    def _run(self, frame: npt.NDArray[np.uint8], regions: Sequence[Region], color: str) -> list[Expression]:
+        """Crop and run the regions in batches, while holding the runner's lock."""
+        expressions: list[Expression] = []
         with self.runner.exclusive():
             try:
                 self._check_open()
                 for start in range(0, len(regions), self._batch):
                     self._check_open()
                     batch, warnings = regions[start : start + self._batch], []
-                    for place, region in zip(self._input, batch, strict=False):
-                        crop_region(frame, region, place, color=color)
-                        warnings.append(face_warning(region, place))
-                    answers += self._expressions(self.runner.run(self._input[: len(batch)]), warnings)
+                    for crop, region in zip(self._input, batch, strict=False):
+                        crop_region(frame, region, crop, color=color)
+                        warnings.append(face_warning(region, crop))
+                    expressions += self._expressions(self.runner.run(self._input[: len(batch)]), warnings)
             finally:
                 self.runner.settle()
                 self._drop_input()
-        return answers
+        return expressions
 
     def _expressions(self, prediction: Prediction, warnings: Sequence[str]) -> list[Expression]:
         expressions = []
@@ -256,25 +271,25 @@ class Recognizer:
             raise EngineError("the recognizer is closed; open the bundle again")
 
     def close(self) -> None:
-        """Release the engine, when the call of another thread has ended. Closing twice is fine.
+        """Release the engine after the call of another thread has returned; may be called several times.
 
-        From a signal handler in the middle of a call of the same thread, it is released when that call ends.
+        If a signal handler calls this during a call of the same thread, the engine is released at the end of that call.
         """
         self.runner.close()
         self._drop_input()
 
     def _drop_input(self) -> None:
-        """Let go of the input buffer when the engine is released: it is the engine's memory."""
+        """Drop the input buffer after the engine is released, since its memory belongs to the engine."""
         if self.runner.is_released and len(self._input):
             self._input = self._input[:0].copy()
 
     def __repr__(self) -> str:
         state = "closed" if self.runner.is_closed else "open"
-        on = f" on {self.engine}" if self.engine else ""
-        return f"<Recognizer{f' {self._name}' if self._name else ''}{on}, {len(self.labels)} labels, {state}>"
+        engine = f" on {self.engine}" if self.engine else ""
+        return f"<Recognizer{f' {self._name}' if self._name else ''}{engine}, {len(self.labels)} labels, {state}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied.
+        """Refuse pickling and copying.
 
         Raises:
             CopyError: Always.
@@ -293,35 +308,42 @@ class Recognizer:
         self.close()
 
 
-def _region(frame: npt.NDArray[np.uint8], box: AnyBox | None) -> Region:
+def _region(frame: npt.NDArray[np.uint8], box: Box | None) -> Region:
     height, width = frame.shape[:2]
     if box is None:
-        return region_of(None, width, height)
-    numbers = numbers_of(box)
-    refuse_mistakes(numbers, width, height)
-    return region_of(numbers, width, height)
+        return find_region(None, width, height)
+    parsed = parse_box(box)
+    check_plausible(parsed, width, height)
+    return find_region(parsed, width, height)
 
 
-def _check_boxes(boxes: AnyBoxes) -> None:
-    """Refuse what is not a list of boxes.
+def _as_list(boxes: Boxes) -> Sequence[Box | None]:
+    """Convert face boxes to a sequence.
 
     Raises:
-        InputError: It is something else; a single box is named as such.
+        InputError: Another object, or a single box.
     """
     expected = "expected a list of boxes (x, y, width, height), or an array of shape (N, 4)"
-    if isinstance(boxes, np.ndarray):
-        if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
-            wider = boxes.ndim == 2 and boxes.shape[1] > 4
-            remedy = "; leave out the columns behind them, such as scores: boxes[:, :4]" if wider else ""
-            raise InputError(f"boxes are an array of shape {boxes.shape}; {expected}{remedy}")
-        return
+    if hasattr(boxes, "__array__"):
+        try:
+            array = np.asarray(boxes)
+        except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU
+            raise InputError(
+                f"boxes of type {type(boxes).__name__} cannot be converted to an array: {error}; {expected}"
+            ) from error
+        if array.size and (array.ndim != 2 or array.shape[1] != 4):
+            wide = array.ndim == 2 and array.shape[1] > 4
+            remedy = "; omit scores and other columns after the fourth: boxes[:, :4]" if wide else ""
+            raise InputError(f"boxes are an array of shape {array.shape}; {expected}{remedy}")
+        return list(array)
     if not isinstance(boxes, Sequence) or isinstance(boxes, (str, bytes, bytearray)):
         raise InputError(f"boxes are of type {type(boxes).__name__}; {expected}")
     if len(boxes) == 4 and all(isinstance(value, (int, float, np.number)) for value in boxes):
         raise InputError(f"boxes {shown(boxes)} are a single box; {expected}: [box]")
+    return boxes
 
 
-def _told(errors: dict[int, InputError], count: int) -> str:
+def _describe_errors(errors: dict[int, InputError], count: int) -> str:
     first, *others = errors
     more = f"; refused too: {', '.join(map(str, others[:10]))}{', ...' if len(others) > 10 else ''}" if others else ""
     return f"box {first} of {count} (counted from 0): {errors[first]}{more}"

@@ -23,7 +23,7 @@ class Table:
 
 
 class Result(ABC):
-    """Base of results. `print(result)` shows tables of at most 80 columns; `to_json` gives the same for programs."""
+    """Base class of results: `print(result)` shows tables of at most 80 columns, `to_json` returns JSON."""
 
     @abstractmethod
     def tables(self) -> Sequence[Table]:

@@ -1,12 +1,13 @@
-"""Files that come with the package, found by name: models, build recipes, activation ranges, calibration sets.
+"""Shipped files by name: models, build recipes, activation ranges, calibration sets.
 
-A wheel has them inside of the package. A clone keeps recipes and ranges in folders of the repository, which are used
-where the package has none.
+A wheel contains them inside the package. A clone of the repository has recipes and ranges in its own folders, which are
+used if the package has none.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fer_edge._files import as_path
 from fer_edge._text import did_you_mean
 from fer_edge.errors import BundleError, ConfigError
 
@@ -26,12 +28,12 @@ EDGE = "edge"  # name of the shipped model
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the files of a kind lie."""
+    """Location of the files of one kind."""
 
-    folder: str  # inside of the package
+    folder: str  # inside the package
     suffix: str
-    repository: str = ""  # folder of a clone that the wheel's folder is made of
-    names: tuple[str, ...] = ()  # files that count; all of the suffix if empty
+    repository: str = ""  # folder of the repository that the wheel copies
+    names: tuple[str, ...] = ()  # names of the shipped files; empty: all files with the suffix
 
 
 _PLACES: dict[Kind, _Place] = {
@@ -41,39 +43,43 @@ _PLACES: dict[Kind, _Place] = {
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
 }
-_unpacked = ExitStack()  # copies of files from a zip archive, removed at exit
+_unpacked = ExitStack()  # temporary copies of files from a zip archive, removed at exit
 atexit.register(_unpacked.close)
 
 
 def shipped_names(kind: Kind) -> list[str]:
-    """Names of the shipped files of a kind, sorted."""
+    """Return the names of the shipped files of a kind, sorted."""
     return sorted(_files(kind))
 
 
 def shipped_file(kind: Kind, name: str) -> Path:
-    """Path of a shipped file; from a package in a zip archive, that of a temporary copy.
+    """Return the path of a shipped file, or of a temporary copy if the package is in a zip archive.
 
     Raises:
-        ConfigError: No file of that kind has the name.
+        ConfigError: Unknown name.
     """
     files = _files(kind)
     if name not in files:
         raise ConfigError(
-            f"no shipped {kind} {name!r}; there are: {', '.join(files) or 'none'}{did_you_mean(name, files)}"
+            f"no shipped {kind} {name!r}; expected one of: {', '.join(files) or 'none'}{did_you_mean(name, files)}"
         )
     entry = files[name]
     return entry if isinstance(entry, Path) else _unpacked.enter_context(resources.as_file(entry))
 
 
-def path_or_shipped(kind: Kind, name: Path | str) -> Path:
-    """A path as it is, or the shipped file that a name without suffix and folder stands for.
+def path_or_shipped(kind: Kind, name: str | os.PathLike[str]) -> Path:
+    """Return a path, or the path of the shipped file for a name without suffix and folder.
 
-    A file of that name in the working folder comes first.
+    A file of that name in the working folder has precedence.
+
+    Args:
+        kind: Kind of the file.
+        name: Path, or name of a shipped file: "edge".
 
     Raises:
-        ConfigError: The name is neither a file nor shipped.
+        ConfigError: Neither a file nor a shipped name, or an argument of another type.
     """
-    path = Path(name)
+    path = as_path(name, f"the {kind}", ConfigError)
     if len(path.parts) != 1 or path.suffix or path.is_file():
         return path
     files = _files(kind)
@@ -85,29 +91,29 @@ def path_or_shipped(kind: Kind, name: Path | str) -> Path:
     return shipped_file(kind, path.name)
 
 
-def checkpoint_path(name: Path | str) -> Path:
-    """Path of a checkpoint: as given, or of the shipped one for its name, `edge`.
+def checkpoint_path(name: str | os.PathLike[str]) -> Path:
+    """Return the path of a checkpoint, or of the shipped one for its name, "edge".
 
     Raises:
-        ConfigError: The name is neither a file nor shipped.
+        ConfigError: Neither a file nor a shipped name.
     """
     return path_or_shipped("checkpoint", name)
 
 
 def shipped_bundle() -> Path:
-    """Path of the bundle that comes with the package.
+    """Return the path of the shipped bundle.
 
     Raises:
-        BundleError: The installation lacks it.
+        BundleError: Incomplete installation.
     """
     try:
         return shipped_file("bundle", EDGE)
     except ConfigError:
-        raise BundleError("the shipped bundle is missing; reinstall fer-edge, or name a bundle") from None
+        raise BundleError("the shipped bundle is missing; reinstall fer-edge, or pass the path of a bundle") from None
 
 
 def _files(kind: Kind) -> dict[str, Traversable]:
-    """Name -> file."""
+    """Return the files of a kind by name."""
     place = _PLACES[kind]
     entries = {
         entry.name.removesuffix(place.suffix): entry

@@ -12,19 +12,21 @@ from rich.table import Table as RichTable
 from fer_edge._text import printable
 from fer_edge.results import Table
 
-LEAST_NAME = 12  # cells that a shortened name keeps
-LEAST_TEXT = 20  # cells of a column of sentences, which wrap
-FRAME = 3  # cells that a column takes beside its content, for frame and padding
+MIN_NAME = 12  # cells of a shortened name
+MIN_TEXT = 20  # cells of a column of sentences, which wrap
+FRAME = 3  # cells of a column's frame and padding
 
 
 def text_of_table(table: Table, width: int) -> str:
-    """Render a table as text, figures to the right; headers and sentences wrap, long names lose their middle.
+    """Render a table as text.
+
+    Figures are right-aligned, headers and sentences wrap, and the middle of long names is omitted.
 
     Args:
         table: Title, columns and rows; control characters are escaped.
-        width: Number of columns to fit into. A table of many figures may be wider: figures are never cut.
+        width: Terminal cells to fit into. A table of many figures may be wider, since figures are never truncated.
     """
-    rows, widths = fitted(table.columns, [[printable(str(value)) for value in row] for row in table.rows], width)
+    rows, widths = fit_columns(table.columns, [[printable(str(value)) for value in row] for row in table.rows], width)
     drawn = RichTable()
     for index, column in enumerate(table.columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
@@ -39,19 +41,19 @@ def text_of_table(table: Table, width: int) -> str:
     return title + capture.get().rstrip("\n")
 
 
-def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[list[str]], list[int]]:
-    """Cells and widths of a table that fits into `width` cells, as far as figures allow.
+def fit_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[list[str]], list[int]]:
+    """Fit the columns of a table into a width.
 
     Headers wrap first, then sentences; names, which have no spaces, are then shortened in the middle. Figures and
-    short names are never cut.
+    short names are never truncated, so that the table may stay wider than `width`.
 
     Args:
         columns: Headers.
-        rows: Texts, one for each column.
-        width: Cells of the terminal.
+        rows: Texts, one per column.
+        width: Terminal cells.
 
     Returns:
-        The rows with names shortened, and the width of each column's content.
+        The rows with shortened names, and the width of each column's content in cells.
     """
     content = [max((cell_len(row[index]) for row in rows), default=0) for index in range(len(columns))]
     headers = [cell_len(name) for name in columns]
@@ -63,17 +65,17 @@ def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     widths = [max(pair) for pair in zip(content, words, strict=True)]
     texts = [index for index in range(len(columns)) if any(" " in row[index].strip() for row in rows)]
     names = [index for index in range(len(columns)) if index not in texts]
-    _narrow(widths, room, {index: max(LEAST_TEXT, words[index]) for index in texts})
-    _narrow(widths, room, {index: max(LEAST_NAME, words[index]) for index in names})
+    _narrow(widths, room, {index: max(MIN_TEXT, words[index]) for index in texts})
+    _narrow(widths, room, {index: max(MIN_NAME, words[index]) for index in names})
     _narrow(widths, room, {index: max(words[index], _longest_word(rows, index)) for index in texts})
     cells = [
-        [shortened(text, widths[index]) if index in names else text for index, text in enumerate(row)] for row in rows
+        [shorten(text, widths[index]) if index in names else text for index, text in enumerate(row)] for row in rows
     ]
     return cells, widths
 
 
-def shortened(name: str, width: int) -> str:
-    """A name of at most `width` cells; what is left out in its middle is an ellipsis."""
+def shorten(name: str, width: int) -> str:
+    """Shorten a name to `width` cells, with an ellipsis in its middle."""
     if cell_len(name) <= width:
         return name
     head = (width - 1) // 2
@@ -87,13 +89,13 @@ def _longest_word(rows: Sequence[Sequence[str]], column: int) -> int:
     return max(cell_len(word) for row in rows for word in row[column].split() or [""])
 
 
-def _narrow(widths: list[int], room: int, least: dict[int, int]) -> None:
-    """Take cells from the widest of some columns, one at a time, until all columns fit."""
+def _narrow(widths: list[int], room: int, minimum: dict[int, int]) -> None:
+    """Narrow the widest of some columns, one cell at a time, until all columns fit."""
     while sum(widths) > room:
-        open_ = [index for index, smallest in least.items() if widths[index] > smallest]
-        if not open_:
+        adjustable = [index for index, smallest in minimum.items() if widths[index] > smallest]
+        if not adjustable:
             return
-        widths[max(open_, key=lambda index: widths[index])] -= 1
+        widths[max(adjustable, key=lambda index: widths[index])] -= 1
 
 
 def _is_number(value: str) -> bool:

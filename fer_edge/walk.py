@@ -1,4 +1,7 @@
-"""Image files below a folder, and what was left out of them: the one walk of every command and data set."""
+"""Listing of the images below a folder, with the reason for every file or folder left out.
+
+All commands and data sets use this listing.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _OTHER_KINDS = {
     "archive (unpack it)": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".rar", ".7z"),
 }
 _LEFT_OUT_SUFFIXES = {suffix: reason for reason, suffixes in _OTHER_KINDS.items() for suffix in suffixes}
-# Files that are never opened to see whether they are pictures: annotations lie beside images by the thousand.
+# Files that are never opened to detect images without a suffix: data sets contain thousands of annotations.
 _TEXT_SUFFIXES = frozenset({".csv", ".html", ".ini", ".json", ".log", ".md", ".txt", ".tsv", ".xml", ".yaml", ".yml"})
 _THUMBNAIL_FOLDERS = frozenset(
     {"@eadir", ".@__thumb", ".thumb", ".thumbnails", ".thumbs", "_thumbnails", "_thumbs", "thumbnails", "thumbs"}
@@ -49,32 +52,42 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 UNREADABLE = "unreadable folder"  # start of the reason
-_FATAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # not of one folder, but of the process or machine
+_FATAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # errors of the process or machine, not of one folder
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder that a walk did not take."""
+    """File or folder that a listing does not contain."""
 
     path: Path
-    reason: str  # "hidden folder", "broken link", ...: equal for all that were left out for the same reason
+    reason: str  # for example "hidden folder"; the same text for every path with this reason
 
 
 @dataclass(frozen=True)
 class ImageListing:
-    """Image files below a folder, sorted by path, and everything else that a reader of the result must know."""
+    """Images below a folder.
+
+    Attributes:
+        paths: Image files, sorted by path.
+        left_out: Files and folders that `paths` does not contain, with the reasons.
+        folders: Folders directly below the folder that were entered or could not be read.
+    """
 
     paths: tuple[Path, ...]
     left_out: tuple[LeftOut, ...] = ()
-    folders: tuple[Path, ...] = ()  # directly below the folder, those that were entered or could not be read
+    folders: tuple[Path, ...] = ()
 
     def summary(self) -> list[str]:
-        """One line per reason: number of entries, reason, first entry as an example; empty if all was taken."""
+        """Return one line per reason: number of paths, reason, first path; empty if nothing was left out."""
         return notes(self.left_out)
+
+    def __repr__(self) -> str:
+        first = f", first {self.paths[0]}" if self.paths else ""
+        return f"<ImageListing of {len(self.paths)} images{first}; {len(self.left_out)} paths left out>"
 
 
 def notes(left_out: Iterable[LeftOut]) -> list[str]:
-    """One line per reason, `left out 3: broken link, such as faces/a.jpg`; empty if nothing was left out."""
+    """Return one line per reason, `left out 3: broken link, such as faces/a.jpg`; empty if nothing was left out."""
     first: dict[str, Path] = {}
     entries = tuple(left_out)
     for entry in entries:
@@ -84,7 +97,7 @@ def notes(left_out: Iterable[LeftOut]) -> list[str]:
 
 
 def count_reasons(left_out: Iterable[LeftOut]) -> dict[str, int]:
-    """Number of entries for each reason, for JSON."""
+    """Return the number of paths by reason."""
     counts: dict[str, int] = {}
     for entry in left_out:
         counts[entry.reason] = counts.get(entry.reason, 0) + 1
@@ -92,10 +105,10 @@ def count_reasons(left_out: Iterable[LeftOut]) -> dict[str, int]:
 
 
 def find_images(path: Path) -> ImageListing:
-    """List a file as it is, or every image below a folder.
+    """List every image below a folder, or a single file without checking it.
 
     Raises:
-        ImageError: The path does not exist, cannot be read, or is a folder without images.
+        ImageError: Path that does not exist or cannot be read, or folder without images.
     """
     try:
         if not path.is_dir():
@@ -110,19 +123,19 @@ def find_images(path: Path) -> ImageListing:
 
 
 def no_images(path: Path, left_out: Iterable[LeftOut]) -> str:
-    """Message for a folder without images: what was left out, or what was looked for."""
-    lines = notes(left_out)
-    return f"no images below {path}; {'; '.join(lines) or 'looked for ' + ', '.join(sorted(SUFFIXES))}"
+    """Return the message for a folder without images: the paths left out, or the expected suffixes."""
+    reasons = "; ".join(notes(left_out))
+    return f"no images below {path}; {reasons or 'expected files with suffix ' + ', '.join(sorted(SUFFIXES))}"
 
 
 def walk_folder(path: Path) -> ImageListing:
-    """List every image below a folder, none being no error.
+    """List every image below a folder, which may contain none.
 
     Links to folders are followed, and each folder is entered once. Hidden and thumbnail folders, recycle bins, broken
-    links, folders that cannot be read and files of other formats are left out, each with its reason.
+    links, unreadable folders and files of other formats are left out, each with its reason.
 
     Raises:
-        ImageError: The folder itself cannot be read.
+        ImageError: Folder that cannot be read.
     """
     walk = _Walk(path)
     try:
@@ -137,10 +150,10 @@ def walk_folder(path: Path) -> ImageListing:
 
 
 def list_folders(path: Path) -> tuple[Path, ...]:
-    """Folders directly below a folder, sorted, without hidden, thumbnail and system folders.
+    """List the folders directly below a folder, sorted, without hidden, thumbnail and system folders.
 
     Raises:
-        ImageError: The folder cannot be read.
+        ImageError: Folder that cannot be read.
     """
     try:
         with os.scandir(path) as entries:
@@ -151,7 +164,7 @@ def list_folders(path: Path) -> tuple[Path, ...]:
 
 
 class _Walk:
-    """State of one walk: real folders first, then those behind links, so that a link never hides a real folder."""
+    """State of one walk. Real folders are entered before linked ones, so that a link never hides a real folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -165,88 +178,88 @@ class _Walk:
         """Fill the lists.
 
         Raises:
-            OSError: The root cannot be read, or the process may open no other file.
+            OSError: Root that cannot be read, or exhausted file descriptors or memory.
         """
         self._descend(self.root)
         while self._links:
             link = self._links.popleft()
             if _is_loop(link):
-                self._leave(link, "link loop")
+                self._leave_out(link, "link loop")
             else:
                 self._descend(link)
 
     def _descend(self, start: Path) -> None:
-        """Take what lies in a folder and in its real subfolders."""
+        """List a folder and its real subfolders."""
         waiting = [start]
         while waiting:
             folder = waiting.pop()
             try:
                 identity = _identity(folder)
                 if identity in self._entered:
-                    self._leave(folder, "folder reached twice through a link")
+                    self._leave_out(folder, "folder reached twice through a link")
                     continue
                 self._entered.add(identity)
                 with os.scandir(folder) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
+                    children = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
                 if folder == self.root or error.errno in _FATAL:
                     raise
                 self._note_folder(folder)
-                self._leave(folder, f"{UNREADABLE} ({error.strerror})")
+                self._leave_out(folder, f"{UNREADABLE} ({error.strerror})")
                 continue
             self._note_folder(folder)
-            waiting += [folder / entry.name for entry in reversed(found) if self._is_to_enter(entry)]
+            waiting += [folder / entry.name for entry in reversed(children) if self._sort_entry(entry)]
 
-    def _is_to_enter(self, entry: os.DirEntry[str]) -> bool:
-        """Whether an entry is a folder to descend into at once; anything else is sorted into the lists."""
+    def _sort_entry(self, entry: os.DirEntry[str]) -> bool:
+        """Return True for a folder to enter now; add any other entry to the lists."""
         path = Path(entry.path)
         try:
             if entry.is_dir():
                 if reason := _folder_reason(entry.name):
-                    self._leave(path, reason)
+                    self._leave_out(path, reason)
                 elif entry.is_symlink():
                     self._links.append(path)
                 else:
                     return True
             elif entry.is_file():
-                self._file(path)
+                self._sort_file(path)
             elif reason := _other_reason(entry):
-                self._leave(path, reason)
-        except OSError as error:  # of the target of a link
-            self._leave(path, "link loop" if error.errno == errno.ELOOP else f"unreadable link ({error.strerror})")
+                self._leave_out(path, reason)
+        except OSError as error:  # from the target of a link
+            self._leave_out(path, "link loop" if error.errno == errno.ELOOP else f"unreadable link ({error.strerror})")
         return False
 
-    def _file(self, path: Path) -> None:
+    def _sort_file(self, path: Path) -> None:
         name = path.name
         suffix = _suffix(name)
         picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
         if name.startswith("."):
             if picture:
-                self._leave(path, "hidden file")
+                self._leave_out(path, "hidden file")
         elif suffix in SUFFIXES:
             self.images.append(path)
         elif picture:
-            self._leave(path, _LEFT_OUT_SUFFIXES[suffix])
+            self._leave_out(path, _LEFT_OUT_SUFFIXES[suffix])
         elif suffix not in _TEXT_SUFFIXES:
             kind = describe_file(path)
             if kind.endswith(" image"):
-                self._leave(path, f"{kind.split(' ', 1)[1]} without an image ending")
+                self._leave_out(path, f"{kind.split(' ', 1)[1]} without an image ending")
 
     def _note_folder(self, folder: Path) -> None:
         if folder.parent == self.root and folder != self.root:
             self.folders.append(folder)
 
-    def _leave(self, path: Path, reason: str) -> None:
+    def _leave_out(self, path: Path, reason: str) -> None:
         self.left_out.append(LeftOut(path, reason))
 
 
 def _suffix(name: str) -> str:
-    """Ending in lower case, with its dot: `.jpg`, of a file named `.jpg` as well."""
+    """Return the suffix in lower case, `.jpg`; also for a file whose whole name is `.jpg`."""
     return Path(f"x{name}").suffix.lower()
 
 
 def _folder_reason(name: str) -> str:
-    """Why a folder of this name is left out, or an empty text."""
+    """Return the reason for leaving out a folder of this name, or an empty text."""
     lower = name.lower()
     if lower in _THUMBNAIL_FOLDERS:
         return "thumbnail folder"
@@ -256,7 +269,7 @@ def _folder_reason(name: str) -> str:
 
 
 def _other_reason(entry: os.DirEntry[str]) -> str:
-    """Why an entry that is neither folder nor regular file is left out; an empty text for what is no picture."""
+    """Return the reason for leaving out an entry that is neither folder nor regular file; empty for other files."""
     suffix = _suffix(entry.name)
     picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
     if entry.name.startswith("."):
@@ -269,28 +282,28 @@ def _other_reason(entry: os.DirEntry[str]) -> str:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a loop, or into a folder that cannot be read
+    except OSError:  # a link loop, or a link into an unreadable folder
         return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | str:
-    """What is equal for two paths of one folder."""
+    """Return a value that is equal for all paths of the same folder."""
     status = folder.stat()
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
 
 
 def _is_loop(link: Path) -> bool:
-    """Whether a link to a folder leads to a folder that holds the link itself."""
-    target, place = os.path.realpath(link), os.path.realpath(link.parent)
-    return place == target or place.startswith(target.rstrip(os.sep) + os.sep)
+    """Return whether a link leads to a folder that contains the link itself."""
+    target, parent = os.path.realpath(link), os.path.realpath(link.parent)
+    return parent == target or parent.startswith(target.rstrip(os.sep) + os.sep)
 
 
 def _missing(path: Path, error: OSError | ValueError) -> str:
-    """Message for a path that cannot be listed."""
-    if isinstance(error, ValueError):  # a name may hold what no name can
+    """Return the message for a path that cannot be listed."""
+    if isinstance(error, ValueError):  # for example an embedded null byte
         return f"cannot read {shown(str(path))}: {error}"
     if error.errno not in (errno.ENOENT, errno.ENOTDIR):
         return f"cannot read {error.filename or path}: {error.strerror}"
     if path.is_symlink():
-        return f"{path} is a broken link: there is nothing at {os.path.realpath(path)}"
+        return f"{path} is a broken link: {os.path.realpath(path)} does not exist"
     return f"no file or folder at {path}"

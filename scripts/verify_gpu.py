@@ -1,8 +1,9 @@
-"""On a machine with an NVIDIA GPU: run all that needs one and write gpu-report.json, to be attached to an issue.
+"""Run the tests that need an NVIDIA GPU, and write gpu-report.json, which can be attached to an issue.
 
     python3 scripts/verify_gpu.py [tensorrt] [tensorrt-rtx]
 
-Default: both; on Jetson tensorrt, which JetPack brings. Makes .venv where there is none. On Windows: py scripts/...
+Default: both products; on Jetson only tensorrt, which JetPack includes. Creates .venv if it does not exist.
+On Windows: py scripts/verify_gpu.py
 """
 
 from __future__ import annotations
@@ -21,21 +22,25 @@ PRODUCTS = ["tensorrt"] if JETSON else ["tensorrt", "tensorrt-rtx"]
 
 
 def extras(products: list[str], *, jetson: bool) -> str:
-    """What to install of fer-edge; on Jetson TensorRT itself is the system's."""
+    """Return the extras of fer-edge to install; on Jetson, TensorRT is a system package."""
     return ",".join([*([] if jetson else products), "cuda"])
 
 
 def main() -> int:
-    """Install, describe the machine, run the tests; returns pytest's exit status."""
+    """Install fer-edge, describe the machine and run the tests.
+
+    Returns:
+        pytest's exit status.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("products", nargs="*", metavar="product", help=f"some of: {', '.join(PRODUCTS)}")
     products: list[str] = parser.parse_args().products or PRODUCTS
     if unknown := set(products) - set(PRODUCTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected some of: {', '.join(PRODUCTS)}")
-    place = ROOT / ".venv"
-    python = str(place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
-    if not Path(python).exists() or JETSON:  # on Jetson again, to let the system's packages in
-        venv.create(place, with_pip=True, system_site_packages=JETSON)
+    environment_folder = ROOT / ".venv"
+    python = str(environment_folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    if not Path(python).exists() or JETSON:  # recreated on Jetson to include system packages
+        venv.create(environment_folder, with_pip=True, system_site_packages=JETSON)
     pip = [python, "-m", "pip", "install", "-q"]
     subprocess.run([*pip, "-r", "requirements-dev.txt"], cwd=ROOT, check=True)
     subprocess.run([*pip, "-e", f".[{extras(products, jetson=JETSON)}]"], cwd=ROOT, check=True)

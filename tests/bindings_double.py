@@ -1,8 +1,8 @@
-"""A stand-in for TensorRT's bindings above `cuda_double`: contexts that run the same ONNX with ONNX Runtime.
+"""Simulated TensorRT bindings on `cuda_double`: execution contexts run the same ONNX with ONNX Runtime.
 
-It holds the runner to the rules that TensorRT states and does not always check: shapes within the profile, aligned
-addresses, scratch memory set, one run before a capture, a captured context never changed, contexts freed before their
-engine, and no error recorder left on an object that goes.
+They enforce the rules that TensorRT documents and does not always check: shapes within the profile, aligned addresses,
+scratch memory set before a run, one run before a capture, no change of a captured context, contexts freed before their
+engine, and no error recorder on an object that is freed.
 """
 
 from __future__ import annotations
@@ -53,27 +53,36 @@ class ErrorCode(enum.Enum):
     FAILED_EXECUTION = 1
 
 
-class Listener:
-    """Base of loggers and recorders."""
+class CallbackBase:
+    """Base class of loggers and error recorders."""
 
 
-def plan(model: bytes, max_batch: int, optimal: tuple[int, ...] = (1,), **says: Any) -> bytes:
-    """An engine file for the double; `says` is what its header or loading answers."""
+def plan(model: bytes, max_batch: int, optimal: tuple[int, ...] = (1,), **header: Any) -> bytes:
+    """Return an engine file for the simulated bindings.
+
+    Args:
+        model: ONNX model that the engine runs.
+        max_batch: Largest batch size.
+        optimal: Batch sizes with their own optimisation profile.
+        header: Further entries of the header. `stripped`: no weights; `refuses`: error logged on deserialization;
+            `diagnostics`: bits of `Diagnostics`.
+    """
     profiles = [(1, batch, 1 if batch == 1 and len(optimal) > 1 else max_batch) for batch in optimal]
-    return MAGIC + json.dumps({"profiles": profiles, **says}).encode() + b"\n" + model
+    return MAGIC + json.dumps({"profiles": profiles, **header}).encode() + b"\n" + model
 
 
 class Bindings:
-    """The module. Only what fer-edge calls while running."""
+    """The module, with the members that fer-edge uses at run time."""
 
     __version__ = "11.4.0.106"
-    no_cuda: Mapping[str, str] = MappingProxyType({})  # a class that cannot be made -> the warning in the log before
+    start_failures: Mapping[str, str] = MappingProxyType({})  # class that fails to start -> warning logged before
 
     def __init__(self, gpu: Gpu, context: type[Context] | None = None) -> None:
         self.gpu = gpu
         self.context = context or Context
         self.logger: Any = None
-        self.ILogger = self.IErrorRecorder = Listener
+        self.layers_json = '{"Layers": [], "Bindings": []}'  # result of the engine inspector
+        self.ILogger = self.IErrorRecorder = CallbackBase
         self.ErrorCodeTRT = ErrorCode
         self.DataType = DataType
         self.EngineValidity = Validity
@@ -81,6 +90,7 @@ class Bindings:
         self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user", STATIC="static")
         self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
         self.CudaGraphStrategy = SimpleNamespace(DISABLED="disabled")
+        self.LayerInformationFormat = SimpleNamespace(JSON="json")
 
     def Runtime(self, logger: Any) -> Runtime:
         self.logger = logger
@@ -89,41 +99,41 @@ class Bindings:
 
     def Refitter(self, engine: Engine, logger: Any) -> Refitter:
         refitter = Refitter(engine)
-        del engine  # native code is no frame of a traceback
+        del engine  # native code does not appear in tracebacks, so it must not hold the engine there
         self.start_cuda("Refitter")
         return refitter
 
     def OnnxParserRefitter(self, refitter: Any, logger: Any) -> OnnxParserRefitter:
         return OnnxParserRefitter(refitter)
 
-    def say(self, text: str, severity: Severity = Severity.ERROR) -> None:
-        """A message in the log."""
+    def log(self, text: str, severity: Severity = Severity.ERROR) -> None:
+        """Send a message to the logger."""
         self.logger.log(severity, text)
 
-    def start_cuda(self, made: str) -> None:
-        """Fail as the real ones do where CUDA does not start: the reason is but a warning in the log."""
-        if made in self.no_cuda:
-            self.say("Unable to determine GPU memory usage", Severity.WARNING)
-            self.say(self.no_cuda[made], Severity.WARNING)
+    def start_cuda(self, kind: str) -> None:
+        """Fail as the real bindings do if CUDA does not start: they log the reason as a mere warning."""
+        if kind in self.start_failures:
+            self.log("Unable to determine GPU memory usage", Severity.WARNING)
+            self.log(self.start_failures[kind], Severity.WARNING)
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    def answer(self, name: str, usual: Any) -> Any:
-        """A call's result: what is planted for it, with a word in the log, or the usual."""
+    def outcome(self, name: str, success: Any) -> Any:
+        """Return the result of a call: `success`, or that of a fault injected for it, with an error in the log."""
         fault = self.gpu.call(name)
         if fault is None:
-            return usual
-        self.say(f"{name}: Error Code 1: planted")
+            return success
+        self.log(f"{name}: Error Code 1: injected")
         return None if fault == "none" else False
 
 
 def api_double(gpu: Gpu, product: Product = "tensorrt", context: type[Context] | None = None) -> Api:
-    """The double as `find_api` would give it."""
+    """Return the simulated bindings as `find_api` would return real ones."""
     bindings: Any = Bindings(gpu, context)
     return Api(product, bindings, "11.4.0.106" if product == "tensorrt" else "1.7.1.116")
 
 
 class Runtime:
-    """Loads what `plan` wrote."""
+    """Loads the files that `plan` returns."""
 
     def __init__(self, trt: Bindings) -> None:
         self.trt = trt
@@ -132,31 +142,31 @@ class Runtime:
     def get_engine_validity(self, file: bytes) -> tuple[Validity, int]:
         if not file.startswith(MAGIC):
             return Validity.INVALID, Diagnostics.MALFORMED_ENGINE.value
-        found = json.loads(file[len(MAGIC) :].split(b"\n", 1)[0]).get("diagnostics", 0)
-        return (Validity.INVALID if found else Validity.VALID), found
+        diagnostics = json.loads(file[len(MAGIC) :].split(b"\n", 1)[0]).get("diagnostics", 0)
+        return (Validity.INVALID if diagnostics else Validity.VALID), diagnostics
 
     def deserialize_cuda_engine(self, file: bytes) -> Engine | None:
         if not file.startswith(MAGIC):
-            self.trt.say("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed. version tag")
+            self.trt.log("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed. version tag")
             return None
-        header, model = file[len(MAGIC) :].split(b"\n", 1)
-        says = json.loads(header)
-        if says.get("refuses") and not (says["refuses"].startswith("host code") and self.engine_host_code_allowed):
-            self.trt.say(says["refuses"])
+        line, model = file[len(MAGIC) :].split(b"\n", 1)
+        header = json.loads(line)
+        refusal = header.get("refuses", "")
+        if refusal and not (refusal.startswith("host code") and self.engine_host_code_allowed):
+            self.trt.log(refusal)
             return None
-        usual = Engine(self.trt, model, says)
-        return cast("Engine | None", self.trt.answer("deserialize", usual))
+        return cast("Engine | None", self.trt.outcome("deserialize", Engine(self.trt, model, header)))
 
 
 class Engine:
-    """One model."""
+    """A deserialized engine of one model."""
 
     device_memory_size_v2 = SCRATCH
 
-    def __init__(self, trt: Bindings, model: bytes, says: dict[str, Any]) -> None:
+    def __init__(self, trt: Bindings, model: bytes, header: dict[str, Any]) -> None:
         self.trt = trt
-        self.profiles = [tuple(profile) for profile in says["profiles"]]
-        self.refittable = bool(says.get("stripped"))
+        self.profiles = [tuple(profile) for profile in header["profiles"]]
+        self.refittable = bool(header.get("stripped"))
         self.model = None if self.refittable else model
         self.contexts = 0
         settings = onnxruntime.SessionOptions()
@@ -167,11 +177,11 @@ class Engine:
         self.outputs = [item.name for item in outputs]
         self.num_io_tensors = len(self.tensors)
         self.num_optimization_profiles = len(self.profiles)
-        trt.gpu.make("engine")
+        trt.gpu.create("engine")
 
     def __del__(self) -> None:
-        assert not self.contexts, "an engine went before its contexts"
-        self.trt.gpu.drop("engine")
+        assert not self.contexts, "the engine was freed before its contexts"
+        self.trt.gpu.free("engine")
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
@@ -186,16 +196,19 @@ class Engine:
         return [(batch, 112, 112, 3) for batch in self.profiles[index]]
 
     def create_execution_context(self, strategy: Any) -> Context | None:
-        wanted = strategy if isinstance(strategy, str) else strategy.strategy
-        assert wanted == "user", "scratch memory is the runner's to give"
-        return cast("Context | None", self.trt.answer("create_execution_context", self.trt.context(self)))
+        name = strategy if isinstance(strategy, str) else strategy.strategy
+        assert name == "user", "the runner allocates the scratch memory"
+        return cast("Context | None", self.trt.outcome("create_execution_context", self.trt.context(self)))
 
     def create_runtime_config(self) -> RuntimeConfig:
         return RuntimeConfig(self.trt)
 
+    def create_engine_inspector(self) -> Any:
+        return SimpleNamespace(get_engine_information=lambda form: self.trt.layers_json)
+
 
 class Context:
-    """Runs a batch with ONNX Runtime when the stream gets there."""
+    """Execution context that runs a batch with ONNX Runtime when the stream reaches it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -204,75 +217,77 @@ class Context:
         self.shape: tuple[int, ...] | None = None
         self.profile = 0
         self.scratch = 0
-        self.version = 0  # counts changes; a graph is good for the one it was captured at
+        self.version = 0  # number of changes; a graph is valid for the version that it captured
         self.ran = False
         engine.contexts += 1
-        engine.trt.gpu.make("execution context")
+        engine.trt.gpu.create("execution context")
 
     def __del__(self) -> None:
-        assert self.error_recorder is None, "a context went with its recorder"
+        assert self.error_recorder is None, "the context was freed with its error recorder"
         self.engine.contexts -= 1
-        self.engine.trt.gpu.drop("execution context")
+        self.engine.trt.gpu.free("execution context")
 
-    def _changed(self, name: str) -> bool:
+    def _change(self, name: str) -> bool:
         self.version += 1
         self.ran = False
-        return cast(bool, self.engine.trt.answer(name, True))
+        return cast(bool, self.engine.trt.outcome(name, True))
 
     def set_device_memory(self, address: int, size: int) -> None:
         assert size >= SCRATCH and address % ALIGNMENT == 0
-        self.engine.trt.gpu.at(address, size)
+        self.engine.trt.gpu.memory_at(address, size)
         self.scratch = address
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self.profile = index
-        return self._changed("set_optimization_profile_async")
+        return self._change("set_optimization_profile_async")
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        least, _, most = self.engine.profiles[self.profile]
-        assert name == "images" and shape[1:] == (112, 112, 3) and least <= shape[0] <= most
+        smallest, _, largest = self.engine.profiles[self.profile]
+        assert name == "images" and shape[1:] == (112, 112, 3) and smallest <= shape[0] <= largest
         self.shape = shape
-        return self._changed("set_input_shape")
+        return self._change("set_input_shape")
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert address % ALIGNMENT == 0
         self.addresses[name] = address
-        return self._changed("set_tensor_address")
+        return self._change("set_tensor_address")
 
     def is_stream_capturable(self, stream: int) -> bool:
-        return cast(bool, self.engine.trt.answer("is_stream_capturable", True))
+        return cast(bool, self.engine.trt.outcome("is_stream_capturable", True))
 
     def execute_async_v3(self, stream: int) -> bool:
         gpu, trt = self.engine.trt.gpu, self.engine.trt
         assert self.scratch and self.shape is not None and set(self.addresses) == set(self.engine.tensors)
         if gpu.is_capturing(stream):
-            assert self.ran, "a capture before the context has run with these shapes"
-        if trt.answer("execute_async_v3", True) is not True:
+            assert self.ran, "the context is captured before it has run with these shapes"
+        if trt.outcome("execute_async_v3", True) is not True:
             return False
         self.ran = True
         version, batch, reference = self.version, self.shape[0], weakref.ref(self)
         size = batch * 112 * 112 * 3
-        source = gpu.at(self.addresses["images"], size)
+        source = gpu.memory_at(self.addresses["images"], size)
         targets: dict[str, Any] = {}
         for name in self.engine.outputs:
             classes = self.engine.tensors[name][1]
-            targets[name] = gpu.at(self.addresses[name], batch * classes * 4).view(np.float32).reshape(batch, classes)
+            memory = gpu.memory_at(self.addresses[name], batch * classes * 4)
+            targets[name] = memory.view(np.float32).reshape(batch, classes)
 
         def work() -> None:
             context = reference()
-            assert context is not None, "work of a context that is gone"
-            assert context.version == version, "a graph of a context that was changed since"
-            assert context.engine.model is not None, "an engine without weights"
+            assert context is not None, "the context of this work was freed"
+            assert context.version == version, "the context of this graph was changed after the capture"
+            assert context.engine.model is not None, "the engine has no weights"
             images = source.reshape(batch, 112, 112, 3)
-            for name, value in zip(targets, context.engine.session.run(list(targets), {"images": images}), strict=True):
+            values = context.engine.session.run(list(targets), {"images": images})
+            for name, value in zip(targets, values, strict=True):
                 np.copyto(targets[name], value)
 
-        gpu.put(stream, work)
+        gpu.enqueue(stream, work)
         return True
 
 
 class RuntimeConfig:
-    """TensorRT-RTX's."""
+    """Runtime configuration of TensorRT-RTX."""
 
     def __init__(self, trt: Bindings) -> None:
         self.trt = trt
@@ -292,7 +307,7 @@ class RuntimeConfig:
 
 
 class RuntimeCache:
-    """Names of kernels."""
+    """Cache of TensorRT-RTX that contains names of kernels."""
 
     def __init__(self) -> None:
         self.kernels: set[str] = set()
@@ -308,7 +323,7 @@ class RuntimeCache:
 
 
 class Refitter:
-    """Takes weights for an engine without."""
+    """Sets the weights of an engine that was built without weights."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -319,15 +334,15 @@ class Refitter:
 
     def refit_cuda_engine(self) -> bool:
         self.engine.model = self.model
-        return cast(bool, self.engine.trt.answer("refit_cuda_engine", self.model is not None))
+        return cast(bool, self.engine.trt.outcome("refit_cuda_engine", self.model is not None))
 
 
 class OnnxParserRefitter:
-    """Gives them, out of an ONNX model."""
+    """Passes the weights of an ONNX model to a refitter."""
 
     def __init__(self, refitter: Refitter) -> None:
         self.refitter = refitter
 
     def refit_from_bytes(self, model: bytes) -> bool:
         self.refitter.model = model
-        return cast(bool, self.refitter.engine.trt.answer("refit_from_bytes", True))
+        return cast(bool, self.refitter.engine.trt.outcome("refit_from_bytes", True))

@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT's builder, which needs a GPU: it keeps what it was told and writes plans for the double."""
+"""Simulated TensorRT builder, which records its configuration and returns plans for `bindings_double`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnx
+import pytest
 
-from tests.bindings_double import Bindings, Engine, plan
+from fer_edge.engines.tensorrt import engine as engine_module
+from fer_edge.engines.tensorrt.api import Api
+from tests.bindings_double import Bindings, plan
 from tests.cuda_double import Gpu
+
+
+def install_builder(monkeypatch: pytest.MonkeyPatch, target: str = "sm89") -> BuilderBindings:
+    """Let the engine `tensorrt` build with simulated bindings of version 11.4.
+
+    Args:
+        monkeypatch: Fixture that reverts the change.
+        target: Architecture of this machine's GPU.
+    """
+    bindings = BuilderBindings(Gpu())
+    api: Any = bindings
+    monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, api, bindings.__version__))
+    monkeypatch.setattr(engine_module, "compute_capability", lambda: target)
+    return bindings
 
 
 class Flag(enum.IntEnum):
@@ -20,7 +37,7 @@ class Flag(enum.IntEnum):
 
 
 class BuilderBindings(Bindings):
-    """The module with its builder; `configs` has one entry a build."""
+    """The module with its builder; `configs` has one entry for each build."""
 
     def __init__(self, gpu: Gpu, version: str = "11.4.0.106") -> None:
         super().__init__(gpu)
@@ -34,8 +51,6 @@ class BuilderBindings(Bindings):
         self.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
         self.HardwareCompatibilityLevel = SimpleNamespace(AMPERE_PLUS="ampere", SAME_COMPUTE_CAPABILITY="same")
         self.RuntimePlatform = SimpleNamespace(WINDOWS_AMD64="windows")
-        self.LayerInformationFormat = SimpleNamespace(JSON="json")
-        self.inspected = '{"Layers": [], "Bindings": []}'  # what the engine inspector gives
 
     def Builder(self, logger: Any) -> Builder:
         self.logger = logger
@@ -48,7 +63,7 @@ class BuilderBindings(Bindings):
 
 class Network:
     model: bytes = b""
-    num_layers = 0  # what the real one would tell of its layers is tested on the real TensorRT-RTX
+    num_layers = 0  # the layers of a network are tested on the real TensorRT-RTX
 
 
 class Parser:
@@ -66,8 +81,8 @@ class Parser:
         return True
 
     def get_error(self, index: int) -> Any:
-        said = {"node_operator": "Conv", "node_name": "conv1", "desc": "no kernel"}
-        return SimpleNamespace(**{name: lambda text=text: text for name, text in said.items()})
+        texts = {"node_operator": "Conv", "node_name": "conv1", "desc": "no kernel"}
+        return SimpleNamespace(**{name: lambda text=text: text for name, text in texts.items()})
 
 
 class Profile:
@@ -79,7 +94,7 @@ class Profile:
 
 
 class TimingCache:
-    """Names of layers that were timed; of another device if it says so."""
+    """Names of timed layers; data that starts with `another` is from another device."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -93,14 +108,14 @@ class TimingCache:
 
 
 class Config:
-    """Everything that was set."""
+    """Builder configuration that records every setting."""
 
     def __init__(self) -> None:
         self.flags = {Flag.TF32}
         self.profiles: list[Profile] = []
         self.pools: dict[str, int] = {}
         self.cache: TimingCache | None = None
-        self.started_with = b""
+        self.initial_cache = b""
         self.progress_monitor: Any = None
 
     def add_optimization_profile(self, profile: Profile) -> int:
@@ -122,7 +137,7 @@ class Config:
     def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
         if cache.data.startswith(b"another"):
             return False
-        self.cache, self.started_with = cache, cache.data
+        self.cache, self.initial_cache = cache, cache.data
         return True
 
     def get_timing_cache(self) -> TimingCache | None:
@@ -134,7 +149,7 @@ class Builder:
         self.trt = trt
 
     def create_network(self, flags: int) -> Network:
-        assert flags == 1, "networks are strongly typed"
+        assert flags == 1, "the network must be strongly typed"
         return Network()
 
     def create_builder_config(self) -> Config:
@@ -151,17 +166,8 @@ class Builder:
         config.progress_monitor.phase_finish("Building")
         if config.cache is not None:
             config.cache.combine(TimingCache(b"timed"), ignore_mismatch=False)
-        most = max(profile.shapes[2] for profile in config.profiles)
+        largest = max(profile.shapes[2] for profile in config.profiles)
         optimal = tuple(profile.shapes[1] for profile in config.profiles)
         stripped = Flag.STRIP_PLAN in config.flags
         refuses = "host code is not allowed" if Flag.VERSION_COMPATIBLE in config.flags else ""
-        return plan(network.model, most, optimal, stripped=stripped, refuses=refuses)
-
-
-def layers_of(engine: Engine) -> Any:
-    """The engine inspector."""
-    trt: Any = engine.trt
-    return SimpleNamespace(get_engine_information=lambda form: trt.inspected)
-
-
-Engine.create_engine_inspector = layers_of  # type: ignore[attr-defined]
+        return plan(network.model, largest, optimal, stripped=stripped, refuses=refuses)

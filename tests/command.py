@@ -1,4 +1,4 @@
-"""The `fer-edge` command, run in this process: a start of Python with PyTorch would take seconds each time."""
+"""The `fer-edge` command in the process of the tests: a new process would take seconds to import PyTorch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_edge.cli import entry
 def fer_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command and return its exit code and output.
 
-    Tests of signals, closed streams, full disks and imports start a process of their own instead.
+    Tests of signals, closed streams, full disks and imports start a real process instead.
     """
     command = ["fer-edge", *map(str, arguments)]
     out, err = _text_stream(), _text_stream()

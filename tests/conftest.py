@@ -1,4 +1,4 @@
-"""Fixtures that more than one room of the tests uses."""
+"""Fixtures that several packages of tests use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.browser import find_chromium, running_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Tests import engines' packages themselves: what those do unasked is switched off before.
+# Tests import the packages of engines directly; this import turns their telemetry and logging off first.
 for package in ("onnxruntime", "openvino"):
     with suppress(ImportError):
         import_package(package)
@@ -27,17 +27,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Reference material beside the checkout; a user's clone has none, CI insists on it."""
+    """Return the folder with reference material beside the checkout; tests skip without it, except in CI."""
     if not SHARED.is_dir():
         if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            pytest.fail(f"{SHARED} is missing, and this run must not skip what needs it")
+            pytest.fail(f"{SHARED} is missing, and FER_EDGE_REQUIRE_SHARED forbids skipping")
         pytest.skip(f"needs {SHARED.name}/ beside the checkout")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FERPlus's train and validation split, unpacked once a run."""
+    """Return FERPlus's training and validation split, unpacked once per run."""
     root = tmp_path_factory.mktemp("ferplus")
     with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
         archive.extractall(root, filter="data")
@@ -46,11 +46,11 @@ def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; a user's machine may have none, CI insists on it."""
+    """Return a headless Chromium; tests skip without it, except in CI."""
     executable = find_chromium()
     if executable is None:
         if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            pytest.fail("there is no Chromium here, and this run must not skip what needs it: see .ci/run")
+            pytest.fail("Chromium is missing, and FER_EDGE_REQUIRE_SHARED forbids skipping: see .ci/run")
         pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
     with running_browser(executable) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A GPU and its TensorRT whose every call returns at once: what is left is the runner's own."""
+"""A GPU and an engine whose calls return at once, so that only the runner's own work is measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.base import Artifact, RunOptions
-from fer_edge.engines.tensorrt.deserialized import LoadedEngine
+from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
 from fer_edge.engines.tensorrt.device import Bytes
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from tests.bindings_double import Context, api_double, plan
@@ -46,14 +46,15 @@ class IdleDevice:
     def milliseconds(self, first: int, second: int) -> float:
         return 0.0
 
-    def _nothing(self, *arguments: Any) -> None:
+    def _do_nothing(self, *arguments: Any) -> None:
         pass
 
-    copy_in = copy_out = copy_within = follow = lead = launch = record_done = synchronize = mark = close = _nothing
+    copy_in = copy_out = copy_within = wait_for = record_to = _do_nothing
+    launch = record_done = synchronize = record_event = close = _do_nothing
 
 
 class IdleContext(Context):
-    """Executes nothing."""
+    """Execution context that executes nothing."""
 
     def set_device_memory(self, address: int, size: int) -> None:
         pass
@@ -63,7 +64,7 @@ class IdleContext(Context):
 
 
 def idle_runner(max_batch: int, *, graphs: bool) -> TensorRTRunner:
-    """A runner of the tiny model on all that."""
+    """Open a runner of the tiny model on an idle device."""
     model = tiny_onnx()
     artifact, api = Artifact(model, plan(model, max_batch), max_batch), api_double(Gpu(), context=IdleContext)
-    return TensorRTRunner(IdleDevice, lambda: LoadedEngine(api, artifact, RunOptions()), max_batch, graphs=graphs)
+    return TensorRTRunner(IdleDevice, lambda: DeserializedEngine(api, artifact, RunOptions()), max_batch, graphs=graphs)

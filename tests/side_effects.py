@@ -1,6 +1,6 @@
-"""What commands do beside giving their result, by the system calls that they make: a table, or a value for tests.
+"""Side effects of commands, from their system calls; `scripts/side-effects` prints them as a table.
 
-`scripts/side-effects` prints the table. It needs Linux with strace.
+Needs Linux with strace.
 """
 
 from __future__ import annotations
@@ -41,45 +41,50 @@ CHANGING = (
 )
 FOR_WRITING = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC|TMPFILE)")
 CALL = re.compile(r"^(\w+)\((.*)\)\s+= (-?\d+)")
-PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)(?:<([^>]*)>)?, )?"((?:[^"\\]|\\.)*)"')  # with the folder that it starts from
-DEVICES = ("/dev/null", "/dev/tty")  # written to, but nothing is kept
+PATH = re.compile(
+    r'(?:(?:AT_FDCWD|\d+)(?:<([^>]*)>)?, )?"((?:[^"\\]|\\.)*)"'
+)  # group 1: the folder that a relative path starts from
+DEVICES = ("/dev/null", "/dev/tty")  # writes to these leave nothing behind
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What a command did."""
+    """Result and side effects of a command."""
 
     status: int
     stdout: str
     stderr: str
-    changed: frozenset[Path]  # what was opened for writing, made, renamed, linked or removed
-    sockets: frozenset[str]  # calls that have to do with the internet
+    changed: frozenset[Path]  # paths opened for writing, created, renamed, linked or removed
+    sockets: frozenset[str]  # system calls on internet sockets
 
-    def unasked(self, written: Path) -> list[str]:
-        """List all but changes below the folder of what the command is asked to write."""
-        files = {str(path) for path in self.changed if not path.is_relative_to(written)}
+    def unexpected(self, output: Path) -> list[str]:
+        """List the side effects, without changes below the command's output folder."""
+        files = {str(path) for path in self.changed if not path.is_relative_to(output)}
         return sorted(files | self.sockets)
 
 
-def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Effects:
-    """Run a command in a home, temporary and working folder of its own.
+def trace(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Effects:
+    """Run a command with new home, temporary and working folders, and record its system calls.
 
     Args:
         command: Program and arguments.
-        folder: Empty folder; `home`, `tmp` and `work` are made in it.
-        environment: Further variables. Of the present ones, only what finds programs and limits threads is kept.
+        folder: Empty folder, in which `home`, `tmp` and `work` are created.
+        environment: Additional environment variables. The current ones are dropped, except those that locate programs
+            and limit threads.
     """
     home, temporary, work, calls = (folder / name for name in ("home", "tmp", "work", "calls"))
     for path in (home, temporary, work, calls):
         path.mkdir(parents=True)
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS") if name in os.environ
+    }
     traced = ",".join(("network", *OPENING, *CHANGING))
-    ran = subprocess.run(
-        # One file for each thread, so that no call's line is broken by another's.
+    process = subprocess.run(
+        # One file per thread: in a common file, lines of several threads would be interleaved.
         ["strace", "-ff", "-qq", "-y", "-s", "4096", "-e", f"trace={traced}", "-o", str(calls / "of"), *command],
         cwd=work,
         env={
-            **kept,
+            **inherited,
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "PYTHONPATH": str(ROOT),
@@ -93,11 +98,11 @@ def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str] |
     lines = [line for file in calls.iterdir() for line in file.read_text(errors="replace").splitlines()]
     changed = frozenset(path for line in lines for path in _changed(line, work))
     sockets = frozenset(line for line in lines if re.match(r"\w+\(.*\bAF_INET", line))
-    return Effects(ran.returncode, ran.stdout, ran.stderr, changed, sockets)
+    return Effects(process.returncode, process.stdout, process.stderr, changed, sockets)
 
 
 def _changed(line: str, work: Path) -> Iterator[Path]:
-    """Paths that a call changes, if it succeeds; relative ones start from `work` where no other folder is named."""
+    """List the paths that a successful call changes; relative paths start from its folder, or else from `work`."""
     match = CALL.match(line)
     if match is None or int(match[3]) < 0:
         return
@@ -108,12 +113,12 @@ def _changed(line: str, work: Path) -> Iterator[Path]:
 
 
 def cases(inputs: Path) -> dict[str, list[str]]:
-    """Make the watched commands, as arguments of Python, for every engine that is installed here.
+    """Return the commands to trace, as arguments of Python, for every installed engine.
 
     Args:
-        inputs: Folder for a bundle and labelled images; what a command is asked to write goes to `written` in it.
+        inputs: Folder for a bundle and labelled images; commands write their output to its subfolder `output`.
     """
-    (inputs / "written").mkdir()
+    (inputs / "output").mkdir()
     bundle = str(tiny_bundle(inputs / "tiny.fer"))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for label in LABELS:
@@ -121,34 +126,25 @@ def cases(inputs: Path) -> dict[str, list[str]]:
         Image.fromarray(pixels).save(inputs / "faces" / label / "face.png")
     faces, face = str(inputs / "faces"), str(inputs / "faces" / LABELS[0] / "face.png")
     fer_edge = ["-m", "fer_edge"]
-    found = {"import": ["-c", "import fer_edge"], "doctor": [*fer_edge, "doctor", "--json"]}
+    commands = {"import": ["-c", "import fer_edge"], "doctor": [*fer_edge, "doctor", "--json"]}
     quick = ["--scenario", "single-stream", "--seconds", "0.1", "--queries", "10", "--threads", "1"]
     for engine in ("openvino", "onnxruntime"):
         if not engine_status(engine).can_run:
             continue
         on = ["--engine", engine, "--json"]
-        found[f"predict {engine}"] = [*fer_edge, "predict", face, "--model", bundle, *on]
-        found[f"evaluate {engine}"] = [*fer_edge, "evaluate", bundle, faces, *on]
-        found[f"bench {engine}"] = [*fer_edge, "bench", bundle, *quick, *on]
+        commands[f"predict {engine}"] = [*fer_edge, "predict", face, *on]
+        commands[f"evaluate {engine}"] = [*fer_edge, "evaluate", bundle, faces, *on]
+        commands[f"bench {engine}"] = [*fer_edge, "bench", bundle, *quick, *on]
     for engine in ("tensorrt", "tensorrt-rtx"):
         if engine_status(engine).can_build:
-            out = str(inputs / "written" / f"{engine}.fer")
-            found[f"add-engine {engine}"] = [
-                *fer_edge,
-                "bundle",
-                "add-engine",
-                bundle,
-                "--engine",
-                engine,
-                "-o",
-                out,
-                "--json",
-            ]
-    return found
+            out = str(inputs / "output" / f"{engine}.fer")
+            arguments = ["bundle", "add-engine", bundle, "--engine", engine, "--out", out, "--json"]
+            commands[f"add-engine {engine}"] = [*fer_edge, *arguments]
+    return commands
 
 
 def main() -> int:
-    """Print what each command did; returns 1 if one did more than it should."""
+    """Print the side effects of each command; return 1 if a command failed or has side effects."""
     if shutil.which("strace") is None:
         print("strace is missing; on Debian or Ubuntu: apt-get install strace", file=sys.stderr)
         return 2
@@ -156,15 +152,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         inputs = Path(name) / "inputs"
         inputs.mkdir()
-        print(f"{'command':<24}{'exit':>5}{'files':>7}{'sockets':>9}  not asked for")
+        print(f"{'command':<24}{'exit':>5}{'files':>7}{'sockets':>9}  side effects")
         for index, (title, arguments) in enumerate(cases(inputs).items()):
-            effects = watch([sys.executable, *arguments], Path(name) / str(index))
-            unasked = effects.unasked(inputs / "written")
+            effects = trace([sys.executable, *arguments], Path(name) / str(index))
+            unexpected = effects.unexpected(inputs / "output")
             sockets = len(effects.sockets)
-            print(f"{title:<24}{effects.status:>5}{len(unasked) - sockets:>7}{sockets:>9}")
-            for line in unasked:
+            print(f"{title:<24}{effects.status:>5}{len(unexpected) - sockets:>7}{sockets:>9}")
+            for line in unexpected:
                 print(f"    {line}")
-            failed |= effects.status != 0 or bool(unasked)
+            failed |= effects.status != 0 or bool(unexpected)
     return int(failed)
 
 

@@ -76,16 +76,8 @@ def test_failed_build_writes_nothing(tmp_path: Path) -> None:
 def test_command_adds_an_engine(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
-    arguments = [
-        "--engine",
-        "tensorrt-rtx",
-        "--gpu-arch",
-        "sm89",
-        "--set",
-        "tensorrt-rtx.optimization_level=1",
-        "-o",
-        out,
-    ]
+    setting = "tensorrt-rtx.optimization_level=1"
+    arguments = ["--engine", "tensorrt-rtx", "--gpu-arch", "sm89", "--set", setting, "-o", out]
     result = fer_edge("bundle", "add-engine", path, *arguments)
     assert result.returncode == 0, result.stderr
     assert "tensorrt-rtx 1." in result.stdout and "(sm89)" in result.stdout

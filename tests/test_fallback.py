@@ -1,4 +1,4 @@
-"""Engines of a bundle that do not run on this machine, and outputs that say nothing."""
+"""Fallback to another engine of the bundle, and invalid outputs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def bundle_with(path: Path, *engines: EngineEntry) -> Path:
     return path
 
 
-def absent(*_: object) -> Any:
+def raise_unavailable(*_: object) -> Any:
     raise EngineUnavailableError("OpenVINO cannot be imported; run: pip install openvino")
 
 
-def test_the_first_engine_that_runs_is_used_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_first_runnable_engine_is_used_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = bundle_with(tmp_path / "a.fer", GPU, FUTURE, OPENVINO, ONNXRUNTIME)
     with caplog.at_level(logging.WARNING, "fer_edge"), Recognizer.open(path, threads=1) as recognizer:
         assert recognizer.engine == "openvino"
@@ -49,13 +49,13 @@ def test_the_first_engine_that_runs_is_used_and_named(tmp_path: Path, caplog: py
     assert "; abacus: this version of fer-edge does not know it; update fer-edge" in record.getMessage()
 
 
-def test_nothing_is_said_where_the_first_engine_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_if_the_first_engine_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Recognizer.open(bundle_with(tmp_path / "a.fer", ONNXRUNTIME, GPU), threads=1) as recognizer:
         assert recognizer.engine == "onnxruntime"
     assert not caplog.records
 
 
-def test_every_way_to_open_a_bundle_takes_the_same_engine(tmp_path: Path) -> None:
+def test_all_ways_to_open_a_bundle_select_the_same_engine(tmp_path: Path) -> None:
     path = bundle_with(tmp_path / "a.fer", GPU, ONNXRUNTIME)
     bundle = Bundle.open(path)
     assert bundle.entry().engine == "tensorrt-rtx"
@@ -69,25 +69,25 @@ def test_every_way_to_open_a_bundle_takes_the_same_engine(tmp_path: Path) -> Non
     opened.runner.close()
 
 
-def test_an_engine_that_is_named_is_not_replaced(tmp_path: Path) -> None:
+def test_requested_engine_is_not_replaced(tmp_path: Path) -> None:
     path = bundle_with(tmp_path / "a.fer", GPU, OPENVINO, ONNXRUNTIME)
-    with pytest.raises(BundleMismatchError, match="was built for plan9-mips") as caught:
+    with pytest.raises(BundleMismatchError, match="was built for plan9-mips") as raised:
         Recognizer.open(path, "tensorrt-rtx")
-    assert str(caught.value).count("the bundle's other engines: openvino, onnxruntime") == 1
+    assert str(raised.value).count("the bundle's other engines: openvino, onnxruntime") == 1
 
 
-def test_an_engine_that_fails_otherwise_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_: object) -> Any:
+def test_engine_that_fails_on_loading_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Any:
         raise EngineError("out of memory")
 
-    monkeypatch.setattr(OpenVINOEngine, "load", failing)
+    monkeypatch.setattr(OpenVINOEngine, "load", fail)
     with pytest.raises(EngineError, match="out of memory"):
         Recognizer.open(bundle_with(tmp_path / "a.fer", OPENVINO, ONNXRUNTIME))
 
 
-def test_where_no_engine_runs_each_has_its_reason_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenVINOEngine, "load", absent)
-    monkeypatch.setattr(OpenVINOEngine, "check_runnable", absent)
+def test_error_lists_the_reason_of_each_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenVINOEngine, "load", raise_unavailable)
+    monkeypatch.setattr(OpenVINOEngine, "check_runnable", raise_unavailable)
     path = bundle_with(tmp_path / "a.fer", GPU, OPENVINO)
     expected = (
         r"a\.fer has no engine that runs here; tensorrt-rtx: the tensorrt-rtx engine was built for plan9-mips; .*; "
@@ -98,24 +98,24 @@ def test_where_no_engine_runs_each_has_its_reason_on_one_line(tmp_path: Path, mo
             attempt(path)
 
 
-def test_the_reason_of_the_only_engine_is_passed_on(tmp_path: Path) -> None:
+def test_error_of_the_only_engine_is_raised(tmp_path: Path) -> None:
     with pytest.raises(BundleMismatchError, match=r"a\.fer: the tensorrt-rtx engine was built for plan9-mips"):
         Recognizer.open(bundle_with(tmp_path / "a.fer", GPU))
 
 
-def test_misspelt_engines_are_named_with_the_likely_one(tmp_path: Path) -> None:
+def test_misspelt_engine_gets_a_suggestion(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     for name, hint in (("Openvino", "openvino"), ("onnx-runtime", "onnxruntime")):
         with pytest.raises(BundleError, match=rf"has no engine '{name}'; it has: openvino, .*; did you mean {hint}\?"):
             Recognizer.open(path, name)
     with pytest.raises(BundleError, match=r"has no engine 5; it has: openvino, onnxruntime$"):
         Recognizer.open(path, 5)  # type: ignore[arg-type]
-    with pytest.raises(BundleError, match=r"has no engine tensorrt; .*Add one with: fer-edge add-engine .*a\.fer"):
+    with pytest.raises(BundleError, match=r"has no engine tensorrt; .*Add one with: fer-edge .*add-engine .*a\.fer"):
         Recognizer.open(path, "tensorrt")
 
 
 def with_nodes(*nodes: onnx.NodeProto, **constants: np.ndarray[Any, Any]) -> bytes:
-    """The tiny model whose label logits and probabilities come from nodes of our choice, fed by `label_logits_0`."""
+    """Return the tiny model with nodes that compute `label_logits` from its original output, `label_logits_0`."""
     model = onnx.load_from_string(tiny_onnx())
     graph = model.graph
     for node in graph.node:
@@ -129,13 +129,13 @@ def with_nodes(*nodes: onnx.NodeProto, **constants: np.ndarray[Any, Any]) -> byt
 
 
 def one_row() -> bytes:
-    """Gives the first image's logits for the whole batch."""
+    """Return a model that outputs the first image's logits only."""
     node = onnx.helper.make_node("Gather", ["label_logits_0", "first"], ["label_logits"], axis=0, name="gather")
     return with_nodes(node, first=np.array([0], np.int64))
 
 
-def not_numbers(divisor: float) -> bytes:
-    """Divides zero by the given value: NaN for 0."""
+def zero_divided_by(divisor: float) -> bytes:
+    """Return a model whose logits are zero divided by a value: NaN for 0."""
     nodes = [
         onnx.helper.make_node("Mul", ["label_logits_0", "none"], ["zeros"], name="zeros"),
         onnx.helper.make_node("Div", ["zeros", "divisor"], ["label_logits"], name="quotient"),
@@ -143,33 +143,35 @@ def not_numbers(divisor: float) -> bytes:
     return with_nodes(*nodes, none=np.zeros(1, np.float32), divisor=np.array([divisor], np.float32))
 
 
-def opened(path: Path, model: bytes) -> Bundle:
+def write_and_open(path: Path, model: bytes) -> Bundle:
     write_bundle(path, tiny_manifest(), {"model.onnx": model})
     return Bundle.open(path)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_rows_that_are_not_those_of_the_batch_are_refused(tmp_path: Path, engine: str) -> None:
+def test_wrong_number_of_output_rows_is_refused(tmp_path: Path, engine: str) -> None:
     images = np.zeros((4, 112, 112, 3), np.uint8)
-    with opened(tmp_path / "a.fer", one_row()).warm_runner(engine, RunOptions(threads=1)) as runner:
+    with write_and_open(tmp_path / "a.fer", one_row()).warm_runner(engine, RunOptions(threads=1)) as runner:
         assert len(runner.infer(images[:1]).label_logits) == 1
-        with pytest.raises(EngineError, match=r"gave 1 rows of label_logits for 4 images: .*build the bundle again"):
+        with pytest.raises(
+            EngineError, match=r"returned 1 rows of label_logits for 4 images: .*build the bundle again"
+        ):
             runner.infer(images)
         assert len(runner.infer(images, checked=False).label_logits) == 1
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_model_whose_outputs_are_no_numbers_is_not_opened(tmp_path: Path, engine: str) -> None:
-    path = opened(tmp_path / "a.fer", not_numbers(0)).path
+def test_model_with_nan_outputs_is_not_opened(tmp_path: Path, engine: str) -> None:
+    path = write_and_open(tmp_path / "a.fer", zero_divided_by(0)).path
     expected = r"a\.fer: the model's outputs are NaN or infinite for image 1 of the batch of 1 \(label_logits\)"
     with pytest.raises(NonFiniteError, match=expected):
         Recognizer.open(path, engine, threads=1)
-    with opened(tmp_path / "b.fer", not_numbers(1)).warm_runner(engine) as runner:
+    with write_and_open(tmp_path / "b.fer", zero_divided_by(1)).warm_runner(engine) as runner:
         assert not runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).label_logits.any()
 
 
-class Spoilt(Runner):
-    """A runner with one value of one output replaced."""
+class ReplacedValue(Runner):
+    """Runner that replaces one value of one output."""
 
     def __init__(self, output: int, value: float) -> None:
         super().__init__(4)
@@ -183,8 +185,8 @@ class Spoilt(Runner):
 
 @pytest.mark.parametrize("output", [0, 1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_the_image_whose_outputs_are_no_numbers_is_named(output: int, value: float) -> None:
-    runner = Spoilt(output, value)
+def test_error_names_the_image_with_nonfinite_outputs(output: int, value: float) -> None:
+    runner = ReplacedValue(output, value)
     images = np.zeros((4, 112, 112, 3), np.uint8)
     name = Prediction._fields[output]
     expected = rf"the model's outputs are NaN or infinite for image 3 of the batch of 4 \({name}\)"
@@ -195,6 +197,6 @@ def test_the_image_whose_outputs_are_no_numbers_is_named(output: int, value: flo
     assert not np.isfinite(runner.infer(images, checked=False)[output]).all()  # type: ignore[arg-type]
 
 
-def test_outputs_that_a_model_has_not_are_not_checked() -> None:
+def test_missing_text_logits_are_not_checked() -> None:
     row = np.full((1, 3), 1 / 3, np.float32)
     check_prediction(Prediction(row, None, row), 1)

@@ -1,4 +1,4 @@
-"""Which machine this is."""
+"""CPU name, usable cores and default threads."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from fer_edge.benchmark.environment import environment
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("AMD EPYC", "AMD EPYC (family 25, model 17)"),  # what a virtual machine shows of any EPYC
+        ("AMD EPYC", "AMD EPYC (family 25, model 17)"),  # in a virtual machine, any EPYC has this name
         ("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"),
     ],
 )
-def test_processors_without_a_number_are_told_apart(
+def test_cpu_without_model_number_gets_family_and_model(
     name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = tmp_path / "cpuinfo"
-    shown.write_text(f"processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {name}\n\nprocessor\t: 1\n")
-    monkeypatch.setattr(machine, "CPUINFO", shown)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {name}\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
     assert machine.cpu_name() == expected
     assert machine.machine_name() == f"{expected}, {machine.cores()} cores"
 
 
 @pytest.fixture
 def machine_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
-    """A machine of so many processors, some of which the process may use, in a group with a quota."""
+    """Return a function that simulates a machine: CPU quota of the group, allowed processors, all processors."""
 
-    def make(quota: str, bound: int, there: int) -> None:
+    def simulate(quota: str, allowed: int, processors: int) -> None:
         files = {
             "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
             "proc/self/cgroup": "0::/",
@@ -42,14 +42,14 @@ def machine_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(f"{text}\n")
         monkeypatch.setattr(cgroups, "ROOT", tmp_path)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(bound)), raising=False)
-        monkeypatch.setattr(os, "cpu_count", lambda: there)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)), raising=False)
+        monkeypatch.setattr(os, "cpu_count", lambda: processors)
 
-    return make
+    return simulate
 
 
 @pytest.mark.parametrize(
-    ("quota", "worth", "shown"),
+    ("quota", "cores", "shown"),
     [
         ("max 100000", 99, None),
         ("250000 100000", 3, "2.5 cores"),
@@ -57,35 +57,39 @@ def machine_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         ("9900000 100000", 99, "99 cores"),
     ],
 )
-def test_cores_are_those_that_a_group_may_keep_busy(
-    quota: str, worth: int, shown: str | None, machine_with: Callable[[str, int, int], None]
+def test_cores_respect_the_cpu_quota(
+    quota: str, cores: int, shown: str | None, machine_with: Callable[[str, int, int], None]
 ) -> None:
     machine_with(quota, 8, 8)
-    assert machine.cores() == min(8, worth)
-    told = environment()
-    assert told["cores allowed"] == str(min(8, worth))
-    assert told.get("CPU quota") == shown
-    assert told["memory limit"] == "1.5 GiB"
+    assert machine.cores() == min(8, cores)
+    description = environment()
+    assert description["cores allowed"] == str(min(8, cores))
+    assert description.get("CPU quota") == shown
+    assert description["memory limit"] == "1.5 GiB"
 
 
 @pytest.mark.parametrize(
-    ("quota", "bound", "heeding", "others"),
+    ("quota", "allowed", "with_affinity", "without_affinity"),
     [
-        ("max 100000", 8, None, None),  # the whole machine: the engine's own choice
+        ("max 100000", 8, None, None),  # the whole machine: the engine's default
         ("800000 100000", 8, None, None),
         ("250000 100000", 8, 3, 3),
         ("50000 100000", 8, 1, 1),
-        ("max 100000", 2, None, 2),  # bound to two processors, which not every engine sees
+        ("max 100000", 2, None, 2),  # not every engine counts only the allowed processors
         ("150000 100000", 4, 2, 2),
     ],
 )
-def test_default_threads_are_no_more_than_a_process_may_keep_busy(
-    quota: str, bound: int, heeding: int | None, others: int | None, machine_with: Callable[[str, int, int], None]
+def test_default_threads_respect_quota_and_affinity(
+    quota: str,
+    allowed: int,
+    with_affinity: int | None,
+    without_affinity: int | None,
+    machine_with: Callable[[str, int, int], None],
 ) -> None:
-    machine_with(quota, bound, 8)
-    assert machine.default_threads(heeds_affinity=True) == heeding
-    assert machine.default_threads(heeds_affinity=False) == others
+    machine_with(quota, allowed, 8)
+    assert machine.default_threads(respects_affinity=True) == with_affinity
+    assert machine.default_threads(respects_affinity=False) == without_affinity
 
 
-def test_a_gpu_is_part_of_the_name_where_it_does_the_work() -> None:
+def test_machine_name_includes_the_gpu() -> None:
     assert machine.machine_name("NVIDIA L4") == f"{machine.machine_name()}, NVIDIA L4"

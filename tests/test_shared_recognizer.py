@@ -1,4 +1,4 @@
-"""A recognizer in threads, signal handlers and other processes, and at the end of its own."""
+"""A recognizer in threads, signal handlers and other processes, and at process exit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.tiny import LABELS, tiny_bundle
 
 ENGINES = ["openvino", "onnxruntime"]
 FRAME = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-SECONDS = 20  # that a thread or process is waited for
+SECONDS = 20  # timeout for threads and processes
 
 
-class Scripted(Runner):
-    """A runner that calls a function in the middle of each inference."""
+class CallingRunner(Runner):
+    """Runner that calls a function during each inference."""
 
     def __init__(self, during: Callable[[], Any], max_batch: int = 4) -> None:
         super().__init__(max_batch)
@@ -45,20 +45,20 @@ class Scripted(Runner):
 
 
 class Busy:
-    """A call that is under way in another thread until it is let go."""
+    """A recognizer whose calls block until an event is set."""
 
     def __init__(self, max_batch: int = 4) -> None:
-        self.entered, self.go_on = threading.Event(), threading.Event()
-        self.runner = Scripted(self._wait, max_batch)
+        self.entered, self.resume = threading.Event(), threading.Event()
+        self.runner = CallingRunner(self._wait, max_batch)
         self.recognizer = Recognizer(self.runner, LABELS)
 
     def _wait(self) -> None:
         self.entered.set()
-        assert self.go_on.wait(SECONDS)
+        assert self.resume.wait(SECONDS)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_thread_gets_the_answers_for_its_own_faces(tmp_path: Path, engine: str) -> None:
+def test_every_thread_gets_the_results_of_its_own_faces(tmp_path: Path, engine: str) -> None:
     frames = [np.roll(FRAME // divisor, divisor, axis=2) for divisor in (1, 2, 3, 4)]
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), engine, threads=1) as recognizer:
         expected = [recognizer.recognize(frame).scores for frame in frames]
@@ -67,29 +67,29 @@ def test_every_thread_gets_the_answers_for_its_own_faces(tmp_path: Path, engine:
             wrong = 0
             for call in range(50):
                 if call % 2:
-                    answers = [recognizer.recognize(frames[index])]
+                    results = [recognizer.recognize(frames[index])]
                 else:
-                    answers = recognizer.recognize_faces(frames[index], [None] * (1 + call % 3))
-                wrong += sum(answer.scores != pytest.approx(expected[index], abs=1e-5) for answer in answers)
+                    results = recognizer.recognize_faces(frames[index], [None] * (1 + call % 3))
+                wrong += sum(result.scores != pytest.approx(expected[index], abs=1e-5) for result in results)
             return wrong
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(work, range(4))) == [0, 0, 0, 0]
 
 
-def test_tasks_of_asyncio_share_a_recognizer(tmp_path: Path) -> None:
+def test_asyncio_tasks_share_a_recognizer(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
         expected = recognizer.recognize(FRAME)
 
-        async def gathered() -> list[Expression]:
+        async def recognize_all() -> list[Expression]:
             return await asyncio.gather(*(asyncio.to_thread(recognizer.recognize, FRAME) for _ in range(20)))
 
-        with ThreadPoolExecutor(1) as pool:  # a thread of its own: the browser's tests leave a loop in this one
-            assert pool.submit(asyncio.run, gathered()).result() == [expected] * 20
+        with ThreadPoolExecutor(1) as pool:  # in a new thread: the browser tests leave an event loop in this one
+            assert pool.submit(asyncio.run, recognize_all()).result() == [expected] * 20
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_recognizers_that_are_opened_at_once_do_not_wait_for_each_other(tmp_path: Path, engine: str) -> None:
+def test_opening_in_several_threads_does_not_deadlock(tmp_path: Path, engine: str) -> None:
     script = """
 import sys, threading
 from fer_edge import Recognizer
@@ -106,10 +106,10 @@ for thread in threads:
     thread.join()
 print(labels)
 """
-    assert outcome(script, tiny_bundle(tmp_path / "a.fer"), engine) == (0, "[3, 3, 3, 3]\n", "")
+    assert run_script(script, tiny_bundle(tmp_path / "a.fer"), engine) == (0, "[3, 3, 3, 3]\n", "")
 
 
-def test_closing_waits_for_the_call_of_another_thread() -> None:
+def test_close_waits_for_the_call_of_another_thread() -> None:
     busy = Busy(max_batch=1)
     with ThreadPoolExecutor(2) as pool:
         call = pool.submit(busy.recognizer.recognize_faces, FRAME, [None] * 3)
@@ -118,9 +118,9 @@ def test_closing_waits_for_the_call_of_another_thread() -> None:
         with pytest.raises(TimeoutError):
             closing.result(0.05)
         assert busy.runner.released == 0
-        busy.go_on.set()
+        busy.resume.set()
         closing.result(SECONDS)
-        assert [answer.label for answer in call.result(SECONDS)] == ["happiness"] * 3
+        assert [expression.label for expression in call.result(SECONDS)] == ["happiness"] * 3
     assert busy.runner.released == 1
     for use in (busy.recognizer.recognize, lambda frame: busy.recognizer.preprocess(frame, [None])):
         with pytest.raises(EngineError, match="the recognizer is closed; open the bundle again"):
@@ -128,7 +128,7 @@ def test_closing_waits_for_the_call_of_another_thread() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_recognizer_that_is_closed_under_load_answers_or_says_so(tmp_path: Path, engine: str) -> None:
+def test_closing_under_load_ends_calls_with_an_error(tmp_path: Path, engine: str) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), engine, threads=1)
     started, errors = threading.Event(), []
 
@@ -152,32 +152,32 @@ def test_a_recognizer_that_is_closed_under_load_answers_or_says_so(tmp_path: Pat
     ] * 2
 
 
-def test_a_signal_handler_closes_the_recognizer_when_the_call_has_ended() -> None:
-    seen: list[int] = []
+def test_close_in_a_signal_handler_takes_effect_after_the_call() -> None:
+    released_in_handler: list[int] = []
 
     def handle_signal() -> None:
         recognizer.close()
-        seen.append(runner.released)
+        released_in_handler.append(runner.released)
 
-    runner = Scripted(handle_signal)
+    runner = CallingRunner(handle_signal)
     recognizer = Recognizer(runner, LABELS)
     assert recognizer.recognize(FRAME).label == "happiness"
-    assert (seen, runner.released) == ([0], 1)
+    assert (released_in_handler, runner.released) == ([0], 1)
     with pytest.raises(EngineError, match="the recognizer is closed"):
         recognizer.recognize(FRAME)
     recognizer.close()
     assert runner.released == 1
 
 
-def test_a_call_of_several_batches_ends_at_the_batch_in_which_it_was_closed() -> None:
-    runner = Scripted(lambda: recognizer.close(), max_batch=1)
+def test_call_of_several_batches_ends_after_close() -> None:
+    runner = CallingRunner(lambda: recognizer.close(), max_batch=1)
     recognizer = Recognizer(runner, LABELS)
     with pytest.raises(EngineError, match="the recognizer is closed; open the bundle again"):
         recognizer.recognize_faces(FRAME, [None] * 3)
     assert runner.released == 1
 
 
-def test_a_call_in_the_middle_of_a_call_of_the_same_thread_is_refused() -> None:
+def test_nested_call_of_the_same_thread_is_refused() -> None:
     errors: list[str] = []
 
     def call_again() -> None:
@@ -192,18 +192,18 @@ def test_a_call_in_the_middle_of_a_call_of_the_same_thread_is_refused() -> None:
             except EngineError as error:
                 errors.append(str(error))
 
-    runner = Scripted(call_again)
+    runner = CallingRunner(call_again)
     recognizer = Recognizer(runner, LABELS)
     assert recognizer.recognize(FRAME).label == "happiness"
     assert len(errors) == 3
-    assert all("in the middle of another call of the same thread, as from a signal handler" in text for text in errors)
+    assert all("called during another call of the same thread" in text for text in errors)
 
 
-def test_an_interrupted_call_leaves_the_recognizer_usable() -> None:
+def test_recognizer_is_usable_after_an_interrupted_call() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    runner = Scripted(interrupt)
+    runner = CallingRunner(interrupt)
     recognizer = Recognizer(runner, LABELS)
     with pytest.raises(KeyboardInterrupt):
         recognizer.recognize(FRAME)
@@ -212,7 +212,7 @@ def test_an_interrupted_call_leaves_the_recognizer_usable() -> None:
         assert pool.submit(recognizer.recognize, FRAME).result(SECONDS).label == "happiness"
 
 
-def test_recognizers_and_runners_say_why_they_are_not_pickled_or_copied(tmp_path: Path) -> None:
+def test_recognizers_and_runners_refuse_pickling_and_copying(tmp_path: Path) -> None:
     bundle = Bundle.open(tiny_bundle(tmp_path / "a.fer"))
     with Recognizer.open(bundle.path, threads=1) as recognizer:
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -225,20 +225,20 @@ def test_recognizers_and_runners_say_why_they_are_not_pickled_or_copied(tmp_path
     assert pickle.loads(pickle.dumps(bundle)) == copy.deepcopy(bundle) == bundle
 
 
-def label_in_child(path: Path) -> str:
+def recognize_label(path: Path) -> str:
     with Recognizer.open(path, threads=1) as recognizer:
         return recognizer.recognize(FRAME).label
 
 
-def test_a_spawned_process_opens_a_recognizer_of_its_own(tmp_path: Path) -> None:
+def test_spawned_process_opens_its_own_recognizer(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(label_in_child, (path,)) == label_in_child(path)
+        assert pool.apply(recognize_label, (path,)) == recognize_label(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # multi-threaded, from Python 3.12 on
-def test_a_process_forked_in_the_middle_of_a_call_is_told_and_does_not_hang() -> None:
+def test_process_forked_during_a_call_does_not_hang() -> None:
     script = """
 import os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -246,7 +246,7 @@ from fer_edge.errors import EngineError
 from tests.test_shared_recognizer import FRAME, Busy
 
 busy, idle = Busy(), Busy()
-idle.go_on.set()
+idle.resume.set()
 pool = ThreadPoolExecutor(1)
 call = pool.submit(busy.recognizer.recognize, FRAME)
 busy.entered.wait()
@@ -261,11 +261,11 @@ if not child:
     print(idle.recognizer.recognize(FRAME).label, flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-busy.go_on.set()
+busy.resume.set()
 print(call.result().label)
 """
-    code, printed, _ = outcome(script)
-    assert (code, printed.splitlines()) == (
+    code, stdout, _ = run_script(script)
+    assert (code, stdout.splitlines()) == (
         0,
         [
             "another thread was in a call when this process was forked; open the bundle again in this process",
@@ -275,19 +275,19 @@ print(call.result().label)
     )
 
 
-def outcome(script: str, *arguments: object) -> tuple[int, str, str]:
-    """Exit status, standard output and errors of a Python process."""
+def run_script(script: str, *arguments: object) -> tuple[int, str, str]:
+    """Run a Python script in a new process; return its exit status, standard output and standard error."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    return found.returncode, found.stdout, found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return process.returncode, process.stdout, process.stderr
 
 
 AT_EXIT = """
 import atexit, sys, threading, time
 import numpy as np
 
-held = []
-atexit.register(lambda: [held[0].recognize(frame).label, held[0].close()] if held else None)
+used_at_exit = []
+atexit.register(lambda: [used_at_exit[0].recognize(frame).label, used_at_exit[0].close()] if used_at_exit else None)
 from fer_edge import Recognizer
 
 frame = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
@@ -306,7 +306,7 @@ def open_again(recognizer):
 
 shared = Recognizer.open(None, sys.argv[1])
 if sys.argv[2] == "closed in a hook":
-    held.append(shared)
+    used_at_exit.append(shared)
 work = open_again if sys.argv[2] == "opening" else infer
 for _ in range(3):
     threading.Thread(target=work, args=(shared,), daemon=True).start()
@@ -317,9 +317,9 @@ time.sleep(0.05)
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", ["inferring", "opening", "closed in a hook"])
-def test_daemon_threads_do_not_abort_the_process_at_its_end(engine: str, kind: str) -> None:
-    assert outcome(AT_EXIT, engine, kind) == (0, "", "")
+def test_daemon_threads_do_not_abort_the_exiting_process(engine: str, kind: str) -> None:
+    assert run_script(AT_EXIT, engine, kind) == (0, "", "")
 
 
-def test_all_errors_of_calls_are_of_this_package() -> None:
+def test_copy_error_is_a_type_error_of_fer_edge() -> None:
     assert issubclass(CopyError, FerEdgeError) and issubclass(CopyError, TypeError)

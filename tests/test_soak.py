@@ -1,4 +1,4 @@
-"""The soak script: short runs, and what it calls a failure."""
+"""The stress test script: short runs and its failures."""
 
 from __future__ import annotations
 
@@ -21,55 +21,58 @@ QUICK = ("--minutes", "0.001", "--seconds", "0.2", "--opens", "2", "--closes", "
 
 @pytest.fixture(scope="module")
 def soak() -> Any:
-    """The script as a module."""
+    """Import the script as a module."""
     spec = spec_from_file_location("soak", SCRIPT)
     assert spec is not None and spec.loader is not None
-    sys.modules["soak"] = module = module_from_spec(spec)  # where its dataclasses look for their names
+    sys.modules["soak"] = module = module_from_spec(spec)  # its dataclasses look up their annotations here
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_short_soak_writes_its_figures(
-    soak: Any, engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_short_run_writes_a_report(soak: Any, engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "soak.json"
     bundle = tiny_bundle(tmp_path / "tiny.fer")
-    assert soak.main([*QUICK, "--engine", engine, "--model", str(bundle), "--json", str(out)]) == 0
+    assert soak.main([*QUICK, "--engine", engine, "--bundle", str(bundle), "--json", str(out)]) == 0
     report = json.loads(out.read_text())
-    (figures,) = report["engines"]
-    assert (figures["engine"], figures["wrong"], figures["opens"], figures["rounds"]) == (engine, 0, 4, 1)
-    assert figures["compared"] >= 2 and figures["failures"] == {}
-    assert {"s", "rss_mb", "files", "threads"} <= set(figures["samples"][-1])
+    (engine_report,) = report["engines"]
+    assert (engine_report["engine"], engine_report["wrong"], engine_report["opens"], engine_report["rounds"]) == (
+        engine,
+        0,
+        4,
+        1,
+    )
+    assert engine_report["compared"] >= 2 and engine_report["failures"] == {}
+    assert {"s", "rss_mb", "files", "threads"} <= set(engine_report["samples"][-1])
     assert f"{engine}: calls" in capsys.readouterr().out
 
 
-def test_a_wrong_answer_fails_the_soak(soak: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_result_is_a_failure(soak: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognize = Recognizer.recognize
     calls = 0
 
-    def wrong_once_known(self: Recognizer, *arguments: Any) -> Expression:
+    def recognize_wrongly(self: Recognizer, *arguments: Any) -> Expression:
         nonlocal calls
         calls += 1
-        answer = recognize(self, *arguments)
-        if calls <= 4 * soak.KNOWN:
-            return answer
-        return Expression(answer.label, answer.score, {label: 1 - score for label, score in answer.scores.items()})
+        result = recognize(self, *arguments)
+        if calls <= 4 * soak.REFERENCE_FRAMES:
+            return result
+        return Expression(result.label, result.score, {label: 1 - score for label, score in result.scores.items()})
 
-    monkeypatch.setattr(Recognizer, "recognize", wrong_once_known)
+    monkeypatch.setattr(Recognizer, "recognize", recognize_wrongly)
     out = tmp_path / "soak.json"
     bundle = tiny_bundle(tmp_path / "tiny.fer")
-    assert soak.main([*QUICK, "--engine", "onnxruntime", "--model", str(bundle), "--json", str(out)]) == 1
-    (figures,) = json.loads(out.read_text())["engines"]
-    assert figures["wrong"] > 0
-    assert "a recognizer that was just opened gave another answer" in figures["failures"]
+    assert soak.main([*QUICK, "--engine", "onnxruntime", "--bundle", str(bundle), "--json", str(out)]) == 1
+    (engine_report,) = json.loads(out.read_text())["engines"]
+    assert engine_report["wrong"] > 0
+    assert "a result of a new recognizer differs from that of the first" in engine_report["failures"]
 
 
-def test_errors_of_other_libraries_fail_the_soak(soak: Any) -> None:
+def test_error_of_another_library_is_a_failure(soak: Any) -> None:
     tally = soak.Tally("openvino")
-    with tally.guarded("a box"):
+    with tally.record_errors("a box"):
         raise EngineError("refused")
-    with tally.guarded("a box"):
+    with tally.record_errors("a box"):
         raise IndexError("3")
     assert (tally.calls, tally.refused) == (2, 1)
     assert dict(tally.failures) == {"a box raised IndexError: 3": 1}
@@ -78,12 +81,12 @@ def test_errors_of_other_libraries_fail_the_soak(soak: Any) -> None:
 @pytest.mark.parametrize(
     ("memory", "failures"),
     [
-        ([100, 130, 180, 140], []),  # what comes down again is no leak
+        ([100, 130, 180, 140], []),  # memory that shrinks again is not a leak
         ([100], []),
-        ([100, 160, 170, 180], ["rss_mb grew by 70 since the first of 4 rounds; at most 48 is allowed"]),
+        ([100, 160, 170, 180], ["rss_mb grew by 70 since the first of 4 rounds; the limit is 48"]),
     ],
 )
-def test_what_never_comes_down_again_is_a_leak(soak: Any, memory: list[int], failures: list[str]) -> None:
+def test_growth_that_never_shrinks_is_a_failure(soak: Any, memory: list[int], failures: list[str]) -> None:
     tally = soak.Tally("openvino")
     tally.samples = [{"at": "round", "rss_mb": value, "files": 6, "threads": 7} for value in memory]
     tally.samples.insert(1, {"at": "", "rss_mb": 900, "files": 60, "threads": 70})

@@ -1,4 +1,4 @@
-"""Hook of PyInstaller, found through the entry point `pyinstaller40`: frozen apps get models, recipes and engines."""
+"""PyInstaller hooks, registered by the entry point `pyinstaller40`: they add models, recipes and engines to apps."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def hook_folders() -> list[str]:
-    """Folders with hooks."""
+    """Return the folders that contain hooks."""
     return [str(Path(__file__).parent)]

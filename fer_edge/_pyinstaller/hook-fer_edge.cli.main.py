@@ -1,5 +1,5 @@
-"""Commands of `fer-edge`, which are imported by name, for whoever freezes the command itself."""
+"""PyInstaller hook for freezing the `fer-edge` command: its subcommands are imported by name."""
 
-from fer_edge.cli.main import COMMANDS, module_name
+from PyInstaller.utils.hooks import collect_submodules
 
-hiddenimports = [module_name(command) for command in COMMANDS]
+hiddenimports = collect_submodules("fer_edge.cli")

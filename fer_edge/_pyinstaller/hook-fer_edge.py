@@ -1,7 +1,6 @@
-"""What PyInstaller cannot see in fer_edge: data files, and modules that are imported by name.
+"""PyInstaller hook: data files of fer_edge, and modules that it imports by name.
 
-Of the engines, those that are installed are collected, with their native libraries. To leave one out:
-`--exclude-module onnxruntime`.
+Every installed engine is collected with its native libraries. To exclude one: `--exclude-module onnxruntime`.
 """
 
 from importlib.util import find_spec
@@ -10,7 +9,7 @@ from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 
 from fer_edge.engines.registry import ENGINE_MODULES, PROFILER_MODULES
 
-ENGINES = ("openvino", "onnxruntime")  # packages with native libraries that are loaded by name
+ENGINES = ("openvino", "onnxruntime")  # packages that load native libraries by name
 
 datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.toml", "**/*.json"])
 hiddenimports = [*ENGINE_MODULES.values(), *PROFILER_MODULES.values()]

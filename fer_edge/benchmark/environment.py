@@ -1,4 +1,4 @@
-"""What a figure cannot be read without: hardware, system, versions."""
+"""Hardware, OS and package versions recorded with every result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PACKAGES = (
     *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
     *("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings"),
 )
-# Extensions that decide which kernels an engine takes.
+# Instruction sets that determine which kernels an engine uses.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 CPUS = Path("/sys/devices/system/cpu")
-NVIDIA = Path("/proc/driver/nvidia/version")  # of the driver; Linux alone tells it here
+NVIDIA = Path("/proc/driver/nvidia/version")  # version of the driver; Linux only
 
 
 def environment() -> dict[str, str]:
-    """All that is known of this machine and this installation, by name; what the system does not tell is left out."""
+    """Return facts about this machine and installation by name, without those that are unknown."""
     packages = {}
     for name in PACKAGES:
         try:
@@ -34,7 +34,7 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     flags = cpu_fields().get("flags", "").split()
-    found = {
+    facts = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
@@ -50,34 +50,34 @@ def environment() -> dict[str, str]:
         **packages,
         **{name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ},
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def gpu_environment(device: int = 0) -> dict[str, str]:
-    """The GPU that figures are of, as its driver tells it; what it does not tell is left out.
+    """Return facts about a GPU as its driver reports them, without those that are unknown.
 
     Args:
-        device: Which one, as CUDA counts.
+        device: CUDA index of the GPU, 0 by default.
     """
-    from fer_edge.engines.tensorrt.driver import read_driver  # a cold start, which asks for memory, must not pay for it
+    from fer_edge.engines.tensorrt.driver import read_driver  # imported here to keep it out of the cold-start memory
 
-    found = {"GPU device": str(device)}
+    facts = {"GPU device": str(device)}
     with suppress(EngineUnavailableError):
         driver = read_driver()
         gpu = driver.gpu(device)
-        found |= {"GPU": gpu.name, "GPU target": gpu.target, "GPU memory": f"{gpu.memory_mb} MB"}
-        found["CUDA of the driver"] = ".".join(map(str, driver.cuda))
+        facts |= {"GPU": gpu.name, "GPU architecture": gpu.target, "GPU memory": f"{gpu.memory_mb} MB"}
+        facts["CUDA of the driver"] = ".".join(map(str, driver.cuda))
     module = re.search(r"\s(\d{3}\.[\d.]+)\s", _first_line(NVIDIA) or "")
-    return found | ({"GPU driver": module[1]} if module else {})
+    return facts | ({"GPU driver": module[1]} if module else {})
 
 
 def memory_mb() -> float | None:
-    """Resident size of this process; None where the system does not tell."""
+    """Return the resident memory of this process in MB; None if unknown."""
     return _status_mb("VmRSS")
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident size of this process so far; None where the system does not tell."""
+    """Return the peak resident memory of this process in MB; None if unknown."""
     high = _status_mb("VmHWM")
     if high is not None:
         return high
@@ -86,10 +86,11 @@ def peak_memory_mb() -> float | None:
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024  # macOS counts bytes, others KiB
 
 
 def _status_mb(name: str) -> float | None:
+    """Return a field of /proc/self/status in MB."""
     for line in _lines(Path("/proc/self/status")):
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
@@ -107,13 +108,13 @@ def _memory_bytes() -> int | None:
 
 
 def _memory_limit() -> str | None:
-    """What this process's groups may use, where that is less than the machine has."""
+    """Return the memory limit of this process's cgroups if it is below the machine's memory."""
     limit, total = memory_limit(), _memory_bytes()
     return None if limit is None or (total is not None and limit >= total) else f"{limit / (1 << 30):.2g} GiB"
 
 
 def _cpu_quota() -> str | None:
-    """Processor time that this process's groups may use, `0.5 cores`."""
+    """Return the CPU quota of this process's cgroups, `0.5 cores`."""
     limit = cpu_limit()
     return None if limit is None else f"{limit:.3g} cores"
 
@@ -123,6 +124,7 @@ def _first_line(path: Path) -> str | None:
 
 
 def _lines(path: Path) -> list[str]:
+    """Return the lines of a file; none if it is unreadable."""
     try:
         return path.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The state of an NVIDIA GPU while something is measured: clocks, power, heat, and what holds the clocks down."""
+"""GPU clocks, power and temperature during a measurement, from NVML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HARMLESS = {"None", "GpuIdle", "All"}
 
 @dataclass(frozen=True)
 class Spread:
-    """Smallest, middle and largest of the samples."""
+    """Minimum, median and maximum of the samples."""
 
     least: float
     median: float
@@ -27,24 +27,28 @@ class Spread:
 
 @dataclass(frozen=True)
 class GpuState:
-    """What was sampled. A figure measured while the clocks were held down is of the cooling, not of the engine."""
+    """GPU clocks and temperature during a run. Results taken while throttled measure the cooling."""
 
     name: str
     driver: str
     samples: int
     sm_clock_mhz: Spread
     memory_clock_mhz: Spread
-    power_w: Spread | None  # None where the GPU does not tell
+    power_w: Spread | None  # None: not supported by the GPU
     temperature_c: Spread
-    memory_used_mb: Spread  # of the GPU's memory, by all processes
-    held_down_by: tuple[str, ...]  # NVML's names: SwPowerCap, HwThermalSlowdown, ...
+    memory_used_mb: Spread  # GPU memory in use by all processes
+    held_down_by: tuple[str, ...]  # NVML's reasons for reduced clocks: SwPowerCap, HwThermalSlowdown, ...
 
 
 class GpuSampler:
-    """Samples a GPU in a thread of its own, for as long as the block lasts. It never ends what is measured meanwhile.
+    """Context manager that samples a GPU in a background thread. Its own errors never stop the measurement.
 
-    `index` is CUDA's. NVML counts all GPUs of the machine, CUDA those of CUDA_VISIBLE_DEVICES, and in another order: so
-    NVML is asked for the GPU by its place on the PCI bus.
+    CUDA counts the GPUs of CUDA_VISIBLE_DEVICES and NVML counts all GPUs in another order, so the GPU is looked up by
+    its PCI bus ID.
+
+    Args:
+        index: CUDA index of the GPU, 0 by default.
+        nvml: Module with NVML's functions; pynvml by default.
 
     >>> with GpuSampler() as sampler:
     ...     measure()
@@ -53,7 +57,7 @@ class GpuSampler:
 
     def __init__(self, index: int = 0, nvml: Any = None) -> None:
         self.state: GpuState | None = None
-        self.reason = ""  # why there is no state
+        self.reason = ""  # why `state` is None
         self._samples: list[dict[str, float]] = []
         self._held: set[str] = set()
         self._stop = threading.Event()
@@ -63,11 +67,11 @@ class GpuSampler:
             self._handle = self._open(index)
         except ImportError as error:
             self.reason = f'{error}; run: pip install "fer-edge[cuda]"'
-        except Exception as error:  # NVML's errors are made when it is imported; Jetsons have none of it
-            self.reason = f"NVML tells nothing here: {error}"
+        except Exception as error:  # NVML's error classes exist only after its import; Jetsons do not support NVML
+            self.reason = f"NVML is not available: {error}"
         else:
             names = (REASON.fullmatch(name) for name in dir(self._nvml))
-            bits = {found[1]: int(getattr(self._nvml, found[0])) for found in names if found}
+            bits = {match[1]: int(getattr(self._nvml, match[0])) for match in names if match}
             self._reasons = {name: bit for name, bit in bits.items() if name not in HARMLESS}
 
     def __enter__(self) -> GpuSampler:
@@ -85,13 +89,14 @@ class GpuSampler:
         self._thread.join()
         try:
             if self._samples:
-                self.state = self._summary()
-        except Exception as failure:  # the measurement is done and must not be lost
-            self.reason = f"the GPU's state could not be read: {failure}"
+                self.state = self._summarise()
+        except Exception as failure:  # the finished measurement must not be lost
+            self.reason = f"cannot read the GPU's state: {failure}"
         finally:
             self._shut_down()
 
     def _open(self, index: int) -> Any:
+        """Start NVML and return the handle of the GPU."""
         self._nvml.nvmlInit()
         try:
             return self._nvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id(index))
@@ -100,20 +105,22 @@ class GpuSampler:
             raise
 
     def _shut_down(self) -> None:
-        with suppress(self._nvml.NVMLError):  # of a GPU that is gone
+        with suppress(self._nvml.NVMLError):  # raised if the GPU was lost
             self._nvml.nvmlShutdown()
 
     def _run(self) -> None:
+        """Take samples until the block ends."""
         while True:
             try:
                 self._sample()
-            except Exception as error:  # a GPU that falls off the bus must not end the measurement
-                self.reason = f"NVML stopped: {error}"
+            except Exception as error:  # a GPU that is lost must not end the measurement
+                self.reason = f"NVML failed during the run: {error}"
                 return
             if self._stop.wait(INTERVAL):
                 return
 
     def _sample(self) -> None:
+        """Take one sample."""
         nvml, handle = self._nvml, self._handle
         sample = {
             "sm_clock_mhz": nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
@@ -121,13 +128,14 @@ class GpuSampler:
             "temperature_c": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
             "memory_used_mb": nvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6,
         }
-        with suppress(nvml.NVMLError):  # not every GPU tells
+        with suppress(nvml.NVMLError):  # not every GPU measures power
             sample["power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000
         held = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
         self._held |= {name for name, bit in self._reasons.items() if held & bit}
         self._samples.append(sample)
 
-    def _summary(self) -> GpuState:
+    def _summarise(self) -> GpuState:
+        """Summarise all samples."""
         return GpuState(
             name=_text(self._nvml.nvmlDeviceGetName(self._handle)),
             driver=_text(self._nvml.nvmlSystemGetDriverVersion()),
@@ -146,6 +154,7 @@ class GpuSampler:
 
 
 def _text(value: str | bytes) -> str:
+    """Return NVML's text; older versions of pynvml return bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

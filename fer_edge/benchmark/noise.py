@@ -1,4 +1,4 @@
-"""Was the machine busy with something else? A benchmark that does not ask reports its neighbours' work."""
+"""Other load on the machine during a measurement: CPU time of other processes, steal time, preemptions, throttling."""
 
 from __future__ import annotations
 
@@ -12,77 +12,78 @@ from typing import ClassVar
 from fer_edge.benchmark.environment import CPUS
 from fer_edge.machine import cores
 
-# Above these a figure is marked. Judged by hand: at 5 % of other work the 99th percentile moves, the median hardly.
+# Limits for a warning, chosen by hand: at 5 % of other load the 99th percentile moves, the median hardly does.
 OTHERS_SHARE = 0.05
 STOLEN_SHARE = 0.01
 PREEMPTIONS = 20.0
-# Two threads on two cores leave a processor 10 to 40 times a second while others take nothing, and wait less than a
-# hundredth of the time to have it back; one thread, 1 to 5 times. Only where others took so much is it their doing.
+# On an idle machine, two threads on two cores are preempted 10 to 40 times per second and one thread 1 to 5 times, each
+# for less than 1 % of the time. Preemptions are therefore attributed to other processes only above this CPU share.
 PREEMPTING_SHARE = 0.01
-LOAD_FADES = 180.0  # seconds after which less than a twentieth of the load average is what this process did before
+LOAD_FADES = 180.0  # seconds after which this process's past work is less than 1/20 of the load average
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What else the processors did while something was measured; None: the system does not tell."""
+    """Other load during a measurement. None: not reported by the system."""
 
-    load_before: float | None  # processes that wanted to run, a mean over the minute before, if none of them was ours
-    others_share: float | None  # of the processors' time, spent on other processes
-    stolen_share: float | None  # of the processors' time, taken by the hypervisor
-    preemptions: float | None  # times a second that this process had to leave a processor, for whomever
-    throttled: int | None  # times that a processor slowed down for its temperature
+    load_before: float | None  # load average of the minute before; None too if it includes an earlier measurement
+    others_share: float | None  # share of CPU time used by other processes
+    stolen_share: float | None  # share of CPU time taken by the hypervisor
+    preemptions: float | None  # involuntary context switches of this process per second
+    throttled: int | None  # number of thermal throttling events
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the figures doubtful, in words; empty on a quiet machine."""
-        found = []
+        """Reasons to distrust the measurement; empty on a quiet machine."""
+        warnings = []
         if self.load_before is not None and self.load_before > cores():
-            found.append(f"{self.load_before:.1f} processes wanted to run in the minute before, on {cores()} cores")
+            warnings.append(f"the load average of the minute before was {self.load_before:.1f} on {cores()} cores")
         if self.others_share is not None and self.others_share > OTHERS_SHARE:
-            found.append(f"other processes took {100 * self.others_share:.0f} % of the processors' time")
+            warnings.append(f"other processes used {100 * self.others_share:.0f} % of the CPU time")
         if self.stolen_share is not None and self.stolen_share > STOLEN_SHARE:
-            found.append(f"the hypervisor took {100 * self.stolen_share:.1f} % of the processors' time")
-        if self._others_preempt:
-            found.append(
-                f"with others at work, this process had to leave a processor {self.preemptions:.0f} times a second"
-            )
+            warnings.append(f"the hypervisor took {100 * self.stolen_share:.1f} % of the CPU time")
+        if self._preempted_by_others:
+            warnings.append(f"this process was preempted {self.preemptions:.0f} times per second by other processes")
         if self.throttled:
-            found.append(f"processors were throttled for their temperature {self.throttled} times")
-        return tuple(found)
+            warnings.append(f"CPU cores were thermally throttled {self.throttled} times")
+        return tuple(warnings)
 
     @property
-    def _others_preempt(self) -> bool:
-        often = self.preemptions is not None and self.preemptions > PREEMPTIONS
-        return often and self.others_share is not None and self.others_share > PREEMPTING_SHARE
+    def _preempted_by_others(self) -> bool:
+        frequent = self.preemptions is not None and self.preemptions > PREEMPTIONS
+        return frequent and self.others_share is not None and self.others_share > PREEMPTING_SHARE
 
 
 @dataclass(frozen=True)
 class _Counters:
+    """Counters of the system at one moment."""
+
     seconds: float
-    busy: float | None  # seconds of all processors
+    busy: float | None  # CPU seconds of all processes
     stolen: float | None
-    own: float  # seconds of this process and of all it has started
+    own: float  # CPU seconds of this process and its descendants
     preemptions: int | None
     throttled: int | None
 
 
 class NoiseMonitor:
-    """Watches the machine while its block runs; `noise` is there afterwards.
+    """Context manager that measures other load during its block; `noise` is set at the end.
 
-    The load of the minute before is told only if this process watched nothing in the last minutes: otherwise it is that
-    of its own work.
+    The load average before the block is left out if this process ran another monitor within the last three minutes: it
+    would include that measurement.
 
     Args:
-        crowded: What is watched has more threads than processors: they preempt each other, which is no noise.
+        crowded: True if the measured code runs more threads than there are cores; their mutual preemptions are not
+            counted as noise. False by default.
 
-    >>> with NoiseMonitor() as watch:
+    >>> with NoiseMonitor() as monitor:
     ...     measure()
-    >>> watch.noise.warnings
+    >>> monitor.noise.warnings
     """
 
     noise: Noise
-    _ended: ClassVar[float] = -LOAD_FADES  # when the last one of this process did, on the monotonic clock
+    _ended: ClassVar[float] = -LOAD_FADES  # end of the last monitor of this process, on the monotonic clock
 
     def __init__(self, *, crowded: bool = False) -> None:
         self._crowded = crowded
@@ -102,11 +103,12 @@ class NoiseMonitor:
 
 
 def _compare(load: float | None, before: _Counters, after: _Counters, *, crowded: bool) -> Noise:
+    """Return the noise between two readings of the counters."""
     seconds = max(after.seconds - before.seconds, 1e-9)
     total = seconds * cores()
     others = stolen = preemptions = throttled = None
     if before.busy is not None and after.busy is not None:
-        # The system counts in hundredths of a second: of short runs the difference can be negative.
+        # The system counts in steps of 10 ms, so the difference of a short run can be negative.
         others = max(0.0, after.busy - before.busy - (after.own - before.own)) / total
     if before.stolen is not None and after.stolen is not None:
         stolen = (after.stolen - before.stolen) / total
@@ -118,18 +120,19 @@ def _compare(load: float | None, before: _Counters, after: _Counters, *, crowded
 
 
 def _read_counters() -> _Counters:
-    busy, stolen = _processor_seconds()
+    """Read all counters."""
+    busy, stolen = _cpu_seconds()
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system + _children_seconds(PROC / "self")
     return _Counters(time.monotonic(), busy, stolen, own, _preemptions(), throttle_count())
 
 
 def _children_seconds(process: Path) -> float:
-    """Seconds of a process's children that still run, such as contenders, and of theirs."""
+    """Return the CPU seconds of a process's running descendants, such as benchmark workers."""
     seconds = 0.0
     for tasks in process.glob("task/*/children"):
         for child in (PROC / number for number in _text(tasks).split()):
-            # After the program's name, in brackets: user and system time, and that of the children it has waited for.
+            # Fields after the program name in brackets: user and system time, then those of reaped children.
             fields = _text(child / "stat").rpartition(")")[2].split()
             if fields:
                 seconds += sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
@@ -137,8 +140,8 @@ def _children_seconds(process: Path) -> float:
     return seconds
 
 
-def _processor_seconds() -> tuple[float | None, float | None]:
-    """Seconds that this process's processors were busy, and stolen."""
+def _cpu_seconds() -> tuple[float | None, float | None]:
+    """Return busy and stolen seconds of the CPU cores that this process may use."""
     try:
         lines = (PROC / "stat").read_text().splitlines()
     except OSError:
@@ -148,12 +151,13 @@ def _processor_seconds() -> tuple[float | None, float | None]:
     if not rows:
         return None, None
     ticks = os.sysconf("SC_CLK_TCK")
-    # user, nice, system, idle, iowait, irq, softirq, steal; guests are in user
+    # Columns: user, nice, system, idle, iowait, irq, softirq, steal; guest time is included in user.
     busy = sum(sum(row[:3]) + sum(row[5:7]) for row in rows) / ticks
     return busy, sum(row[7] for row in rows) / ticks
 
 
 def _preemptions() -> int | None:
+    """Return the number of involuntary context switches of this process."""
     try:
         import resource
     except ImportError:
@@ -162,31 +166,31 @@ def _preemptions() -> int | None:
 
 
 def throttle_count() -> int | None:
-    """How often a processor has been slowed down for its temperature since the system started."""
+    """Return the number of thermal throttling events of all cores since boot; None if unknown."""
     return _sum([*CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")])
 
 
 def frequency_mhz() -> float | None:
-    """Mean clock of the processors, as far as the system tells."""
+    """Return the mean clock frequency of all cores in MHz; None if unknown."""
     paths = [*CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
     total = _sum(paths)
     return None if total is None else total / len(paths) / 1000
 
 
 def temperature() -> float | None:
-    """The warmest sensor, in degrees Celsius."""
-    found = [value for path in Path("/sys/class/thermal").glob("thermal_zone*/temp") if (value := _number(path))]
-    return max(found) / 1000 if found else None
+    """Return the highest temperature of all sensors in degrees Celsius; None if unknown."""
+    zones = [value for path in Path("/sys/class/thermal").glob("thermal_zone*/temp") if (value := _number(path))]
+    return max(zones) / 1000 if zones else None
 
 
 def _sum(paths: list[Path]) -> int | None:
-    values = [_number(path) for path in paths]
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    """Return the sum of the numbers in readable files; None if there are none."""
+    values = [number for path in paths if (number := _number(path)) is not None]
+    return sum(values) if values else None
 
 
 def _text(path: Path) -> str:
-    """Empty where a file or its process has gone."""
+    """Return the text of a file; empty if the file or its process is gone."""
     try:
         return path.read_text()
     except OSError:
@@ -194,6 +198,7 @@ def _text(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
+    """Return the number in a file; None if it is unreadable."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,286 +1,197 @@
-"""Runs the scenarios that were asked for on one bundle, and says what else the machine did meanwhile."""
+"""The benchmark of one bundle: scenarios, comparison with PyTorch, files and tuning."""
 
 from __future__ import annotations
 
+import logging
+import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from fer_edge._files import file_sha256
+from fer_edge._files import as_path, file_sha256, make_folder, write_atomically
+from fer_edge._require import require
+from fer_edge.benchmark.all_scenarios import SCENARIOS, check_settings, select_scenarios, split_supported
+from fer_edge.benchmark.arguments import check_device, check_files, check_limits, check_parity_inputs
+from fer_edge.benchmark.bench_report import BenchReport
 from fer_edge.benchmark.environment import environment, gpu_environment, memory_mb, peak_memory_mb
-from fer_edge.benchmark.measurable import measurable
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
-from fer_edge.benchmark.roofline import Roofline, measure_roofline
-from fer_edge.benchmark.scenarios.batches import BatchResult, run_batches
-from fer_edge.benchmark.scenarios.cold_start import RUNS, ColdStart, run_cold_start
-from fer_edge.benchmark.scenarios.multi_stream import MultiStream, run_streams
-from fer_edge.benchmark.scenarios.on_device import OnDevice, run_on_device
-from fer_edge.benchmark.scenarios.open_loop import RATES, OpenLoop, run_open_loop
-from fer_edge.benchmark.scenarios.scaling import ScalingPoint, run_scaling
-from fer_edge.benchmark.scenarios.single_stream import (
-    MLPERF_QUERIES,
-    SingleStream,
-    Stamps,
-    run_queries,
-    summarise_single_stream,
-)
-from fer_edge.benchmark.scenarios.sustained import Sustained, run_sustained
-from fer_edge.benchmark.workload import Workload, recognition, synthetic_workload
+from fer_edge.benchmark.scenarios.single_stream import Stamps
+from fer_edge.benchmark.session import BenchTarget, Plan, Session
+from fer_edge.benchmark.tune import Goal, goal_from_text
+from fer_edge.benchmark.tune import tune as tune_bundle
+from fer_edge.benchmark.workload import Workload, workload_from_image
 from fer_edge.bundle import Bundle, EngineEntry
-from fer_edge.crop import Box
-from fer_edge.engines.registry import get_engine
-from fer_edge.errors import FerEdgeError
-from fer_edge.evaluation.parity import ParityReport
-from fer_edge.machine import cores
-from fer_edge.recognizer import Recognizer
+from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.progress import Progress, silent
+from fer_edge.shipped import path_or_shipped
 
-QUICK = ("single-stream", "batches", "on-device")
-CROWDED = ("multi-stream", "scaling")  # more threads than processors, on purpose
-SCALING = 4  # times the seconds of one measurement, for all combinations together
+if TYPE_CHECKING:
+    from fer_edge.boxes import Box
+    from fer_edge.choices import EngineName, ScenarioName
 
-
-@dataclass(frozen=True)
-class BenchTarget:
-    """What is measured."""
-
-    bundle: Path
-    engine: str | None = None  # None: the bundle's first
-    threads: int | None = None  # None: as the bundle was tuned, or the engine's default
-    device: int = 0  # which GPU
-    allow_host_code: bool = False  # of a version-compatible TensorRT engine
-
-    def open(self, threads: int | None = None) -> Recognizer:
-        """A recognizer of its own, on other threads where told."""
-        return Recognizer.open(
-            self.bundle,
-            self.engine,
-            threads or self.threads,
-            self.device,
-            allow_host_code=self.allow_host_code,
-        )
+LOGGER = logging.getLogger("fer_edge")
+AnyPath = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is done with it."""
+def bench(
+    bundle: AnyPath,
+    *,
+    scenarios: Sequence[ScenarioName] | None = None,
+    engine: EngineName | None = None,
+    threads: int | None = None,
+    queries: int | None = None,
+    seconds: float | None = None,
+    minutes: float | None = None,
+    rates: Sequence[float] | None = None,
+    image: AnyPath | None = None,
+    box: Box | None = None,
+    device: int | None = None,
+    allow_host_code: bool = False,
+    csv: AnyPath | None = None,
+    report: AnyPath | None = None,
+    checkpoint: AnyPath | None = None,
+    images: AnyPath | None = None,
+    tune: str | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> BenchReport:
+    """Measure latency and throughput of a bundle on this machine.
 
-    scenarios: tuple[str, ...] = QUICK
-    named: tuple[str, ...] = ()  # of these; what cannot be measured of them is an error, of the others it is left out
-    queries: int = MLPERF_QUERIES  # a single stream's fewest
-    seconds: float = 5.0  # of each measurement, at least
-    minutes: float = 2.0  # of the sustained run
-    rates: tuple[float, ...] = RATES  # frames a second of the open loop
-    streams: tuple[int, ...] = (1, 2, 3, 4)
-    cold_starts: int = RUNS
-    workload: Workload = field(default_factory=synthetic_workload)
+    Results are never lost: a scenario that fails is in `BenchReport.failed` with its reason, and the others are still
+    measured. The same holds for the steps after the measurement (parity, csv, report). Ctrl-C ends the run; the report
+    then has the results so far, and `stopped` names the interrupted scenario.
 
+    Args:
+        bundle: Bundle (.fer), or "edge", the shipped one.
+        scenarios: Scenarios to run; "all" skips those that the engine does not support. Default: single-stream, batches
+            and, for engines on a GPU, on-device.
+        engine: Engine of the bundle; default: the first that runs on this machine.
+        threads: Number of CPU threads; default: the bundle's tuning, or the engine's choice.
+        queries: Minimum number of queries of the single-stream run; default: 1024.
+        seconds: Minimum length of each measurement in seconds; default: 5.
+        minutes: Length of the sustained run in minutes; default: 2.
+        rates: Frame rates of the open loop in Hz; default: 30, 60 and 90.
+        image: Image to use as the frame; default: a synthetic one.
+        box: Face box x, y, width, height in pixels; default: the whole image.
+        device: CUDA index of the GPU, for engines that run on one; default: 0.
+        allow_host_code: Permission to run native code of a version-compatible TensorRT engine; only for bundles from a
+            trusted source.
+        csv: CSV file to write.
+        report: Folder for an HTML page with plots (report.html) and a CSV file.
+        checkpoint: Checkpoint that the bundle was built from; the engine is compared with it, which needs `images`.
+        images: Face images for the comparison with the checkpoint.
+        tune: Goal, "p99=MS" or "throughput=IMAGES_PER_SECOND": settings that meet it are stored in the bundle.
+        force: True stores the settings even if the machine was busy.
+        progress: Progress display; none by default.
 
-@dataclass(frozen=True)
-class Asked:
-    """A plan as a report tells it."""
+    Returns:
+        Results; `print(report)` shows them as tables.
 
-    queries: int
-    seconds: float
-    minutes: float
-    rates: tuple[float, ...]
-    streams: tuple[int, ...]
-    image: str  # where the frame is from
-    width: int  # of the frame, in pixels
-    height: int
-    box: Box | None  # the face; None: the whole frame
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """All that was measured, and where; None or empty: not asked for, or left out."""
-
-    bundle: str
-    bundle_sha256: str  # of the file as it was measured
-    engine: str
-    precision: str
-    threads: int | None  # None: the engine's default
-    tuned: bool  # whether the threads are those that the bundle was tuned to
-    load_ms: float
-    memory_mb: float | None  # of this process, when all was done
-    peak_memory_mb: float | None
-    noise: dict[str, Noise]  # by scenario: what else the machine did meanwhile
-    left_out: dict[str, str]  # scenarios that cannot be measured here, and why
-    asked: Asked
-    environment: dict[str, str]
-    operators: dict[str, dict[str, int]]  # of the bundle: operator -> element type -> nodes
-    proven: dict[str, float]  # precision -> share of multiplications, as the engine was found to run when it was built
-    single_stream: SingleStream | None = None
-    batches: list[BatchResult] = field(default_factory=list)
-    on_device: OnDevice | None = None  # None also where the engine has no device of its own
-    open_loop: list[OpenLoop] = field(default_factory=list)
-    multi_stream: list[MultiStream] = field(default_factory=list)
-    sustained: Sustained | None = None
-    cold_start: ColdStart | None = None
-    roofline: Roofline | None = None
-    scaling: list[ScalingPoint] = field(default_factory=list)
-    parity: ParityReport | None = None  # with PyTorch
-    failed: dict[str, str] = field(default_factory=dict)  # scenarios that broke off, and why
-    stopped: str = ""  # scenario in which Ctrl-C ended the run; those behind it were not begun
-
-
-Told = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a scenario gets."""
-
-    subject: BenchTarget
-    plan: Plan
-    bundle: Bundle
-    recognizer: Recognizer
-    threads: int | None  # of one inference: as told, as the bundle was tuned, or None for the engine's default
-    told: Told
-    timelines: dict[str, Stamps]  # raw stamps, for pictures
-
-
-def _single_stream(session: Session) -> SingleStream:
-    query = recognition(session.recognizer, session.plan.workload)
-    stamps = run_queries(query, session.plan.queries, session.plan.seconds, progress=session.told)
-    session.timelines["single-stream"] = stamps
-    return summarise_single_stream(stamps)
-
-
-def _batches(session: Session) -> list[BatchResult]:
-    return run_batches(session.recognizer.runner, session.plan.workload, session.plan.seconds, progress=session.told)
+    Raises:
+        ConfigError: Wrong arguments, or arguments without effect.
+        EngineError: Scenario that was named and is not supported by the engine.
+        FerEdgeError: Unreadable bundle, image or checkpoint, or an engine that does not load.
+        KeyboardInterrupt: Ctrl-C before the first scenario was measured.
+    """
+    path = path_or_shipped("bundle", as_path(bundle, "the bundle"))
+    goal = None if tune is None else goal_from_text(tune)
+    if force and goal is None:
+        raise ConfigError("force applies only to a tuning; add a goal to tune for, or omit force")
+    required = tuple(scenarios or ()) if goal is None else (*(scenarios or ()), "scaling")
+    settings = {"queries": queries, "seconds": seconds, "minutes": minutes, "rates": tuple(rates) if rates else None}
+    plan = _plan(required, settings, workload_from_image(image, box), tuned=goal is not None)
+    names = {"csv": csv, "report": report, "checkpoint": checkpoint, "images": images, "image": image}
+    paths = {name: None if value is None else as_path(value, f"the path {name}") for name, value in names.items()}
+    check_files(path, tune, (paths["csv"], paths["report"]), (paths["checkpoint"], paths["images"], paths["image"]))
+    if device is not None:
+        check_device({Bundle.open(path).entry(engine).engine}, device)
+    check_parity_inputs(path, paths["checkpoint"], paths["images"])
+    if paths["report"] is not None:
+        require("fer_edge.benchmark.html_report", "report", "the report")
+        make_folder(paths["report"])
+    target = BenchTarget(path, engine, threads, device or 0, allow_host_code)
+    result, timelines = run_scenarios(target, plan, progress)
+    target = replace(target, engine=result.engine)
+    steps: dict[str, Callable[[BenchReport], BenchReport]] = {
+        "parity": lambda result: _add_parity(result, target, paths["checkpoint"], paths["images"], progress),
+        "csv": lambda result: _write_csv(result, paths["csv"]),
+        "report": lambda result: _write_page(result, timelines, paths["report"]),
+        "tuning": lambda result: _add_tuning(result, target, plan, goal, force, progress),
+    }
+    return _run_steps(result, steps)
 
 
-def _on_device(session: Session) -> OnDevice | None:
-    subject, plan = session.subject, session.plan
-    return run_on_device(session.recognizer.runner, plan.workload, plan.seconds, subject.device, progress=session.told)
+def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload, *, tuned: bool) -> Plan:
+    """Return the plan of a benchmark, after checking its settings.
+
+    Args:
+        required: Names of scenarios; empty: the quick ones.
+        settings: Queries, seconds, minutes and rates; None for the default.
+        workload: Frame and face box.
+        tuned: True if the bundle is tuned, which runs only the scaling scenario; `queries` is then accepted.
+    """
+    scenarios = select_scenarios(required)
+    explicit = {name: value for name, value in settings.items() if value is not None}
+    check_settings(scenarios, explicit.keys() - ({"queries"} if tuned else set()))
+    for name, value in explicit.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            check_limits(name, number)
+    return Plan(scenarios=scenarios, required=required, workload=workload, **explicit)
 
 
-def _open_loop(session: Session) -> list[OpenLoop]:
-    query = recognition(session.recognizer, session.plan.workload)
-    rates, seconds = session.plan.rates, session.plan.seconds
-    return [
-        run_open_loop(query, rate, seconds, progress=_part(session.told, index, len(rates)))
-        for index, rate in enumerate(rates)
-    ]
-
-
-def _multi_stream(session: Session) -> list[MultiStream]:
-    found = []
-    for index, streams in enumerate(session.plan.streams):
-        session.told(index / len(session.plan.streams))
-        threads = session.threads or max(1, cores() // streams)
-        with ExitStack() as stack:
-            opened = [stack.enter_context(session.subject.open(threads)) for _ in range(streams)]
-            queries = [recognition(each, session.plan.workload) for each in opened]
-            found.append(run_streams(queries, session.plan.seconds, threads=threads))
-    return found
-
-
-def _sustained(session: Session) -> Sustained:
-    query = recognition(session.recognizer, session.plan.workload)
-    return run_sustained(query, session.plan.minutes * 60, progress=session.told)
-
-
-def _cold_start(session: Session) -> ColdStart:
-    subject, plan = session.subject, session.plan
-    return run_cold_start(
-        subject.bundle,
-        subject.engine,
-        session.threads,
-        plan.workload,
-        allow_host_code=subject.allow_host_code,
-        on_gpu=session.recognizer.runner.has_device,
-        runs=plan.cold_starts,
-        progress=session.told,
-    )
-
-
-def _roofline(session: Session) -> Roofline:
-    return measure_roofline(session.bundle, session.subject.engine, session.threads, progress=session.told)
-
-
-def _scaling(session: Session) -> list[ScalingPoint]:
-    return run_scaling(
-        session.subject.open,
-        session.plan.workload,
-        SCALING * session.plan.seconds,
-        thread_counts(session.bundle, session.subject.engine),
-        session.plan.streams,
-        progress=session.told,
-    )
-
-
-def thread_counts(bundle: Bundle, engine: str | None) -> tuple[int, ...]:
-    """Threads to try: powers of two, and all cores; one where the processor does not do the work."""
-    if get_engine(bundle.entry(engine).engine).local_target() != "cpu":
-        return (1,)
-    return tuple(sorted({cores(), *(1 << power for power in range(cores().bit_length()))}))
-
-
-# The name of a scenario, with underscores, is that of its field in the report.
-SCENARIOS: dict[str, Callable[[Session], Any]] = {
-    "single-stream": _single_stream,
-    "batches": _batches,
-    "on-device": _on_device,
-    "open-loop": _open_loop,
-    "multi-stream": _multi_stream,
-    "cold-start": _cold_start,
-    "roofline": _roofline,
-    "scaling": _scaling,
-    "sustained": _sustained,
-}
-
-
-def run_bench(
-    subject: BenchTarget, plan: Plan, progress: Callable[[str, float], None] = lambda scenario, share: None
+def run_scenarios(
+    target: BenchTarget, plan: Plan, progress: Progress = silent
 ) -> tuple[BenchReport, dict[str, Stamps]]:
     """Run the scenarios of a plan.
 
     Args:
-        subject: What is measured.
-        plan: What is done.
-        progress: Told the scenario and the share of it that is done.
+        target: Bundle, engine and options.
+        plan: Scenarios and their settings.
+        progress: Progress display; none by default.
 
     Returns:
-        The report, and the raw times of scenarios that have a picture of them. A scenario that fails is named in the
-        report, with its reason, and the rest is measured. After Ctrl-C the report has the scenarios that were done.
+        The report, and the stamps of scenarios that have a plot over time.
 
     Raises:
-        EngineError: A scenario that was asked for by name cannot be measured; nothing was.
-        FerEdgeError: The bundle cannot be opened or its engine does not load.
-        KeyboardInterrupt: Ctrl-C, before a scenario was done.
+        EngineError: Required scenario that the engine does not support.
+        FerEdgeError: Bundle that cannot be opened, or an engine that does not load.
+        KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
-    bundle = Bundle.open(subject.bundle)
-    entry = bundle.runnable_entry(subject.engine, subject.device)
-    subject = replace(subject, engine=entry.engine)
+    bundle = Bundle.open(target.bundle)
+    entry = bundle.runnable_entry(target.engine, target.device)
+    target = replace(target, engine=entry.engine)
     checksum = file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     noise: dict[str, Noise] = {}
     failed: dict[str, str] = {}
+    stopped = ""
     started = time.perf_counter()
-    with subject.open() as recognizer:
+    with target.open() as recognizer:
         load_ms = (time.perf_counter() - started) * 1e3
         tuning = recognizer.tuning
-        threads = subject.threads if tuning is None else tuning.threads
+        threads = target.threads if tuning is None else tuning.threads
         on_gpu = recognizer.runner.has_device
-        scenarios, left_out = measurable(plan.scenarios, plan.named, entry.engine, recognizer.runner, subject.device)
-        stopped = ""
-        for name in scenarios:
-            progress(name, 0.0)
-            session = Session(subject, plan, bundle, recognizer, threads, _named(progress, name), timelines)
+        supported, skipped = split_supported(
+            plan.scenarios, plan.required, entry.engine, recognizer.runner, target.device
+        )
+        for name, reason in skipped.items():
+            LOGGER.info("skipped %s: %s", name, reason)
+        for name in supported:
             try:
-                found |= _watched(name, session, noise, failed)
+                with _shares(progress, name) as advance:
+                    session = Session(target, plan, bundle, recognizer, threads, advance, timelines)
+                    results |= _measure(name, session, noise, failed)
             except KeyboardInterrupt:
-                if not found:
+                if not results:
                     raise
                 stopped = name
                 break
-            progress(name, 1.0)
     report = BenchReport(
+        file=str(target.bundle),
         bundle=bundle.manifest.name,
         bundle_sha256=checksum,
         engine=entry.engine,
@@ -291,55 +202,138 @@ def run_bench(
         memory_mb=memory_mb(),
         peak_memory_mb=peak_memory_mb(),
         noise=noise,
-        left_out=left_out,
-        asked=_asked(plan),
-        environment=environment() | (gpu_environment(subject.device) if on_gpu else {}),
+        left_out=skipped,
+        plan=plan.summary(),
+        environment=environment() | (gpu_environment(target.device) if on_gpu else {}),
         operators=bundle.manifest.operators,
-        proven=_proven(entry),
+        proven=_proven_shares(entry),
         failed=failed,
         stopped=stopped,
-        **found,
+        **results,
     )
     return report, timelines
 
 
-def _watched(name: str, session: Session, noise: dict[str, Noise], failed: dict[str, str]) -> dict[str, Any]:
-    """What a scenario measured, by its field of the report; nothing where it failed, and `failed` has the reason."""
+@contextmanager
+def _shares(progress: Progress, title: str) -> Iterator[Callable[[float], None]]:
+    """Show a step in percent; yield a function that receives the finished share, 0 to 1."""
+    done = 0
+    with progress(title, 100) as advance:
+
+        def update(share: float) -> None:
+            nonlocal done
+            percent = min(100, int(100 * share))
+            if percent > done:
+                advance(percent - done)
+                done = percent
+
+        yield update
+        update(1.0)
+
+
+def _measure(name: str, session: Session, noise: dict[str, Noise], failed: dict[str, str]) -> dict[str, Any]:
+    """Run one scenario.
+
+    Args:
+        name: Name of the scenario.
+        session: Shared state.
+        noise: Other load by scenario, to add to.
+        failed: Reasons by scenario, to add to.
+
+    Returns:
+        The result by its field of `BenchReport`; nothing if the scenario failed.
+    """
+    scenario = SCENARIOS[name]
     try:
-        with NoiseMonitor(crowded=name in CROWDED) as watch:
-            measured = SCENARIOS[name](session)
-    except (FerEdgeError, OSError) as error:  # what the others measure is worth telling all the same
+        with NoiseMonitor(crowded=scenario.crowded) as monitor:
+            result = scenario.run(session)
+    except (FerEdgeError, OSError) as error:  # the other scenarios are still measured
         failed[name] = str(error)
+        LOGGER.error("%s failed: %s", name, error)
         return {}
-    noise[name] = watch.noise
-    return {name.replace("-", "_"): measured}
+    noise[name] = monitor.noise
+    for warning in monitor.noise.warnings:
+        LOGGER.warning("the machine was not quiet during %s: %s", name, warning)
+    return {name.replace("-", "_"): result}
 
 
-def _asked(plan: Plan) -> Asked:
-    height, width = plan.workload.frame.shape[:2]
-    return Asked(
-        queries=plan.queries,
-        seconds=plan.seconds,
-        minutes=plan.minutes,
-        rates=plan.rates,
-        streams=plan.streams,
-        image=plan.workload.source,
-        width=width,
-        height=height,
-        box=plan.workload.box,
-    )
-
-
-def _proven(entry: EngineEntry) -> dict[str, float]:
-    """The proof's shares, if it has any; a manifest is anyone's JSON."""
+def _proven_shares(entry: EngineEntry) -> dict[str, float]:
+    """Return the proof's shares of multiply-accumulates; values of other types in the manifest are ignored."""
     shares = entry.proof.get("macs", {})
-    found = shares.items() if isinstance(shares, dict) else ()
-    return {name: float(share) for name, share in found if isinstance(share, (int, float))}
+    items = shares.items() if isinstance(shares, dict) else ()
+    return {name: float(share) for name, share in items if isinstance(share, (int, float))}
 
 
-def _named(progress: Callable[[str, float], None], name: str) -> Told:
-    return lambda share: progress(name, share)
+def _run_steps(report: BenchReport, steps: Mapping[str, Callable[[BenchReport], BenchReport]]) -> BenchReport:
+    """Run the steps after the measurement; errors and Ctrl-C are stored in the report, so that no result is lost."""
+    for name, step in steps.items():
+        try:
+            report = step(report)
+        except (FerEdgeError, OSError) as error:
+            report.failed[name] = str(error)
+            LOGGER.error("%s failed: %s", name, error)
+        except KeyboardInterrupt:
+            report = replace(report, stopped=report.stopped or name)
+    return report
 
 
-def _part(told: Told, index: int, count: int) -> Told:
-    return lambda share: told((index + share) / count)
+def _add_parity(
+    report: BenchReport, target: BenchTarget, checkpoint: Path | None, images: Path | None, progress: Progress
+) -> BenchReport:
+    """Compare with the checkpoint if one was given; last, because PyTorch's memory and threads would be measured."""
+    if checkpoint is None or images is None or report.stopped:
+        return report
+    from fer_edge.evaluation.parity import parity
+
+    result = parity(
+        target.bundle,
+        checkpoint,
+        images,
+        engine=cast("EngineName", report.engine),
+        device=target.device,
+        threads=report.threads,
+        allow_host_code=target.allow_host_code,
+        progress=progress,
+    )
+    return replace(report, parity=result)
+
+
+def _write_csv(report: BenchReport, path: Path | None) -> BenchReport:
+    """Write all values as CSV if a file was given."""
+    from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
+
+    if path is not None:
+        write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
+    return report
+
+
+def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path | None) -> BenchReport:
+    """Write the HTML page and its CSV if a folder was given."""
+    if folder is None:
+        return report
+    from fer_edge.benchmark.html_report import write_report
+
+    return replace(report, report=str(write_report(folder, report, timelines)))
+
+
+def _add_tuning(
+    report: BenchReport, target: BenchTarget, plan: Plan, goal: Goal | None, force: bool, progress: Progress
+) -> BenchReport:
+    """Tune the bundle if a goal was given; `tuning_reason` has the reason if it was not tuned."""
+    if goal is None:
+        return report
+    if report.stopped:
+        return replace(report, tuning_reason="stopped")
+    if "scaling" in report.failed:
+        return replace(report, tuning_reason=f"scaling failed: {report.failed['scaling']}")
+    noise = report.noise["scaling"]
+    try:
+        with progress("confirming the best settings", 1) as advance:
+            tuning = tune_bundle(target, goal, report.scaling, noise, plan.workload, plan.seconds, force=force)
+            advance(1)
+        return replace(report, tuning=tuning)
+    except FerEdgeError as error:
+        LOGGER.error("tuning failed: %s", error)
+        return replace(report, tuning_reason=str(error))
+    except KeyboardInterrupt:
+        return replace(report, tuning_reason="stopped", stopped="tuning")

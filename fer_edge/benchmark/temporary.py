@@ -1,4 +1,4 @@
-"""A folder for what processes of a benchmark hand to each other."""
+"""Temporary folder for the files that a benchmark passes to its processes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fer_edge.errors import FerEdgeError
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder that goes with the block.
+    """Create a folder that is removed at the end of the block.
 
     Raises:
-        FerEdgeError: There is nowhere to make it.
+        FerEdgeError: No folder can be created.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix="fer-edge-bench-")
     except OSError as error:
         raise FerEdgeError(
-            f"no temporary folder can be made: {error.strerror or error}; set TMPDIR to a folder that can be written"
+            f"cannot create a temporary folder: {error.strerror or error}; set TMPDIR to a writable folder"
         ) from error
     with folder as name:
         yield Path(name)

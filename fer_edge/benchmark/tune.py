@@ -1,6 +1,6 @@
-"""Which settings to use: chosen among measured ones, measured again for longer, and written into the bundle.
+"""Tuning: choose settings from measured ones, confirm them in a longer run, and store them in the bundle.
 
-All of it is about the engine alone: cutting the face out of the frame, and what is made of the result, is not in it.
+All measurements are of the engine alone, without cropping the face and without postprocessing.
 """
 
 from __future__ import annotations
@@ -10,59 +10,66 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fer_edge.benchmark.noise import Noise
-from fer_edge.benchmark.scenarios.scaling import ScalingPoint, measure_point
+from fer_edge.benchmark.noise import Noise, NoiseMonitor
+from fer_edge.benchmark.scenarios.scaling import CLOSE, ScalingPoint, measure_point
+from fer_edge.benchmark.session import BenchTarget
 from fer_edge.benchmark.workload import Workload
 from fer_edge.bundle import Bundle, Tuning, write_bundle
 from fer_edge.engines.registry import machine_of
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.recognizer import Recognizer
 
-CONFIRMED = 3  # candidates that are measured again, before it is said that none holds
-# Of the processors' time, taken by other processes and the hypervisor while settings were measured. With a tenth of two
-# processors gone, a setting with as many threads as processors waits in every fifth run: others look better than it.
+MAX_CANDIDATES = 3  # settings that are measured again before tuning fails
+# Largest share of CPU time of other processes and the hypervisor. With 10 % of two cores taken, a setting with as many
+# threads as cores waits in every fifth run, and other settings look better than it.
 BUSY_SHARE = 0.1
-CLOSE = 0.95  # of the best rate: fewer streams, threads and faces at once are worth more than the rest
 
 
 @dataclass(frozen=True)
-class Target:
-    """What settings are for."""
+class Goal:
+    """Goal of a tuning."""
 
     kind: Literal["p99", "throughput"]
-    value: float  # milliseconds of a batch that the engine may take, or images a second that it is to give
+    value: float  # largest p99 of a batch in milliseconds, or smallest number of images per second
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value:g}"
 
-    def holds(self, point: ScalingPoint) -> bool:
-        """Whether a point reaches it."""
+    def met_by(self, point: ScalingPoint) -> bool:
+        """Return whether a point meets the goal."""
         if self.kind == "p99":
             return point.latency.p99.value <= self.value
         return point.images_per_second >= self.value
 
     def confirmed_by(self, point: ScalingPoint) -> bool:
-        """Whether a point certainly reaches it: at one speed all the time, and a p99 with the bound above it too."""
+        """Return whether a point meets the goal with confidence: stable speed, and the p99's upper bound within it."""
         high = point.latency.p99.high
         within = self.kind != "p99" or (high is not None and high <= self.value)
-        return self.holds(point) and within and point.steady
+        return self.met_by(point) and within and point.steady
 
-    def ranked(self, points: Sequence[ScalingPoint]) -> list[ScalingPoint]:
-        """Points that reach it, the best first: most images a second within p99, or shortest p99 with the rate."""
-        found = [point for point in points if self.holds(point)]
+    def rank(self, points: Sequence[ScalingPoint]) -> list[ScalingPoint]:
+        """Return the points that meet the goal, best first.
+
+        For a p99, the best point has the most images per second; of points within 5 % of it, the lowest cost. For a
+        throughput, the best point has the shortest p99.
+        """
+        candidates = [point for point in points if self.met_by(point)]
         if self.kind == "throughput":
-            return sorted(found, key=lambda point: point.latency.p99.value)
-        most = max((point.images_per_second for point in found), default=0.0)
-        close = [point for point in found if point.images_per_second >= CLOSE * most]
-        rest = sorted((point for point in found if point not in close), key=lambda point: -point.images_per_second)
-        return [*sorted(close, key=_effort), *rest]
+            return sorted(candidates, key=lambda point: point.latency.p99.value)
+        most = max((point.images_per_second for point in candidates), default=0.0)
+        close = [point for point in candidates if point.images_per_second >= CLOSE * most]
+        others = [point for point in candidates if point not in close]
+        return [
+            *sorted(close, key=lambda point: point.cost),
+            *sorted(others, key=lambda point: -point.images_per_second),
+        ]
 
 
-def target_from_text(text: str) -> Target:
-    """`p99=8` (milliseconds) or `throughput=300` (images a second).
+def goal_from_text(text: str) -> Goal:
+    """Parse `p99=8` (milliseconds) or `throughput=300` (images per second).
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: Other text.
     """
     kind, _, number = text.partition("=")
     try:
@@ -70,100 +77,122 @@ def target_from_text(text: str) -> Target:
     except ValueError:
         value = 0.0
     if kind == "p99" and 0 < value < 1e9:
-        return Target("p99", value)
+        return Goal("p99", value)
     if kind == "throughput" and 0 < value < 1e9:
-        return Target("throughput", value)
-    raise ConfigError(f"the target is {text!r}; expected p99=MILLISECONDS or throughput=IMAGES_A_SECOND, as in p99=8")
+        return Goal("throughput", value)
+    raise ConfigError(f"the goal is {text!r}; expected p99=MS or throughput=IMAGES_PER_SECOND, for example p99=8")
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """Settings for two kinds of apps."""
-
-    fastest: ScalingPoint  # one face as soon as possible
-    most: ScalingPoint  # as many faces as possible
-
-
-def recommendation(points: Sequence[ScalingPoint]) -> Recommendation:
-    """The shortest p90 of a single face, and the most images a second; of close ones the least effort."""
-    single = [point for point in points if point.batch == 1 and point.streams == 1]
-    shortest = min(point.latency.p90.value for point in single)
-    fast = [point for point in single if point.latency.p90.value <= shortest / CLOSE]
-    most = max(point.images_per_second for point in points)
-    many = [point for point in points if point.images_per_second >= CLOSE * most]
-    return Recommendation(min(fast, key=_effort), min(many, key=_effort))
-
-
-def confirmed(
+def tune(
+    target: BenchTarget,
+    goal: Goal,
     points: Sequence[ScalingPoint],
-    target: Target,
-    opened: Callable[[int], Recognizer],
+    noise: Noise,
+    workload: Workload,
+    seconds: float,
+    *,
+    force: bool = False,
+) -> Tuning:
+    """Confirm the best settings and write them into the bundle.
+
+    Args:
+        target: Bundle, engine and options.
+        goal: Goal of the tuning.
+        points: Result of the scaling scenario.
+        noise: Other load during that scenario.
+        workload: Frame and face box.
+        seconds: Length of the confirming measurement of one setting.
+        force: True accepts measurements of a busy machine.
+
+    Raises:
+        EngineError: No setting meets the goal with confidence, or the machine was busy.
+        FerEdgeError: Bundle that cannot be written.
+    """
+    with NoiseMonitor(crowded=True) as monitor:
+        point = confirm(points, goal, target.open, workload, seconds)
+    if not force:
+        check_quiet(noise, monitor.noise)
+    return write_tuning(Bundle.open(target.bundle), target.engine, point, goal, target.device)
+
+
+def confirm(
+    points: Sequence[ScalingPoint],
+    goal: Goal,
+    open_recognizer: Callable[[int], Recognizer],
     workload: Workload,
     seconds: float,
 ) -> ScalingPoint:
-    """The best point that certainly reaches the target when it runs for longer.
+    """Return the best point that meets the goal with confidence in a longer run.
+
+    Args:
+        points: Result of the scaling scenario.
+        goal: Goal of the tuning.
+        open_recognizer: Function that opens a recognizer with a number of threads.
+        workload: Frame and face box.
+        seconds: Length of the run of one point.
 
     Raises:
-        EngineError: None does; says how near the best came.
+        EngineError: No point does; the message has the nearest one.
     """
-    tried = []
-    for candidate in target.ranked(points)[:CONFIRMED]:
+    confirmed = []
+    for candidate in goal.rank(points)[:MAX_CANDIDATES]:
         with ExitStack() as stack:
-            recognizers = [stack.enter_context(opened(candidate.threads)) for _ in range(candidate.streams)]
-            tried.append(measure_point(recognizers, workload, candidate.threads, candidate.batch, seconds))
-        if target.confirmed_by(tried[-1]):
-            return tried[-1]
-    nearest = _nearest(tried or points, target)
+            recognizers = [stack.enter_context(open_recognizer(candidate.threads)) for _ in range(candidate.streams)]
+            confirmed.append(measure_point(recognizers, workload, candidate.threads, candidate.batch, seconds))
+        if goal.confirmed_by(confirmed[-1]):
+            return confirmed[-1]
+    nearest = _nearest(confirmed or points, goal)
     p99 = nearest.latency.p99
     bound = "" if p99.high is None else f" (up to {p99.high:.2f})"
     raise EngineError(
-        f"no setting certainly reaches {target} here; the nearest, {described(nearest)}, has an engine p99 of "
-        f"{p99.value:.2f} ms{bound} and {nearest.images_per_second:.0f} images a second of the engine; the bundle is "
-        f"as it was: {_remedy(nearest, target)}"
+        f"no setting reliably meets {goal} on this machine; the nearest, {nearest}, has an engine p99 of "
+        f"{p99.value:.2f} ms{bound} and {nearest.images_per_second:.0f} images/s; the bundle is unchanged: "
+        f"{_remedy(nearest, goal)}"
     )
 
 
 def check_quiet(*noises: Noise) -> None:
-    """Refuse a tuning that was measured while the machine was busy; what the system does not tell is passed over.
+    """Refuse a tuning that was measured on a busy machine; load that the system does not report is ignored.
 
     Args:
-        noises: What else the machine did while settings were measured, and measured again.
+        noises: Other load during each measurement.
 
     Raises:
-        EngineError: It was busy; says how much, and how much may be.
+        EngineError: Busy machine; the message has the share of CPU time and the limit.
     """
     shares = [(noise.others_share or 0.0) + (noise.stolen_share or 0.0) for noise in noises]
     largest = max(shares, default=0.0)
     if largest > BUSY_SHARE:
         raise EngineError(
-            f"other processes took {100 * largest:.0f} % of the processors' time while settings were measured, where a "
-            f"tuning allows {100 * BUSY_SHARE:.0f} %; the bundle is as it was: run it again on a quiet machine, or add "
-            "--force if the machine is always as busy as now"
+            f"other processes used {100 * largest:.0f} % of the CPU time during the measurement, and a tuning allows "
+            f"{100 * BUSY_SHARE:.0f} %; the bundle is unchanged: repeat it on a quiet machine, or add --force if the "
+            "machine is always this busy"
         )
 
 
-def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, target: Target, device: int = 0) -> Tuning:
-    """Write settings into a bundle, in place of those that it had for the same engine and machine.
+def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, goal: Goal, device: int = 0) -> Tuning:
+    """Write settings into a bundle; they replace earlier ones of the same engine and machine.
 
     Args:
-        bundle: Where they go.
-        engine: What was measured; the bundle's first engine if not given.
-        point: The settings, and what they gave.
-        target: What they are for.
-        device: The GPU that was measured, for engines that run on one.
+        bundle: Bundle to change.
+        engine: Measured engine; default: the bundle's first.
+        point: Settings and their result.
+        goal: Goal of the tuning.
+        device: CUDA index of the measured GPU, for engines that run on one.
 
     Raises:
-        BundleError: The bundle was not built for that engine.
-        EngineUnavailableError: There is no such GPU.
-        FerEdgeError: The file cannot be written; then nothing was changed.
+        BundleError: Bundle without this engine.
+        EngineUnavailableError: No GPU with this index.
+        FerEdgeError: Bundle that cannot be written; it is unchanged.
     """
+    name = bundle.entry(engine).engine
     tuning = Tuning(
-        engine=bundle.entry(engine).engine,
-        machine=machine_of(bundle.entry(engine).engine, device),
+        engine=name,
+        machine=machine_of(name, device),
         threads=point.threads,
         streams=point.streams,
         batch=point.batch,
-        target=str(target),
+        target=str(goal),
         p99_ms=round(point.latency.p99.value, 3),
         images_per_second=round(point.images_per_second, 1),
     )
@@ -175,26 +204,18 @@ def write_tuning(bundle: Bundle, engine: str | None, point: ScalingPoint, target
     return tuning
 
 
-def described(point: ScalingPoint) -> str:
-    """Settings in words."""
-    return f"threads {point.threads}, streams {point.streams}, batch {point.batch}"
+def _remedy(nearest: ScalingPoint, goal: Goal) -> str:
+    """Return the next step, according to what the nearest point lacks."""
+    met = goal.met_by(nearest)
+    if met and not nearest.steady:
+        return "the speed changed in the middle of the run; repeat it when the machine is quiet"
+    if met and goal.kind == "p99" and nearest.latency.p99.high is None:
+        return "there were too few queries for an upper bound; use a larger --seconds"
+    return "choose a weaker goal, or measure longer with --seconds"
 
 
-def _effort(point: ScalingPoint) -> tuple[int, int, int]:
-    return point.streams * point.threads, point.streams, point.batch
-
-
-def _remedy(nearest: ScalingPoint, target: Target) -> str:
-    """What to do, by what kept the nearest setting from being taken."""
-    holds = target.holds(nearest)
-    if holds and not nearest.steady:
-        return "its speed changed in the middle of the run: run it again when the machine is quiet"
-    if holds and target.kind == "p99" and nearest.latency.p99.high is None:
-        return "too few queries for an upper bound: use a larger --seconds"
-    return "ask for less, or measure for longer with --seconds"
-
-
-def _nearest(points: Sequence[ScalingPoint], target: Target) -> ScalingPoint:
-    if target.kind == "p99":
+def _nearest(points: Sequence[ScalingPoint], goal: Goal) -> ScalingPoint:
+    """Return the point that is nearest to the goal."""
+    if goal.kind == "p99":
         return min(points, key=lambda point: point.latency.p99.high or point.latency.p99.value)
     return max(points, key=lambda point: point.images_per_second)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,9 @@ from typer.core import TyperCommand
 
 from fer_edge.cli.parameters import Parameter, parameters_of
 
-WIDTH = 78
+WIDTH = 78  # columns of a help page
+MAX_NAME = 30  # columns of the names of options, beside the descriptions
+BLANK = "\0"  # stands for a blank that is not a place to break
 EXAMPLE = "Example: "
 
 
@@ -40,13 +43,13 @@ class Command(TyperCommand):
             formatter.write_text(text)
         with formatter.section("Examples" if len(examples) > 1 else "Example"):
             for example in examples:
-                formatter.write(textwrap.indent(continued(example), "  ") + "\n")
+                formatter.write(textwrap.indent(wrap_command(example), "  ") + "\n")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, and options by panel."""
         for title, records in page_sections(_parameters(self)).items():
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write(format_records(records))
 
 
 def page_sections(parameters: list[Parameter]) -> dict[str, list[tuple[str, str]]]:
@@ -74,15 +77,35 @@ def split_docstring(docstring: str) -> tuple[str, list[str]]:
     return text, [part.removeprefix(EXAMPLE) for part in paragraphs if part.startswith(EXAMPLE)]
 
 
-def continued(command: str, width: int = WIDTH - 4) -> str:
-    """Break a long command into lines that end in a backslash.
+def format_records(records: list[tuple[str, str]], width: int = WIDTH) -> str:
+    """Format names and descriptions in two columns; names of choices are not broken at their hyphens.
+
+    Args:
+        records: Names and descriptions.
+        width: Number of columns, 78 by default.
+    """
+    indent = min(max(len(name) for name, _ in records), MAX_NAME) + 4
+    lines = []
+    for name, text in records:
+        first, *others = textwrap.wrap(text, width - indent, break_on_hyphens=False)
+        if len(name) > MAX_NAME:
+            lines += [f"  {name}", " " * indent + first]
+        else:
+            lines.append(f"  {name}".ljust(indent) + first)
+        lines += [" " * indent + line for line in others]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def wrap_command(command: str, width: int = WIDTH - 2) -> str:
+    """Break a long command before its options, into lines that end in a backslash.
 
     Args:
         command: Command on one line.
-        width: Largest number of characters of a line, 74 by default.
+        width: Largest number of characters of a line, 76 by default.
     """
-    lines = textwrap.wrap(command, width - 2, break_long_words=False, break_on_hyphens=False, subsequent_indent="    ")
-    return " \\\n".join(lines)
+    chunks = re.sub(r" (?!-)", BLANK, command)  # a value stays on the line of its option
+    lines = textwrap.wrap(chunks, width - 2, break_long_words=False, break_on_hyphens=False, subsequent_indent="    ")
+    return " \\\n".join(lines).replace(BLANK, " ")
 
 
 def _parameters(command: TyperCommand) -> list[Parameter]:

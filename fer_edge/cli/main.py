@@ -22,17 +22,17 @@ __all__ = ["COMMANDS", "app", "command_function", "main", "module_name", "run"]
 # First line of the help of each command, which is the first line of its docstring.
 COMMANDS: dict[str, str] = {
     "train": "Train a model on labelled face images.",
-    "ablate": "Train the variants of the paper's ablation tables IV, V and VI.",
-    "checkpoint import": "Convert weights of other projects to a checkpoint.",
+    "ablate": "Repeat the paper's ablations (Tables IV, V and VI) with a recipe.",
+    "checkpoint import": "Convert weights of another program to a checkpoint.",
     "checkpoint text-features": "Compute text features of the labels with a CLIP text tower.",
-    "checkpoint set-prompts": "Replace the text features of a checkpoint by those of other prompts.",
-    "checkpoint fit-temperature": "Fit the temperature of a checkpoint, which calibrates its probabilities.",
+    "checkpoint set-prompts": "Replace a checkpoint's text features by those of other prompts.",
+    "checkpoint fit-temperature": "Fit a checkpoint's temperature on images that it was not trained on.",
     "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "build-engine": "Build a bundle of engines from a checkpoint.",
     "bundle add-engine": "Build one more engine for a bundle, on its target device, without PyTorch.",
     "bundle export-triton": "Write a bundle into a model repository of Triton Inference Server.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
-    "evaluate": "Measure the accuracy of a bundle or checkpoint on labelled images.",
+    "evaluate": "Measure accuracy on labelled images.",
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
     "predict": "Recognise expressions in images.",
@@ -145,7 +145,7 @@ def _nearest_command(group: str, name: str) -> str:
     names = {command.rpartition(" ")[2]: command for command in COMMANDS}
     names.update({command: command for command in [*COMMANDS, *GROUPS]})
     names.update(FORMER_NAMES)
-    for wrong in (full, name):
+    for wrong in (name, full):
         near = get_close_matches(wrong.lower()[:80], names, n=1)
         if near:
             return f"; did you mean {names[near[0]]}?"

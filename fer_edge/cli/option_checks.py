@@ -94,10 +94,10 @@ def prompt_templates(values: list[str] | None) -> list[str] | None:
         BadParameter: Template without a place for the word, or unknown name of a template.
     """
     from fer_edge.errors import ConfigError
-    from fer_edge.labels import fill_template, templates_named
+    from fer_edge.labels import expand_templates, fill_template
 
     try:
-        for template in templates_named(values or ()):
+        for template in expand_templates(values or ()):
             fill_template(template, "happy")
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None

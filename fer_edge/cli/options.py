@@ -55,7 +55,8 @@ Checkpoint = Annotated[
 ]
 Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder or data set of face images.")]
 Count = Annotated[
-    int | None, typer.Option("--count", min=1, help="Number of images to use, evenly spread over the data set.")
+    int | None,
+    typer.Option("--count", min=1, help="Number of images to use, evenly spread over the data set; default: all."),
 ]
 BundleOut = Annotated[Path, typer.Option("--out", "-o", help="Bundle to write (.fer).")]
 CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write (.safetensors).")]
@@ -88,7 +89,7 @@ SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Skip images that cannot be read; default: stop at the first.")
 ]
 Labels = Annotated[choices.LabelSetName, typer.Option("--labels", help="Label set.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices; default: the recipe's.")]
 
 # Engines
 Engine = Annotated[
@@ -166,7 +167,9 @@ LayerKinds = Annotated[
 ]
 
 # Training and text features
-TrainingRecipe = Annotated[str, typer.Option("--recipe", help="Shipped training recipe, or a TOML file.")]
+TrainingRecipe = Annotated[
+    str, typer.Option("--recipe", metavar="FILE", help="Shipped training recipe, or a TOML file.")
+]
 TrainingSettings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Recipe setting to change; repeat for several."),
@@ -183,8 +186,8 @@ TextWeights = Annotated[
     str | None,
     typer.Option(
         "--text-weights",
-        help="Weights of the text tower: a tag of open_clip (downloaded unless cached), a file, or `untrained` (random "
-        "weights, for trials); default: openai.",
+        help="Weights of the text tower: a tag of open_clip or a file; `untrained` makes random ones for trials; "
+        "default: openai.",
     ),
 ]
 Retries = Annotated[int, typer.Option("--retries", min=0, help="Number of further attempts of a failed download.")]
@@ -196,7 +199,10 @@ Templates = Annotated[
         callback=prompt_templates,
     ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Number of passes over the training images.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", min=1, help="Number of passes over the training images; default: the recipe's."),
+]
 
 
 def non_negative_option(*names: str, help: str) -> Any:

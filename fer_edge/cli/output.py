@@ -143,6 +143,8 @@ def route_messages() -> None:
         """Handler that prints a record as a note; a warning starts with `warning: `."""
 
         def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno <= logging.INFO and record.name != "fer_edge":
+                return  # messages of TensorRT itself, for the logger "fer_edge.tensorrt"
             level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
             print_note(f"{level}{record.getMessage()}")
 

@@ -62,7 +62,7 @@ class Parameter:
         text = self.help
         if self.options and self.required:
             text = _append(text, "required")
-        elif self.default not in (None, False, ()) and "efault:" not in text:
+        elif not any(self.default is empty for empty in (None, False, ())) and "efault:" not in text:
             text = _append(text, f"default: {_shown(self.default)}")
         if self.least not in (None, 0, 1):
             text += f" At least {self.least:g}."

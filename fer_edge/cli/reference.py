@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fer_edge.cli.help_pages import continued, page_sections, split_docstring
+from fer_edge.cli.help_pages import page_sections, split_docstring, wrap_command
 from fer_edge.cli.main import COMMANDS, GROUPS, SECTIONS, command_function
 from fer_edge.cli.parameters import parameters_of
 
@@ -40,7 +40,7 @@ def _command(function: Callable[..., Any]) -> Iterator[str]:
     text, examples = split_docstring(function.__doc__ or "")
     yield from text.splitlines()
     for example in examples:
-        yield from ("", "```bash", continued(example, 96), "```")
+        yield from ("", "```bash", wrap_command(example, 96), "```")
     for title, records in page_sections(parameters_of(function)).items():
         yield ""
         name = "argument" if title == "Arguments" else "option"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from fer_edge import choices
+from fer_edge.cli.option_checks import shipped_path
 from fer_edge.cli.options import (
+    DataArgument,
+    Epochs,
+    FolderOut,
     Json,
+    Seed,
     SkipDamaged,
     StemWeights,
+    Templates,
     TextFeatures,
     Threads,
     TrainingRecipe,
@@ -18,138 +25,135 @@ from fer_edge.cli.options import (
     ValidData,
 )
 
-if TYPE_CHECKING:
-    from fer_edge.cli.training_display import Unread
-    from fer_edge.training.loop import Trainer
-
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Data set: FERPlus, RAF-DB, SFEW, class folders or a list file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; an interrupted run goes on.")],
+    data: DataArgument,
+    out: FolderOut,
     recipe: TrainingRecipe = "edge-ferplus",
     settings: TrainingSettings = None,
-    preset: Annotated[str | None, typer.Option(help="Model preset: edge, paper, release or teacher.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the data set, if it cannot be told.")] = None,
-    valid: ValidData = None,
-    valid_split: Annotated[str | None, typer.Option(help="Split to validate on: valid or test.")] = None,
+    preset: Annotated[
+        choices.PresetName | None, typer.Option("--preset", help="Model preset; default: the recipe's.")
+    ] = None,
+    layout: Annotated[
+        choices.LayoutName | None,
+        typer.Option("--layout", help="Layout of the data set; default: the recipe's, or detected."),
+    ] = None,
+    valid_data: ValidData = None,
+    valid_split: Annotated[
+        choices.Split | None,
+        typer.Option("--valid-split", help="Split of the validation images; default: the recipe's."),
+    ] = None,
     skip_damaged: SkipDamaged = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Images a step, over all processes.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest one of the schedule.")] = None,
-    targets: Annotated[str | None, typer.Option(help="majority, probability, crossentropy or multi_target.")] = None,
-    mixup: Annotated[float | None, typer.Option(min=0, help="Alpha of mixup; 0 for none.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all that is random.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from, or edge, the shipped one.")] = None,
-    stem: StemWeights = None,
+    epochs: Epochs = None,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=2, help="Number of images per step, over all processes; default: the recipe's."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", help="Maximum learning rate of the schedule; default: the recipe's."),
+    ] = None,
+    label_targets: Annotated[
+        choices.LabelTargets | None,
+        typer.Option("--label-targets", help="Training targets made from FERPlus's votes; default: the recipe's."),
+    ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option("--mixup", min=0, help="Alpha of mixup's Beta distribution; 0: no mixup; default: the recipe's."),
+    ] = None,
+    seed: Seed = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            help="Initial checkpoint, or `edge`, the shipped one; default: random weights.",
+            callback=shipped_path("checkpoint"),
+        ),
+    ] = None,
+    stem_weights: StemWeights = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoint to learn from as well; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            help="Checkpoint of a teacher for distillation; repeat for several.",
+            callback=shipped_path("checkpoint"),
+        ),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="Text features: learned, features, frozen or fine-tuned.")] = None,
+    text_side: Annotated[
+        choices.TextSide | None,
+        typer.Option("--text-side", help="Source of the text features; default: the recipe's."),
+    ] = None,
     text_features: TextFeatures = None,
-    text_model: Annotated[str | None, typer.Option(help="open_clip's name of the text tower.")] = None,
-    text_weights: Annotated[str | None, typer.Option(help="open_clip's tag, or a local file.")] = None,
-    template: Annotated[
-        list[str] | None, typer.Option(help="Prompt with {}, or word, phrase, active, passive.")
+    text_model: Annotated[
+        str | None,
+        typer.Option("--text-model", help="Name of an open_clip model, for its text tower; default: the recipe's."),
     ] = None,
-    accelerator: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes on each node.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines that share the run.")] = None,
-    amp: Annotated[bool, typer.Option("--amp", help="bfloat16 where it is safe.")] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile; needs a C++ compiler.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="One step, to see that all fits; writes nothing.")] = False,
+    text_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--text-weights", help="Weights of the text tower: a tag of open_clip or a file; default: the recipe's."
+        ),
+    ] = None,
+    template: Templates = None,
+    accelerator: Annotated[
+        choices.Accelerator | None, typer.Option("--accelerator", help="Device type; default: the recipe's, cpu.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Number of processes on each node; default: 1.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", min=1, help="Number of machines that share the run; default: 1.")
+    ] = None,
+    amp: Annotated[bool, typer.Option("--amp", help="Compute in bfloat16 where it is safe; default: float32.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the model with torch.compile; needs a C++ compiler.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run one step to check memory and settings; writes no files.")
+    ] = False,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train a model on labelled faces.
+    """Train a model on labelled face images.
 
-    Options and --set win over the recipe. Ctrl-C saves: the same command goes on where it stopped. The settings are
-    listed in docs/training.md.
+    Options and --set replace settings of the recipe. Ctrl-C writes a resume point: run the same command to continue.
+    docs/training.md lists the settings.
 
     Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
 
     Example: fer-edge train my-faces/ -o runs/mine --init edge --epochs 5 --batch 16
     """
-    from fer_edge.cli.output import print_note
-    from fer_edge.cli.training_display import check_run_folder, prepared
-    from fer_edge.errors import EngineUnavailableError
-    from fer_edge.shipped import checkpoint_path
+    from fer_edge._require import require
+    from fer_edge.cli.output import print_result, progress
+    from fer_edge.cli.training_display import TrainingDisplay, stop_exit_codes
 
-    try:
-        import torch
+    require("lightning_fabric", "train", "training")
+    from fer_edge.training.recipe import parse_settings
+    from fer_edge.training.run import train as run_training
 
-        from fer_edge.training.effects import check_effects, check_recipe_file, is_model_setting
-        from fer_edge.training.initialization import Sources
-        from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe
-    except ImportError as error:
-        raise EngineUnavailableError(f'training needs PyTorch ({error}); run: pip install "fer-edge[train]"') from error
-    if text_features is not None and text is None:
-        text = "features"
     options = {
         "preset": preset, "layout": layout, "valid_split": valid_split, "epochs": epochs, "batch": batch,
-        "learning_rate": learning_rate, "targets": targets, "mixup": mixup, "seed": seed, "text": text,
+        "learning_rate": learning_rate, "targets": label_targets, "mixup": mixup, "seed": seed, "text": text_side,
         "text_model": text_model, "text_weights": text_weights, "templates": template, "accelerator": accelerator,
-        "devices": devices, "nodes": nodes, "amp": amp or None, "compile": compile or None,
+        "devices": processes, "nodes": nodes, "amp": amp or None, "compile": compile or None,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
-    given.update(parse_settings(settings or ()))
-    if init is not None and any(map(is_model_setting, given)):
-        raise typer.BadParameter("--init brings its own model; leave out --preset and settings of the model")
-    file = read_recipe(recipe)
-    chosen = Recipe.from_dict(changed(file, given))
-    sources = Sources(
-        data,
-        valid,
-        None if init is None else checkpoint_path(init),
-        stem,
-        text_features,
-        tuple(map(checkpoint_path, teacher or ())),
-    )
-    check_effects(given, chosen, sources)
-    check_recipe_file(recipe, file, chosen, sources)
-    check_run_folder(out, sources)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    with prepared(chosen, sources, None if dry_run else out, skip_damaged=skip_damaged) as (trainer, unread):
-        if trainer.fabric.is_global_zero:
-            print_note(f"{len(trainer.data.images)} images to learn from, {len(unread.skipped)} skipped")
-        if dry_run:
-            _dry_run(trainer, json)
-        else:
-            _run(trainer, out, unread, json)
-
-
-def _dry_run(trainer: Trainer, json: bool) -> None:
-    from fer_edge.cli.output import console, print_json
-
-    loss, steps = trainer.dry_run(), trainer.batches.steps
-    if not trainer.fabric.is_global_zero:
-        return
-    if json:
-        print_json({"dry_run": True, "loss": loss, "steps": steps, "epochs": trainer.config.epochs})
-    else:
-        console().print(
-            f"all fits: loss {loss:.3f}; {trainer.config.epochs} epochs of {steps} steps. Nothing was written"
+    with stop_exit_codes():
+        result = run_training(
+            data,
+            out,
+            recipe=recipe,
+            settings={**given, **parse_settings(settings or ())},
+            valid_data=valid_data,
+            init=init,
+            stem_weights=stem_weights,
+            text_features=text_features,
+            teachers=teacher or (),
+            skip_damaged=skip_damaged,
+            threads=threads,
+            dry_run=dry_run,
+            display=TrainingDisplay,
+            progress=progress,
         )
-
-
-def _run(trainer: Trainer, out: Path, unread: Unread, json: bool) -> None:
-    from fer_edge.cli.output import console, print_json, print_note
-    from fer_edge.cli.training_display import run_and_show
-
-    best = run_and_show(trainer, out)
-    if not trainer.fabric.is_global_zero:
-        return
-    file = trainer.files.best
-    if best.only_label is not None:
-        print_note(
-            f"the model predicts {best.only_label} for every validation image: nothing was learned; "
-            "train more epochs, or start from a checkpoint with --init edge"
-        )
-    if json:
-        print_json({"checkpoint": file, "best": best, "epochs": trainer.results, **vars(unread)})
-        return
-    console().print(
-        f"{file}: {best.accuracy:.2f} % of {len(trainer.data.valid_labels)} validation images after epoch "
-        f"{best.epoch + 1}, text features {trainer.info.text_source}",
-        soft_wrap=True,
-    )
+    if result is not None:
+        print_result(result, as_json=json)

@@ -1,4 +1,4 @@
-"""Images that stand twice: in training and validation, or under two labels. Needs no torch."""
+"""Duplicate images: in training and validation, or under two labels. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fer_edge.data.splits import LabelledSplit
 from fer_edge.errors import DataError
 from fer_edge.walk import LeftOut
 
-# Of the validation images. 7.7 % of FERPlus's own are equal to training images, since FER2013 has many images twice.
-MOST_COPIES = 0.1
+# Largest accepted share of validation images that are copies. FERPlus has 7.7 %: FER2013 contains many images twice.
+MAX_COPIES = 0.1
 COPY = "copy of a validation image"
 
 
@@ -27,21 +27,24 @@ class _File(NamedTuple):
     size: int
 
 
-def keep_apart(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSplit, list[str]]:
-    """The training images that are not validation images as well, and notes on the others.
+def separate(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSplit, list[str]]:
+    """Remove copies of validation images from a training split.
 
-    A few copies are left out of training, in `left_out`. Where both splits are those that a data set was published
-    with, they stay, since results are compared on these splits.
+    Removed images are listed in `left_out`. If both splits are official, copies stay, because published results use
+    these splits as they are.
 
     Args:
-        train: Images to learn from.
-        valid: Images to validate on.
+        train: Training images.
+        valid: Validation images.
+
+    Returns:
+        The training split without copies, and notes on copies and on equal images with different labels.
 
     Raises:
-        DataError: A file is in both, or too many validation images are copies of training images.
+        DataError: A file in both splits, or too many copies.
     """
     files = {path: file for path in {*train.paths, *valid.paths} if (file := _file(path)) is not None}
-    _refuse_same(train, valid, files)
+    _check_disjoint(train, valid, files)
     counted = [path for path, label in zip(valid.paths, valid.labels, strict=True) if label >= 0]
     digests = _digests([*train.paths, *counted], files)
     first: dict[str, Path] = {}
@@ -49,27 +52,27 @@ def keep_apart(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSpli
         if path in digests:
             first.setdefault(digests[path], path)
     copies = [(path, first[digests[path]]) for path in counted if digests.get(path) in first]
-    notes = _two_labels(train, digests)
+    notes = _conflicting_labels(train, digests)
     if not copies:
         return train, notes
     valid_copy, train_copy = copies[0]
-    about = (
+    summary = (
         f"{len(copies)} of {len(counted)} images of {valid.source} are copies of images of {train.source}, "
         f"such as {valid_copy} of {train_copy}"
     )
-    if len(copies) > MOST_COPIES * len(counted):
-        raise DataError(f"{about}; expected other images to validate on: remove them from one of the two")
+    if len(copies) > MAX_COPIES * len(counted):
+        raise DataError(f"{summary}; expected other images to validate on: remove them from one of the two")
     if train.official and valid.official:
-        return train, [*notes, f"{about}; both splits are used as they were published"]
-    seen = {digests[path] for path, _ in copies}
-    is_copy = np.array([digests.get(path) in seen for path in train.paths])
+        return train, [*notes, f"{summary}; both splits are used as published"]
+    copied = {digests[path] for path, _ in copies}
+    is_copy = np.array([digests.get(path) in copied for path in train.paths])
     left_out = tuple(LeftOut(train.paths[i], COPY) for i in np.flatnonzero(is_copy))
-    kept = train.take(np.flatnonzero(~is_copy))
-    return replace(kept, left_out=(*train.left_out, *left_out)), notes
+    remaining = train.take(np.flatnonzero(~is_copy))
+    return replace(remaining, left_out=(*train.left_out, *left_out)), notes
 
 
 def _file(path: Path) -> _File | None:
-    """None for a file that is not there, which reading it names."""
+    """Return the identity of a file; None for a missing one, which is reported when it is read."""
     try:
         status = path.stat()
     except OSError:
@@ -77,53 +80,53 @@ def _file(path: Path) -> _File | None:
     return _File((status.st_dev, status.st_ino) if status.st_ino else path.resolve(), status.st_size)
 
 
-def _refuse_same(train: LabelledSplit, valid: LabelledSplit, files: dict[Path, _File]) -> None:
-    """Compare the files themselves, through links and other spellings of a path.
+def _check_disjoint(train: LabelledSplit, valid: LabelledSplit, files: dict[Path, _File]) -> None:
+    """Check that no file is in both splits, also through links and other spellings of its path.
 
     Raises:
-        DataError: One is in both splits.
+        DataError: A file in both splits.
     """
-    learned = {files[path].identity: path for path in reversed(train.paths) if path in files}
-    judged = {files[path].identity: path for path in reversed(valid.paths) if path in files}
-    if learned and learned.keys() == judged.keys():  # a list file stands for every split
+    train_files = {files[path].identity: path for path in reversed(train.paths) if path in files}
+    valid_files = {files[path].identity: path for path in reversed(valid.paths) if path in files}
+    if train_files and train_files.keys() == valid_files.keys():  # a list file is read for every split
         raise DataError(
-            f"{valid.source} has the same {len(judged)} images to validate on as {train.source} has to learn from; "
-            "expected others: name validation images with --valid"
+            f"{valid.source} and {train.source} contain the same {len(valid_files)} images; expected other images to "
+            "validate on: name them with --valid-data"
         )
-    both = [identity for identity in judged if identity in learned]
+    both = [identity for identity in valid_files if identity in train_files]
     if both:
-        example = judged[both[-1]]
+        example = valid_files[both[-1]]
         raise DataError(
-            f"{len(both)} of {len(judged)} images of {valid.source} are also in {train.source}, such as {example}; "
-            "expected other images to validate on: remove them from one of the two"
+            f"{len(both)} of {len(valid_files)} images of {valid.source} are also in {train.source}, such as "
+            f"{example}; expected other images to validate on: remove them from one of the two"
         )
 
 
 def _digests(paths: Sequence[Path], files: dict[Path, _File]) -> dict[Path, str]:
-    """SHA-256 of each file that has the size of another one; no other can be a copy."""
+    """Hash each file whose size occurs more than once; only these can have copies."""
     sizes = Counter(files[path].size for path in dict.fromkeys(paths) if path in files)
     digests: dict[Path, str] = {}
     for path in dict.fromkeys(paths):
         if path in files and files[path].size and sizes[files[path].size] > 1:
             try:
                 digests[path] = file_sha256(path)
-            except OSError:  # decoding the image names it
+            except OSError:  # reported when the image is decoded
                 continue
     return digests
 
 
-def _two_labels(train: LabelledSplit, digests: dict[Path, str]) -> list[str]:
-    """A note on equal images that have different labels."""
+def _conflicting_labels(train: LabelledSplit, digests: dict[Path, str]) -> list[str]:
+    """Return a note on equal images with different labels, if there are any."""
     groups: dict[str, dict[int, Path]] = defaultdict(dict)
     for path, label in zip(train.paths, train.labels, strict=True):
         if path in digests and label >= 0:
             groups[digests[path]].setdefault(int(label), path)
-    several = [tuple(group.items()) for group in groups.values() if len(group) > 1]
-    if not several:
+    conflicts = [tuple(group.items()) for group in groups.values() if len(group) > 1]
+    if not conflicts:
         return []
-    (first, first_path), (second, second_path) = several[0][:2]
+    (first, first_path), (second, second_path) = conflicts[0][:2]
     names = train.label_set.labels
     return [
-        f"{train.source} has equal images with different labels: {len(several)}, such as {first_path} "
+        f"{train.source} has equal images with different labels: {len(conflicts)}, such as {first_path} "
         f"({names[first]}) and {second_path} ({names[second]})"
     ]

@@ -1,4 +1,4 @@
-"""FERPlus: FER2013's images with ten votes each (Barsoum et al., ICMI 2016). Needs no torch."""
+"""FERPlus: FER2013's images with ten votes each (Barsoum et al., ICMI 2016). Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,65 +11,66 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.choices import Split
 from fer_edge.data.lists import read_text_file
-from fer_edge.data.splits import Box, Indices, LabelledSplit, Layout, Split
+from fer_edge.data.splits import Box, Indices, LabelledSplit, Layout
 from fer_edge.errors import DataError, shown
 from fer_edge.labels import FERPLUS
 
 FOLDERS: dict[str, str] = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 CLASSES = len(FERPLUS)
 VOTE_COLUMNS = CLASSES + 2  # the classes, then "unknown" and "NF" (no face)
-MOST_VOTES = 10**6  # for one class; ten people voted
-WHOLE_IMAGE = (0, 0, 48, 48)  # the box of every image as published
-SHARE_OF_SEVERAL = 0.3  # of the votes, from which a class is one of an image's several labels
+MAX_VOTES = 10**6  # for one class; ten people voted
+WHOLE_IMAGE = (0, 0, 48, 48)  # box of every published image
+MULTI_TARGET_SHARE = 0.3  # smallest share of the votes that makes a class one of an image's several labels
 
 
 def is_ferplus(root: Path) -> bool:
-    """Whether `root` is laid out as FERPlus."""
+    """Return whether `root` has FERPlus's layout."""
     return any((root / folder / "label.csv").is_file() for folder in FOLDERS.values())
 
 
 def read_ferplus(root: Path, split: Split) -> LabelledSplit:
-    """Read one split's `label.csv`: image name, face box, ten vote counts. Labels are the majority's.
+    """Read one split's `label.csv`: image name, face box, ten vote counts. Labels follow the majority protocol.
 
     Raises:
-        DataError: The folder or file is missing or cannot be read, or a line is not as expected.
+        DataError: Missing or unreadable folder or file, or an invalid line.
     """
     folder = root / FOLDERS[split]
     table = folder / "label.csv"
     if not table.is_file():
         raise DataError(f"no {table}; expected FERPlus's layout: {', '.join(FOLDERS.values())}, each with label.csv")
-    paths, votes, boxes = [], [], []
+    paths, rows, boxes = [], [], []
     for number, row in enumerate(_rows(table), start=1):
         try:
             counts = [int(value) for value in row[2 : 2 + VOTE_COLUMNS]]
         except ValueError as error:
             raise DataError(f"{table}, line {number}: votes are not numbers: {error}") from error
-        usable = len(row) == 2 + VOTE_COLUMNS and 0 <= min(counts) <= max(counts) <= MOST_VOTES
-        if not usable or Path(row[0]).name != row[0]:
+        valid = len(row) == 2 + VOTE_COLUMNS and 0 <= min(counts) <= max(counts) <= MAX_VOTES
+        if not valid or Path(row[0]).name != row[0]:
             raise DataError(f"{table}, line {number}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
         paths.append(folder / row[0])
-        votes.append(counts)
+        rows.append(counts)
         boxes.append(_box(row[1], f"{table}, line {number}"))
     if not paths:
-        raise DataError(f"{table} names no image")
-    counted = np.asarray(votes, dtype=np.int64)
+        raise DataError(f"{table} lists no image")
+    votes = np.asarray(rows, dtype=np.int64)
     return LabelledSplit(
         f"FERPlus {split}",
         FERPLUS,
         tuple(paths),
-        majority_labels(counted),
-        counted,
+        majority_labels(votes),
+        votes,
         tuple(boxes) if any(boxes) else None,
         official=True,
     )
 
 
 def _box(text: str, where: str) -> Box | None:
-    """The face box, `(left, top, right, bottom)`; None for the whole image and where the column is empty.
+    """Parse a face box, `(left, top, right, bottom)`; None for an empty column or the whole image.
 
     Raises:
-        DataError: It is no box.
+        DataError: Invalid box.
     """
     if not text.strip():
         return None
@@ -86,13 +87,16 @@ def _rows(table: Path) -> Iterator[list[str]]:
     try:
         yield from csv.reader(io.StringIO(read_text_file(table), newline=""))
     except csv.Error as error:
-        raise DataError(f"{table} is no table of comma-separated values: {error}; get the file again") from error
+        raise DataError(f"{table} is not a valid CSV file: {error}; get the file again") from error
 
 
 def majority_labels(votes: Indices) -> Indices:
-    """Protocol "majority": the class that more than half of the voters chose, or -1 where the image does not count.
+    """Return labels by the protocol "majority": the class with more than half of the votes.
 
-    Votes of 1 count as none; an image counts only if the winner is neither "unknown" nor "NF".
+    Classes with a single vote count as 0 votes.
+
+    Returns:
+        (N,); -1 without a majority, or if "unknown" or "NF" has it.
     """
     counts = np.where(votes > 1, votes, 0)
     winner = counts.argmax(axis=1)
@@ -101,25 +105,31 @@ def majority_labels(votes: Indices) -> Indices:
 
 
 def vote_distributions(votes: Indices) -> npt.NDArray[np.float32]:
-    """Protocols "crossentropy" and "probability": votes as a distribution, (N, 8); all zero where none can be made.
+    """Return the votes as distributions, for the protocols "crossentropy" and "probability".
 
-    Votes of 1 count as none. An image is left out where "unknown" and "NF" got at least half of the votes.
+    Classes with a single vote count as 0 votes.
+
+    Returns:
+        (N, 8); zeros for an image of which "unknown" and "NF" have at least half of the votes.
     """
     counts = np.where(votes > 1, votes, 0).astype(np.float32)
-    named = counts[:, :CLASSES]
-    valid = 2 * named.sum(axis=1) > counts.sum(axis=1)
-    total = np.maximum(named.sum(axis=1, keepdims=True), 1)
-    return np.where(valid[:, None], named / total, 0).astype(np.float32)
+    classes = counts[:, :CLASSES]
+    valid = 2 * classes.sum(axis=1) > counts.sum(axis=1)
+    total = np.maximum(classes.sum(axis=1, keepdims=True), 1)
+    return np.where(valid[:, None], classes / total, 0).astype(np.float32)
 
 
-def several_labels(votes: Indices) -> npt.NDArray[np.float32]:
-    """Protocol "multi_target": 1 for each class that 30 % of the voters chose, (N, 8); zeros where none can be made.
+def multi_targets(votes: Indices) -> npt.NDArray[np.float32]:
+    """Return several labels per image, for the protocol "multi_target": 1 for each class with 30 % of the votes.
 
-    Votes of 1 count as none. An image is left out where those classes together got no more than half of the votes.
+    Classes with a single vote count as 0 votes.
+
+    Returns:
+        (N, 8); zeros for an image whose labels have at most half of the votes together.
     """
     counts = np.where(votes > 1, votes, 0)
     total = counts.sum(axis=1, keepdims=True)
-    chosen = (counts[:, :CLASSES] >= SHARE_OF_SEVERAL * total) & (counts[:, :CLASSES] > 0)
+    chosen = (counts[:, :CLASSES] >= MULTI_TARGET_SHARE * total) & (counts[:, :CLASSES] > 0)
     valid = 2 * (counts[:, :CLASSES] * chosen).sum(axis=1, keepdims=True) > total
     return (chosen & valid).astype(np.float32)
 

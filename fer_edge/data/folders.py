@@ -1,4 +1,4 @@
-"""One folder per label, below one folder per split or alone; SFEW 2.0 is such a data set. Needs no torch."""
+"""Class folders: one folder per label, alone or below one folder per split, as in SFEW 2.0. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.data.splits import SPLITS, LabelledSplit, Layout, Split
+from fer_edge.choices import Split
+from fer_edge.data.splits import SPLITS, LabelledSplit, Layout
 from fer_edge.errors import DataError
 from fer_edge.labels import LABEL_SETS, SFEW, LabelSet, canonical, comparable, expected_names, match_labels
 from fer_edge.walk import LeftOut, list_folders, no_images, walk_folder
@@ -22,11 +23,11 @@ EMPTY_FOLDER = "label folder without images"
 
 
 def split_folder(root: Path, split: Split) -> Path | None:
-    """The folder of a split, whatever its case, or None.
+    """Return the folder of a split, in any case of letters, or None.
 
     Raises:
-        DataError: There are several.
-        ImageError: `root` cannot be read.
+        DataError: Several folders for the split.
+        ImageError: Unreadable `root`.
     """
     if not root.is_dir():
         return None
@@ -40,55 +41,55 @@ def split_folder(root: Path, split: Split) -> Path | None:
 
 
 def has_splits(root: Path) -> bool:
-    """Whether `root` has a folder of training images."""
+    """Return whether `root` has a folder of training images."""
     return split_folder(root, "train") is not None
 
 
 def is_sfew(root: Path) -> bool:
-    """Whether `root` has SFEW's folders: Train and Val, with its seven classes."""
+    """Return whether `root` has SFEW's folders: Train and Val, with its seven classes."""
     train = split_folder(root, "train")
     return train is not None and {comparable(folder.name) for folder in list_folders(train)} == SFEW_FOLDERS
 
 
 def read_sfew(root: Path, split: Split) -> LabelledSplit:
-    """SFEW 2.0: Train and Val, each with folders Angry, Disgust, Fear, Happy, Neutral, Sad, Surprise.
+    """Read SFEW 2.0: Train and Val, each with folders Angry, Disgust, Fear, Happy, Neutral, Sad, Surprise.
 
     Raises:
-        DataError: The split or an image is missing, or a folder has another name.
-        ImageError: A folder cannot be read.
+        DataError: Missing split, no image, or a folder with another name.
+        ImageError: Unreadable folder.
     """
     return _read(root, split, SFEW, "SFEW 2.0")
 
 
 def read_folders(root: Path, split: Split) -> LabelledSplit:
-    """Any data set of class folders; the labels are a known set if the names fit one, else the names, sorted.
+    """Read any data set of class folders, see `label_set_of` for its labels.
 
     Raises:
-        DataError: There is no such split, or no image.
-        ImageError: A folder cannot be read.
+        DataError: Missing split, or no image.
+        ImageError: Unreadable folder.
     """
     return _read(root, split, None, root.name)
 
 
 def label_set_of(names: Sequence[str]) -> LabelSet:
-    """A known label set that has exactly these names, whatever their form and order, or a new one, sorted by name."""
+    """Return the known label set with exactly these names, in any form and order, or a new one, sorted by name."""
     meant = {canonical(name) for name in names}
-    for known in LABEL_SETS.values():
-        if meant == set(known.labels):
-            return known
+    for label_set in LABEL_SETS.values():
+        if meant == set(label_set.labels):
+            return label_set
     ordered = tuple(sorted(meant))
     return LabelSet("folders", ordered, ordered)
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Refuse to learn from two names of one label, which may have been meant as two classes.
+    """Check that no two names of a training split mean one label; they may be intended as two classes.
 
     Raises:
-        DataError: Two names differ in more than case and Unicode form, and mean the same label.
+        DataError: Two names of one label that differ in more than case and Unicode form.
     """
-    named: dict[str, str] = {}
+    name_of_label: dict[str, str] = {}
     for name in sorted(names):
-        other = named.setdefault(canonical(name), name)
+        other = name_of_label.setdefault(canonical(name), name)
         if comparable(other) != comparable(name):
             raise DataError(
                 f"the labels {other} and {name} mean the same, {canonical(name)}; expected one of them: "
@@ -97,16 +98,16 @@ def check_distinct(names: Sequence[str]) -> None:
 
 
 def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> LabelledSplit:
-    """Images of one folder per label; what lies elsewhere or is empty is in `left_out`.
+    """Read the images of one folder per label; `left_out` lists empty folders and files outside of label folders.
 
     Args:
-        folder: With one folder per label.
-        labels: The labels that folders may be named after, or None to take them from the names.
-        source: Name of the split for people.
+        folder: Folder with one folder per label.
+        labels: Accepted labels; None takes the labels from the folder names.
+        source: Name of the split for messages.
 
     Raises:
-        DataError: There are no folders or images, or a folder has another name.
-        ImageError: The folder cannot be read.
+        DataError: No folders, no images, or a folder name that is no label.
+        ImageError: Unreadable folder.
     """
     listing = walk_folder(folder)
     names = [below.name for below in listing.folders]
@@ -119,10 +120,10 @@ def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> La
         expected = expected_names(unknown, label_set.labels)
         raise DataError(f"{folder} has folders that are no labels: {expected}; rename or remove them")
     index_of = dict(zip(names, indices, strict=True))
-    first = [path.relative_to(folder).parts for path in listing.paths]
-    kept = [(path, index_of[parts[0]]) for path, parts in zip(listing.paths, first, strict=True) if len(parts) > 1]
-    outside = [path for path, parts in zip(listing.paths, first, strict=True) if len(parts) == 1]
-    used = {parts[0] for parts in first} | {
+    parts_of = [path.relative_to(folder).parts for path in listing.paths]
+    labelled = [(path, index_of[parts[0]]) for path, parts in zip(listing.paths, parts_of, strict=True) if parts[1:]]
+    outside = [path for path, parts in zip(listing.paths, parts_of, strict=True) if not parts[1:]]
+    used = {parts[0] for parts in parts_of} | {
         entry.path.name for entry in listing.left_out if entry.path.parent == folder
     }
     left_out = (
@@ -130,10 +131,10 @@ def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> La
         *(LeftOut(path, "image outside of the label folders") for path in outside),
         *(LeftOut(below, EMPTY_FOLDER) for below in listing.folders if below.name not in used),
     )
-    if not kept:
+    if not labelled:
         raise DataError(no_images(folder, left_out))
-    targets = np.array([label for _, label in kept], np.int64)
-    return LabelledSplit(source, label_set, tuple(path for path, _ in kept), targets, left_out=left_out)
+    targets = np.array([label for _, label in labelled], np.int64)
+    return LabelledSplit(source, label_set, tuple(path for path, _ in labelled), targets, left_out=left_out)
 
 
 def _read(root: Path, split: Split, labels: LabelSet | None, name: str) -> LabelledSplit:

@@ -1,4 +1,4 @@
-"""Images of a data set, decoded once into memory: FERPlus's 28,558 in ten seconds, so no cache on disk would pay."""
+"""Decoding of a data set's images into memory: 10 s for FERPlus's 28,558, so a cache on disk would not pay off."""
 
 from __future__ import annotations
 
@@ -21,69 +21,69 @@ Pixels = npt.NDArray[np.uint8]
 def decode(
     split: LabelledSplit,
     skip: Callable[[ImageError], None] | None = None,
-    progress: Callable[[int], None] | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> tuple[Pixels, Indices]:
-    """All images as one array, and which ones they are.
+    """Decode all images of a split into one array.
 
-    Images that are small already keep their size, if all have the same; otherwise all are resized to 112 x 112. Grey
-    ones keep one channel, if all are grey.
+    Images up to 112 x 112 keep their size if all sizes are equal; otherwise all images are resized to 112 x 112. The
+    array has one channel if all images are grey.
 
     Args:
-        split: What to decode.
-        skip: Told of each image that cannot be read, which is then left out; without it, the first one raises.
-        progress: Told how many images are done.
+        split: Images to decode.
+        skip: Callback that receives the error of each unreadable image, which is left out; None raises the first one.
+        advance: Callback that receives the number of images just finished.
 
     Returns:
-        (N, 1 or 3, H, W), and the indices (N,) into the split.
+        Pixels (N, 1 or 3, H, W), and the indices (N,) of the decoded images in the split.
 
     Raises:
-        ImageError: An image is missing or damaged, or its box is outside of it; the message names it.
-        DataError: None could be read.
+        ImageError: Missing or damaged image, or a box outside of its image; the message names the file.
+        DataError: No readable image.
     """
     decoded: list[Pixels] = []
-    kept: list[int] = []
+    indices: list[int] = []
     for index, path in enumerate(split.paths):
         try:
-            with _named(path):
-                decoded.append(_small(read_image(path), split.box(index)))
-            kept.append(index)
+            with _box_errors_as_image_errors(path):
+                decoded.append(_face_pixels(read_image(path), split.box(index)))
+            indices.append(index)
         except ImageError as error:
             if skip is None:
                 raise
             skip(error)
-        if progress is not None:
-            progress(1)
+        if advance is not None:
+            advance(1)
     if not decoded:
         raise DataError(f"no image of {split.source} could be read")
     if len({image.shape[:2] for image in decoded}) > 1:
         decoded = [crop_and_resize(_rgb(image)) for image in decoded]
         decoded = [_grey_if_grey(image) for image in decoded]
     if any(image.ndim == 3 for image in decoded):
-        return np.stack([_rgb(image) for image in decoded]).transpose(0, 3, 1, 2), np.array(kept, np.int64)
-    return np.stack(decoded)[:, None], np.array(kept, np.int64)
+        return np.stack([_rgb(image) for image in decoded]).transpose(0, 3, 1, 2), np.array(indices, np.int64)
+    return np.stack(decoded)[:, None], np.array(indices, np.int64)
 
 
 def read_face(path: Path, box: Box | None = None) -> Pixels:
-    """The face in an image file as a model takes it, (112, 112, 3).
+    """Read the face of an image file at the model's input size, (112, 112, 3).
 
     Raises:
-        ImageError: The file cannot be read, or the box is outside of it; the message names it.
+        ImageError: Unreadable file, or a box outside of the image; the message names the file.
     """
-    with _named(path):
+    with _box_errors_as_image_errors(path):
         return crop_and_resize(read_image(path), box)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """An error of a data set's box is one of its image, and can be skipped as such."""
+def _box_errors_as_image_errors(path: Path) -> Iterator[None]:
+    """Raise an invalid box of a data set as an ImageError, so that the image can be skipped."""
     try:
         yield
     except InputError as error:
         raise ImageError(f"{path}: {error}; correct the data set's list of boxes") from error
 
 
-def _small(image: Pixels, box: tuple[float, float, float, float] | None) -> Pixels:
-    """The face, no larger than the model's input; (H, W) if it is grey, else (H, W, 3)."""
+def _face_pixels(image: Pixels, box: Box | None) -> Pixels:
+    """Crop the face and limit it to the model's input size; (H, W) if it is grey, else (H, W, 3)."""
     if box is not None or max(image.shape[:2]) > IMAGE_SIZE:
         image = crop_and_resize(image, box)
     return _grey_if_grey(image)

@@ -1,4 +1,4 @@
-"""The FER-former authors' list files: `path label-name class-index`, one image a line. Needs no torch."""
+"""List files of the FER-former authors: `path label-name class-index`, one image per line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_edge.choices import Split
 from fer_edge.data.folders import SPLIT_FOLDERS, check_distinct, label_set_of
-from fer_edge.data.splits import LabelledSplit, Layout, Split
+from fer_edge.data.splits import LabelledSplit, Layout
 from fer_edge.errors import DataError
 from fer_edge.labels import comparable, match_labels
 
 
 def read_text_file(path: Path) -> str:
-    """A data set's text file, whole, without a byte order mark.
+    """Return the text of a data set's file, without a byte order mark.
 
     Raises:
-        DataError: It cannot be read or is not UTF-8.
+        DataError: Unreadable file, or text that is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -27,31 +28,31 @@ def read_text_file(path: Path) -> str:
 
 
 def list_file(root: Path, split: Split) -> Path | None:
-    """The list itself, or the split's list in a folder: train.txt, valid.txt, ..."""
+    """Return `root` if it is a file, else the split's list in it (train.txt, valid.txt, ...), or None."""
     if root.is_file():
         return root
     return next((root / f"{name}.txt" for name in SPLIT_FOLDERS[split] if (root / f"{name}.txt").is_file()), None)
 
 
 def is_list(root: Path) -> bool:
-    """Whether `root` is a list file or a folder that has one for training."""
+    """Return whether `root` is a list file or a folder with a list of training images."""
     return (root.is_file() and root.suffix.lower() == ".txt") or list_file(root, "train") is not None
 
 
 def read_list(root: Path, split: Split) -> LabelledSplit:
-    """Read a list file. Names decide the label; the index must only go with one name throughout.
+    """Read a list file. The name gives the label; each index has to belong to one name.
 
-    Paths are relative to the list's folder, or absolute.
+    Paths are absolute, or relative to the list's folder.
 
     Raises:
-        DataError: The list is missing or cannot be read, a line is not as expected, or an index goes with two names.
+        DataError: Missing or unreadable list, invalid line, or an index with two names.
     """
     table = list_file(root, split)
     if table is None:
         raise DataError(f"no list for the split {split} in {root}; expected {SPLIT_FOLDERS[split][0]}.txt")
     paths: list[Path] = []
     names: list[str] = []
-    of_index: dict[str, str] = {}
+    name_of_index: dict[str, str] = {}
     for number, line in enumerate(_lines(table), start=1):
         if not line.strip():
             continue
@@ -59,12 +60,12 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
         if len(parts) != 3 or not parts[2].isdecimal():
             raise DataError(f"{table}, line {number}: expected `path label-name class-index`")
         path, name, index = parts
-        if comparable(of_index.setdefault(index, name)) != comparable(name):
-            raise DataError(f"{table}, line {number}: index {index} is {name} here and {of_index[index]} before")
+        if comparable(name_of_index.setdefault(index, name)) != comparable(name):
+            raise DataError(f"{table}, line {number}: index {index} is {name} here and {name_of_index[index]} before")
         paths.append(table.parent / _unquoted(path.strip()))
         names.append(name)
     if not paths:
-        raise DataError(f"{table} names no image")
+        raise DataError(f"{table} lists no image")
     if split == "train":
         check_distinct(sorted(set(names)))
     label_set = label_set_of(sorted(set(names)))
@@ -73,7 +74,7 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
 
 
 def _lines(table: Path) -> list[str]:
-    """Lines as editors show them; `str.splitlines` would part a path at characters that file names may hold."""
+    """Split a text at line ends only; `str.splitlines` also splits at characters that file names may contain."""
     return read_text_file(table).replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 

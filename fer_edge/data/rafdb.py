@@ -1,4 +1,4 @@
-"""RAF-DB, single labels, official layout (Li et al., CVPR 2017). Needs no torch."""
+"""RAF-DB with single labels, official layout (Li et al., CVPR 2017). Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from fer_edge.choices import Split
 from fer_edge.data.lists import read_text_file
-from fer_edge.data.splits import Box, LabelledSplit, Layout, Split
+from fer_edge.data.splits import Box, LabelledSplit, Layout
 from fer_edge.errors import DataError
 from fer_edge.labels import RAFDB
 
@@ -17,12 +18,12 @@ LIST = Path("EmoLabel") / "list_patition_label.txt"  # the data set's own spelli
 
 
 def basic_folder(root: Path) -> Path:
-    """The folder `basic`, which may be given itself."""
+    """Return the folder `basic`: `root` itself or a folder in it."""
     return root if (root / LIST).is_file() else root / "basic"
 
 
 def is_rafdb(root: Path) -> bool:
-    """Whether `root` is laid out as RAF-DB."""
+    """Return whether `root` has RAF-DB's layout."""
     return (basic_folder(root) / LIST).is_file()
 
 
@@ -31,15 +32,15 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
 
     Args:
         root: RAF-DB's folder, or its `basic`.
-        split: train or test; RAF-DB has no validation split.
-        images: The aligned crops of 100 x 100, or the original photographs, cropped by their boxes where they lie in
-            `Annotation/boundingbox`.
+        split: "train" or "test"; RAF-DB has no validation split.
+        images: "aligned" for the aligned crops of 100 x 100, "original" for the photographs, cropped by the boxes in
+            `Annotation/boundingbox` if these files exist.
 
     Raises:
-        DataError: There is no such split, the list is missing or cannot be read, or a line is not as expected.
+        DataError: Missing split, missing or unreadable list, or an invalid line.
     """
     if split == "valid":
-        raise DataError("RAF-DB has the splits train and test, not valid; papers report on test: ask for that")
+        raise DataError("RAF-DB has the splits train and test, not valid; papers report accuracy on test: use it")
     folder = basic_folder(root)
     table = folder / LIST
     if not table.is_file():
@@ -57,14 +58,14 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
             paths.append(folder / "Image" / images / file)
             labels.append(int(index) - 1)
     if not paths:
-        raise DataError(f"{table} names no image of the split {split}")
+        raise DataError(f"{table} lists no image of the split {split}")
     boxes = tuple(_box(folder, path) for path in paths) if images == "original" else None
     source = f"RAF-DB {split} ({images})"
     return LabelledSplit(source, RAFDB, tuple(paths), np.array(labels, np.int64), boxes=boxes, official=True)
 
 
 def _box(folder: Path, image: Path) -> Box | None:
-    """The annotated face: left, top, right, bottom in a file of its own."""
+    """Read an image's annotation file (left, top, right, bottom); None if it does not exist."""
     file = folder / "Annotation" / "boundingbox" / f"{image.stem}_boundingbox.txt"
     if not file.is_file():
         return None
@@ -79,6 +80,6 @@ LAYOUT = Layout("rafdb", f"basic/{LIST} and basic/Image/aligned", is_rafdb, read
 ORIGINAL = Layout(
     "rafdb-original",
     f"basic/{LIST} and basic/Image/original",
-    lambda root: False,  # only by name: both layouts lie in the same folder
+    lambda root: False,  # never detected: both layouts share one folder, so this one has to be named
     partial(read_rafdb, images="original"),
 )

@@ -1,19 +1,18 @@
-"""One split of a data set: where its images lie and what they show. Needs no torch."""
+"""Splits of data sets: image paths, labels, votes and face boxes. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.choices import Split
 from fer_edge.labels import LabelSet
 from fer_edge.walk import LeftOut
 
-Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 Indices = npt.NDArray[np.int64]
@@ -21,26 +20,26 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """Images of one split and their labels, by name: `labels` are indices into `label_set`."""
+    """Images of one split with their labels, which are indices into `label_set`."""
 
-    source: str  # for people: "FERPlus train"
+    source: str  # name for messages: "FERPlus train"
     label_set: LabelSet
     paths: tuple[Path, ...]
-    labels: Indices  # (N,); -1: the protocol does not count this image
+    labels: Indices  # (N,); -1 for an image that the protocol does not count
     votes: Indices | None = None  # (N, classes + 2), FERPlus only: the classes, unknown, no face
-    boxes: tuple[Box | None, ...] | None = None  # where the face is; None: the image is the face
-    left_out: tuple[LeftOut, ...] = ()  # files and folders of the split that are not among its images
-    official: bool = False  # whether the splits are those that the data set was published with
+    boxes: tuple[Box | None, ...] | None = None  # face boxes; None: the whole image is the face
+    left_out: tuple[LeftOut, ...] = ()  # files and folders of the split that are not among `paths`
+    official: bool = False  # True for splits that the data set was published with
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def box(self, index: int) -> Box | None:
-        """The face's box in one image, if the data set gives it."""
+        """Return the face box of one image, or None for the whole image."""
         return None if self.boxes is None else self.boxes[index]
 
     def take(self, indices: Indices) -> LabelledSplit:
-        """Some of the images, in the order given."""
+        """Return a split of the images at `indices`, in that order."""
         return replace(
             self,
             paths=tuple(self.paths[i] for i in indices),
@@ -52,9 +51,9 @@ class LabelledSplit:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a data set lies on disk."""
+    """Folder layout of a data set: detection and reading."""
 
     name: str
-    expects: str  # for error messages
+    description: str  # expected files and folders, for error messages
     matches: Callable[[Path], bool]
     read: Callable[[Path, Split], LabelledSplit]

@@ -1,6 +1,6 @@
-"""The seam between fer-edge and engines: what an engine builds, and the runner that executes it.
+"""The engine interface: `Engine` builds from typed ONNX, `Runner` executes a built engine.
 
-An engine is one module of this package with an `ENGINE` object; `available.py` knows their names.
+Each engine is a module of this package with an `ENGINE` object, listed in `registry.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from msgspec import Meta
 
 from fer_edge._files import as_path
 from fer_edge._settings import convert_some
+from fer_edge.choices import Precision as Precision  # re-exported: the type of `BuildRequest.precision`
 from fer_edge.engines import lifetime
 from fer_edge.engines.messages import engine_error
 from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError, NonFiniteError
 
-Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8, but for layers that were kept in float
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
@@ -30,11 +30,11 @@ IMAGE_SIZE = 112
 MAX_THREADS = 1024
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
-HALF_SCALES = "fer_edge.half_scales"  # in the metadata of a typed ONNX whose int8 has float16 scales
+HALF_SCALES = "fer_edge.half_scales"  # metadata key of a typed ONNX model whose int8 scales are float16
 
 
 class DeviceTiming(NamedTuple):
-    """Milliseconds on the device's own clock, one value a run."""
+    """Times of repeated runs by the device's clock, in milliseconds, one value per run."""
 
     copy_in: npt.NDArray[np.float64]
     compute: npt.NDArray[np.float64]
@@ -42,59 +42,60 @@ class DeviceTiming(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Outputs for a batch. Arrays belong to the caller: a runner does not write into them again."""
+    """Outputs for a batch of N images. The arrays belong to the caller: a runner never overwrites them."""
 
     label_logits: Floats  # (N, classes)
-    text_logits: Floats | None  # (N, classes); None where the model has no text head
+    text_logits: Floats | None  # (N, classes); None for a model without a text head
     probabilities: Floats  # (N, classes); each row sums to 1
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What an engine is asked to build from a typed ONNX model."""
+    """Settings for building an engine from a typed ONNX model."""
 
     precision: Precision = "fp32"
-    targets: tuple[str, ...] = ()  # empty: the engine's default
+    targets: tuple[str, ...] = ()  # GPU architectures such as "sm89", or "cpu"; empty: the engine's default
     max_batch: int = 32
-    options: Mapping[str, Any] = field(default_factory=dict)  # the engine's own
-    progress: Callable[[str, int, int], None] | None = None  # told a phase, its steps done and its steps in all
+    options: Mapping[str, Any] = field(default_factory=dict)  # build options of this engine alone
+    # Callback that receives the phase, its number of finished steps and its total number of steps.
+    progress: Callable[[str, int, int], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class ExecutedOperator:
-    """One operator of a built engine, as the engine itself reports it."""
+    """One operator that a built engine executes."""
 
-    kind: str  # in the engine's own words
-    precision: str  # fp32, fp16, bf16, int8, or the engine's name of what is none of these
-    names: tuple[str, ...]  # nodes of the typed ONNX that went into it, with what the engine appends
-    multiplies: bool  # whether it is one of the engine's convolutions or matrix products
+    kind: str  # the engine's name of the operator type
+    precision: str  # fp32, fp16, bf16, int8, or the engine's name of any other type
+    names: tuple[str, ...]  # nodes of the typed ONNX fused into it, with suffixes that the engine appends
+    multiplies: bool  # whether it is a convolution or a matrix product
     reported_by_engine: bool = True  # False: inferred from the strongly typed network
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What came of it."""
+    """A built engine and the targets it runs on."""
 
     targets: tuple[str, ...]
     engine_version: str
-    file: bytes | None = None  # None: the engine runs the bundle's model.onnx itself, on any machine
-    platform: str | None = None  # "linux-x86_64", where the file is tied to one
-    layers: str | None = None  # JSON of the engine's own account of its layers, where it gives one
-    operators: tuple[ExecutedOperator, ...] = ()  # what it will execute
+    file: bytes | None = field(default=None, repr=False)  # None: the engine compiles the bundle's model.onnx on loading
+    platform: str | None = None  # for example "linux-x86_64"; None: the file runs on any platform
+    layers: str | None = field(default=None, repr=False)  # JSON of the engine's layer report; None without a report
+    operators: tuple[ExecutedOperator, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a runner is made from: verified bytes."""
+    """Verified content of a bundle that a runner is created from."""
 
-    model: bytes  # the typed ONNX
-    file: bytes | None  # the engine's own file, where it has one
+    model: bytes = field(repr=False)  # the typed ONNX
+    file: bytes | None = field(repr=False)  # the engine's own file; None for engines that compile the ONNX on loading
     max_batch: int
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run."""
+    """Options for opening a runner."""
 
     # CPU threads of one inference; None: the engine's default.
     threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)] | None = None
@@ -116,46 +117,46 @@ class RunOptions:
 
 
 def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
-    """Refuse a model whose outputs are not those of a deploy graph.
+    """Check that a model has the outputs of a deploy graph.
 
     Args:
-        shapes: Of all outputs, by name; a side that is no number is not known, nor is a shape without sides.
+        shapes: Output shapes by name. A non-integer dimension, or an empty shape, is unknown.
 
     Raises:
-        EngineError: Label logits or probabilities are missing, or outputs are not of one number of classes.
+        EngineError: Missing label logits or probabilities, or outputs with different numbers of classes.
     """
     if not {"label_logits", "probabilities"} <= set(shapes):
         raise EngineError(
             f"the model has outputs {', '.join(shapes) or '(none)'}; expected label_logits, probabilities and, with a "
             "text head, text_logits: build the bundle again"
         )
-    found = {name: tuple(shapes[name]) for name in OUTPUT_NAMES if shapes.get(name)}
-    widths = {shape[1:] for shape in found.values() if isinstance(shape[-1], int) or len(shape) != 2}
+    outputs = {name: tuple(shapes[name]) for name in OUTPUT_NAMES if shapes.get(name)}
+    widths = {shape[1:] for shape in outputs.values() if isinstance(shape[-1], int) or len(shape) != 2}
     if len(widths) > 1 or any(len(width) != 1 for width in widths):
-        told = ", ".join(f"{name} {shape}" for name, shape in found.items())
+        described = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
         raise EngineError(
-            f"the model's outputs are {told}; expected (N, classes), of as many classes each: build the bundle again"
+            f"the model's outputs are {described}; expected the same (N, classes) for all: build the bundle again"
         )
 
 
 def check_prediction(prediction: Prediction, count: int, title: str = "the engine") -> None:
-    """Refuse outputs that say nothing about the images.
+    """Check that outputs have one row per image and finite values.
 
     Args:
         prediction: Outputs of a batch.
         count: Number of images in the batch.
-        title: Name of the engine, as messages call it.
+        title: Name of the engine in error messages.
 
     Raises:
-        EngineError: An output has another number of rows than there are images.
-        NonFiniteError: An output holds NaN or infinity.
+        EngineError: The number of rows of an output differs from the number of images.
+        NonFiniteError: NaN or infinity in an output.
     """
     for name, values in zip(OUTPUT_NAMES, prediction, strict=True):
         if values is None:
             continue
         if len(values) != count:
             raise EngineError(
-                f"{title} gave {len(values)} rows of {name} for {count} images: the model has a fixed number of rows; "
+                f"{title} returned {len(values)} rows of {name} for {count} images: the model has a fixed batch size; "
                 "build the bundle again"
             )
         if np.count_nonzero(np.isfinite(values)) != values.size:
@@ -170,29 +171,34 @@ SomeRunner = TypeVar("SomeRunner", bound="Runner")
 
 
 class Runner(ABC):
-    """Executes one engine. Any thread may call it: calls take turns."""
+    """Executes one engine. Any thread may call it; calls run one after another."""
 
-    title = "the engine"  # as messages call it
-    has_device = False  # whether it runs on a device with a clock of its own: see `time_on_device`
+    engine: str | None = None  # name in the registry; None for runners of other kinds
+    title = "the engine"  # name in error messages
+    has_device = False  # whether it runs on a device with its own clock: see `time_on_device`
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._closed = False
-        self._close_asked = False  # by a signal handler in the middle of a call, which is to end first
+        self._close_requested = False  # `close` was called during a call, which finishes before the release
         self._lock = lifetime.CallLock()
+
+    def __repr__(self) -> str:
+        engine = "" if self.engine is None else f"engine={self.engine!r}, "
+        return f"{type(self).__name__}({engine}max_batch={self.max_batch}, closed={self.is_closed})"
 
     def infer(self, images: Images, *, checked: bool = True) -> Prediction:
         """Run a batch.
 
         Args:
             images: uint8 RGB, (N, 112, 112, 3), N from 1 to `max_batch`.
-            checked: Whether outputs are refused that are NaN, infinite or not of N rows; True by default. False is
-                for comparisons that report these themselves.
+            checked: Whether to refuse outputs that contain NaN or infinity, or do not have N rows; default: True.
+                Pass False in comparisons that report such outputs themselves.
 
         Raises:
-            InputError: Type, shape or batch size is another.
-            EngineError: The runner is closed, the engine failed, or gave outputs for another number of images.
-            NonFiniteError: Outputs are NaN or infinite.
+            InputError: Wrong type, shape or batch size.
+            EngineError: The runner is closed, the engine failed, or its outputs do not have N rows.
+            NonFiniteError: NaN or infinity in the outputs.
         """
         with self.exclusive():
             try:
@@ -201,33 +207,33 @@ class Runner(ABC):
                 self.settle()
 
     def exclusive(self) -> lifetime.CallLock:
-        """Lock for a `with` statement around calls of `run`; `settle` comes at the end of the block.
+        """Return the lock to hold, by `with`, around calls of `run`; call `settle` at the end of the block.
 
         Raises:
-            EngineError: The calling thread is in the middle of a call, or the thread that was is not in this process.
+            EngineError: The calling thread is already inside a call, or another one was when this process was forked.
         """
         lock = self._lock
         if lock.is_held():
-            if not lifetime.exiting_here():
+            if not lifetime.is_exit_thread():
                 raise EngineError(
-                    "called in the middle of another call of the same thread, as from a signal handler; wait until "
-                    "that call has returned, or use a recognizer of its own"
+                    "called during another call of the same thread, for example from a signal handler; wait until "
+                    "that call returns, or open a second recognizer"
                 )
-        elif lifetime.PROCESS.exiting is not None and lifetime.exiting_here() and not lock.acquire(blocking=False):
-            raise EngineError("the process is ending while another thread is in a call; stop that thread before")
-        if lock.lost:
+        elif lifetime.is_exit_thread() and not lock.acquire(blocking=False):
+            raise EngineError("the process is exiting while another thread is inside a call; stop that thread first")
+        if lock.orphaned:
             raise EngineError(
                 "another thread was in a call when this process was forked; open the bundle again in this process"
             )
         return lock
 
     def run(self, images: Images, *, checked: bool = True) -> Prediction:
-        """Run a batch while the lock of `exclusive` is held; arguments and errors as of `infer`."""
+        """Run a batch while holding the lock of `exclusive`; arguments and errors as in `infer`."""
         if self.is_closed:
             raise EngineError("the runner is closed; load the bundle again")
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-            raise InputError(f"images are {got}; expected a numpy array of uint8")
+            kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+            raise InputError(f"images are {kind}; expected a numpy array of uint8")
         if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InputError(f"images have shape {images.shape}; expected (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), RGB")
         if not 1 <= len(images) <= self.max_batch:
@@ -236,49 +242,52 @@ class Runner(ABC):
             prediction = self._infer(np.ascontiguousarray(images))
         except FerEdgeError:
             raise
-        except Exception as error:  # engines have exceptions of their own
+        except Exception as error:  # each engine raises its own exception types
             raise engine_error(self.title, f"failed on a batch of {len(images)}", error) from error
         if checked:
             check_prediction(prediction, len(images), self.title)
         return prediction
 
     def settle(self) -> None:
-        """Close the runner at the end of a call, if that was asked for in the middle of it."""
-        if self._close_asked and not self._closed:
+        """Release the engine at the end of a call during which `close` was called."""
+        if self._close_requested and not self._closed:
             self._release()
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed or self._close_asked
+        """True after `close` was called."""
+        return self._closed or self._close_requested
 
     @property
     def is_released(self) -> bool:
-        """Whether what the engine holds was released: not before the call ends in which `close` was called."""
+        """True after the resources of the engine are released: after `close` and the call that it interrupted."""
         return self._closed
 
     def input_buffer(self) -> Images:
-        """An array for `max_batch` images, to fill and hand to `infer`; in memory that suits the engine."""
+        """Return an array for `max_batch` images, in the memory that this engine reads fastest, to pass to `infer`."""
         return np.zeros((self.max_batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 
     def time_on_device(self, batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming | None:
-        """Time on the device's own clock, with or without launching a graph; None where the engine cannot."""
+        """Time `repeats` runs of `batch` images by the device's clock, by default launched as a CUDA graph.
+
+        Returns None if the engine cannot measure these times.
+        """
         return None
 
     def close(self) -> None:
-        """Release what the engine holds, when the call of another thread has ended. Closing twice is fine.
+        """Release the engine's resources, after waiting for the call of another thread. May be called twice.
 
-        In the middle of a call of the same thread, as from a signal handler, the runner is closed when that call ends.
+        During a call of the same thread (in a signal handler), the runner is released when that call ends.
         """
         lock = self._lock
-        if self._closed or (lock.is_held() and not lifetime.exiting_here()):
-            self._close_asked = True
-        elif lock.lost:
-            self._closed = True  # the engine waits for the thread that this forked process lacks
-        elif lifetime.PROCESS.exiting is None or not lifetime.exiting_here():
+        if self._closed or (lock.is_held() and not lifetime.is_exit_thread()):
+            self._close_requested = True
+        elif lock.orphaned:
+            self._closed = True  # the engine would wait for a thread that this forked process does not have
+        elif not lifetime.is_exit_thread():
             with lock:
                 self._release()
-        elif lock.acquire(blocking=False):  # at exit another thread may be inside, that never comes out
+        elif lock.acquire(blocking=False):  # at exit, a thread that is inside a call never returns from it
             self._release()
 
     def _release(self) -> None:
@@ -287,7 +296,7 @@ class Runner(ABC):
             self._close()
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied.
+        """Refuse pickling and copying.
 
         Raises:
             CopyError: Always.
@@ -308,7 +317,7 @@ class Runner(ABC):
     def _infer(self, images: Images) -> Prediction:
         """Run a checked, contiguous batch."""
 
-    def _close(self) -> None:  # noqa: B027  most engines free what they hold when it is collected
+    def _close(self) -> None:  # noqa: B027  most engines release their resources when they are garbage-collected
         """Release resources."""
 
 
@@ -316,26 +325,29 @@ class Engine(ABC):
     """Builds engines from typed ONNX and loads them as runners."""
 
     name: str
-    extra: str | None  # of `pip install fer-edge[extra]`; None: part of the core
-    for_gpus = False  # whether it builds for GPU targets; others build for CPUs alone
+    extra: str | None  # extra to install: `pip install fer-edge[extra]`; None: part of the core
+    for_gpus = False  # whether it builds for GPU architectures; other engines build for CPUs only
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
 
     @abstractmethod
     def version(self) -> str:
-        """Version of the installed engine.
+        """Return the version of the installed engine.
 
         Raises:
-            EngineUnavailableError: It is not installed; names the extra to install.
+            EngineUnavailableError: The engine is not installed; the message contains the command that installs it.
         """
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Refuse build options that cannot be right, before time is spent on the model.
+        """Validate build options before any work on the model.
 
         Raises:
-            ConfigError: A name is not known or a value is out of range.
-            UnsupportedTargetError: The installed version lacks an option.
+            ConfigError: Unknown option, or value out of range.
+            UnsupportedTargetError: Option that the installed version does not support.
         """
         for name in options:
-            raise ConfigError(f"{self.name} has no build option {name!r}; it has none")
+            raise ConfigError(f"{self.name} has no build option {name!r}; it takes none")
 
     @abstractmethod
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
@@ -343,49 +355,42 @@ class Engine(ABC):
 
         Raises:
             EngineUnavailableError: The engine is not installed.
-            UnsupportedTargetError: A target or precision that this engine cannot build.
+            UnsupportedTargetError: Target or precision that this engine cannot build.
             EngineError: The engine refused the model.
         """
 
     def check_buildable(self) -> None:  # noqa: B027  most engines build wherever they are installed
-        """Whether this machine can build the engine, once it is installed.
-
-        Raises:
-            EngineUnavailableError: It cannot; says why and what would help.
-        """
+        """Check that this machine can build the installed engine; errors as in `check_runnable`."""
 
     @abstractmethod
     def check_runnable(self) -> None:
-        """Whether this machine can execute the engine.
+        """Check that this machine can execute the engine.
 
         Raises:
-            EngineUnavailableError: It cannot; says why and what would help.
+            EngineUnavailableError: It cannot; the message contains the reason and the remedy.
         """
 
     def local_target(self, device: int = 0) -> str:
-        """What a device of this machine is called as a build target; "cpu" unless the engine says otherwise.
-
-        Args:
-            device: Which one, as in `RunOptions`.
+        """Return the build target of the device with this index; "cpu" unless overridden.
 
         Raises:
-            EngineUnavailableError: There is no such device.
+            EngineUnavailableError: No device with this index.
         """
         return "cpu"
 
     def runs_version(self, built: str) -> bool:
-        """Whether the installed engine runs a file of the version `built`; only its own unless the engine says so."""
+        """Return whether the installed engine runs files of version `built`; by default, only its own version."""
         return built == self.version()
 
     def runs_target(self, built: tuple[str, ...], local: str) -> bool:
-        """Whether a file for the targets `built` runs on the device `local`."""
+        """Return whether a file for the targets `built` runs on the device `local`."""
         return local in built
 
     @abstractmethod
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        """Make a runner.
+        """Create a runner.
 
         Raises:
-            EngineUnavailableError: The engine is not installed or has no device here.
+            EngineUnavailableError: The engine is not installed, or this machine has no device for it.
             EngineError: The engine refused the file.
         """

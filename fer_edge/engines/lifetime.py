@@ -1,19 +1,18 @@
-"""Locks of runners, and what becomes of native code when the process ends or is forked.
+"""Locks of runners, and their handling when the process exits or is forked.
 
-**Exit.** A daemon thread that returns from native code after the interpreter's end has begun is ended by CPython
-before 3.14 with `pthread_exit`, which unwinds the C++ frames of pybind11; they must not be unwound, and the process
-aborts ("terminate called without an active exception"). So native code is entered with a lock only, and an exit hook
-takes all of them: it waits until every other thread has come out, and none enters again. Such a thread waits for ever,
-and ends with the process. Exit hooks run last in, first out: those that an app registers after importing fer_edge run
-before, while everything works as usual; in the later ones the thread that runs them may still use and close
-recognizers.
+**Exit.** While the interpreter exits, CPython before 3.14 ends a daemon thread that returns from native code with
+`pthread_exit`. That unwinds the C++ frames of pybind11, which do not support it, and the process aborts ("terminate
+called without an active exception"). Therefore native code runs only under a lock, and an exit hook acquires all locks:
+it waits until every other thread has left native code, and blocks new calls. A blocked thread ends with the process.
+Exit hooks run in reverse order of registration. Hooks that an app registers after importing fer_edge run before this
+one, while everything works as usual. In hooks that run after it, the exit thread may still use and close recognizers.
 
-**Fork.** A lock that another thread held is held for ever in the forked process, which lacks that thread. Such locks
-are made anew there, and a runner whose engine was in the middle of a call refuses to run.
+**Fork.** A lock that another thread held stays locked for ever in the forked process, which does not have that thread.
+Such locks are recreated there, and a runner whose engine was in the middle of a call refuses to run.
 
-**Opening.** Two threads that use OpenVINO's bindings for the first time at the same moment wait for each other for
-ever, one for the initialisation of a static variable in C++, the other for Python's interpreter lock. So engines are
-opened one after the other.
+**Opening.** Two threads that use OpenVINO's bindings for the first time at the same moment deadlock: one waits for the
+initialisation of a static C++ variable, the other for Python's interpreter lock. Therefore engines are opened one after
+another.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-EXIT_SECONDS = 10.0  # that the end of the process waits for other threads at most
+EXIT_SECONDS = 10.0  # longest wait for other threads at exit
 
 if TYPE_CHECKING:
     _RLock = Any
@@ -36,40 +35,40 @@ else:
 class CallLock(_RLock):  # type: ignore[misc]  # written in C
     """Lock of one runner, or of opening.
 
-    It is entered by a plain `with`: a Ctrl-C in between leaves only locks that are written in C as they should be.
-    `_is_owned` and `_at_fork_reinit` are what the standard library's `Condition` and `logging` use of such locks.
+    Acquire it with a plain `with`: its `__enter__` is written in C, so a Ctrl-C cannot leave it half acquired.
+    `_is_owned` and `_at_fork_reinit` are the methods that `Condition` and `logging` of the standard library use.
     """
 
     def __init__(self) -> None:
-        self.lost = False  # whether a thread that this forked process lacks was inside
+        self.orphaned = False  # whether a thread that this forked process does not have was holding it
         _LOCKS.add(self)
 
     def is_held(self) -> bool:
-        """Whether the calling thread holds it."""
+        """Return whether the calling thread holds the lock."""
         return bool(self._is_owned())
 
     def after_fork(self) -> None:
-        """Free the lock in a forked process from a thread that is not there."""
+        """Free the lock, in a forked process, if its holder does not exist there."""
         if self.is_held():
             return
         if self.acquire(blocking=False):
             self.release()
         else:
-            self.lost = True
+            self.orphaned = True
             self._at_fork_reinit()
 
 
-class _Process:
-    """The end of the process."""
+class _ProcessState:
+    """Exit and fork of this process."""
 
     def __init__(self) -> None:
-        self.exiting: int | None = None  # the thread that runs the exit hooks, once they run
+        self.exit_thread: int | None = None  # identifier of the thread that runs the exit hooks; None before exit
 
-    def hold(self) -> None:
-        """Wait until other threads have left native code, for 10 s at most, and let none enter again."""
-        self.exiting = threading.get_ident()
+    def block_native_calls(self) -> None:
+        """Wait up to 10 s until other threads have left native code, and block new calls."""
+        self.exit_thread = threading.get_ident()
         deadline = time.monotonic() + EXIT_SECONDS
-        OPENING.acquire(timeout=EXIT_SECONDS)  # before the others are listed: what is opened has a lock by its end
+        OPENING.acquire(timeout=EXIT_SECONDS)  # before listing the others: an engine that is being opened adds its lock
         for lock in _locks():
             if not lock.is_held():
                 lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
@@ -79,13 +78,13 @@ class _Process:
             lock.after_fork()
 
 
-def exiting_here() -> bool:
-    """Whether the calling thread runs the exit hooks of this process."""
-    return PROCESS.exiting == threading.get_ident()
+def is_exit_thread() -> bool:
+    """Return whether the calling thread runs the exit hooks of this process."""
+    return PROCESS.exit_thread == threading.get_ident()
 
 
 def _locks() -> list[CallLock]:
-    """All locks; another thread may make a new one meanwhile, which stops an iteration."""
+    """Return all locks; try again if another thread adds one during the iteration."""
     while True:
         try:
             return list(_LOCKS)
@@ -94,8 +93,8 @@ def _locks() -> list[CallLock]:
 
 
 _LOCKS: weakref.WeakSet[CallLock] = weakref.WeakSet()
-PROCESS = _Process()
-OPENING = CallLock()  # held while an engine is looked for, loaded and run for the first time
-atexit.register(PROCESS.hold)
+PROCESS = _ProcessState()
+OPENING = CallLock()  # held while an engine is selected, loaded and run for the first time
+atexit.register(PROCESS.block_native_calls)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=PROCESS.after_fork)

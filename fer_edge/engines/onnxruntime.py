@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs the typed ONNX on CPUs."""
+"""The `onnxruntime` engine: runs the typed ONNX on CPUs."""
 
 from __future__ import annotations
 
@@ -35,24 +35,26 @@ MULTIPLYING = {
     "Conv", "FusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul",
     "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
 }  # fmt: skip
-CAST_PREFIX = "InsertedPrecisionFreeCast_"  # on the names of operators that run in float for want of a half kernel
+CAST_PREFIX = "InsertedPrecisionFreeCast_"  # name prefix of operators that run in float: no float16 kernel exists
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
-# It would merge the quantisation pairs that each reader of a tensor has, and then leave convolutions in float: on x86,
-# int8 becomes the uint8 that the kernels want only where one reader follows.
+# This optimizer merges equal Q/DQ pairs of a tensor with several consumers. The x86 kernels need uint8, and int8 is
+# converted to it only for pairs with one consumer: with merged pairs, convolutions stay in float.
 DISABLED_OPTIMIZERS = ["CommonSubexpressionElimination"]
-# It would give biases the product of two scales for theirs, which float16 cannot hold: convolutions would be wrong.
-WRONG_IN_HALF = ["WeightBiasQuantization"]
+# This optimizer computes the scale of a bias as a product of two scales. float16 cannot represent that product, and the
+# convolutions give wrong results.
+INCORRECT_WITH_HALF_SCALES = ["WeightBiasQuantization"]
 PROCESSORS = Path("/sys/devices/system/cpu/present")
-FATAL = 4  # the severity from which it logs; errors are raised, and their text need not stand on stderr too
+FATAL = 4  # lowest severity that is logged: errors are raised, so they need not be on stderr too
 
 
 class ONNXRuntimeRunner(Runner):
-    """One session on the CPU provider.
+    """Runner with one session on the CPU provider.
 
     Raises:
         EngineError: The model's outputs are not those of a deploy graph.
     """
 
+    engine = "onnxruntime"
     title = "ONNX Runtime"
 
     def __init__(self, session: Any, max_batch: int) -> None:
@@ -63,15 +65,15 @@ class ONNXRuntimeRunner(Runner):
         self._names = [name for name in OUTPUT_NAMES if name in present]
 
     def _infer(self, images: Images) -> Prediction:
-        found = dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: images}), strict=True))
-        return Prediction(found["label_logits"], found.get("text_logits"), found["probabilities"])
+        outputs = dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: images}), strict=True))
+        return Prediction(outputs["label_logits"], outputs.get("text_logits"), outputs["probabilities"])
 
     def _close(self) -> None:
         del self._session
 
 
 class ONNXRuntimeEngine(Engine):
-    """ONNX Runtime's CPU execution provider."""
+    """The CPU execution provider of ONNX Runtime."""
 
     name = "onnxruntime"
     extra = "onnxruntime"
@@ -92,10 +94,10 @@ class ONNXRuntimeEngine(Engine):
         return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch)
 
     def _executed_operators(self, model: bytes) -> tuple[ExecutedOperator, ...]:
-        """What a session runs for one image, from its own profile.
+        """Return the operators that a session executes for one image, from its profile.
 
         Raises:
-            EngineError: It refuses the model, does not run it, or there is no folder for the profile.
+            EngineError: ONNX Runtime refused or failed to run the model, or the profile cannot be written.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="fer-edge-") as folder:
@@ -104,11 +106,11 @@ class ONNXRuntimeEngine(Engine):
                 events = json.loads(Path(session.end_profiling()).read_text())
         except OSError as error:
             raise EngineError(
-                f"ONNX Runtime's profile cannot be kept in a temporary folder: {error}; "
-                "set TMPDIR to a folder that can be written"
+                f"ONNX Runtime's profile cannot be written to a temporary folder: {error}; "
+                "set TMPDIR to a writable folder"
             ) from error
         return tuple(
-            _executed(event)
+            _operator_of(event)
             for event in events
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         )
@@ -120,22 +122,22 @@ class ONNXRuntimeEngine(Engine):
             settings.profile_file_prefix = str(profile)
         settings.log_severity_level = FATAL
         settings.inter_op_num_threads = 1
-        threads = options.threads or default_threads(heeds_affinity=False)
+        threads = options.threads or default_threads(respects_affinity=False)
         if threads is not None:
             settings.intra_op_num_threads = threads
-        # The metadata can be asked for only when the optimizers have run; its key is found as quickly.
-        disabled = [*DISABLED_OPTIMIZERS, *(WRONG_IN_HALF if HALF_SCALES.encode() in model else ())]
+        # A session returns metadata only after running the optimizers, so the key is searched in the serialised model.
+        disabled = [*DISABLED_OPTIMIZERS, *(INCORRECT_WITH_HALF_SCALES if HALF_SCALES.encode() in model else ())]
         return open_session(model, settings, disabled_optimizers=disabled)
 
 
 def open_session(model: bytes, settings: Any, **keywords: Any) -> Any:
-    """Open an `InferenceSession` on the CPU that raises what goes wrong.
+    """Open an `InferenceSession` on the CPU that raises its first error.
 
-    The class itself prints the first error to stdout and tries again without the settings asked for.
+    `InferenceSession` itself prints the first error to stdout and tries again without these settings.
 
     Args:
-        model: The typed ONNX.
-        settings: Its `SessionOptions`.
+        model: Typed ONNX model, serialised.
+        settings: The session's `SessionOptions`.
         keywords: Further arguments of `InferenceSession`.
 
     Raises:
@@ -144,24 +146,24 @@ def open_session(model: bytes, settings: Any, **keywords: Any) -> Any:
     """
 
     class Session(onnxruntime().InferenceSession):  # type: ignore[misc]
-        # Versions up to 1.2x have no argument for it, and set it when they open.
+        # Versions up to 1.2x have no argument that disables the fallback: the constructor sets this attribute.
         _enable_fallback = property(lambda self: False, lambda self, value: None)
 
     try:
         return Session(model, settings, providers=["CPUExecutionProvider"], **keywords)
-    except Exception as error:  # its exception types are internal to the extension module
+    except Exception as error:  # ONNX Runtime's exception types are private
         raise engine_error("ONNX Runtime", LOAD, error) from error
 
 
 def _run_once(session: Any) -> None:
     try:
         session.run(None, {INPUT_NAME: np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)})
-    except Exception as error:  # its exception types are internal to the extension module
+    except Exception as error:  # ONNX Runtime's exception types are private
         raise engine_error("ONNX Runtime", "could not run the model", error) from error
 
 
-def _executed(event: dict[str, Any]) -> ExecutedOperator:
-    """An operator's profile event; its precision is the element type of what it reads first, or of what it casts to."""
+def _operator_of(event: dict[str, Any]) -> ExecutedOperator:
+    """Convert a profile event. The precision is the element type of the first input, or of the output of a Cast."""
     details = event["args"]
     kind = details["op_name"]
     types = [next(iter(tensor)) for tensor in details[f"{'output' if kind == 'Cast' else 'input'}_type_shape"]]
@@ -171,30 +173,30 @@ def _executed(event: dict[str, Any]) -> ExecutedOperator:
 
 
 def onnxruntime() -> Any:
-    """The package.
+    """Return the imported package.
 
     Raises:
-        EngineUnavailableError: It cannot be imported.
+        EngineUnavailableError: The package cannot be imported.
     """
     if "onnxruntime" not in sys.modules:
         _check_processor_files()
     try:
         return import_package("onnxruntime")
-    except Exception as error:  # native code fails to load in ways of its own
+    except Exception as error:  # loading native code may raise exceptions other than ImportError
         install = 'pip install "fer-edge[onnxruntime]"'
         raise unavailable("ONNX Runtime", "cannot be imported", error, install) from error
 
 
 def _check_processor_files() -> None:
-    """Refuse an import that would crash: with an empty /proc/cpuinfo and nothing below /sys it counts no processors.
+    """Check that processors can be counted: without any, importing ONNX Runtime crashes the process.
 
     Raises:
-        EngineUnavailableError: That is how it is here.
+        EngineUnavailableError: `/proc/cpuinfo` is empty and `/sys` does not list processors.
     """
     if sys.platform == "linux" and CPUINFO.exists() and not (cpu_fields() or PROCESSORS.exists()):
         raise EngineUnavailableError(
-            "ONNX Runtime cannot find out which processors there are: /proc/cpuinfo is empty and "
-            "/sys/devices/system/cpu cannot be read; mount /proc or /sys in this container or chroot"
+            "ONNX Runtime cannot count the processors: /proc/cpuinfo is empty and /sys/devices/system/cpu cannot be "
+            "read; mount /proc or /sys in this container or chroot"
         )
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO's layers and peaks, from its own performance counters."""
+"""Layer times and peak speeds of OpenVINO, from its performance counters."""
 
 from __future__ import annotations
 
@@ -14,41 +14,43 @@ from fer_edge.engines.openvino import ENGINE, openvino
 from fer_edge.engines.profiling import INT8, Layer, Peak, Profiler
 
 PROFILING = {"PERF_COUNT": True}
-SIZE = 512  # of the matrices: one product fits a slice of the scheduler, so that some run undisturbed on a busy machine
-CHAIN = 3
-CHANNELS, MAP = 256, 28  # of the convolutions
-COPIED = 16 << 20  # numbers, 64 MiB: with the result, more than caches hold
-KERNELS = ("FullyConnected", "MatMul", "Convolution")  # what the plugin calls the nodes that do the work
-BITS = {"f32": 32, "i32": 32, "u32": 32, "f16": 16, "bf16": 16, "i64": 64, "u64": 64}  # others have 8
+# Side of the matrices. One product takes less than a time slice of the scheduler, so that some products run
+# undisturbed on a busy machine.
+SIZE = 512
+CHAIN = 3  # operators per network
+CHANNELS, MAP = 256, 28  # channels and side length of the maps of the convolutions
+COPIED = 16 << 20  # float32 values, 64 MiB: together with the result, larger than the caches
+KERNELS = ("FullyConnected", "MatMul", "Convolution")  # the plugin's types of the measured nodes
+BITS = {"f32": 32, "i32": 32, "u32": 32, "f16": 16, "bf16": 16, "i64": 64, "u64": 64}  # other types have 8
 
 
 class OpenVINOProfiler(Profiler):
-    """The CPU plugin with its counters on."""
+    """Profiler of the CPU plugin with performance counters enabled."""
 
     def layers(self, artifact: Artifact, options: RunOptions, repeats: int) -> list[Layer]:
         network = ENGINE.network_for_one(artifact.model)
-        inside = {node.get_friendly_name(): _macs_of_node(node) for node in network.get_ordered_ops()}
+        macs = {node.get_friendly_name(): _macs_of_node(node) for node in network.get_ordered_ops()}
         model = ENGINE.compile_network(network, options, PROFILING)
         images = np.random.default_rng(0).integers(0, 256, (1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         times = _node_times(model, images, repeats)
         nodes = {node.get_friendly_name(): node for node in model.get_runtime_model().get_ordered_ops()}
-        return [_layer(nodes[name], _middle(spent), inside) for name, spent in times.items()]
+        return [_layer(nodes[name], _interquartile_mean(values), macs) for name, values in times.items()]
 
     def peaks(self, options: RunOptions, repeats: int) -> list[Peak]:
-        product, taps = SIZE**3, CHANNELS**2 * 9 * MAP**2
-        found = [
+        product, convolution = SIZE**3, CHANNELS**2 * 9 * MAP**2  # multiply-accumulates of one operator
+        peaks = [
             _peak("fp32 GEMM", _products(), product, options, repeats),
-            _peak("fp32 convolution", _convolutions(), taps, options, repeats),
+            _peak("fp32 convolution", _convolutions(), convolution, options, repeats),
             _peak("int8 GEMM", _products(quantised=True), product, options, repeats),
-            _peak("int8 convolution", _convolutions(quantised=True), taps, options, repeats),
+            _peak("int8 convolution", _convolutions(quantised=True), convolution, options, repeats),
             _peak("memory", _copy(), 2 * 4 * COPIED, options, repeats),
         ]
-        # A processor without 8-bit kernels has no such peak.
-        return [peak for peak in found if peak.name.startswith("int8") == (peak.precision in INT8)]
+        # On a processor without 8-bit kernels, the int8 networks ran in another precision: drop their peaks.
+        return [peak for peak in peaks if peak.name.startswith("int8") == (peak.precision in INT8)]
 
 
 def _node_times(model: Any, inputs: npt.NDArray[Any], repeats: int) -> dict[str, list[float]]:
-    """Microseconds of every node that ran, for each repeat, after one that does not count."""
+    """Return the microseconds of every executed node in each repeat, after one warm-up run."""
     executed = openvino().ProfilingInfo.Status.EXECUTED
     request = model.create_infer_request()
     times: dict[str, list[float]] = defaultdict(list)
@@ -60,45 +62,45 @@ def _node_times(model: Any, inputs: npt.NDArray[Any], repeats: int) -> dict[str,
     return times
 
 
-def _middle(microseconds: list[float]) -> float:
-    """Mean of the middle half: the counters have whole microseconds, and some runs are disturbed."""
+def _interquartile_mean(microseconds: list[float]) -> float:
+    """Return the mean of the middle half: the counters' resolution is 1 us, and some runs are disturbed."""
     ordered, quarter = sorted(microseconds), len(microseconds) // 4
-    kept = ordered[quarter : len(ordered) - quarter]
-    return sum(kept) / len(kept)
+    middle = ordered[quarter : len(ordered) - quarter]
+    return sum(middle) / len(middle)
 
 
-def _layer(node: Any, microseconds: float, inside: dict[str, int]) -> Layer:
+def _layer(node: Any, microseconds: float, network_macs: dict[str, int]) -> Layer:
     inputs = [node.input_value(port).get_node() for port in range(node.get_input_size())]
-    bits = [math.prod(_shape(each)) * _bits(each) for each in (*inputs, node)]
-    sources = tuple(name for name in _told(node, "originalLayersNames").split(",") if name)
-    # The plugin renames products as it turns them into its own kernels; what it fuses otherwise keeps its names.
-    own = _macs(_told(node, "layerType"), [_shape(each) for each in inputs], _shape(node))
+    bits = [math.prod(_shape(tensor)) * _bits(tensor) for tensor in (*inputs, node)]
+    sources = tuple(name for name in _rt_info(node, "originalLayersNames").split(",") if name)
+    # The plugin renames products when it converts them to its own kernels; all other fused nodes keep their names.
+    own_macs = _macs(_rt_info(node, "layerType"), [_shape(tensor) for tensor in inputs], _shape(node))
     return Layer(
         name=node.get_friendly_name(),
-        kind=_told(node, "layerType"),
-        kernel=_told(node, "primitiveType"),
-        precision=_told(node, "runtimePrecision"),
+        kind=_rt_info(node, "layerType"),
+        kernel=_rt_info(node, "primitiveType"),
+        precision=_rt_info(node, "runtimePrecision"),
         sources=sources,
         microseconds=microseconds,
-        macs=own or sum(inside.get(name, 0) for name in sources),
+        macs=own_macs or sum(network_macs.get(name, 0) for name in sources),
         bytes=sum(bits) // 8,
     )
 
 
 def _macs_of_node(node: Any) -> int:
-    """Of a node of the network, before the plugin fuses it with others."""
+    """Return the multiply-accumulates of a node of the network, before the plugin fuses nodes."""
     inputs = [tuple(node.get_input_shape(port)) for port in range(node.get_input_size())]
     return _macs(node.get_type_name(), inputs, _shape(node)) if inputs else 0
 
 
 def _macs(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    """Multiply-accumulates, from shapes alone; 0 for other kinds."""
-    made = math.prod(output)
+    """Return the multiply-accumulates of a convolution or matrix product, from its shapes; 0 for other operators."""
+    values = math.prod(output)
     if kind in ("Convolution", "GroupConvolution"):
-        return made * math.prod(inputs[1]) // output[1]  # weights are (out, in / groups, height, width)
+        return values * math.prod(inputs[1]) // output[1]  # weights are (out, in / groups, height, width)
     if kind in ("FullyConnected", "MatMul"):
-        # One side of the first factor is the output's rows, whichever way it lies; the other is summed over.
-        return made * math.prod(inputs[0]) // math.prod(output[:-1])
+        # The first factor, transposed or not, has the output's rows and the summed dimension.
+        return values * math.prod(inputs[0]) // math.prod(output[:-1])
     return 0
 
 
@@ -107,53 +109,61 @@ def _shape(node: Any) -> tuple[int, ...]:
 
 
 def _bits(node: Any) -> int:
-    return BITS.get(_told(node, "outputPrecisions").split(",")[0], 8)
+    return BITS.get(_rt_info(node, "outputPrecisions").split(",")[0], 8)
 
 
-def _told(node: Any, name: str) -> str:
+def _rt_info(node: Any, name: str) -> str:
     info = node.get_rt_info()
     return str(info[name].astype(str)) if name in info else ""
 
 
 def _peak(name: str, network: Any, work: int, options: RunOptions, repeats: int) -> Peak:
-    """The best run of the best node of a network whose nodes of one kind do `work` each."""
+    """Return the highest speed of the operators of a network.
+
+    Args:
+        name: Name of the peak.
+        network: Chain of operators of one kind.
+        work: Multiply-accumulates, or bytes, of one operator.
+        options: Options of the runner.
+        repeats: Number of runs.
+    """
     model = ENGINE.compile_network(network, options, PROFILING)
     inputs = np.full(model.input(0).shape, 0.5, np.float32)
     times = _node_times(model, inputs, repeats)
     nodes = {node.get_friendly_name(): node for node in model.get_runtime_model().get_ordered_ops()}
-    working = [found for found in times if _told(nodes[found], "layerType") in KERNELS]
-    best = min(working or times, key=lambda found: min(times[found]))
-    told = nodes[best]
-    return Peak(name, _told(told, "runtimePrecision"), _told(told, "primitiveType"), work / (min(times[best]) / 1e6))
+    measured = [node_name for node_name in times if _rt_info(nodes[node_name], "layerType") in KERNELS]
+    fastest = min(measured or times, key=lambda node_name: min(times[node_name]))
+    node, seconds = nodes[fastest], min(times[fastest]) / 1e6
+    return Peak(name, _rt_info(node, "runtimePrecision"), _rt_info(node, "primitiveType"), work / seconds)
 
 
 def _products(*, quantised: bool = False) -> Any:
-    """A chain of square matrix products."""
+    """Return a chain of products of square matrices."""
     ops = openvino().opset13
 
     values = ops.parameter([1, SIZE, SIZE], np.float32)
     chained = values
     for seed in range(CHAIN):
         weight = _weight((SIZE, SIZE), SIZE, seed, quantised)
-        chained = ops.matmul(_rounded(chained) if quantised else chained, weight, False, True)
-    return _network(_rounded(chained) if quantised else chained, values)
+        chained = ops.matmul(_fake_quantise(chained) if quantised else chained, weight, False, True)
+    return _network(_fake_quantise(chained) if quantised else chained, values)
 
 
 def _convolutions(*, quantised: bool = False) -> Any:
-    """A chain of 3 x 3 convolutions."""
+    """Return a chain of 3 x 3 convolutions."""
     ops = openvino().opset13
 
     values = ops.parameter([1, CHANNELS, MAP, MAP], np.float32)
     chained = values
     for seed in range(CHAIN):
         weight = _weight((CHANNELS, CHANNELS, 3, 3), CHANNELS * 9, seed, quantised)
-        read = _rounded(chained) if quantised else chained
-        chained = ops.convolution(read, weight, [1, 1], [1, 1], [1, 1], [1, 1])
-    return _network(_rounded(chained) if quantised else chained, values)
+        source = _fake_quantise(chained) if quantised else chained
+        chained = ops.convolution(source, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    return _network(_fake_quantise(chained) if quantised else chained, values)
 
 
 def _copy() -> Any:
-    """Every number read, changed and written."""
+    """Return a ReLU, which reads and writes every value."""
     ops = openvino().opset13
 
     values = ops.parameter([COPIED], np.float32)
@@ -171,8 +181,8 @@ def _weight(shape: tuple[int, ...], summed: int, seed: int, quantised: bool) -> 
     return ops.multiply(ops.convert(stored, np.float32), ops.constant(scale))
 
 
-def _rounded(values: Any) -> Any:
-    """To 256 levels and back, which is how the plugin is told to compute in 8 bits."""
+def _fake_quantise(values: Any) -> Any:
+    """Round to 256 levels by a FakeQuantize, which makes the plugin select 8-bit kernels."""
     ops = openvino().opset13
 
     low, high = np.float32(0), np.float32(2.55)

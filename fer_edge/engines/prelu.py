@@ -1,7 +1,7 @@
-"""PReLUs of an `openvino.Model` in the form that OpenVINO takes into the convolution before them.
+"""Passes that let OpenVINO fuse the PReLUs of an `openvino.Model` into the convolutions before them.
 
-fp32 graphs hold them as `max(x, slope * x)` (`export/prelu.py`), of which it would make an operator of its own. In int8
-graphs a pair stands between, for ONNX Runtime (`calibration/qdq.py`): to OpenVINO it is one rounding more.
+fp32 graphs contain a PReLU as `max(x, slope * x)` (`export/prelu.py`), which OpenVINO runs as a separate operator. In
+int8 graphs a Q/DQ pair precedes it, for ONNX Runtime (`calibration/qdq.py`); for OpenVINO it is an extra rounding.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from fer_edge.engines.quiet import import_package
 from fer_edge.engines.winograd import along_channels
 
 LEVELS = (-128, 127)
-# From a pair's end to its beginning, as OpenVINO reads QuantizeLinear and DequantizeLinear.
+# Nodes that OpenVINO creates from a QuantizeLinear and DequantizeLinear pair, from the last one to the first.
 PAIR = ("Multiply", "Subtract", "Convert", "Convert", "FakeQuantize")
 
 
 def join_prelus(network: Any) -> int:
-    """Replace every maximum of a map and the map times slopes of at most 1, one for each channel.
+    """Replace each `max(x, slope * x)` by a PReLU, if `slope` has one value of at most 1 per channel.
 
     Returns:
-        How many were replaced.
+        Number of replaced operators.
     """
     ops = import_package("openvino").opset13
 
@@ -44,7 +44,7 @@ def join_prelus(network: Any) -> int:
 
 
 def _slopes(output: Any, source: Any) -> npt.NDArray[Any] | None:
-    """The slopes, if an output is `source` times one for each channel."""
+    """Return the slopes if `output` is `source` times one slope per channel, else None."""
     product = output.get_node()
     if product.get_type_name() != "Multiply" or len(output.get_target_inputs()) != 1:
         return None
@@ -59,24 +59,24 @@ def _slopes(output: Any, source: Any) -> npt.NDArray[Any] | None:
     return slopes.ravel() if slopes is not None and (slopes <= 1).all() else None
 
 
-def skip_pairs(network: Any) -> int:
-    """Let every PReLU read its convolution as it is, where only a pair stands between.
+def bypass_pairs(network: Any) -> int:
+    """Connect each PReLU directly to its convolution, if only a Q/DQ pair is between them.
 
     Returns:
-        How many now do.
+        Number of bypassed pairs.
     """
     count = 0
     for node in network.get_ordered_ops():
         if node.get_type_name() == "PRelu":
-            source = _before_pair(node.input_value(0))
+            source = _source_of_pair(node.input_value(0))
             if source is not None and _is_convolution(source.get_node()):
                 node.input(0).replace_source_output(source)
                 count += 1
     return count
 
 
-def _before_pair(output: Any) -> Any | None:
-    """What a symmetric pair rounds, if that is all that an output is."""
+def _source_of_pair(output: Any) -> Any | None:
+    """Return the input of the symmetric Q/DQ pair that computes `output`; None if something else computes it."""
     nodes = []
     for kind in PAIR:
         node = output.get_node()
@@ -86,13 +86,13 @@ def _before_pair(output: Any) -> Any | None:
         output = node.input_value(0)
     multiply, subtract, *_, quantize = nodes
     scale = _value(multiply.input_value(1))
-    found = [_value(subtract.input_value(1)), *(_value(quantize.input_value(index)) for index in range(1, 5))]
-    zero_and_bounds = [0, scale * LEVELS[0], scale * LEVELS[1], *LEVELS]
-    return output if np.allclose(found, zero_and_bounds, rtol=1e-5) else None
+    parameters = [_value(subtract.input_value(1)), *(_value(quantize.input_value(index)) for index in range(1, 5))]
+    symmetric = [0, scale * LEVELS[0], scale * LEVELS[1], *LEVELS]  # zero point, input bounds, output bounds
+    return output if np.allclose(parameters, symmetric, rtol=1e-5) else None
 
 
 def _value(output: Any) -> float:
-    """A constant's single value, through a change of its type; not a number if it is no such constant."""
+    """Return the value of a scalar constant, also behind a Convert; NaN for any other output."""
     node = output.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -102,7 +102,7 @@ def _value(output: Any) -> float:
 
 
 def _is_convolution(node: Any) -> bool:
-    """A convolution, with a bias or without."""
+    """Return whether the node is a convolution, with or without a bias."""
     if node.get_type_name() == "Add":
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() == "Convolution")

@@ -1,8 +1,8 @@
-"""The one place that imports engines' packages. What a package does unasked when imported is switched off before.
+"""Import of the engines' packages, the only place that does it: telemetry is switched off first.
 
-Variables of the environment are set only where the user has not set them, and stay set: processes started from here
-import the same packages. A package that the app imported first is as the app imported it: its telemetry may be running,
-and cannot be taken back from here.
+Environment variables are set only if the user has not set them, and stay set for processes started from this one, which
+import the same packages. A package that the app imported before fer-edge is used as it is: telemetry that it has
+started cannot be stopped here.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from types import ModuleType
 from typing import Any
 
 
-def _convert_openvino_later(openvino: ModuleType) -> None:
-    """Import the converter when somebody asks for `openvino.convert_model`, and not before."""
+def _import_converter_lazily(openvino: ModuleType) -> None:
+    """Import OpenVINO's model converter on first access to `openvino.convert_model`."""
 
-    def later(name: str) -> Any:
+    def get_attribute(name: str) -> Any:
         if name != "convert_model":
             raise AttributeError(f"module 'openvino' has no attribute {name!r}")
         convert = importlib.import_module("openvino.tools.ovc").convert_model
         openvino.convert_model = convert  # type: ignore[attr-defined]
         return convert
 
-    openvino.__getattr__ = later  # type: ignore[method-assign]
+    openvino.__getattr__ = get_attribute  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
 class Package:
-    """How a package is imported."""
+    """Import settings of a package."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()  # modules that the package imports along, and does without
-    finish: Callable[[ModuleType], None] | None = None  # called once, with the package
+    blocked_modules: tuple[str, ...] = ()  # optional modules that the package would import too
+    after_import: Callable[[ModuleType], None] | None = None  # called once, with the imported package
 
 
 PACKAGES: dict[str, Package] = {
-    # From 1.29 on its Linux packages write a device id and an event store below the home folder, and send events.
+    # From 1.29 on, its Linux packages write a device id and an event store into the home folder, and send events.
     "onnxruntime": Package(environment={"ORT_DISABLE_TELEMETRY": "1"}),
-    # Its conversion tools bring openvino-telemetry along, which writes below the home folder and sends events when
-    # imported; they take a third of the import's time, too, and a runtime converts nothing.
-    "openvino": Package(left_out=("openvino.tools.ovc",), finish=_convert_openvino_later),
-    # These do nothing of the kind, as far as was seen up to the versions of 2026.
+    # Its conversion tools import openvino-telemetry, which writes into the home folder and sends events on import. They
+    # also take a third of the import time, and the runtime converts nothing.
+    "openvino": Package(blocked_modules=("openvino.tools.ovc",), after_import=_import_converter_lazily),
+    # No telemetry was observed in these, up to their versions of 2026.
     "tensorrt": Package(),
     "tensorrt_rtx": Package(),
     "pycuda.driver": Package(),
@@ -56,7 +56,7 @@ _lock = threading.RLock()
 
 
 def _renew_lock() -> None:
-    """In a forked process the lock may be held by a thread that is not there."""
+    """Replace the lock in a forked process, where its holder may not exist."""
     global _lock
     _lock = threading.RLock()
 
@@ -72,7 +72,7 @@ def import_package(name: str) -> Any:
         name: Key of `PACKAGES`.
 
     Raises:
-        ImportError: It is not installed or cannot be loaded; native code may also raise other exceptions.
+        ImportError: The package is not installed or cannot be loaded; native code may raise other exceptions too.
     """
     package = PACKAGES[name]
     with _lock:
@@ -80,14 +80,14 @@ def import_package(name: str) -> Any:
             return importlib.import_module(name)
         for variable, value in package.environment.items():
             os.environ.setdefault(variable, value)
-        hidden: Any = None
-        for module in package.left_out:
-            sys.modules[module] = hidden  # an import of it raises ImportError
+        blocked: Any = None
+        for module in package.blocked_modules:
+            sys.modules[module] = blocked  # importing it now raises ImportError
         try:
             imported = importlib.import_module(name)
         finally:
-            for module in package.left_out:
-                sys.modules.pop(module, None)  # code that imports it meanwhile, without the lock, may have replaced it
-        if package.finish is not None:
-            package.finish(imported)
+            for module in package.blocked_modules:
+                sys.modules.pop(module, None)  # may already be replaced by code that imported it without this lock
+        if package.after_import is not None:
+            package.after_import(imported)
         return imported

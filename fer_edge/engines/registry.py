@@ -1,4 +1,4 @@
-"""Which engines there are, and what this machine can build and run."""
+"""Registry of engines, and their state on this machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fer_edge.engines.profiling import Profiler
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, shown
 from fer_edge.machine import machine_name
 
-# Modules are imported when asked for, so that no engine needs to be installed for another to work.
-# The PyTorch reference lives with the model: this side of the package never imports torch.
+# Modules are imported on first use, so that one engine works without the packages of the others.
+# The PyTorch reference is part of fer_edge.model, because the runtime never imports torch.
 ENGINE_MODULES: dict[str, str] = {
     "openvino": "fer_edge.engines.openvino",
     "onnxruntime": "fer_edge.engines.onnxruntime",
@@ -26,20 +26,20 @@ PROFILER_MODULES: dict[str, str] = {"openvino": "fer_edge.engines.openvino_profi
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What this machine can do with one engine."""
+    """State of one engine on this machine."""
 
     engine: str
     version: str | None  # None: not installed
     can_build: bool
     can_run: bool
-    reason: str  # why not, and what would help; empty if it can do both
+    reason: str  # why it cannot build or run, with the remedy; empty if it can do both
 
 
 def get_engine(name: str) -> Engine:
-    """The engine of that name.
+    """Return the engine with this name.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: Unknown name.
     """
     if name not in ENGINE_MODULES:
         raise ConfigError(
@@ -50,21 +50,21 @@ def get_engine(name: str) -> Engine:
 
 
 def get_profiler(name: str) -> Profiler:
-    """The profiler of an engine.
+    """Return the layer profiler of an engine.
 
     Raises:
-        ConfigError: There is no engine of that name.
-        EngineError: It tells nothing of its layers.
+        ConfigError: Unknown name.
+        EngineError: The engine has no profiler.
     """
     get_engine(name)
     if name not in PROFILER_MODULES:
-        raise EngineError(f"{name} does not tell what its layers take; {', '.join(PROFILER_MODULES)} does")
+        raise EngineError(f"{name} has no layer profiler; engines with one: {', '.join(PROFILER_MODULES)}")
     profiler: Profiler = import_module(PROFILER_MODULES[name]).PROFILER
     return profiler
 
 
 def engine_status(name: str) -> EngineStatus:
-    """Find out what works here, without raising for what does not."""
+    """Check whether an engine is installed, builds and runs on this machine; a failure becomes the `reason`."""
     engine = get_engine(name)
     try:
         version = engine.version()
@@ -78,20 +78,22 @@ def engine_status(name: str) -> EngineStatus:
             reasons.append(str(error))
         else:
             reasons.append("")
-    builds, runs = reasons
-    return EngineStatus(name, version, can_build=not builds, can_run=not runs, reason=builds or runs)
+    build_reason, run_reason = reasons
+    return EngineStatus(
+        name, version, can_build=not build_reason, can_run=not run_reason, reason=build_reason or run_reason
+    )
 
 
 def machine_of(engine: str, device: int = 0) -> str:
-    """What an engine's settings are tuned for: processor and cores, and the GPU too where it runs on one.
+    """Return the key of this machine in a bundle's tunings: CPU, number of cores, and the GPU for engines that use one.
 
     Args:
-        engine: Its name.
-        device: Which GPU, as in `RunOptions`.
+        engine: Name of the engine.
+        device: Index of the GPU, as in `RunOptions`; default: 0.
 
     Raises:
-        ConfigError: There is no engine of that name.
-        EngineUnavailableError: It runs on GPUs, and there is no such one.
+        ConfigError: Unknown engine.
+        EngineUnavailableError: The engine needs a GPU, and none has this index.
     """
     if not get_engine(engine).for_gpus:
         return machine_name()
@@ -101,7 +103,7 @@ def machine_of(engine: str, device: int = 0) -> str:
 
 
 def platform_tag() -> str:
-    """Operating system and processor as bundles name them, `linux-x86_64`."""
+    """Return operating system and processor in the notation of bundles, for example `linux-x86_64`."""
     system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     return f"{system}-{machine}"

@@ -86,7 +86,7 @@ def _unsupported_reason(bundle: Bundle, engine: str) -> str:
     try:
         get_engine(engine).version()
         get_engine(engine).check_runnable()
-        bundle._check_fits(bundle.entry(engine), 0)
+        bundle.check_compatible(bundle.entry(engine))
     except FerEdgeError as error:
         return str(error)
     return ""

@@ -1,4 +1,4 @@
-"""t-SNE of the feature that steers the text head (Fig. 5 of the paper; van der Maaten and Hinton, JMLR 2008)."""
+"""t-SNE map of the feature that the text head reads (Fig. 5 of the paper; van der Maaten and Hinton, JMLR 2008)."""
 
 from __future__ import annotations
 
@@ -17,69 +17,72 @@ from fer_edge.evaluation.dataset import ImageSet, Labels
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner
 
-MOST = 2000  # points: more cover each other, and the time grows with them
-FEWEST = 10
+MAX_POINTS = 2000  # more points overlap, and the time grows with their number
+MIN_POINTS = 10
 SEED = 0
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Images laid out so that those with like features lie close."""
+    """Two-dimensional map of images, in which neighbours have similar features."""
 
-    token: str  # whose feature it is: "steering" or "class"
+    token: str  # token of the features: "steering" or "class"
     points: Floats  # (n, 2)
     true: Labels  # (n,)
 
 
 def feature_map(
-    runner: PyTorchRunner, images: ImageSet, progress: Callable[[int], None] | None = None, most: int = MOST
+    runner: PyTorchRunner,
+    images: ImageSet,
+    advance: Callable[[int], None] | None = None,
+    max_points: int = MAX_POINTS,
 ) -> FeatureMap:
-    """Run images and lay their features out. The same images and model give the same map.
+    """Compute the features of images and embed them in two dimensions. Equal images and models give equal maps.
 
     Args:
-        runner: Of the checkpoint.
-        images: Labelled and readable ones.
-        progress: Told how many images are done.
-        most: Take a sample of so many, where there are more.
+        runner: Reference runner of the checkpoint.
+        images: Labelled, readable images.
+        advance: Callback that receives the number of images just finished.
+        max_points: Number of images in the map; larger sets are sampled. 2000 by default.
 
     Raises:
-        DataError: There are too few different features for a map.
+        DataError: Too few distinct features for a map.
     """
-    chosen = images.take(sample(len(images), most))
+    chosen = images.take(sample(len(images), max_points))
     features = []
     for batch, _ in chosen.batches(32):
         features.append(runner.features(batch))
-        if progress is not None:
-            progress(len(batch))
+        if advance is not None:
+            advance(len(batch))
     assert chosen.labels is not None
     token = "steering" if runner.info.config.steered else "class"
-    return FeatureMap(token, lay_out(np.concatenate(features)), chosen.labels)
+    return FeatureMap(token, embed(np.concatenate(features)), chosen.labels)
 
 
 def sample(count: int, most: int) -> Labels:
-    """Indices of at most so many of `count` items, in order."""
+    """Draw at most `most` indices out of `count`, with a fixed seed, in ascending order."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(SEED).choice(count, most, replace=False))
 
 
-def lay_out(features: Floats) -> Floats:
-    """t-SNE of features by their direction, as the text head's cosine reads them.
+def embed(features: Floats) -> Floats:
+    """Embed features by t-SNE. Only their directions count, as in the text head's cosine similarity.
 
     Args:
-        features: (n, dim).
+        features: Features, (n, dim).
 
     Returns:
-        (n, 2).
+        Points, (n, 2).
 
     Raises:
-        DataError: Fewer than `FEWEST` of them differ.
+        DataError: Fewer than `MIN_POINTS` distinct features.
     """
     directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    different = len(np.unique(directions, axis=0))
-    if different < FEWEST:
-        raise DataError(f"{different} different features; a map needs {FEWEST}")
+    distinct = len(np.unique(directions, axis=0))
+    if distinct < MIN_POINTS:
+        raise DataError(f"{distinct} distinct features; a map needs at least {MIN_POINTS}")
     method = TSNE(init="pca", learning_rate="auto", perplexity=min(30, (len(features) - 1) / 3), random_state=SEED)
-    with threadpool_limits(1):  # sums over threads come in any order, and t-SNE magnifies their last digit
+    with threadpool_limits(1):  # multithreaded sums are not reproducible, and t-SNE amplifies their rounding errors
         points: Floats = method.fit_transform(directions).astype(np.float32)
     return points

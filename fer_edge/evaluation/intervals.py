@@ -1,4 +1,4 @@
-"""Confidence intervals of shares."""
+"""Confidence intervals of proportions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class Interval:
 
 
 def wilson(share: float, count: int) -> Interval:
-    """95 % interval of a share by Wilson's score method, which holds near 0 and 100 % and for few images too.
+    """Return the 95 % interval of a proportion by Wilson's score method.
+
+    It is valid near 0 and 100 %, and for few images.
 
     Args:
-        share: Observed share, from 0 to 1.
-        count: Number of images that it is of, at least 1.
+        share: Observed proportion, from 0 to 1.
+        count: Number of images, at least 1.
     """
     spread = Z95 * Z95 / count
     centre = (share + spread / 2) / (1 + spread)
@@ -34,10 +36,10 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def mean_of_shares(shares: Sequence[tuple[float, int]]) -> Interval:
-    """95 % interval of the mean of independent shares, from the Wilson interval of each (MOVER, Zou and Donner, 2008).
+    """Return the 95 % interval of the mean of independent proportions (MOVER, Zou and Donner, 2008).
 
     Args:
-        shares: Each share, from 0 to 1, and the number of images that it is of.
+        shares: Each proportion, from 0 to 1, and its number of images.
     """
     bounds = [(100 * share, wilson(share, count)) for share, count in shares]
     mean = sum(value for value, _ in bounds) / len(bounds)

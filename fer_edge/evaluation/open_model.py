@@ -1,4 +1,4 @@
-"""Runners by file: a bundle's engine, or a checkpoint's PyTorch reference."""
+"""Models as runners: an engine of a bundle, or the PyTorch reference of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,46 +7,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fer_edge._files import file_sha256
+from fer_edge._require import require
 from fer_edge.bundle import Bundle
+from fer_edge.choices import Head
 from fer_edge.engines.base import Runner, RunOptions
-from fer_edge.errors import BundleError, CheckpointError, ConfigError, EngineUnavailableError
+from fer_edge.errors import BundleError, CheckpointError, ConfigError
 from fer_edge.file_kind import describe_file
-from fer_edge.manifest import Head
 
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner
 
 
 @dataclass(frozen=True)
-class OpenedModel:
-    """A runner and what its file says about labels and head."""
+class ModelInfo:
+    """Properties of a model file, and the engine it runs on."""
 
-    runner: Runner
     name: str
     engine: str
     precision: str
     labels: tuple[str, ...]
     words: tuple[str, ...]
     head: Head
-    checkpoint: str | None  # SHA-256 of the checkpoint, or of that which a bundle was built from
+    checkpoint: str | None  # SHA-256 of the checkpoint, or of the one that a bundle was built from
+
+
+@dataclass(frozen=True)
+class OpenedModel(ModelInfo):
+    """A model and its runner."""
+
+    runner: Runner
 
 
 def model_format(path: Path) -> Literal["bundle", "checkpoint"]:
-    """Tell what a model's file is, by its content; its name decides only where a damaged file has lost what it was.
+    """Detect the format of a model file by its content; the suffix counts only for a damaged file.
 
     Raises:
-        BundleError: There is no such file, or it is something else; the message says what.
+        BundleError: A missing file, or a file of another kind, which the message names.
     """
     if not path.exists():
         raise BundleError(f"no file at {path}; expected a bundle (.fer) or a checkpoint (.safetensors)")
-    described = describe_file(path)
-    if described in ("a fer-edge bundle", "a fer-edge checkpoint"):
-        return "bundle" if described == "a fer-edge bundle" else "checkpoint"
-    if path.suffix == ".fer" and "zip archive" in described:
+    kind = describe_file(path)
+    if kind in ("a fer-edge bundle", "a fer-edge checkpoint"):
+        return "bundle" if kind == "a fer-edge bundle" else "checkpoint"
+    if path.suffix == ".fer" and "zip archive" in kind:
         return "bundle"
-    if path.suffix == ".safetensors" and "damaged safetensors" in described:
+    if path.suffix == ".safetensors" and "damaged safetensors" in kind:
         return "checkpoint"
-    raise BundleError(f"{path} is {described}; expected a bundle (.fer) or a checkpoint (.safetensors)")
+    raise BundleError(f"{path} is {kind}; expected a bundle (.fer) or a checkpoint (.safetensors)")
 
 
 def open_model(
@@ -57,20 +64,20 @@ def open_model(
     *,
     allow_host_code: bool = False,
 ) -> OpenedModel:
-    """Open a bundle, or a checkpoint, which PyTorch runs; the file's content tells which it is.
+    """Open a bundle on one of its engines, or a checkpoint on PyTorch.
 
     Args:
-        path: The file.
-        engine: One of a bundle's engines; the first that runs on this machine if not given.
-        threads: CPU threads of one inference; if not given, the engine's choice.
-        device: Which GPU a bundle's engine runs on, counted from 0; for engines that have one.
-        allow_host_code: Run native code that a version-compatible TensorRT engine brings with it; only for a bundle
-            whose origin you trust.
+        path: Bundle or checkpoint; the format is detected by content.
+        engine: Engine of the bundle; None selects the first that runs on this machine.
+        threads: Number of CPU threads of one inference; None for the engine's default.
+        device: Index of the GPU, for engines that run on one.
+        allow_host_code: Whether native code inside a version-compatible TensorRT engine may run; only for bundles from
+            a trusted source.
 
     Raises:
-        ConfigError: The engine does not run such a file.
-        BundleError: The file is missing or neither; the bundle cannot be read, does not fit this machine, or its labels
-            do not fit its model.
+        ConfigError: An engine that does not run this format.
+        BundleError: A missing file, a file of another kind, a bundle that is damaged or does not fit this machine, or
+            labels that do not fit the model.
         EngineUnavailableError: The engine, or torch for a checkpoint, is not installed.
     """
     if model_format(path) == "checkpoint":
@@ -82,44 +89,65 @@ def open_model(
     bundle = Bundle.open(path)
     options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
     engine = bundle.runnable_entry(engine, device).engine
-    runner, manifest = bundle.warm_runner(engine, options), bundle.manifest
-    return OpenedModel(
-        runner,
-        path.name,
-        engine,
-        manifest.precision,
-        manifest.labels,
-        manifest.words,
-        manifest.head,
-        manifest.checkpoint.get("sha256"),
+    runner = bundle.warm_runner(engine, options)
+    return OpenedModel(**vars(describe_bundle(bundle, engine)), runner=runner)
+
+
+def describe_bundle(bundle: Bundle, engine: str) -> ModelInfo:
+    """Return the properties of a bundle without loading an engine.
+
+    Args:
+        bundle: Opened bundle.
+        engine: Name of the engine, or of the runner whose outputs stand in for it.
+    """
+    manifest = bundle.manifest
+    return ModelInfo(
+        name=bundle.path.name,
+        engine=engine,
+        precision=manifest.precision,
+        labels=manifest.labels,
+        words=manifest.words,
+        head=manifest.head,
+        checkpoint=manifest.checkpoint.get("sha256"),
     )
 
 
-def open_reference(opened: OpenedModel, checkpoint: Path, threads: int | None = None) -> PyTorchRunner:
-    """The PyTorch reference of an opened bundle, from the checkpoint that it was built from.
+def open_reference(model: ModelInfo, checkpoint: Path, threads: int | None = None) -> PyTorchRunner:
+    """Open the checkpoint that a bundle was built from, as the PyTorch reference.
+
+    Args:
+        model: Properties of the bundle.
+        checkpoint: Checkpoint file.
+        threads: Number of CPU threads; None for PyTorch's default.
 
     Raises:
-        CheckpointError: It was built from another one.
+        CheckpointError: Not the checkpoint that the bundle was built from.
         EngineUnavailableError: PyTorch is not installed.
     """
     runner = _load_reference(checkpoint, threads)
-    if opened.checkpoint not in (None, file_sha256(checkpoint)) or runner.info.labels != opened.labels:
-        raise CheckpointError(f"{opened.name} was built from another checkpoint than {checkpoint}; name that one")
+    if model.checkpoint not in (None, file_sha256(checkpoint)) or runner.info.labels != model.labels:
+        raise CheckpointError(f"{model.name} was built from another checkpoint than {checkpoint}; name that one")
     return runner
 
 
 def _open_checkpoint(path: Path, threads: int | None) -> OpenedModel:
     runner = _load_reference(path, threads)
     info = runner.info
-    hash_ = file_sha256(path)
-    return OpenedModel(runner, path.name, "pytorch", "fp32", info.labels, info.words, info.head, hash_)
+    return OpenedModel(
+        name=path.name,
+        engine="pytorch",
+        precision="fp32",
+        labels=info.labels,
+        words=info.words,
+        head=info.head,
+        checkpoint=file_sha256(path),
+        runner=runner,
+    )
 
 
 def _load_reference(path: Path, threads: int | None) -> PyTorchRunner:
-    try:
-        from fer_edge.model.runner import load_reference
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f'checkpoints need PyTorch ({error}); run: pip install "fer-edge[export]"'
-        ) from error
+    for package in ("torch", "safetensors"):
+        require(package, "export", "a checkpoint")
+    from fer_edge.model.runner import load_reference
+
     return load_reference(path, threads)

@@ -1,4 +1,4 @@
-"""Writing a figure, so that equal figures give equal files."""
+"""Reproducible picture files: equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from fer_edge._files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATE = {".svg": "Date", ".pdf": "CreationDate"}  # what holds the time of writing, by format
+DATE = {".svg": "Date", ".pdf": "CreationDate"}  # metadata field with the time of writing, by format
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all.
+    """Write a figure atomically.
 
     Args:
-        figure: What to draw.
-        path: `.svg`, `.png` or `.pdf`.
+        figure: Figure to write.
+        path: File to write: `.svg`, `.png` or `.pdf`.
 
     Raises:
-        ValueError: Matplotlib knows no format of that suffix.
+        ValueError: A suffix that Matplotlib does not support.
     """
     from matplotlib import rc_context
 
     metadata = {DATE[path.suffix]: None} if path.suffix in DATE else None
-    # Without the salt, names inside an SVG are drawn at random.
+    # Without the salt, ids inside an SVG file are random.
     with rc_context({"svg.hashsalt": "fer-edge"}), atomic_path(path) as temporary, temporary.open("wb") as file:
         figure.savefig(file, format=path.suffix.lstrip(".") or "png", metadata=metadata)

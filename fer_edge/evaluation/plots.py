@@ -1,4 +1,4 @@
-"""Figures of an evaluation, each in the colours of a theme."""
+"""Figures of an evaluation report, in the colours of a theme."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fer_edge.choices import Head
 from fer_edge.engines.base import Images
 from fer_edge.evaluation.accuracy import AccuracyReport
 from fer_edge.evaluation.features import FeatureMap
 from fer_edge.html.theme import Theme
-from fer_edge.manifest import Head
 
-FEW = 10  # images in a bin, below which its accuracy is mostly chance
-MARKERS = "os^Dv"  # one for each round through the colours
+FEW = 10  # images; the accuracy of a smaller bin is mostly chance
+MARKERS = "os^Dv"  # the next marker is used when all colours are used up
 SHEET_COLUMNS = 8
-LABEL, CAPTION = 16, 26  # characters that have room
+LABEL, CAPTION = 16, 26  # longest text, in characters
 
 
 def confusion(theme: Theme, report: AccuracyReport) -> Figure:
-    """Percent of each true label's images, with counts."""
+    """Draw the confusion matrix: percent of each true label's images, and counts."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = [shortened(label) for label in report.recall]
@@ -53,42 +53,49 @@ def confusion(theme: Theme, report: AccuracyReport) -> Figure:
 
 
 def reliability(theme: Theme, report: AccuracyReport, names: Mapping[Head, str], used: Head) -> Figure:
-    """Accuracy over score for each head, and how many images have the scores of the one that decides."""
+    """Draw the reliability diagram of each head, and the score histogram of the head in use.
+
+    Args:
+        theme: Colours.
+        report: Scores of the model.
+        names: Name of each head in the legend.
+        used: Head whose probabilities the model returns.
+    """
     figure = Figure(figsize=(5.3, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    upper.plot([0, 1], [0, 1], color=theme.faint, linestyle=(0, (4, 3)), linewidth=1, label="right as often as it says")
+    upper.plot([0, 1], [0, 1], color=theme.faint, linestyle=(0, (4, 3)), linewidth=1, label="perfect calibration")
     for color, marker, (head, score) in zip(theme.series, MARKERS, report.heads.items(), strict=False):
-        decides = head == used
-        filled = [one for one in score.reliability if one.images]
-        x, y = [one.confidence for one in filled], [one.accuracy for one in filled]
+        in_use = head == used
+        filled = [bin_ for bin_ in score.reliability if bin_.images]
+        x, y = [bin_.confidence for bin_ in filled], [bin_.accuracy for bin_ in filled]
         label = f"{names[head]}, calibration error {score.calibration_error:.3f}"
-        upper.plot(x, y, color=color, linewidth=2.2 if decides else 1.2, label=label, zorder=3 if decides else 2)
-        faces = [color if one.images >= FEW else theme.paper for one in filled]
-        upper.scatter(x, y, s=28 if decides else 16, color=faces, edgecolors=color, marker=marker, zorder=4)
-        if decides:
-            edges = [one.low for one in score.reliability] + [1.0]
-            shares = [100 * one.images / report.images for one in score.reliability]
+        upper.plot(x, y, color=color, linewidth=2.2 if in_use else 1.2, label=label, zorder=3 if in_use else 2)
+        faces = [color if bin_.images >= FEW else theme.paper for bin_ in filled]
+        upper.scatter(x, y, s=28 if in_use else 16, color=faces, edgecolors=color, marker=marker, zorder=4)
+        if in_use:
+            edges = [bin_.low for bin_ in score.reliability] + [1.0]
+            shares = [100 * bin_.images / report.images for bin_ in score.reliability]
             lower.stairs(shares, edges, fill=True, color=color, edgecolor=theme.paper)
-    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.grid(linewidth=0.6)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, columnspacing=1.2)
     lower.set(xlabel="score", ylabel="% of images")
     return figure
 
 
-def feature_map(theme: Theme, found: FeatureMap, labels: Sequence[str]) -> Figure:
-    """Each image a dot in the colour of its true label; names stand at the middle of their dots."""
+def feature_map(theme: Theme, features: FeatureMap, labels: Sequence[str]) -> Figure:
+    """Draw each image as a dot in the colour of its true label, with the label's name at the median position."""
     figure = Figure(figsize=(6.2, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    size = np.clip(10_000 / len(found.true), 9, 50)  # square points; fewer dots have more room
+    size = np.clip(10_000 / len(features.true), 9, 50)  # square points; fewer dots can be larger
     halo = [patheffects.withStroke(linewidth=3, foreground=theme.paper)]
     for index, label in enumerate(map(shortened, labels)):
-        x, y = found.points[found.true == index].T
+        x, y = features.points[features.true == index].T
         if not len(x):
             continue
         turn, color = divmod(index, len(theme.series))
         dots = axes.scatter(x, y, size, theme.series[color], marker=MARKERS[turn % len(MARKERS)], linewidths=0)
-        dots.set(alpha=0.75, label=f"{label} ({len(x)})", zorder=2 + 1 / len(x))  # rare labels lie on top
+        dots.set(alpha=0.75, label=f"{label} ({len(x)})", zorder=2 + 1 / len(x))  # rare labels in front
         name = axes.text(float(np.median(x)), float(np.median(y)), label, ha="center", va="center", zorder=4)
         name.set(weight="bold", path_effects=halo)
     axes.set(xticks=[], yticks=[], aspect="equal")
@@ -98,12 +105,12 @@ def feature_map(theme: Theme, found: FeatureMap, labels: Sequence[str]) -> Figur
 
 
 def shortened(text: str, most: int = LABEL) -> str:
-    """Text that has room in a picture; the page has the whole."""
+    """Cut a text to the space in a picture; the page has the full text."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def contact_sheet(theme: Theme, images: Sequence[Images], captions: Sequence[str]) -> Figure:
-    """Faces in rows, each with a caption of up to three lines."""
+    """Draw face crops in rows, each with a caption of up to three lines."""
     columns = min(SHEET_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     lines = 1 + max(caption.count("\n") for caption in captions)

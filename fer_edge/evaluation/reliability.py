@@ -1,4 +1,4 @@
-"""Are scores right as often as they say? Reliability bins and calibration error (Guo et al., ICML 2017)."""
+"""Reliability diagrams and expected calibration error (Guo et al., ICML 2017)."""
 
 from __future__ import annotations
 
@@ -15,46 +15,52 @@ BINS = 15
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose score lies in one range. All figures from 0 to 1."""
+    """Images whose score is in one range. All values are from 0 to 1."""
 
     low: float
     high: float
     images: int
-    confidence: float | None  # mean score; None: no such image
-    accuracy: float | None  # share that is right
+    confidence: float | None  # mean score; None: empty bin
+    accuracy: float | None  # None: empty bin
 
 
 def reliability(probabilities: Floats, true: Labels, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
-    """Bins of equal width over the score of the label decided for.
+    """Sort images into bins of equal width by the score of their top-1 label.
 
     Args:
-        probabilities: (N, classes).
-        true: (N,).
-        bins: How many.
+        probabilities: Outputs, (N, classes).
+        true: True labels, (N,).
+        bins: Number of bins; 15 by default.
     """
-    counts, confidence, right = _sums(probabilities, true, bins)
+    counts, confidence, correct = _bin_sums(probabilities, true, bins)
     return tuple(
         ReliabilityBin(
             round(index / bins, 4),
             round((index + 1) / bins, 4),
             int(count),
             round(float(confidence[index] / count), 4) if count else None,
-            round(float(right[index] / count), 4) if count else None,
+            round(float(correct[index] / count), 4) if count else None,
         )
         for index, count in enumerate(counts)
     )
 
 
 def expected_calibration_error(probabilities: Floats, true: Labels, bins: int = BINS) -> float:
-    """Mean distance of score and accuracy over the bins of `reliability`, weighted by their images; 0 to 1."""
-    _, confidence, right = _sums(probabilities, true, bins)
-    return float(np.abs(right - confidence).sum() / len(true))
+    """Return the mean distance between score and accuracy over the bins, weighted by their images; 0 to 1.
+
+    Args:
+        probabilities: Outputs, (N, classes).
+        true: True labels, (N,).
+        bins: Number of bins; 15 by default.
+    """
+    _, confidence, correct = _bin_sums(probabilities, true, bins)
+    return float(np.abs(correct - confidence).sum() / len(true))
 
 
-def _sums(probabilities: Floats, true: Labels, bins: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Images, scores and right decisions, summed in each bin."""
+def _bin_sums(probabilities: Floats, true: Labels, bins: int) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return the number of images, the sum of scores and the number of correct images of each bin."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == true
+    correct = probabilities.argmax(axis=1) == true
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     ones = np.ones(len(true))
-    return tuple(np.bincount(bin_of, weights, bins).astype(np.float64) for weights in (ones, confidence, right))
+    return tuple(np.bincount(bin_of, weights, bins).astype(np.float64) for weights in (ones, confidence, correct))

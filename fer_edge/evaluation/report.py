@@ -1,4 +1,4 @@
-"""One page for one evaluation, with its pictures and numbers beside it."""
+"""HTML report of an evaluation, with its pictures and figures as files beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 import fer_edge
 from fer_edge._files import write_atomically
+from fer_edge.choices import Head
 from fer_edge.evaluation import plots
 from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Outputs, score
 from fer_edge.evaluation.dataset import Labels
@@ -24,68 +25,67 @@ from fer_edge.evaluation.examples import (
     most_confident_mistakes,
 )
 from fer_edge.evaluation.features import SEED, FeatureMap
-from fer_edge.evaluation.open_model import OpenedModel
+from fer_edge.evaluation.open_model import ModelInfo
 from fer_edge.html.page import page_from_template
 from fer_edge.html.picture import Picture, draw, draw_light
-from fer_edge.manifest import Head
 from fer_edge.walk import count_reasons, notes
 
 PAGE, NUMBERS = "report.html", "report.json"
 PICTURES = ("confusion.png", "reliability.png", "mistakes.png", "disagreements.png", "features.png")
 HEADS: dict[Head, str] = {"label": "label head", "text": "text head", "mean": "mean of both"}
-MISTAKES_SHOWN, DISAGREEMENTS_SHOWN = 48, 24
+MISTAKES_SHOWN, DISAGREEMENTS_SHOWN = 48, 24  # images
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Examples of one kind; the first ones are shown."""
+    """Contact sheet: examples of one kind, of which the page shows the first ones."""
 
     examples: list[Example]
-    shown: list[tuple[Example, bytes]]  # with the face, a JPEG file
-    picture: bytes | None  # the faces and their captions, a PNG file; None: there are none
+    shown: list[tuple[Example, bytes]]  # with the face as JPEG
+    picture: bytes | None  # faces and captions as PNG; None: no examples
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One label in the page's table."""
+    """Row of a label in the page's table."""
 
     label: str
     score: ClassScore
-    taken_for: str  # the most frequent mistake
+    confused_with: str  # most frequent wrong prediction, and its share
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a report came about."""
+    """Provenance of a report."""
 
-    command: str  # that was run, without what only says where the report goes
-    date: str  # of the day, 2026-11-26
-    sha256: str  # of the model's file
+    command: str  # equivalent command line, without the output options
+    date: str  # ISO 8601 date
+    sha256: str  # of the model file
 
 
 def write_report(
     folder: Path,
-    model: OpenedModel,
+    model: ModelInfo,
     outputs: Outputs,
     features: FeatureMap | str,
     root: Path,
     origin: Origin | None = None,
 ) -> Path:
-    """Write page, numbers and pictures; those of an earlier report are replaced.
+    """Write page, figures and pictures, and remove the pictures of an earlier report.
 
     Args:
-        folder: For all files.
-        model: What was evaluated.
-        outputs: What it gave.
-        features: A map of the features, or why there is none.
-        root: The data set's folder; files are named below it.
-        origin: Command, date and model's hash to show; nothing of them by default.
+        folder: Folder for all files.
+        model: Properties of the model.
+        outputs: Outputs of the model.
+        features: Map of the features, or the reason why there is none.
+        root: Folder of the data set; images are named relative to it.
+        origin: Command, date and hash to show; None for a report without them.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        FerEdgeError: A file cannot be written. Each file is whole or not there; the page comes last.
+        FerEdgeError: A file cannot be written. Each file is written atomically, the page last.
     """
     files = report_files(model, outputs, features, root, origin)
     for name in {*PICTURES} - files.keys():
@@ -96,12 +96,12 @@ def write_report(
 
 
 def report_files(
-    model: OpenedModel, outputs: Outputs, features: FeatureMap | str, root: Path, origin: Origin | None = None
+    model: ModelInfo, outputs: Outputs, features: FeatureMap | str, root: Path, origin: Origin | None = None
 ) -> dict[str, bytes]:
-    """Every file of a report by name, the page last; arguments as of `write_report`. Same arguments, same bytes."""
+    """Return every file of a report by name, the page last; see `write_report`. Equal arguments give equal bytes."""
     report = score(outputs, model.labels)
     mistakes = _sheet(outputs, most_confident_mistakes(outputs), MISTAKES_SHOWN, _mistake_caption, model.labels, root)
-    disputed = _sheet(
+    disagreements = _sheet(
         outputs, clearest_disagreements(outputs), DISAGREEMENTS_SHOWN, _disagreement_caption, model.labels, root
     )
     pictures = _pictures(report, model, features)
@@ -116,33 +116,34 @@ def report_files(
         classes=_class_rows(report),
         pictures=pictures,
         mistakes=mistakes,
-        disputed=disputed,
+        disagreements=disagreements,
         features=features,
         origin=origin,
         left_out=notes(outputs.images.left_out),
     )
-    sheets = {"mistakes.png": mistakes.picture, "disagreements.png": disputed.picture}
+    sheets = {"mistakes.png": mistakes.picture, "disagreements.png": disagreements.picture}
     return {
         **{f"{name}.png": picture.light for name, picture in pictures.items()},
         **{name: picture for name, picture in sheets.items() if picture is not None},
-        NUMBERS: _numbers(report, model, outputs, (mistakes, disputed), features, origin),
+        NUMBERS: _numbers_file(report, model, outputs, (mistakes, disagreements), features, origin),
         PAGE: page,
     }
 
 
-def _pictures(report: AccuracyReport, model: OpenedModel, features: FeatureMap | str) -> dict[str, Picture]:
+def _pictures(report: AccuracyReport, model: ModelInfo, features: FeatureMap | str) -> dict[str, Picture]:
     pictures = {
         "confusion": draw(
             lambda theme: plots.confusion(theme, report), "Confusion matrix; the table below has the same numbers."
         ),
         "reliability": draw(
-            lambda theme: plots.reliability(theme, report, HEADS, model.head), "Share that is right over the score."
+            lambda theme: plots.reliability(theme, report, HEADS, model.head),
+            "Reliability diagram: accuracy over score.",
         ),
     }
     if isinstance(features, FeatureMap):
         pictures["features"] = draw(
             lambda theme: plots.feature_map(theme, features, model.labels),
-            f"Images as dots, laid out by the {features.token} token's feature.",
+            f"Map of the images by the {features.token} token's feature.",
         )
     return pictures
 
@@ -150,13 +151,13 @@ def _pictures(report: AccuracyReport, model: OpenedModel, features: FeatureMap |
 def _sheet(
     outputs: Outputs, indices: Labels, shown: int, caption: Callable[[Example], str], labels: Sequence[str], root: Path
 ) -> Sheet:
-    found = examples(outputs, indices, labels, root)
-    if not found:
+    selected = examples(outputs, indices, labels, root)
+    if not selected:
         return Sheet([], [], None)
     faces = crops(outputs.images, indices[:shown])
-    captions = [caption(example) for example in found[:shown]]
+    captions = [caption(example) for example in selected[:shown]]
     picture = draw_light(lambda theme: plots.contact_sheet(theme, faces, captions))
-    return Sheet(found, list(zip(found, map(jpeg, faces), strict=False)), picture)
+    return Sheet(selected, list(zip(selected, map(jpeg, faces), strict=False)), picture)
 
 
 def _mistake_caption(example: Example) -> str:
@@ -170,28 +171,28 @@ def _disagreement_caption(example: Example) -> str:
 
 def _class_rows(report: AccuracyReport) -> list[ClassRow]:
     labels, rows = list(report.classes), []
-    for index, (label, figures) in enumerate(report.classes.items()):
-        counts = np.array(report.confusion[index])
-        counts[index] = 0
-        most = int(counts.argmax())
-        taken_for = f"{labels[most]} ({100 * counts[most] / figures.images:.1f} %)" if counts.any() else "-"
-        rows.append(ClassRow(label, figures, taken_for))
+    for index, (label, class_score) in enumerate(report.classes.items()):
+        errors = np.array(report.confusion[index])
+        errors[index] = 0
+        most = int(errors.argmax())
+        confused_with = f"{labels[most]} ({100 * errors[most] / class_score.images:.1f} %)" if errors.any() else "-"
+        rows.append(ClassRow(label, class_score, confused_with))
     return rows
 
 
-def _numbers(
+def _numbers_file(
     report: AccuracyReport,
-    model: OpenedModel,
+    model: ModelInfo,
     outputs: Outputs,
     sheets: tuple[Sheet, Sheet],
     features: FeatureMap | str,
     origin: Origin | None,
 ) -> bytes:
-    mistakes, disputed = sheets
+    mistakes, disagreements = sheets
     if isinstance(features, FeatureMap):
-        layout: dict[str, Any] = {"token": features.token, "images": len(features.true), "seed": SEED}
+        map_settings: dict[str, Any] = {"token": features.token, "images": len(features.true), "seed": SEED}
     else:
-        layout = {"left_out": features}
+        map_settings = {"left_out": features}
     numbers = {
         "fer_edge": fer_edge.__version__,
         "model": model.name,
@@ -205,7 +206,7 @@ def _numbers(
         **asdict(report),
         "left_out": count_reasons(outputs.images.left_out),
         "mistakes": [asdict(example) for example in mistakes.examples],
-        "disagreements": [asdict(example) for example in disputed.examples],
-        "features": layout,
+        "disagreements": [asdict(example) for example in disagreements.examples],
+        "features": map_settings,
     }
     return json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode()

@@ -1,6 +1,7 @@
-"""Which images to leave to a person, and how right the model is on the rest (selective classification).
+"""Selective classification: coverage and accuracy of a model that abstains on uncertain images.
 
-Two heads that disagree mark a face as ambiguous; whether that says more than a low score does is measured here.
+Each abstention rule is one point of the risk-coverage curve (El-Yaniv and Wiener, JMLR 2010). Comparing "the heads
+disagree" with a score threshold of equal coverage shows which of the two finds more errors.
 """
 
 from __future__ import annotations
@@ -12,51 +13,54 @@ import numpy.typing as npt
 
 from fer_edge.engines.base import Floats
 
-SHARES = (5, 10, 20)  # percent of images, the least confident ones
+SHARES = (5, 10, 20)  # images to abstain on, those with the lowest scores, in percent
 
 
 @dataclass(frozen=True)
-class Deferral:
-    """One rule and what it gives, in percent."""
+class SelectiveScore:
+    """Coverage and accuracy under one abstention rule, in percent."""
 
-    rule: str
-    deferred: float  # share of images
-    accuracy_kept: float | None  # None: none kept
-    accuracy_deferred: float | None
+    rule: str  # images on which the model abstains: "heads disagree"
+    coverage: float  # share of images that the model classifies
+    accuracy: float | None  # of the classified images: 100 minus the selective risk; None: no such image
+    accuracy_abstained: float | None  # of the other images, if they were classified too; None: no such image
 
 
-def deferrals(
-    probabilities: Floats, right: npt.NDArray[np.bool_], agree: npt.NDArray[np.bool_] | None
-) -> tuple[Deferral, ...]:
-    """What each rule gives.
+def selective_scores(
+    probabilities: Floats, correct: npt.NDArray[np.bool_], heads_agree: npt.NDArray[np.bool_] | None
+) -> tuple[SelectiveScore, ...]:
+    """Measure every abstention rule.
 
     Args:
-        probabilities: (N, classes).
-        right: (N,), whether the label decided for is the true one.
-        agree: (N,), whether both heads decide alike; None: there is one head.
+        probabilities: Outputs, (N, classes).
+        correct: Whether the top-1 label is the true one, (N,).
+        heads_agree: Whether both heads predict the same label, (N,); None for a model with one head.
     """
     by_score = np.argsort(probabilities.max(axis=1), kind="stable")
 
-    def least_confident(count: int) -> npt.NDArray[np.bool_]:
-        chosen = np.zeros(len(right), np.bool_)
-        chosen[by_score[:count]] = True
-        return chosen
+    def lowest_scores(count: int) -> npt.NDArray[np.bool_]:
+        abstained = np.zeros(len(correct), np.bool_)
+        abstained[by_score[:count]] = True
+        return abstained
 
     rules = []
-    if agree is not None:
-        rules += [("heads disagree", ~agree), ("as many, by lowest score", least_confident(int((~agree).sum())))]
-    rules += [(f"lowest {share} % of scores", least_confident(round(len(right) * share / 100))) for share in SHARES]
+    if heads_agree is not None:
+        disagreements = int((~heads_agree).sum())
+        rules += [("heads disagree", ~heads_agree), ("equal number, lowest scores", lowest_scores(disagreements))]
+    rules += [(f"lowest {share} % of scores", lowest_scores(round(len(correct) * share / 100))) for share in SHARES]
     return tuple(
-        Deferral(rule, percent(chosen), percent_or_none(right[~chosen]), percent_or_none(right[chosen]))
-        for rule, chosen in rules
+        SelectiveScore(
+            rule, percent(~abstained), percent_or_none(correct[~abstained]), percent_or_none(correct[abstained])
+        )
+        for rule, abstained in rules
     )
 
 
-def percent(right: npt.NDArray[np.bool_]) -> float:
-    """Share that is true, in percent."""
-    return round(100 * float(right.mean()), 3)
+def percent(values: npt.NDArray[np.bool_]) -> float:
+    """Return the share of true values, in percent."""
+    return round(100 * float(values.mean()), 3)
 
 
-def percent_or_none(right: npt.NDArray[np.bool_]) -> float | None:
-    """The same; None of nothing."""
-    return percent(right) if len(right) else None
+def percent_or_none(values: npt.NDArray[np.bool_]) -> float | None:
+    """Return the share of true values, in percent; None for an empty array."""
+    return percent(values) if len(values) else None

@@ -1,4 +1,4 @@
-"""The tensors inside typed ONNX graphs: as an engine computes them, and where two graphs first differ."""
+"""Comparison of two typed ONNX graphs, tensor by tensor, each on an engine."""
 
 from __future__ import annotations
 
@@ -12,36 +12,39 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from fer_edge._require import require
 from fer_edge.engines.base import INPUT_NAME, Images
 from fer_edge.engines.messages import COMPILE
 from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
 from fer_edge.engines.openvino import core, failures
-from fer_edge.errors import ConfigError, DataError, EngineError, EngineUnavailableError
+from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.pictures import save_plot
+from fer_edge.results import Result, Table, plain_data
 
 Tensors = dict[str, npt.NDArray[Any]]
-# A tensor has diverged where its signal is less than this many dB above its error. Measured on `edge`: fp32 on another
-# engine stays above 120, fp16 above 60, int8 above 20.
-DIVERGED = {"fp32": 80.0, "fp16": 40.0, "int8": 12.0, "mixed": 12.0}
-SILENT = 1e-30  # mean square of a tensor that is all zero
-BEST = 200.0  # dB; what equal tensors get
+# Smallest signal-to-error ratio of a tensor that has not diverged, in dB. Measured on `edge`: fp32 on another engine
+# stays above 120, fp16 above 60, int8 above 20.
+THRESHOLDS = {"fp32": 80.0, "fp16": 40.0, "int8": 12.0, "mixed": 12.0}
+ZERO = 1e-30  # mean square below which a tensor counts as zero
+BEST = 200.0  # signal-to-error ratio of equal tensors, in dB
+WORST = 10  # tensors in the printed table
 
 
 class TensorReader(Protocol):
-    """Runs a graph and gives tensors from inside it."""
+    """A graph on an engine, with some inner tensors as outputs."""
 
     def read(self, images: Images) -> Tensors:
-        """The tensors for a batch, (N, ...) each."""
+        """Run a batch and return the tensors, (N, ...) each."""
 
 
 class ONNXRuntimeTensors:
-    """As ONNX Runtime computes them, operator by operator.
+    """Inner tensors as ONNX Runtime computes them, operator by operator.
 
-    Nothing is fused and one thread adds, so that equal images give equal values, bit for bit.
+    Without fusion and with one thread, equal images give bit-identical values.
 
     Args:
-        model: The typed ONNX.
-        names: Tensors to give, whatever node makes them.
+        model: Typed ONNX graph.
+        names: Tensors to read; any node output.
     """
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
@@ -58,11 +61,11 @@ class ONNXRuntimeTensors:
 
 
 class OpenVINOTensors:
-    """As OpenVINO computes them in float32 mode; what is read from inside, it cannot fuse.
+    """Inner tensors as OpenVINO computes them in float32; operators are not fused across a tensor that is read.
 
     Args:
-        model: The typed ONNX.
-        names: Tensors to give; see `groups`.
+        model: Typed ONNX graph.
+        names: Tensors to read; see `groups` for which can be read together.
     """
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
@@ -73,18 +76,19 @@ class OpenVINOTensors:
         self._request = compiled.create_infer_request()
 
     def read(self, images: Images) -> Tensors:
-        found = {name: value for output, value in self._request.infer([images]).items() for name in output.get_names()}
-        return {name: found[name] for name in self.names}
+        outputs = self._request.infer([images]).items()
+        values = {name: value for output, value in outputs for name in output.get_names()}
+        return {name: values[name] for name in self.names}
 
 
 def groups(engine: str, model: bytes, names: Sequence[str]) -> list[list[str]]:
-    """Which tensors may be read in one run.
+    """Split tensors into groups that can be read in one run.
 
-    OpenVINO 2026.4 goes wrong behind some tensors of an int8 graph that are read from inside, additions in place among
-    them; the tensor that is read is right. So there each is read by itself.
+    With OpenVINO 2026.4, reading an inner tensor of an int8 graph can corrupt later tensors, for example through
+    in-place additions; the tensor itself is correct. Each tensor of such a graph is read in a run of its own.
     """
-    quantized = any(node.op_type == "QuantizeLinear" for node in onnx.load_from_string(model).graph.node)
-    return [[name] for name in names] if engine == "openvino" and quantized else [list(names)]
+    quantised = any(node.op_type == "QuantizeLinear" for node in onnx.load_from_string(model).graph.node)
+    return [[name] for name in names] if engine == "openvino" and quantised else [list(names)]
 
 
 READERS: dict[str, Callable[[bytes, Sequence[str]], TensorReader]] = {
@@ -94,96 +98,136 @@ READERS: dict[str, Callable[[bytes, Sequence[str]], TensorReader]] = {
 
 
 def tensor_reader(engine: str, model: bytes, names: Sequence[str]) -> TensorReader:
-    """A reader on an engine.
+    """Open a reader on an engine.
 
     Raises:
-        ConfigError: That engine gives no tensors from inside.
+        ConfigError: An engine that cannot return inner tensors.
     """
     if engine not in READERS:
-        raise ConfigError(f"{engine} gives no tensors from inside; expected one of: {', '.join(READERS)}")
+        raise ConfigError(f"{engine} cannot return inner tensors; expected one of: {', '.join(READERS)}")
     return READERS[engine](model, names)
 
 
 def with_outputs(model: bytes, names: Sequence[str]) -> bytes:
-    """The model with tensors from inside as further outputs.
+    """Return the graph with inner tensors as additional outputs.
 
     Raises:
-        EngineError: No node makes one of them.
+        EngineError: A tensor that is not the output of a node.
     """
     proto = onnx.load_from_string(model)
-    made = set(made_tensors(proto))
-    missing = [name for name in names if name not in made]
+    produced = set(node_outputs(proto))
+    missing = [name for name in names if name not in produced]
     if missing:
-        raise EngineError(f"the graph has no tensor {missing[0]}; it was exported by another version, or is another")
+        raise EngineError(
+            f"the graph has no tensor {missing[0]}; it was exported by another version, or is of another model"
+        )
     types = {value.name: value for value in onnx.shape_inference.infer_shapes(proto).graph.value_info}
     present = {value.name for value in proto.graph.output}
     proto.graph.output.extend(types[name] for name in names if name not in present)
     return proto.SerializeToString()
 
 
-def made_tensors(proto: onnx.ModelProto) -> list[str]:
-    """Tensors that nodes make, in the graph's order."""
+def node_outputs(proto: onnx.ModelProto) -> list[str]:
+    """Return the names of all tensors that nodes produce, in topological order."""
     return [output for node in proto.graph.node for output in node.output if output]
 
 
 def common_tensors(model: bytes, other: bytes) -> list[str]:
-    """Floating-point tensors that both graphs make under one name, in the first one's order."""
+    """Return the floating-point tensors with the same name in both graphs, in the order of the first."""
     floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
-    def made(serialised: bytes) -> list[str]:
+    def float_tensors(serialised: bytes) -> list[str]:
         proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(serialised))
         values = [*proto.graph.value_info, *proto.graph.output]
         types = {value.name: value.type.tensor_type.elem_type for value in values}
-        return [name for name in made_tensors(proto) if types.get(name) in floating]
+        return [name for name in node_outputs(proto) if types.get(name) in floating]
 
-    theirs = set(made(other))
-    return [name for name in made(model) if name in theirs]
+    in_other = set(float_tensors(other))
+    return [name for name in float_tensors(model) if name in in_other]
 
 
 @dataclass(frozen=True)
 class TensorError:
-    """How far a tensor is from its reference, over all images."""
+    """Error of a tensor against its reference, over all images."""
 
     name: str
-    sqnr: float  # signal to error, in dB
-    cosine: float
-    largest: float  # absolute difference
+    sqnr: float  # signal-to-error ratio, in dB
+    cosine: float  # cosine similarity
+    largest: float  # largest absolute error
     peak: float  # largest magnitude of the reference
 
 
 @dataclass(frozen=True)
-class TensorReport:
-    """Tensors in the graph's order."""
+class TensorReport(Result):
+    """Tensor-by-tensor comparison; true if no tensor diverged."""
 
     images: int
     threshold: float  # dB
-    tensors: tuple[TensorError, ...]
+    tensors: tuple[TensorError, ...]  # in topological order
+    engine: str = ""  # engine of the candidate
+    title: str = ""
+    rows: int | None = WORST  # tensors in the printed table, the worst; None: all, in topological order
 
     @property
     def first(self) -> TensorError | None:
-        """The first tensor that has diverged."""
+        """First tensor that diverged."""
         return next((tensor for tensor in self.tensors if tensor.sqnr < self.threshold), None)
 
+    def __bool__(self) -> bool:
+        return self.first is None
 
-def compare_tensors(
+    def tables(self) -> list[Table]:
+        """Return the worst tensors, or all of them."""
+        listed = self.tensors
+        if self.rows is not None:
+            listed = tuple(sorted(self.tensors, key=lambda tensor: tensor.sqnr)[: self.rows])
+        rows = tuple(
+            (tensor.name, f"{tensor.sqnr:.1f}", f"{tensor.cosine:.5f}", f"{tensor.largest:.3g}", f"{tensor.peak:.3g}")
+            for tensor in listed
+        )
+        part = "" if len(listed) == len(self.tensors) else f": worst {len(listed)} of {len(self.tensors)} tensors"
+        return [Table(f"{self.title}{part}", ("tensor", "dB", "cosine", "max error", "max value"), rows)]
+
+    def notes(self) -> list[str]:
+        """Return the verdict."""
+        first = self.first
+        if first is None:
+            return [f"the signal-to-error ratio of every tensor is at least {self.threshold:g} dB"]
+        return [f"first to diverge: {first.name}, {first.sqnr:.1f} dB; expected at least {self.threshold:g} dB"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: engine, first diverged tensor, and all tensors."""
+        data: dict[str, Any] = plain_data(
+            {
+                "engine": self.engine,
+                "first": self.first,
+                "images": self.images,
+                "threshold": self.threshold,
+                "tensors": self.tensors,
+            }
+        )
+        return data
+
+
+def compare_graphs(
     candidate: tuple[str, bytes],
     reference: tuple[str, bytes],
     batches: Sequence[Images],
     threshold: float,
-    progress: Callable[[int], None] | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> TensorReport:
-    """Compare two graphs tensor by tensor, for all tensors that bear one name.
+    """Compare all floating-point tensors that have the same name in two graphs.
 
     Args:
-        candidate: Engine and typed ONNX in question.
-        reference: Engine and typed ONNX that it must agree with. All its tensors are held in memory.
-        batches: What both run.
-        threshold: A tensor below so many dB has diverged.
-        progress: Told how many tensors are done.
+        candidate: Engine and typed ONNX graph to check.
+        reference: Engine and typed ONNX graph to compare with. All its tensors are held in memory.
+        batches: Input images.
+        threshold: Smallest signal-to-error ratio of a tensor that has not diverged, in dB.
+        advance: Callback that receives the number of tensors just finished.
 
     Raises:
-        DataError: There are no images.
-        EngineError: The graphs have no tensor in common.
+        DataError: No images.
+        EngineError: No common tensor.
     """
     if not batches:
         raise DataError("no images to compare on")
@@ -194,25 +238,28 @@ def compare_tensors(
     expected = [reader.read(batch) for batch in batches]
     errors: dict[str, TensorError] = {}
     for group in groups(candidate[0], candidate[1], names):
-        found = tensor_reader(*candidate, group)
-        given = [found.read(batch) for batch in batches]
+        reader = tensor_reader(*candidate, group)
+        computed = [reader.read(batch) for batch in batches]
         for name in group:
-            errors[name] = _error(name, [one[name] for one in given], [one[name] for one in expected])
-        if progress is not None:
-            progress(len(group))
-    return TensorReport(sum(len(batch) for batch in batches), threshold, tuple(errors.values()))
+            errors[name] = _error(name, [part[name] for part in computed], [part[name] for part in expected])
+        if advance is not None:
+            advance(len(group))
+    return TensorReport(sum(len(batch) for batch in batches), threshold, tuple(errors.values()), candidate[0])
 
 
-def plot_tensors(report: TensorReport, title: str, path: Path) -> None:
-    """Write a picture of the signal to error along the network.
+def plot_tensors(report: TensorReport, path: Path) -> None:
+    """Draw the signal-to-error ratio of all tensors along the network.
+
+    Args:
+        report: Comparison to draw.
+        path: Picture to write: `.svg`, `.png` or `.pdf`.
 
     Raises:
         EngineUnavailableError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EngineUnavailableError(f'plots need Matplotlib ({error}); run: pip install "fer-edge[report]"') from error
+    require("matplotlib", "report", "a plot")
+    from matplotlib.figure import Figure
+
     names = [tensor.name for tensor in report.tensors]
     figure = Figure(figsize=(max(8.0, 0.13 * len(names) + 3), 5.5), layout="constrained")
     axes = figure.subplots()
@@ -222,23 +269,30 @@ def plot_tensors(report: TensorReport, title: str, path: Path) -> None:
         axes.axvline(names.index(report.first.name), color="tab:red", label=f"first: {report.first.name}")
         axes.legend()
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
-    axes.set_ylabel("signal to error, dB")
-    axes.set_title(title)
+    axes.set_ylabel("signal-to-error ratio, dB")
+    axes.set_title(report.title)
     axes.margins(x=0.01)
     save_plot(figure, path)
 
 
-def _error(name: str, found: Sequence[npt.NDArray[Any]], expected: Sequence[npt.NDArray[Any]]) -> TensorError:
-    ours, theirs = (np.concatenate([one.astype(np.float64).ravel() for one in parts]) for parts in (found, expected))
-    difference = ours - theirs
-    signal, error = float(theirs @ theirs), float(difference @ difference)
-    if not math.isfinite(error):  # NaN compares false with everything, and would pass
-        return TensorError(name, sqnr=-BEST, cosine=0.0, largest=math.inf, peak=float(np.abs(theirs).max()))
-    lengths = float(np.sqrt((ours @ ours) * signal))
+def _error(
+    name: str, candidate_parts: Sequence[npt.NDArray[Any]], reference_parts: Sequence[npt.NDArray[Any]]
+) -> TensorError:
+    """Compute the error of a tensor from its batches, in float64."""
+    candidate, reference = (
+        np.concatenate([part.astype(np.float64).ravel() for part in parts])
+        for parts in (candidate_parts, reference_parts)
+    )
+    difference = candidate - reference
+    signal, error = float(reference @ reference), float(difference @ difference)
+    peak = float(np.abs(reference).max())
+    if not math.isfinite(error):  # a comparison with NaN is false, so that NaN would pass the threshold
+        return TensorError(name, sqnr=-BEST, cosine=0.0, largest=math.inf, peak=peak)
+    lengths = float(np.sqrt((candidate @ candidate) * signal))
     return TensorError(
         name,
-        sqnr=BEST if error <= SILENT else float(np.clip(10 * np.log10(max(signal, SILENT) / error), -BEST, BEST)),
-        cosine=float(ours @ theirs) / lengths if lengths > SILENT else float(error <= SILENT),
+        sqnr=BEST if error <= ZERO else float(np.clip(10 * np.log10(max(signal, ZERO) / error), -BEST, BEST)),
+        cosine=float(candidate @ reference) / lengths if lengths > ZERO else float(error <= ZERO),
         largest=float(np.abs(difference).max()),
-        peak=float(np.abs(theirs).max()),
+        peak=peak,
     )

@@ -19,7 +19,7 @@ from fer_edge.export.fold import FoldedBlock, FoldedConv, fold_stem, norm_scale_
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.encoder import EncoderBlock
-from fer_edge.model.heads import decide
+from fer_edge.model.heads import head_probabilities
 from fer_edge.model.tokens import MultiGranularityTokens
 
 LOGIT_NORM_FLOOR = 1e-12
@@ -218,7 +218,7 @@ class DeployModel(nn.Module):
         self.blocks = nn.Sequential(*(_EncoderBlock(block) for block in first), _EncoderBlock(last, self.rows))
         self.norm = model.encoder.norm
         self.label_head = model.label_head
-        matrix = None if model.text_head is None else model.text_head.double_folded()
+        matrix = None if model.text_head is None else model.text_head.fold_float64()
         self.register_buffer("text_matrix", None if matrix is None else matrix.float())
         self.eval()
 
@@ -229,11 +229,11 @@ class DeployModel(nn.Module):
             x = self.norm(x)
         label_logits = self.label_head(x[:, 0])
         if self.text_matrix is None:
-            return DeployOutput(label_logits, None, decide(label_logits, None, self.head))
+            return DeployOutput(label_logits, None, head_probabilities(label_logits, None, self.head))
         token = x[:, self.rows - 1]
         length = token.norm(dim=-1, keepdim=True).clamp(min=LOGIT_NORM_FLOOR)
         text_logits = (token @ self.text_matrix) / length
-        return DeployOutput(label_logits, text_logits, decide(label_logits, text_logits, self.head))
+        return DeployOutput(label_logits, text_logits, head_probabilities(label_logits, text_logits, self.head))
 
     def convert_to_half(self) -> DeployModel:
         """Convert weights and activations to float16, except layer norms, softmax and heads, and return the model."""

@@ -1,1 +1,1 @@
-"""HTML pages that stand alone: pictures inside, no scripts, nothing loaded from elsewhere. Extra: `report`."""
+"""Self-contained HTML pages: embedded pictures, no scripts, no external resources. Extra: `report`."""

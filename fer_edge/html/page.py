@@ -1,4 +1,7 @@
-"""Templates to pages. Every value is escaped; a policy in the page forbids scripts and everything from elsewhere."""
+"""HTML pages from Jinja templates.
+
+Every value is escaped, and each page's Content Security Policy forbids scripts and external resources.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,33 @@ from fer_edge.html.theme import DARK, LIGHT
 
 
 def page_from_template(template: str, **values: object) -> bytes:
-    """Fill a template that extends `html/frame.html.jinja`.
+    """Render a template that extends `html/frame.html.jinja`.
 
     Args:
-        template: Its path below the package: "evaluation/report.html.jinja".
-        values: What it names; a name without a value is an error.
+        template: Path of the template relative to the package, for example "evaluation/report.html.jinja".
+        values: Values of the template's variables; a missing one is an error.
     """
     return _environment().get_template(template).render(light=LIGHT, dark=DARK, **values).encode()
 
 
 def data_uri(data: bytes, kind: str = "image/png") -> str:
-    """A file as the address of itself."""
+    """Return a file's content as a `data:` URI.
+
+    Args:
+        data: Content of the file.
+        kind: MIME type; default: `image/png`.
+    """
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def number(value: float | None, digits: int = 1, unit: str = "") -> str:
-    """A figure for people; a dash for none."""
+    """Format a number with thousands separators, or `-` for None.
+
+    Args:
+        value: Number to format.
+        digits: Decimal places; default: 1.
+        unit: Suffix, with its leading space; default: none.
+    """
     return "-" if value is None else f"{value:,.{digits}f}{unit}"
 
 

@@ -1,4 +1,4 @@
-"""Pictures drawn by matplotlib, once for light and once for dark screens."""
+"""Matplotlib figures rendered in a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from matplotlib.figure import Figure
 from fer_edge.html.theme import DARK, LIGHT, Theme
 
 DPI = 192
-CSS_PIXELS = 96  # to an inch
+CSS_PIXELS = 96  # per inch
 
 
 @dataclass(frozen=True)
 class Picture:
-    """PNG files of the same figure."""
+    """A figure as PNG files in both themes."""
 
     light: bytes
     dark: bytes
     width: int  # CSS pixels
     height: int
-    text: str  # what it shows, for those who cannot see it
+    text: str  # alternative text
 
 
 def draw(figure: Callable[[Theme], Figure], text: str) -> Picture:
     """Draw a figure in both themes.
 
     Args:
-        figure: Makes it, in the colours of a theme.
-        text: What it shows.
+        figure: Function that creates the figure in the colours of a theme.
+        text: Alternative text.
     """
     size, light = _draw(figure, LIGHT)
     _, dark = _draw(figure, DARK)
@@ -40,26 +40,26 @@ def draw(figure: Callable[[Theme], Figure], text: str) -> Picture:
 
 
 def draw_light(figure: Callable[[Theme], Figure]) -> bytes:
-    """A PNG file of the figure for light screens."""
+    """Return a PNG file of the figure in the light theme."""
     return _draw(figure, LIGHT)[1]
 
 
 def _draw(figure: Callable[[Theme], Figure], theme: Theme) -> tuple[tuple[int, int], bytes]:
     with mpl.rc_context(_settings(theme)):
         drawn, buffer = figure(theme), io.BytesIO()
-        # No date and no version inside: the same figure gives the same bytes.
+        # Without date and version, equal figures give equal bytes.
         drawn.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     width, height = (round(inches * CSS_PIXELS) for inches in drawn.get_size_inches())
     return (width, height), buffer.getvalue()
 
 
-def _settings(theme: Theme) -> Any:  # matplotlib types it differently from version to version
+def _settings(theme: Theme) -> Any:  # its type differs between versions of matplotlib
     return {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
         "savefig.facecolor": theme.paper,
         "text.color": theme.ink,
-        "text.parse_math": False,  # a label is text, even with a dollar in it
+        "text.parse_math": False,  # labels may contain a dollar sign
         "axes.labelcolor": theme.ink,
         "axes.edgecolor": theme.line,
         "axes.grid": False,
@@ -71,6 +71,6 @@ def _settings(theme: Theme) -> Any:  # matplotlib types it differently from vers
         "xtick.labelcolor": theme.ink,
         "ytick.labelcolor": theme.ink,
         "legend.frameon": False,
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+        "font.family": "DejaVu Sans",  # ships with matplotlib, so figures are equal on every machine
         "font.size": 10,
     }

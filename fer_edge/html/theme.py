@@ -1,4 +1,4 @@
-"""Colours of pages and pictures, for light and dark screens."""
+"""Colours of pages and figures, for a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theme:
-    """One set of colours."""
+    """A set of colours."""
 
     paper: str  # background
     ink: str  # text
     faint: str  # secondary text
     line: str  # rules and grids
     accent: str
-    series: tuple[str, ...]  # told apart by colour-blind eyes too: Okabe and Ito's, adapted to the paper
+    series: tuple[str, ...]  # Okabe and Ito's colour-blind-safe palette, adapted to the background
 
 
 _SHARED = ("#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

@@ -1,4 +1,4 @@
-"""Images of files, bytes and streams as RGB arrays."""
+"""Decoding of files, bytes and streams to RGB arrays."""
 
 from fer_edge.images.decode import FORMATS, MAX_FILE_BYTES, MAX_PIXELS, read_image
 

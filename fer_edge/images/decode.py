@@ -1,4 +1,4 @@
-"""Decoding of images to RGB."""
+"""Decoding of image files to RGB."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from fer_edge._files import refused_by_system
+from fer_edge._files import is_os_error
 from fer_edge._text import one_line
 from fer_edge.engines.base import Images
 from fer_edge.errors import ConfigError, ImageError, shown
 from fer_edge.images import png
-from fer_edge.images.faults import format_of, memory_needed, out_of_memory, webp_size, why_not_decoded, why_unidentified
-from fer_edge.images.pixels import samples_of, write_rgb
-from fer_edge.images.source import Source, opened, source_name
+from fer_edge.images.faults import (
+    describe_decoding_failure,
+    describe_unidentified,
+    detect_format,
+    is_out_of_memory,
+    peak_memory,
+    webp_size,
+)
+from fer_edge.images.pixels import read_sample_format, write_rgb
+from fer_edge.images.source import Source, open_source, source_name
 
-# Pillow's names of the formats that are read, and the modules of their readers. MPO is JPEG.
+# Pillow's names of the supported formats, and the modules of their readers. MPO counts as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 READERS = ("Jpeg", "Png", "WebP", "Tiff", "Bmp", "Gif", "Avif")
 MAX_FILE_BYTES = 256 << 20
-MAX_PIXELS = 89_478_485  # above it Pillow warns, which nothing keeps silent without silencing other threads too
-LARGEST_PIXEL = 8  # bytes, of RGBA of 16 bits
-BITS_PER_SAMPLE, PLANAR_CONFIGURATION, CHROMA_SUBSAMPLING = 258, 284, 530  # TIFF's tags
-# The stored picture as a view of the upright one, by EXIF orientation; by 1 it is the same.
+MAX_PIXELS = 89_478_485  # Pillow warns above it, and its warning can only be silenced for all threads
+MAX_PIXEL_BYTES = 8  # RGBA with 16 bits per channel
+BITS_PER_SAMPLE, PLANAR_CONFIGURATION, CHROMA_SUBSAMPLING = 258, 284, 530  # TIFF tags
+# View of the upright image in the orientation of the file, by EXIF orientation; 1 is upright.
 STORED: dict[int, Callable[[Images], Images]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
@@ -44,63 +51,66 @@ _pillow_limit = threading.Lock()
 
 
 def read_image(source: Source, *, max_pixels: int | None = None) -> Images:
-    """Decode an image to RGB, turned as its EXIF orientation says.
+    """Decode an image to RGB, with its EXIF orientation applied.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF and, where Pillow has its codec, AVIF are read; of several frames the first.
+    Supported formats are JPEG, PNG, WebP, TIFF, BMP, GIF and, if Pillow has its codec, AVIF. Of several frames, the
+    first is returned.
 
     Args:
-        source: Path of a file or pipe, bytes, or binary file object; one that can seek is read from its start.
-        max_pixels: Largest number of pixels, 89478485 by default. A file may have 256 MiB, or 8 bytes for each of
-            `max_pixels` where that is more. For more pixels than Pillow's own limit, `PIL.Image.MAX_IMAGE_PIXELS` is
-            raised while such an image is read.
+        source: Path of a file or pipe, bytes, or binary file object; a seekable object is read from its start.
+        max_pixels: Largest number of pixels, 89478485 by default. The largest file size is 256 MiB, or 8 bytes per
+            pixel of `max_pixels` if that is more. Above Pillow's own limit, `PIL.Image.MAX_IMAGE_PIXELS` is raised
+            while the image is read.
 
     Returns:
-        uint8 (H, W, 3). Grey becomes three equal channels, more bits are scaled to 8, transparency is laid on black.
+        uint8 (H, W, 3). Grey becomes three equal channels, deeper samples are scaled to 8 bits, and transparent pixels
+        are composited on black.
 
     Raises:
-        ImageError: The image is missing, unreadable, empty, too large, damaged, truncated, no image or of another
-            format; its values fill no known range; it is transparent everywhere; or memory does not suffice.
-        ConfigError: `max_pixels` is no number from 1.
+        ImageError: Image that is missing, unreadable, empty, too large, damaged, truncated, fully transparent, in an
+            unsupported format or with an unknown range of values; or insufficient memory.
+        ConfigError: `max_pixels` that is not a whole number from 1.
     """
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if type(limit) is not int or limit < 1:
         raise ConfigError(f"max_pixels is {shown(max_pixels)}; expected a whole number from 1")
     name = source_name(source)
     try:
-        with opened(source, name, max(MAX_FILE_BYTES, LARGEST_PIXEL * (max_pixels or 0))) as file, _allowed(limit):
-            return _without_warnings_as_errors(file, name, limit)
+        max_bytes = max(MAX_FILE_BYTES, MAX_PIXEL_BYTES * (max_pixels or 0))
+        with open_source(source, name, max_bytes) as file, _raised_limit(limit):
+            return _decode_despite_warnings(file, name, limit)
     except MemoryError:
-        pass  # raised below, free of the frames that hold the data
+        pass  # the error is raised below, outside the frames that keep the data alive
     raise ImageError(f"not enough memory to read {name}; free memory, or make the file smaller")
 
 
-def _without_warnings_as_errors(file: BinaryIO, name: str, limit: int) -> Images:
-    """Decode; where warnings are errors, what Pillow has to say of broken EXIF is no reason to refuse an image."""
+def _decode_despite_warnings(file: BinaryIO, name: str, limit: int) -> Images:
+    """Decode an image; Pillow's warnings about broken EXIF do not fail it in a process that raises warnings."""
     try:
-        return _decoded(file, name, limit)
+        return _decode(file, name, limit)
     except Warning:
-        with warnings.catch_warnings():  # of the whole process, so only where it turned warnings into errors
+        with warnings.catch_warnings():  # affects all threads, so only in a process that raises warnings
             warnings.simplefilter("ignore", UserWarning)
-            return _decoded(file, name, limit)
+            return _decode(file, name, limit)
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Formats of `FORMATS` that can be read here. Only their readers are imported: some of Pillow's run programs."""
-    usable = []
+    """Return the supported formats of this Pillow. Only their readers are imported, since others run programs."""
+    available = []
     for format_name, reader in zip(FORMATS, READERS, strict=True):
         try:
             module = import_module(f"PIL.{reader}ImagePlugin")
         except ImportError:
             continue
         if getattr(module, "SUPPORTED", True):
-            usable.append(format_name)
-    return tuple(usable)
+            available.append(format_name)
+    return tuple(available)
 
 
 @contextmanager
-def _allowed(pixels: int) -> Iterator[None]:
-    """Raise Pillow's own limit, which is the process's, for an image that may have more pixels."""
+def _raised_limit(pixels: int) -> Iterator[None]:
+    """Raise Pillow's pixel limit, which is global, for an image that may have more pixels."""
     if pixels <= MAX_PIXELS:
         yield
         return
@@ -113,12 +123,12 @@ def _allowed(pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _decoded(file: BinaryIO, name: str, limit: int) -> Images:
-    image = _opened_image(file, name, limit)
+def _decode(file: BinaryIO, name: str, limit: int) -> Images:
+    image = _open_image(file, name, limit)
     width, height = image.size
     if width * height > limit:
-        raise ImageError(f"{name} is {width} x {height} pixels; images may have {limit} pixels: {_SMALLER}")
-    needed = memory_needed(width, height, image.format)
+        raise ImageError(f"{name} is {width} x {height} pixels; expected at most {limit} pixels: {_SMALLER}")
+    needed = peak_memory(width, height, image.format)
     try:
         _check_tiff(image)
         return _upright_rgb(image, file)
@@ -128,17 +138,17 @@ def _decoded(file: BinaryIO, name: str, limit: int) -> Images:
         raise
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
-        if not out_of_memory(error, needed):
+    except Exception as error:  # Pillow's readers raise any exception for damaged files
+        if not is_out_of_memory(error, needed):
             raise _failure(error, file, name, image.format or "") from error
-    # Outside of the handler: the error must not keep the frames alive that hold the picture.
+    # Outside the handler, so that the error does not keep the frames with the image alive.
     raise ImageError(_no_memory(name, width, height, needed))
 
 
-_SMALLER = "make it smaller, or raise max_pixels (fer-edge predict --max-pixels)"
+_SMALLER = "make it smaller, or increase max_pixels (fer-edge predict --max-pixels)"
 
 
-def _opened_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
+def _open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
     try:
         return Image.open(file, formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -146,17 +156,17 @@ def _opened_image(file: BinaryIO, name: str, limit: int) -> Image.Image:
     except Warning:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(why_unidentified(file, name, _formats())) from error
+        raise ImageError(describe_unidentified(file, name, _formats())) from error
     except Exception as error:
         width, height = webp_size(file)
-        needed = memory_needed(width, height, "WEBP")
-        if not out_of_memory(error, needed):
-            raise _failure(error, file, name, format_of(file)) from error
+        needed = peak_memory(width, height, "WEBP")
+        if not is_out_of_memory(error, needed):
+            raise _failure(error, file, name, detect_format(file)) from error
     raise ImageError(_no_memory(name, width, height, needed))
 
 
 def _too_many_pixels(name: str, limit: int, error: BaseException) -> str:
-    return f"{name} has too many pixels; images may have {limit} pixels: {one_line(str(error))}"
+    return f"{name} has too many pixels; expected at most {limit}: {one_line(str(error))}"
 
 
 def _no_memory(name: str, width: int, height: int, needed: int) -> str:
@@ -165,15 +175,15 @@ def _no_memory(name: str, width: int, height: int, needed: int) -> str:
 
 
 def _failure(error: Exception, file: BinaryIO, name: str, format_name: str) -> ImageError:
-    if isinstance(error, OSError) and refused_by_system(error):
+    if isinstance(error, OSError) and is_os_error(error):
         return ImageError(f"cannot read {name}: {error.strerror}")
     text = one_line(str(error)) or type(error).__name__
-    return ImageError(why_not_decoded(file, name, format_name, text))
+    return ImageError(describe_decoding_failure(file, name, format_name, text))
 
 
 def _upright_rgb(image: Image.Image, file: BinaryIO) -> Images:
-    samples = samples_of(image, file)
-    image.load()  # before EXIF, which some formats have behind the pixels
+    samples = read_sample_format(image, file)
+    image.load()  # first, since some formats store EXIF after the pixels
     _check_rows(image, file)
     stored = STORED.get(_orientation(image))
     _release_source(image, file)
@@ -187,12 +197,12 @@ def _upright_rgb(image: Image.Image, file: BinaryIO) -> Images:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # of broken EXIF Pillow raises whatever it trips over; the pixels are fine
+    except Exception:  # Pillow raises any exception for broken EXIF; the pixels are still valid
         return 1
 
 
 def _release_source(image: Image.Image, file: BinaryIO) -> None:
-    """Free what decoding needed before the result takes its memory: data in memory, decoders of WebP and AVIF."""
+    """Free data and decoders of WebP and AVIF before the memory of the result is allocated."""
     if isinstance(file, BytesIO):
         file.close()
     vars(image).pop("_decoder", None)
@@ -200,18 +210,18 @@ def _release_source(image: Image.Image, file: BinaryIO) -> None:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """Refuse uncompressed TIFF files of which Pillow makes another picture and says nothing.
+    """Refuse uncompressed TIFF files that Pillow decodes wrongly without an error.
 
-    Samples of 16 bits in separate planes and chroma of less resolution are mixed up; missing strips stay black.
+    Pillow confuses 16-bit samples in separate planes and subsampled chroma, and leaves missing strips black.
     """
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None or any(part[0] != "raw" for part in image.tile):  # type: ignore[attr-defined]
         return
     planes = len(image.getbands()) if tags.get(PLANAR_CONFIGURATION) == 2 else 1
     if planes > 1 and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
-        raise OSError("samples of 16 bits in separate planes are not supported")
+        raise OSError("16-bit samples in separate planes are not supported")
     if image.mode == "YCbCr" and tags.get(CHROMA_SUBSAMPLING, (1, 1)) != (1, 1):
-        raise OSError("uncompressed pixels with fewer samples of chroma are not supported")
+        raise OSError("uncompressed pixels with subsampled chroma are not supported")
     parts = [part[1] for part in image.tile]  # type: ignore[attr-defined]
     area = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
     if area < image.width * image.height * planes:
@@ -219,7 +229,7 @@ def _check_tiff(image: Image.Image) -> None:
 
 
 def _check_rows(image: Image.Image, file: BinaryIO) -> None:
-    """Refuse a PNG file whose compressed pixels end early: its last row is zero, or the one before if interlaced."""
+    """Refuse a PNG file whose compressed pixels end early: its last row or, if interlaced, the one before is zero."""
     if image.format != "PNG":
         return
     last = np.asarray(image.crop((0, max(image.height - 2, 0), image.width, image.height)))

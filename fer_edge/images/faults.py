@@ -1,4 +1,4 @@
-"""Causes of failed decoding: another format, another variant, a file that was cut off, want of memory."""
+"""Causes of failed decoding: unsupported format or variant, truncated file, insufficient memory."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ KINDS = {
     "an AVIF image": "AVIF",
 }
 SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
-# Bytes for each pixel at the peak: the decoder's own buffers, Pillow's picture and the result.
+# Peak memory in bytes per pixel: buffers of the decoder, Pillow's image and the result.
 PEAK_BYTES = {"WEBP": 16, "AVIF": 10}
 _UNSUPPORTED = re.compile(
     "unsupported|not (yet )?supported|cannot handle|unknown (pixel mode|data org|raw mode)|string index", re.IGNORECASE
 )
-_CUT_OFF = re.compile("truncated|cannot load this image|index out of range|unpack requires", re.I)
+_TRUNCATED = re.compile("truncated|cannot load this image|index out of range|unpack requires", re.I)
 _MEMORY = re.compile("memory", re.I)
 
 
-def why_unidentified(file: BinaryIO, name: str, formats: Sequence[str]) -> str:
-    """Say what a file is that no reader of `formats` opens.
+def describe_unidentified(file: BinaryIO, name: str, formats: Sequence[str]) -> str:
+    """Return the message for a file that no reader recognises.
 
     Args:
-        file: Binary and seekable.
-        name: Name for messages.
-        formats: Pillow's names of the formats that can be read here.
+        file: Binary and seekable file.
+        name: Name of the file in the message.
+        formats: Pillow's names of the supported formats.
     """
     kind = describe_stream(file, name.rpartition("/")[2])
     if kind not in KINDS:
@@ -48,17 +48,17 @@ def why_unidentified(file: BinaryIO, name: str, formats: Sequence[str]) -> str:
     format_name = KINDS[kind]
     if format_name not in formats:
         return f"{name} is {kind}, for which this Pillow has no decoder; update Pillow, or convert it to PNG"
-    return why_not_decoded(file, name, format_name, _reader_text(file, format_name))
+    return describe_decoding_failure(file, name, format_name, _reader_message(file, format_name))
 
 
-def why_not_decoded(file: BinaryIO, name: str, format_name: str, text: str) -> str:
-    """Say why a file of a format that can be read is not decoded.
+def describe_decoding_failure(file: BinaryIO, name: str, format_name: str, text: str) -> str:
+    """Return the message for a file of a supported format that cannot be decoded.
 
     Args:
-        file: Binary and seekable.
-        name: Name for messages.
-        format_name: Pillow's name of its format.
-        text: Message of Pillow.
+        file: Binary and seekable file.
+        name: Name of the file in the message.
+        format_name: Pillow's name of the format.
+        text: Pillow's message.
     """
     variant = _tiff_variant(file, text) if format_name == "TIFF" else ""
     if variant:
@@ -66,18 +66,18 @@ def why_not_decoded(file: BinaryIO, name: str, format_name: str, text: str) -> s
     if _UNSUPPORTED.search(text):
         kind = f"a {format_name} image" if format_name else "an image"
         return f"{name} is {kind} of a variant that is not supported: {text}; convert it to 8-bit PNG"
-    if _CUT_OFF.search(text) or is_cut_off(file, format_name):
+    if _TRUNCATED.search(text) or is_truncated(file, format_name):
         return f"{name} is truncated, its end is missing; copy or download it again"
     return f"{name} is damaged or cannot be decoded: {text}"
 
 
-def format_of(file: BinaryIO) -> str:
-    """Pillow's name of a file's format by its content; an empty text for formats that are not read."""
+def detect_format(file: BinaryIO) -> str:
+    """Return Pillow's name of a file's format, by its content; empty for unsupported formats."""
     return KINDS.get(describe_stream(file), "")
 
 
-def is_cut_off(file: BinaryIO, format_name: str) -> bool:
-    """Whether a file ends before the place that its own header names."""
+def is_truncated(file: BinaryIO, format_name: str) -> bool:
+    """Return whether a file is shorter than the length or offset in its header."""
     size = file.seek(0, 2)
     if format_name == "AVIF":
         return _end_of_boxes(file, size) > size
@@ -91,28 +91,28 @@ def is_cut_off(file: BinaryIO, format_name: str) -> bool:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Position at which the last box of an ISO media file ends by its own length."""
+    """Return the end position of the last box of an ISO media file, by its length field."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
         length = int.from_bytes(file.read(4), "big")
-        if length < 8:  # 0: to the end of the file; 1: a length of 64 bits
+        if length < 8:  # 0: up to the end of the file; 1: a 64-bit length follows
             return size
         position += length
     return position
 
 
-def memory_needed(width: int, height: int, format_name: str | None) -> int:
-    """Bytes that a picture takes at most while it is decoded."""
+def peak_memory(width: int, height: int, format_name: str | None) -> int:
+    """Return the peak memory of decoding an image, in bytes."""
     return width * height * PEAK_BYTES.get(format_name or "", 8)
 
 
-def out_of_memory(error: BaseException, needed: int) -> bool:
-    """Whether a decoder failed for want of memory; several of them only say that they failed.
+def is_out_of_memory(error: BaseException, needed: int) -> bool:
+    """Return whether a decoder failed because of insufficient memory, which several report only as a failure.
 
     Args:
-        error: What was raised.
-        needed: Bytes that the picture takes.
+        error: Exception of the decoder.
+        needed: Peak memory of the image in bytes.
     """
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return True
@@ -124,7 +124,7 @@ def out_of_memory(error: BaseException, needed: int) -> bool:
 
 
 def webp_size(file: BinaryIO) -> tuple[int, int]:
-    """Read width and height of a WebP file, whose reader takes the memory for all pixels before it tells them."""
+    """Read width and height of a WebP file, whose reader allocates memory for all pixels before it returns them."""
     file.seek(0)
     head = file.read(30).ljust(30, b"\0")
     if head[12:16] == b"VP8X":
@@ -137,22 +137,22 @@ def webp_size(file: BinaryIO) -> tuple[int, int]:
     return 0, 0
 
 
-def _reader_text(file: BinaryIO, format_name: str) -> str:
-    """Message of the format's reader, which `Image.open` does not pass on."""
+def _reader_message(file: BinaryIO, format_name: str) -> str:
+    """Return the message of the format's reader, which `Image.open` suppresses."""
     file.seek(0)
     try:
         Image.OPEN[format_name][0](file, "")
-    except Exception as error:  # whatever a damaged file makes it trip over
+    except Exception as error:  # any exception, for damaged files
         return one_line(str(error))
     return "its header is damaged"
 
 
 def _tiff_variant(file: BinaryIO, text: str) -> str:
-    """Say which pixels or compression of a TIFF file are not supported; an empty text where that is not the cause.
+    """Describe the unsupported pixels or compression of a TIFF file; empty if they are not the cause.
 
     Args:
-        file: Binary and seekable.
-        text: Message of Pillow.
+        file: Binary and seekable file.
+        text: Pillow's message.
     """
     try:
         file.seek(0)
@@ -163,7 +163,7 @@ def _tiff_variant(file: BinaryIO, text: str) -> str:
         bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
         sample_format = SAMPLE_FORMATS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "unknown ")
         channels = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-    except Exception:  # whatever a damaged directory makes it trip over
+    except Exception:  # any exception, for a damaged directory
         return ""
     if compression not in TiffImagePlugin.COMPRESSION_INFO:
         return f"compression {compression}"

@@ -1,11 +1,11 @@
-"""Conversion of decoded pictures of every pixel format to RGB of 8 bits.
+"""Conversion of decoded images of any pixel format to 8-bit RGB.
 
-A picture of more than 8 bits, or of float values, is scaled by its range: what its type can hold, or what the file
-states where the values stay far below that. Values that fill neither range are refused, since the result would be
-nearly black: of 300 faces of FERPlus none is darker than a quarter of the range, and at a quarter of its brightness
-the shipped model gives 16 % of them another label, at a sixteenth 60 %.
+An image with more than 8 bits, or with float values, is scaled by its range: the range of its type, or the range stated
+in the file if the values are far below that of the type. An image that fills neither range is refused, since the result
+would be nearly black: of 300 faces of FERPlus none is darker than a quarter of the range. At a quarter of the
+brightness the shipped model predicts another label for 16 % of them, at a sixteenth for 60 %.
 
-The result is written block by block, so that no second copy of the picture is made.
+The result is written block by block, without a second copy of the image.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fer_edge.errors import ImageError
 from fer_edge.images import png
 
 BLOCK_PIXELS = 1 << 16
-DARKEST = 1 / 4  # share of the range that the brightest pixel reaches at least
-UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # TIFF's SampleFormat
+MIN_BRIGHTNESS = 1 / 4  # share of the range that the brightest pixel must reach
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of TIFF's SampleFormat
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_EXTRA, TIFF_FORMAT = 258, 262, 338, 339
 TIFF_STATED = ((340, 341), (280, 281))  # SMinSampleValue and SMaxSampleValue, MinSampleValue and MaxSampleValue
 WITH_ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
@@ -33,42 +33,42 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Numbers in which a file stores its pixels."""
+class SampleFormat:
+    """Type and range of a file's samples."""
 
     bits: int = 8
     kind: int = UNSIGNED
     inverted: bool = False  # 0 is white
-    stated: tuple[float, float] | None = None  # smallest and largest value, where the file states them
-    premultiplied: bool = False  # colours are stored after multiplication by alpha
+    stated: tuple[float, float] | None = None  # smallest and largest value stated in the file
+    premultiplied: bool = False  # colours are multiplied by alpha
 
     @property
     def largest(self) -> int:
-        """Largest value of the type, for integers."""
+        """Largest value of an integer type."""
         return (1 << (self.bits - (self.kind == SIGNED))) - 1
 
     def __str__(self) -> str:
         return "float" if self.kind == FLOAT else f"{self.bits}-bit"
 
 
-def samples_of(image: Image.Image, file: BinaryIO) -> Samples:
-    """Read how a PNG or TIFF file stores its pixels; every other format has 8 bits.
+def read_sample_format(image: Image.Image, file: BinaryIO) -> SampleFormat:
+    """Read the sample format of a PNG or TIFF file; all other formats have 8 bits.
 
     Args:
-        image: Opened file.
-        file: The same file, which is left at another place.
+        image: Opened image.
+        file: File of the image; its position changes.
     """
     if image.format == "PNG":
         depth = png.bit_depth(file)
         significant = png.significant_bits(file) if depth > 8 else None
-        return Samples(depth, stated=None if significant is None else (0, (1 << significant) - 1))
+        return SampleFormat(depth, stated=None if significant is None else (0, (1 << significant) - 1))
     tags: Any = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
-        return Samples()
+        return SampleFormat()
     bits = max(_numbers(tags, TIFF_BITS) or [1])
     kind = (_numbers(tags, TIFF_FORMAT) or [UNSIGNED])[0]
     inverted, premultiplied = _numbers(tags, TIFF_PHOTOMETRIC) == [0], 1 in _numbers(tags, TIFF_EXTRA)
-    return Samples(int(bits), int(kind), inverted, _stated_range(tags), premultiplied)
+    return SampleFormat(int(bits), int(kind), inverted, _stated_range(tags), premultiplied)
 
 
 def _numbers(tags: Any, tag: int) -> list[float]:
@@ -84,16 +84,16 @@ def _stated_range(tags: Any) -> tuple[float, float] | None:
     return None
 
 
-def write_rgb(image: Image.Image, samples: Samples, out: Images) -> None:
-    """Convert a loaded picture to RGB: grey becomes three equal channels, transparency is laid on black.
+def write_rgb(image: Image.Image, samples: SampleFormat, out: Images) -> None:
+    """Convert a loaded image to RGB: grey becomes three equal channels, transparent pixels are composited on black.
 
     Args:
-        image: Loaded picture of any mode.
-        samples: Numbers that it was stored in.
-        out: Result, uint8 (H, W, 3).
+        image: Loaded image of any mode.
+        samples: Sample format of its file.
+        out: Array for the result, uint8 (H, W, 3).
 
     Raises:
-        ImageError: The picture cannot be converted without losing it. The text completes the sentence "FILE ...".
+        ImageError: Image with an unknown range, or fully transparent; the text completes the sentence "FILE ...".
     """
     if image.mode.startswith(("I", "F")) or (image.mode == "L" and samples.kind == SIGNED):
         _write_wide(image, samples, out)
@@ -110,10 +110,10 @@ def _blocks(size: tuple[int, int]) -> Iterator[Box]:
             yield left, top, min(left + columns, width), min(top + rows, height)
 
 
-# Pictures of more than 8 bits, of one channel.
+# Images with one channel of more than 8 bits.
 
 
-def _write_wide(image: Image.Image, samples: Samples, out: Images) -> None:
+def _write_wide(image: Image.Image, samples: SampleFormat, out: Images) -> None:
     low, high = math.inf, -math.inf
     for box in _blocks(image.size):
         values = _values(image, box, samples)
@@ -129,81 +129,81 @@ def _write_wide(image: Image.Image, samples: Samples, out: Images) -> None:
             grey = 255 - grey
         if isinstance(key, int):
             grey[values == key] = 0
-        _at(out, box)[:] = grey[:, :, None]
+        _block_view(out, box)[:] = grey[:, :, None]
 
 
-def _values(image: Image.Image, box: Box, samples: Samples) -> npt.NDArray[Any]:
-    """Values of a block with the sign that was stored: Pillow has no unsigned mode of 32 bits, no signed one of 8."""
+def _values(image: Image.Image, box: Box, samples: SampleFormat) -> npt.NDArray[Any]:
+    """Return the values of a block with their sign: Pillow has no unsigned 32-bit mode and no signed 8-bit mode."""
     values = np.asarray(image.crop(box))
     if values.dtype == np.int32 and (samples.bits, samples.kind) == (32, UNSIGNED):
         return values.view(np.uint32)
     return values.view(np.int8) if values.dtype == np.uint8 else values
 
 
-def _range(samples: Samples, low: float, high: float) -> tuple[float, float]:
-    """Values that become black and white.
+def _range(samples: SampleFormat, low: float, high: float) -> tuple[float, float]:
+    """Return the values of black and white.
 
     Raises:
-        ImageError: No range is stated or usual for these values.
+        ImageError: Values that fit neither the stated range nor that of their type.
     """
     stated = samples.stated
-    fits = stated is not None and stated[0] <= low and high <= stated[1] and high - stated[0] >= _darkest(*stated)
+    fits = stated is not None and stated[0] <= low <= high <= stated[1] and high - stated[0] >= _min_brightness(*stated)
     if stated is not None and fits and samples.kind == FLOAT:
         return stated
     usual = [(0.0, 1.0), (0.0, 255.0)] if samples.kind == FLOAT else [(0.0, float(samples.largest))]
     for bottom, top in usual:
-        if low >= bottom and (low == high == 0 or _darkest(bottom, top) <= high <= top):
+        if low >= bottom and (low == high == 0 or _min_brightness(bottom, top) <= high <= top):
             return bottom, top
     if stated is not None and fits:
         return stated
-    raise ImageError(_why_no_range(samples, low, high))
+    raise ImageError(_describe_range(samples, low, high))
 
 
-def _darkest(bottom: float, top: float) -> float:
-    """Least distance of the brightest value from black; more than the whole range where that is empty."""
-    return DARKEST * (top - bottom) if top > bottom else math.inf
+def _min_brightness(bottom: float, top: float) -> float:
+    """Return the required distance of the brightest value from black; infinite for an empty range."""
+    return MIN_BRIGHTNESS * (top - bottom) if top > bottom else math.inf
 
 
-def _why_no_range(samples: Samples, low: float, high: float) -> str:
+def _describe_range(samples: SampleFormat, low: float, high: float) -> str:
     if samples.kind == FLOAT:
         return (
-            f"has float values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255, of which the brightest pixel "
-            "reaches at least a quarter: scale them, or save the picture in 8 bits"
+            f"has float values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255, and a brightest "
+            "pixel of at least a quarter of that: scale the values, or save the image with 8 bits"
         )
     if low < 0:
         return (
             f"has signed values from {low:.0f} to {high:.0f}; expected values from 0: "
-            "scale them, or save the picture in 8 bits"
+            "scale them, or save the image with 8 bits"
         )
     return (
-        f"uses only values up to {high:.0f} of {samples.largest}: they are of {int(high).bit_length()} bits in a file "
-        f"of {samples.bits}, or the picture is nearly black; scale them to the whole range, or save it in 8 bits"
+        f"has only values up to {high:.0f} of {samples.largest}: {int(high).bit_length()}-bit values in a "
+        f"{samples.bits}-bit file, or a nearly black image; scale them to the whole range, or save it with 8 bits"
     )
 
 
-# Pictures of 8 bits, or that Pillow reduced to 8.
+# Images with 8 bits, or reduced to 8 bits by Pillow.
 
 
-def _write_narrow(image: Image.Image, samples: Samples, out: Images) -> None:
-    _scale_colour_key(image, samples)
+def _write_narrow(image: Image.Image, samples: SampleFormat, out: Images) -> None:
+    _scale_transparent_colour(image, samples)
     with_alpha = image.mode in WITH_ALPHA or "transparency" in image.info
     alpha = brightest = 0
     for box in _blocks(image.size):
         block = image if box == (0, 0, *image.size) else image.crop(box)
         if with_alpha:
-            clear = _rgba(block)
-            alpha = max(alpha, _largest(clear.getchannel("A")))
-            block = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
-        pixels = _at(out, box)
+            rgba = _rgba(block)
+            alpha = max(alpha, _largest(rgba.getchannel("A")))
+            block = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+        pixels = _block_view(out, box)
         pixels[:] = np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
         if samples.bits > 8:
             brightest = max(brightest, int(pixels.max()))
-    if with_alpha and alpha < 256 * DARKEST and (samples.premultiplied or _has_picture(image)):
+    if with_alpha and alpha < 256 * MIN_BRIGHTNESS and (samples.premultiplied or _has_contrast(image)):
         _without_alpha(image, alpha, out)
-    elif samples.bits > 8 and brightest < 256 * DARKEST:
+    elif samples.bits > 8 and brightest < 256 * MIN_BRIGHTNESS:
         raise ImageError(
-            f"uses less than a quarter of the range of its {samples.bits} bits: its values are of fewer bits, or the "
-            "picture is nearly black; scale them to the whole range, or save it in 8 bits"
+            f"fills less than a quarter of its {samples.bits}-bit range: values of fewer bits, or a nearly black "
+            "image; scale them to the whole range, or save it with 8 bits"
         )
 
 
@@ -218,18 +218,18 @@ def _largest(channel: Image.Image) -> int:
 
 
 def _without_alpha(image: Image.Image, alpha: int, out: Images) -> None:
-    """Write the colours alone where an alpha channel of zeros says nothing, as in 32-bit BMP files of grabbers."""
+    """Write the colours without an unused alpha channel of zeros, as in the 32-bit BMP files of frame grabbers."""
     if image.format != "BMP" or alpha:
         raise ImageError(
-            f"is transparent everywhere (alpha at most {alpha} of 255), so that nearly nothing of it is left on black: "
-            "save it without its alpha channel"
+            f"is transparent everywhere (alpha at most {alpha} of 255), and would be nearly black on a black "
+            "background: save it without its alpha channel"
         )
     for box in _blocks(image.size):
-        _at(out, box)[:] = np.asarray(image.crop(box).convert("RGB"))
+        _block_view(out, box)[:] = np.asarray(image.crop(box).convert("RGB"))
 
 
-def _has_picture(image: Image.Image) -> bool:
-    """Whether the colours differ anywhere, transparency aside."""
+def _has_contrast(image: Image.Image) -> bool:
+    """Return whether the colours differ anywhere, ignoring transparency."""
     first = None
     for box in _blocks(image.size):
         block = image.crop(box)
@@ -241,8 +241,8 @@ def _has_picture(image: Image.Image) -> bool:
     return False
 
 
-def _scale_colour_key(image: Image.Image, samples: Samples) -> None:
-    """Bring the transparent colour of a PNG file to 8 bits, as Pillow brings the pixels."""
+def _scale_transparent_colour(image: Image.Image, samples: SampleFormat) -> None:
+    """Scale the transparent colour of a PNG file to 8 bits, as Pillow scales the pixels."""
     key = image.info.get("transparency")
     if image.format != "PNG" or image.mode not in ("1", "L", "RGB") or samples.bits == 8 or key is None:
         return
@@ -252,6 +252,6 @@ def _scale_colour_key(image: Image.Image, samples: Samples) -> None:
         image.info["transparency"] = min(key * 255 // ((1 << samples.bits) - 1), 255)
 
 
-def _at(out: Images, box: Box) -> Images:
+def _block_view(out: Images, box: Box) -> Images:
     left, top, right, bottom = box
     return out[top:bottom, left:right]

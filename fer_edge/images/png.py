@@ -1,4 +1,4 @@
-"""PNG chunks: what a PNG file says about its pixels and Pillow does not pass on."""
+"""PNG chunks: properties of the pixels that Pillow does not expose."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-BLOCK = 1 << 18  # bytes that are inflated at once
+BLOCK = 1 << 18  # bytes inflated at once
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-# First column, first row, column step and row step of the passes of an interlaced picture.
+# First column, first row, column step and row step of the passes of an interlaced image.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def bit_depth(file: BinaryIO) -> int:
-    """Read the bits of a sample as they are stored: 1, 2, 4, 8 or 16."""
+    """Read the bits per stored sample: 1, 2, 4, 8 or 16."""
     return _header(file)[8]
 
 
 def significant_bits(file: BinaryIO) -> int | None:
-    """Read the bits that the samples had before they were stored, from the sBIT chunk; None where there is none."""
+    """Read the bits per original sample from the sBIT chunk; None without the chunk."""
     for name, length in _chunks(file):
         if name == b"sBIT" and length:
             return max(file.read(length))
@@ -28,9 +28,9 @@ def significant_bits(file: BinaryIO) -> int | None:
 
 
 def has_all_rows(file: BinaryIO) -> bool:
-    """Whether the compressed pixels of an intact file are as many as its size needs.
+    """Return whether the compressed data of an undamaged file contain all rows.
 
-    A stream that ends early is no error to Pillow, which leaves the rest of the picture black.
+    Pillow accepts a stream that ends early and leaves the remaining rows black.
     """
     expected = _expected_bytes(_header(file))
     inflate, count = zlib.decompressobj(), 0
@@ -53,7 +53,7 @@ def _header(file: BinaryIO) -> bytes:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield name and length of each chunk, with the file at the chunk's data."""
+    """Yield name and length of each chunk, with the file positioned at its data."""
     position = 8
     while True:
         file.seek(position)
@@ -66,7 +66,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _expected_bytes(header: bytes) -> int:
-    """Bytes of all rows before compression; each row begins with a filter byte."""
+    """Return the uncompressed bytes of all rows; each row begins with a filter byte."""
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     bits = header[8] * CHANNELS[header[9]]
     passes = ADAM7 if header[12] else ((0, 0, 1, 1),)

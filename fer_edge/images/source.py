@@ -1,4 +1,4 @@
-"""Sources of images: paths, bytes and streams, as files that can be decoded."""
+"""Image sources: paths, bytes and streams, opened as seekable binary files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fer_edge._files import CHUNK
 from fer_edge._text import printable
 from fer_edge.errors import ImageError, shown
 
-Source = Path | str | bytes | bytearray | memoryview | BinaryIO
-LONGEST_PATH = 4096  # characters; whatever is longer is no path, and not shown whole
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+MAX_PATH = 4096  # characters; a longer text is not a path and is truncated in messages
 _DESCRIPTOR = re.compile(r"/dev/(?:stdin|fd/(\d+))|/proc/self/fd/(\d+)")
 _URL = re.compile(r"(?:https?|ftp|s3|gs|file|data):", re.IGNORECASE)
 
 
 def source_name(source: object) -> str:
-    """Name of a source in messages: its path, the name of its stream, or "the image data"."""
+    """Return the name of a source for messages: its path, the name of its stream, or "the image data"."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
     else:
@@ -31,23 +31,23 @@ def source_name(source: object) -> str:
         name = "standard input" if name == "<stdin>" else name
     if not isinstance(name, str) or not name:
         return "''" if isinstance(source, (str, os.PathLike)) else "the image data"
-    return printable(name) if len(name) <= LONGEST_PATH else shown(name)
+    return printable(name) if len(name) <= MAX_PATH else shown(name)
 
 
 @contextmanager
-def opened(source: object, name: str, max_bytes: int) -> Iterator[BinaryIO]:
-    """Open a source as a binary file with random access.
+def open_source(source: object, name: str, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a source as a seekable binary file.
 
-    A regular file is read from where it lies. Pipes, sockets, devices and streams are read to their end first; a
-    stream that can seek from its start.
+    A regular file is opened directly. Pipes, sockets, devices and streams are first read into memory, seekable streams
+    from their start.
 
     Args:
         source: Path, bytes-like object or binary file object.
-        name: Name for messages.
+        name: Name of the source in messages.
         max_bytes: Largest size.
 
     Raises:
-        ImageError: The source is missing, empty, larger than `max_bytes` or of another type, or the system refuses it.
+        ImageError: Source that is missing, unreadable, empty, larger than `max_bytes` or of another type.
     """
     if isinstance(source, (str, os.PathLike)):
         file = _open_path(source, name)
@@ -63,8 +63,8 @@ def opened(source: object, name: str, max_bytes: int) -> Iterator[BinaryIO]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = BytesIO(source)
     elif isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
-        what = "a text stream: open it in binary mode" if isinstance(source, io.TextIOBase) else type(source).__name__
-        raise ImageError(f"the image is {what}; expected a path, bytes or a binary file object")
+        kind = "a text stream: open it in binary mode" if isinstance(source, io.TextIOBase) else type(source).__name__
+        raise ImageError(f"the image is {kind}; expected a path, bytes or a binary file object")
     with _read_whole(cast(BinaryIO, source), name, max_bytes) as data:
         yield data
 
@@ -78,16 +78,16 @@ def _open_path(path: str | os.PathLike[str], name: str) -> BinaryIO:
         if _URL.match(os.fspath(path)):
             raise ImageError(
                 f"{name} is a URL; expected a file: download it, or pass its bytes"
-                if len(os.fspath(path)) < LONGEST_PATH
+                if len(os.fspath(path)) < MAX_PATH
                 else "the path is a data URL; expected a file: decode it and pass its bytes"
             ) from error
         raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
-    except ValueError as error:  # a name may hold what no name can
+    except ValueError as error:  # for example an embedded null byte
         raise ImageError(f"cannot read {shown(str(path))}: {error}") from error
 
 
 def _open_or_duplicate(path: str) -> BinaryIO:
-    """Open a path; duplicate a descriptor that cannot be opened by its name, as of sockets and other users' pipes."""
+    """Open a path, or duplicate a descriptor that cannot be opened by name: a socket or another user's pipe."""
     try:
         return Path(path).open("rb")
     except OSError:
@@ -98,23 +98,23 @@ def _open_or_duplicate(path: str) -> BinaryIO:
 
 
 def _regular_size(file: BinaryIO) -> int:
-    """Bytes of a regular file; 0 of anything else, and of files of the kernel that do not tell."""
+    """Return the size of a regular file in bytes; 0 for other files and for kernel files of unknown size."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _read_whole(stream: BinaryIO, name: str, max_bytes: int) -> BytesIO:
-    data = BytesIO()
+    data, size = BytesIO(), 0
     try:
         if getattr(stream, "seekable", bool)():
             stream.seek(0)
         while chunk := _next_chunk(stream, name):
-            data.write(chunk)
-            if data.tell() > max_bytes:
+            size += data.write(chunk)
+            if size > max_bytes:
                 raise ImageError(_too_large(name, f"more than {max_bytes}", max_bytes))
-    except (OSError, ValueError) as error:  # ValueError: it is closed
+    except (OSError, ValueError) as error:  # ValueError: a closed stream
         raise ImageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
-    if not data.tell():
+    if not size:
         raise ImageError(f"{name} is empty (0 bytes); expected an image file")
     return data
 
@@ -122,11 +122,11 @@ def _read_whole(stream: BinaryIO, name: str, max_bytes: int) -> BytesIO:
 def _next_chunk(stream: BinaryIO, name: str) -> bytes:
     chunk: object = stream.read(CHUNK)
     if chunk is None:
-        raise ImageError(f"{name} has no data yet; expected a stream that blocks until it has")
+        raise ImageError(f"{name} has no data yet; expected a blocking stream")
     if not isinstance(chunk, (bytes, bytearray, memoryview)):
         raise ImageError(f"{name} gives {type(chunk).__name__}; expected bytes: open it in binary mode")
     return bytes(chunk)
 
 
 def _too_large(name: str, size: str, max_bytes: int) -> str:
-    return f"{name} has {size} bytes; images may have {max_bytes}: a larger max_pixels raises this limit"
+    return f"{name} has {size} bytes; expected at most {max_bytes}: a larger max_pixels increases this limit"

@@ -1,8 +1,9 @@
-"""Checkpoints: one safetensors file that holds weights and all that is needed to rebuild and fold the model."""
+"""Checkpoints: one safetensors file with weights and the metadata to rebuild the model."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from fer_edge._files import sha256, write_atomically
+from fer_edge._files import as_path, sha256, write_atomically
 from fer_edge._settings import Finite, convert, convert_fields, table, with_new_names
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
@@ -21,6 +22,7 @@ from fer_edge.file_kind import describe_file
 from fer_edge.manifest import Head
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
+from fer_edge.shipped import checkpoint_path
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer_edge"
@@ -29,16 +31,16 @@ MAX_METADATA_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself."""
+    """Metadata of a checkpoint."""
 
     config: ModelConfig
     labels: tuple[str, ...]
-    words: tuple[str, ...]  # what prompts say for each label
+    words: tuple[str, ...]  # word of each label in prompts
     templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
     text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
     mean: tuple[Finite, Finite, Finite]  # of RGB in [0, 1]
     std: tuple[Finite, Finite, Finite]
-    head: Head = "mean"  # which head's probabilities the deploy graph gives
+    head: Head = "mean"  # head whose probabilities the deploy graph returns
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -55,25 +57,25 @@ class CheckpointInfo:
             raise CheckpointError(f"head is {self.head!r} but the model has no text head; expected label")
 
     def to_json(self) -> str:
-        """The metadata as stored.
+        """Return the metadata as stored in the file.
 
         Raises:
-            NonFiniteError: Metrics or provenance hold NaN or infinity, which JSON does not have.
+            NonFiniteError: NaN or infinity in metrics or provenance, which JSON does not support.
         """
         try:
             return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, allow_nan=False)
         except ValueError as error:
-            raise NonFiniteError(f"metrics or provenance of the checkpoint hold NaN or infinity: {error}") from error
+            raise NonFiniteError(f"metrics or provenance of the checkpoint contain NaN or infinity: {error}") from error
 
     @classmethod
     def from_json(cls, text: str) -> CheckpointInfo:
-        """Read the stored form.
+        """Parse stored metadata.
 
         Raises:
-            CheckpointError: It is not understood.
+            CheckpointError: Invalid metadata, or a newer format.
         """
         try:
-            # Older versions wrote NaN.
+            # Older versions wrote NaN as a value.
             data = table(json.loads(text, parse_constant=lambda _: None), "metadata")
             data = with_new_names(data, {"decision": "head"})
             version = data.pop("format", None)
@@ -87,59 +89,64 @@ class CheckpointInfo:
 
 
 def default_head(config: ModelConfig) -> Head:
-    """What decides until someone chooses: both heads, where there are two."""
+    """Return the default head: the mean of both heads for a model with a text head, else the label head."""
     return "mean" if config.text_head else "label"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model and what its checkpoint says about it."""
+    """A model with its metadata."""
 
     model: FERFormer
     info: CheckpointInfo
 
-    def save(self, path: Path, *, half: bool = False) -> None:
-        """Write the checkpoint, whole or not at all, after the checks that `load_checkpoint` makes.
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
+        """Check the checkpoint as `load_checkpoint` does, and write it atomically.
 
         Args:
             path: File to write, `.safetensors`.
-            half: Store weights as float16; statistics of batch norms stay float32.
+            half: Whether to store weights as float16; statistics of batch norms stay float32. False by default.
 
         Raises:
-            NonFiniteError: Weights or metrics are NaN or infinite, or a weight is beyond float16.
-            CheckpointError: The model is not the one that `info` describes, or a variance is negative.
+            NonFiniteError: NaN or infinity in weights or metrics, or a weight beyond float16's range.
+            CheckpointError: A model that does not match `info`, or a negative variance.
         """
-        refusal, metadata = f"{path} is not written", self.info.to_json()
+        file = as_path(path, "the checkpoint to write", CheckpointError)
+        refusal, metadata = f"{file} is not written", self.info.to_json()
         if len(metadata) > MAX_METADATA_BYTES:
-            raise CheckpointError(f"{refusal}: its metadata have more than {MAX_METADATA_BYTES} bytes")
+            raise CheckpointError(f"{refusal}: its metadata exceeds {MAX_METADATA_BYTES} bytes")
         tensors = self._tensors()
         check_tensors(tensors, self.info.config, refusal)
         if half:
             advice = "leave out half precision (--half)"
             for name, tensor in tensors.items():
                 if tensor.is_floating_point() and "running" not in name:
-                    tensors[name] = converted(f"{refusal}: {name}", tensor, torch.float16, advice)
-        write_atomically(path, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
+                    tensors[name] = convert_tensor(f"{refusal}: {name}", tensor, torch.float16, advice)
+        write_atomically(file, safetensors_bytes(tensors, metadata={METADATA_KEY: metadata}))
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of weights and metadata."""
+        """Return the SHA-256 of weights and metadata, in hex."""
         return sha256(safetensors_bytes(self._tensors(), metadata={METADATA_KEY: self.info.to_json()}))
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
 
     def with_info(self, **changes: Any) -> Checkpoint:
-        """The same model with changed metadata."""
+        """Return a checkpoint of the same model with changed fields of `info`."""
         return replace(self, info=replace(self.info, **changes))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Rebuild the model of a checkpoint, in eval mode and float32.
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Load a checkpoint; its model is in eval mode and float32.
+
+    Args:
+        path: Checkpoint (.safetensors), or "edge", the shipped one.
 
     Raises:
-        CheckpointError: The file is missing, damaged, no fer-edge checkpoint, or its tensors do not fit.
-        NonFiniteError: A weight is NaN or infinite.
+        CheckpointError: Missing or damaged file, another kind of file, or tensors that do not match its configuration.
+        NonFiniteError: NaN or infinity in a weight.
     """
+    path = checkpoint_path(as_path(path, "the checkpoint", CheckpointError))
     info, tensors = _open(path, tensors=True)
     check_tensors(tensors, info.config, str(path))
     with torch.device("meta"):
@@ -147,28 +154,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
     model.to_empty(device="cpu")
     _restore_constants(model)
-    model.load_state_dict({name: converted(f"{path}: {name}", value, dtypes[name]) for name, value in tensors.items()})
+    model.load_state_dict(
+        {name: convert_tensor(f"{path}: {name}", value, dtypes[name]) for name, value in tensors.items()}
+    )
     return Checkpoint(model.eval(), info)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig, source: str) -> None:
-    """Refuse tensors that are not a whole model's; saving and loading accept the same.
+    """Check that tensors are a complete state dict of a model, before saving and after loading.
 
     Args:
-        tensors: By name.
-        config: Of the model.
-        source: File, for messages.
+        tensors: Tensors by name.
+        config: Configuration of the model.
+        source: Name of the file for messages.
 
     Raises:
-        CheckpointError: Tensors are missing, not known, of another shape or type, or a variance is negative.
-        NonFiniteError: A weight is NaN or infinite.
+        CheckpointError: Missing or unknown tensors, a wrong shape or type, or a negative variance.
+        NonFiniteError: NaN or infinity in a weight.
     """
-    with torch.device("meta"):  # no memory is taken before the tensors are seen to fit
+    with torch.device("meta"):  # allocates no memory before the tensors are checked
         expected = FERFormer(config).state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
     if missing or extra:
-        raise CheckpointError(f"{source}: tensors missing: {_names(missing)}; not known: {_names(extra)}")
+        raise CheckpointError(f"{source}: tensors missing: {_names(missing)}; unknown: {_names(extra)}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
@@ -178,16 +187,16 @@ def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig, source: st
 
 
 def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    """Refuse values that no trained model has.
+    """Check the values of a model's tensor.
 
     Args:
-        name: Of the tensor, with its file, for messages; one that ends in "running_var" holds variances.
-        tensor: The values.
-        dtype: Of the model's tensor.
+        name: File and name of the tensor for messages; a name that ends in "running_var" marks variances.
+        tensor: Values to check.
+        dtype: Type of the tensor in the model.
 
     Raises:
-        CheckpointError: Whole numbers stand where weights are expected, or a variance is negative.
-        NonFiniteError: A value is NaN or infinite.
+        CheckpointError: Integers in place of weights, or a negative variance.
+        NonFiniteError: NaN or infinity.
     """
     if not dtype.is_floating_point:
         return
@@ -196,21 +205,27 @@ def check_values(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
             f"{name} is of type {str(tensor.dtype).removeprefix('torch.')}; expected floating point, not quantised "
             "weights"
         )
-    unusable = int((~torch.isfinite(tensor)).sum())
-    if unusable:
+    nonfinite = int((~torch.isfinite(tensor)).sum())
+    if nonfinite:
         raise NonFiniteError(
-            f"{name} holds values that are not finite: {unusable} of {tensor.numel()} are NaN or infinity; take "
-            "weights of an earlier epoch, from before training went wrong"
+            f"{name} contains NaN or infinity: {nonfinite} of {tensor.numel()} values; use weights of an "
+            "earlier epoch, before the training diverged"
         )
     if name.endswith("running_var") and bool((tensor < 0).any()):
-        raise CheckpointError(f"{name} holds negative values; a variance is never below 0: the file is damaged")
+        raise CheckpointError(f"{name} contains negative values, and variances are at least 0: the file is damaged")
 
 
-def converted(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the weights fit no model") -> Tensor:
-    """The tensor as another type, in which every value stays finite.
+def convert_tensor(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the weights fit no model") -> Tensor:
+    """Convert a tensor to another type, and check that finite values stay finite.
+
+    Args:
+        name: File and name of the tensor for messages.
+        tensor: Values to convert.
+        dtype: Type of the result.
+        advice: Next step at the end of the message.
 
     Raises:
-        NonFiniteError: A value is beyond what the type can hold.
+        NonFiniteError: A value beyond the range of the type.
     """
     result = tensor.to(dtype)
     if not dtype.is_floating_point:
@@ -218,17 +233,22 @@ def converted(name: str, tensor: Tensor, dtype: torch.dtype, advice: str = "the 
     overflowing = tensor[torch.isfinite(tensor) & ~torch.isfinite(result)]
     if len(overflowing):
         kind, largest = str(dtype).removeprefix("torch."), torch.finfo(dtype).max
-        raise NonFiniteError(f"{name} holds {float(overflowing[0]):g}, beyond {kind}'s {largest:g}; {advice}")
+        raise NonFiniteError(
+            f"{name} contains {float(overflowing[0]):g}, beyond {kind}'s largest value {largest:g}; {advice}"
+        )
     return result
 
 
-def read_checkpoint_info(path: Path) -> CheckpointInfo:
-    """The metadata alone, without loading weights.
+def read_checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:
+    """Read the metadata of a checkpoint without its weights.
+
+    Args:
+        path: Checkpoint (.safetensors), or "edge", the shipped one.
 
     Raises:
-        CheckpointError: The file is missing, damaged or no fer-edge checkpoint.
+        CheckpointError: Missing or damaged file, or another kind of file.
     """
-    return _open(path, tensors=False)[0]
+    return _open(checkpoint_path(as_path(path, "the checkpoint", CheckpointError)), tensors=False)[0]
 
 
 def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:
@@ -240,18 +260,18 @@ def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tenso
         with safe_open(path, framework="pt") as file:
             metadata = cast("dict[str, str]", file.metadata() or {})
             if METADATA_KEY not in metadata:
-                raise CheckpointError(_what_it_is(path))
+                raise CheckpointError(_describe_other_file(path))
             if len(metadata[METADATA_KEY]) > MAX_METADATA_BYTES:
                 raise CheckpointError(f"{path}: metadata larger than {MAX_METADATA_BYTES} bytes")
-            info = _info_of(metadata[METADATA_KEY], path)
+            info = _parse_info(metadata[METADATA_KEY], path)
             names = list(file.keys()) if tensors else []
             return info, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(_what_it_is(path, error)) from error
+        raise CheckpointError(_describe_other_file(path, error)) from error
 
 
-def _what_it_is(path: Path, error: Exception | None = None) -> str:
-    """Name a file that is no readable checkpoint, and the command that reads it."""
+def _describe_other_file(path: Path, error: Exception | None = None) -> str:
+    """Return a message that describes an unreadable file and, if one exists, the command that reads it."""
     kind = describe_file(path)
     if kind == "a fer-edge checkpoint" or (error is not None and "safetensors file" in kind):
         return f"{path} is a damaged checkpoint ({one_line(str(error), 120)}): copy or download it again"
@@ -260,11 +280,11 @@ def _what_it_is(path: Path, error: Exception | None = None) -> str:
     if kind == "a file of text features":
         return f"{path} is a file of text features, not a checkpoint; commands take it as --text-features"
     if kind in ("a PyTorch file", "a NumPy archive (.npz)", "a Python pickle"):
-        return f"{path} is {kind}, not a fer-edge checkpoint: fer-edge import-checkpoint reads weights made elsewhere"
+        return f"{path} is {kind}, not a fer-edge checkpoint: convert it with `fer-edge checkpoint import`"
     return f"{path} is {kind}; expected a fer-edge checkpoint (.safetensors)"
 
 
-def _info_of(metadata: str, path: Path) -> CheckpointInfo:
+def _parse_info(metadata: str, path: Path) -> CheckpointInfo:
     try:
         return CheckpointInfo.from_json(metadata)
     except CheckpointError as error:
@@ -272,7 +292,7 @@ def _info_of(metadata: str, path: Path) -> CheckpointInfo:
 
 
 def _restore_constants(model: FERFormer) -> None:
-    """Buffers that are not stored come back from code."""
+    """Restore the buffers that checkpoints do not store."""
     for module in model.modules():
         restore = getattr(module, "restore_constants", None)
         if restore is not None:

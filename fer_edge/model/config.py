@@ -1,7 +1,7 @@
-"""Model configuration: frozen, complete, and the only thing that decides a model's shape.
+"""Model configuration: immutable, and the only source of a model's shape.
 
-Every switch of the paper's ablations is a field here: patch sets (Tables IV and VI) are `patches`,
-HDSS on or off (Table IV) is `text_head`, the text tower (Table V) is what the text features were made with.
+The paper's ablations vary fields of it: patch sets (Tables IV and VI) are `patches`, HDSS (Table IV) is `text_head`.
+The prompts (Table V) are a setting of the training.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from fer_edge.errors import ConfigError
 
 IMAGE_SIZE = 112
 
-# Checkpoints come from strangers: no configuration may take minutes to be built, or memory beyond measure.
+# Limits for checkpoints from untrusted sources: building a model must not take minutes or exhaust memory.
 Size = Annotated[int, Meta(ge=1, le=8192)]
 Depth = Annotated[int, Meta(ge=1, le=64)]
 Side = Annotated[int, Meta(ge=1, le=IMAGE_SIZE)]
-_STAGES = 6  # 112 halved more often is nothing
+_STAGES = 6  # a seventh halving of 112 would leave less than one pixel
 
 
 @dataclass(frozen=True)
 class StemConfig:
-    """The convolutional stem: IR blocks (ArcFace's residual unit), from 112 x 112 down to `StemConfig.map_size`."""
+    """Settings of the convolutional stem: IR blocks (ArcFace's residual unit) from 112 x 112 down to `map_size`."""
 
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
     input_width: Size = 64  # channels of the input layer
@@ -46,13 +46,13 @@ class StemConfig:
 
     @property
     def map_size(self) -> int:
-        """Height and width of the stem's output."""
+        """Height and width of the stem's output, in pixels."""
         return int(IMAGE_SIZE // (self.input_stride * 2 ** len(self.widths)))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the shape of a FER-former."""
+    """Settings of a FER-former's architecture."""
 
     classes: Annotated[int, Meta(ge=2, le=8192)]
     stem: StemConfig = StemConfig()
@@ -83,21 +83,21 @@ class ModelConfig:
 
     @property
     def patch_tokens(self) -> int:
-        """Number of patch tokens over all granularities."""
+        """Number of patch tokens of all granularities together."""
         return sum((self.grid // patch) ** 2 for patch in self.patches)
 
     @property
     def special_tokens(self) -> int:
-        """Class token, and the steering token where there is a text head."""
+        """Number of special tokens: the class token and, with a text head, the steering token."""
         return 2 if self.text_head else 1
 
     @property
     def steered(self) -> bool:
-        """Whether a head reads the steering token."""
+        """True if the text head reads the steering token."""
         return self.text_head and self.text_token == "steering"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as stored in a checkpoint."""
+        """Return plain data, as stored in a checkpoint."""
         return asdict(self)
 
     @classmethod
@@ -105,13 +105,13 @@ class ModelConfig:
         """Build a configuration from plain data.
 
         Raises:
-            ConfigError: A field is unknown, missing, of another type or out of range.
+            ConfigError: Unknown or missing field, wrong type, or a value out of range.
         """
         return convert(data, cls, "model")
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped presets."""
+    """Return the names of the shipped presets."""
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in resources.files("fer_edge.presets").iterdir()
@@ -120,15 +120,15 @@ def preset_names() -> list[str]:
 
 
 def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
-    """A shipped preset, with fields changed where asked.
+    """Return the configuration of a shipped preset.
 
     Args:
-        name: One of `preset_names()`.
+        name: Name of the preset, see `preset_names`.
         classes: Number of labels.
-        changes: Fields of `ModelConfig` to set otherwise; of `stem`, those given.
+        changes: Values that replace the preset's, by field of `ModelConfig`; `stem` replaces only its given fields.
 
     Raises:
-        ConfigError: There is no such preset, or a field is not one of `ModelConfig` or cannot be what it is set to.
+        ConfigError: Unknown preset, unknown field, or an invalid value.
     """
     if name not in preset_names():
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")

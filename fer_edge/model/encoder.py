@@ -10,7 +10,7 @@ from fer_edge.model.config import ModelConfig
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, eqs. 1 and 2."""
+    """Multi-head self-attention, eqs. 1 and 2 of the paper."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linears with an exact GELU between."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        return out  # (N, T, dim)
 
 
 class EncoderBlock(nn.Module):
@@ -56,7 +56,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Patch tokens in; class token and (with a text head) steering token out."""
+    """Encoder blocks over special tokens and patch tokens; only the special tokens are returned."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

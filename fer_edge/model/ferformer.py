@@ -14,14 +14,14 @@ from fer_edge.model.tokens import MultiGranularityTokens
 
 
 class Output(NamedTuple):
-    """What the model gives for a batch."""
+    """Logits of a batch."""
 
     label_logits: Tensor  # (N, classes)
     text_logits: Tensor | None  # (N, classes); None without a text head
 
 
 class FERFormer(nn.Module):
-    """The model in its training form. `export.deploy` holds the form that engines run."""
+    """The model in its training form; `export.deploy` contains the form that engines run."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ class FERFormer(nn.Module):
             nn.init.trunc_normal_(self.encoder.steering_token, std=0.02)
 
     def forward(self, images: Tensor, text_features: Tensor | None = None) -> Output:
-        """Logits of normalised images (N, 3, 112, 112).
+        """Return the logits of normalised images.
 
         Args:
-            images: The batch.
-            text_features: (classes, text_dim) of a text tower in training, in place of the head's own.
+            images: Normalised images, (N, 3, 112, 112).
+            text_features: Text features from a text tower in training, (classes, text_dim); the head's own by default.
         """
         class_token, text_token = self.head_tokens(images)
         label_logits = self.label_head(class_token)
@@ -59,9 +59,11 @@ class FERFormer(nn.Module):
         return Output(label_logits, self.text_head(text_token, text_features))
 
     def head_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the label head and the text head read of normalised images: a token's feature each, (N, dim).
+        """Return the inputs of label head and text head for normalised images (N, 3, 112, 112).
 
-        The second is the steering token's, or the class token's again, see `ModelConfig.steered`.
+        Returns:
+            Features of the class token, and of the token that the text head reads (see `ModelConfig.steered`); each
+            (N, dim).
         """
         features = self.stem(images)  # (N, C, map_size, map_size)
         special = self.encoder(self.tokens(features))  # (N, 1 or 2, dim)

@@ -1,4 +1,4 @@
-"""The text head: cosine of an image token with the text features of the labels (paper, section III-D)."""
+"""The text head (cosine of an image token and the labels' text features; paper, section III-D), and probabilities."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fer_edge.model.config import ModelConfig
 
 
 def fold_text_features(text_features: Tensor, weight: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """The constant matrix that stands for text tower, projection, normalisation and scale.
+    """Fold text features, projection, normalisation and scale into one constant matrix.
 
     Args:
-        text_features: T, (classes, text_dim).
+        text_features: Text features of the labels, (classes, text_dim).
         weight: Projection weight, (dim, text_dim).
         bias: Projection bias, (dim,).
         scale: Factor on the cosine.
@@ -24,8 +24,8 @@ def fold_text_features(text_features: Tensor, weight: Tensor, bias: Tensor, scal
     return scale * F.normalize(text_features @ weight.T + bias, dim=-1).T
 
 
-def decide(label_logits: Tensor, text_logits: Tensor | None, head: str) -> Tensor:
-    """Probabilities (N, classes) of the head that decides: label, text, or the mean of both."""
+def head_probabilities(label_logits: Tensor, text_logits: Tensor | None, head: str) -> Tensor:
+    """Return the probabilities (N, classes) of a head: "label", "text", or "mean" for the mean of both."""
     if text_logits is None or head == "label":
         return label_logits.softmax(dim=-1)
     if head == "text":
@@ -39,20 +39,24 @@ class TextHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.scale = config.text_scale
-        # A parameter, so that it can be learned where no language weights are at hand; training freezes it otherwise.
+        # A parameter, so that it can be learned without a text tower; training freezes it otherwise.
         self.text_features = nn.Parameter(torch.empty(config.classes, config.text_dim))
         self.projection = nn.Linear(config.text_dim, config.dim)
         nn.init.normal_(self.text_features, std=config.text_dim**-0.5)
 
-    def folded(self, text_features: Tensor | None = None) -> Tensor:
-        """(dim, classes), of the head's own features or of those given: see `fold_text_features`."""
+    def fold(self, text_features: Tensor | None = None) -> Tensor:
+        """Fold the head into a matrix (dim, classes), see `fold_text_features`.
+
+        Args:
+            text_features: Text features to use, (classes, text_dim); the head's own by default.
+        """
         features = self.text_features if text_features is None else text_features
         return fold_text_features(features, self.projection.weight, self.projection.bias, self.scale)
 
-    def double_folded(self) -> Tensor:
-        """The same in float64, detached: what the deploy graph rounds once."""
+    def fold_float64(self) -> Tensor:
+        """Fold the head in float64, detached; the deploy graph rounds the result once."""
         weight, bias = self.projection.weight.detach().double(), self.projection.bias.detach().double()
         return fold_text_features(self.text_features.detach().double(), weight, bias, self.scale)
 
     def forward(self, token: Tensor, text_features: Tensor | None = None) -> Tensor:
-        return F.normalize(token, dim=-1) @ self.folded(text_features)  # (N, classes)
+        return F.normalize(token, dim=-1) @ self.fold(text_features)  # (N, classes)

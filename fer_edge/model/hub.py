@@ -1,7 +1,7 @@
-"""Files of the Hugging Face Hub and of other hosts: out of the local cache, or downloaded after one attempt to connect.
+"""Files of the Hugging Face Hub and other hosts, from the local cache or by download.
 
-The libraries below retry for a minute and print dozens of lines where there is no network. They are called only once a
-host has answered; what is in the cache is read without the network.
+The Hub's libraries retry for a minute and print dozens of lines if there is no network. They are therefore called only
+after the host has answered. Cached files are read without the network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,25 +21,25 @@ from pathlib import Path
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError
 
-TIMEOUT = 10.0  # seconds for a host to answer
-FIRST_WAIT = 2.0  # seconds before the first retry; each further wait is twice as long
-BUSY = 429  # HTTP status
+TIMEOUT = 10.0  # seconds to wait for a host's answer
+FIRST_WAIT = 2.0  # seconds before the first retry; the wait doubles with each further retry
+logger = logging.getLogger("fer_edge")
+BUSY = 429  # HTTP status "too many requests"
 ADVICE = (
-    "make the text features where there is a network (fer-edge text-features -o text.safetensors) and give that file "
-    "as --text-features, or give the weights as a local file with --text-weights"
+    "make the text features on a machine with a network (fer-edge checkpoint text-features -o text.safetensors) and "
+    "pass that file as --text-features, or pass the weights as a local file with --text-weights"
 )
 
 
 @dataclass(frozen=True)
 class Download:
-    """How files that are not in the cache are fetched."""
+    """Options for downloading files that are not in the cache."""
 
-    retries: int = 0  # further attempts to connect
-    note: Callable[[str], None] | None = None  # called with a line before a download begins
+    retries: int = 0  # number of further attempts to connect
 
 
 def cached_file(repository: str, names: Sequence[str]) -> Path | None:
-    """The first of the named files of a Hub repository that is in the local cache."""
+    """Return the first of the named files of a Hub repository that is in the local cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     paths = [try_to_load_from_cache(repository, name) for name in names]
@@ -47,16 +47,16 @@ def cached_file(repository: str, names: Sequence[str]) -> Path | None:
 
 
 def hub_file(repository: str, names: Sequence[str], what: str, download: Download) -> Path:
-    """A file of a Hub repository, out of the cache or downloaded into it.
+    """Return a file of a Hub repository from the cache, or download it.
 
     Args:
-        repository: Its name: "timm/vit_base_patch32_clip_224.openai".
-        names: Names of the file, the preferred first; a repository has one or more of them.
-        what: What it holds, for messages: "weights 'openai' of ViT-B-32".
-        download: How to fetch it.
+        repository: Name of the repository: "timm/vit_base_patch32_clip_224.openai".
+        names: Possible names of the file, the preferred first.
+        what: Description of the file for messages: "weights 'openai' of ViT-B-32".
+        download: Options for the download.
 
     Raises:
-        CheckpointError: It is not in the cache, and the Hub cannot be reached or does not have it.
+        CheckpointError: A file that is not cached, and an unreachable Hub or a repository without it.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -69,16 +69,16 @@ def hub_file(repository: str, names: Sequence[str], what: str, download: Downloa
         try:
             with quiet_libraries():
                 return Path(hf_hub_download(repository, name))
-        except Exception as error:  # of the connection, the repository or the disk
+        except Exception as error:  # the cause may be the connection, the repository or the disk
             absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
             if not absent or name == names[-1]:
                 reason = one_line(str(error), 160)
                 raise CheckpointError(f"{what} cannot be downloaded from {repository} ({reason}); {ADVICE}") from error
-    raise CheckpointError(f"{what} cannot be downloaded from {repository}: no file was named")
+    raise CheckpointError(f"{what} cannot be downloaded from {repository}: no file name")
 
 
 def connect_to_hub(repository: str, name: str, what: str, download: Download) -> None:
-    """Ask the Hub for a file's header, to see whether it can be reached; arguments and errors as of `hub_file`."""
+    """Check that the Hub can be reached, by a request for a file's header; see `hub_file` for arguments and errors."""
     from huggingface_hub import constants, hf_hub_url
 
     place = f"{name} of {constants.ENDPOINT}/{repository}"
@@ -90,24 +90,28 @@ def connect_to_hub(repository: str, name: str, what: str, download: Download) ->
 
 
 def connect(url: str, what: str, download: Download) -> None:
-    """Ask a host for a file's header.
+    """Check that a host can be reached, by a request for a file's header.
+
+    Args:
+        url: Address of the file.
+        what: Description of the file for messages.
+        download: Options for the download.
 
     Raises:
-        CheckpointError: It cannot be reached.
+        CheckpointError: Unreachable host.
     """
     for attempt in range(download.retries + 1):
-        reason = _refusal(url)
+        reason = _connection_error(url)
         if reason is None:
-            if download.note is not None:
-                download.note(f"downloading {what}")
+            logger.info("downloading %s", what)
             return
         if attempt < download.retries:
             time.sleep(FIRST_WAIT * 2**attempt)
     raise CheckpointError(f"{what} are not in the cache and the host cannot be reached ({reason}): {ADVICE}")
 
 
-def _refusal(url: str) -> str | None:
-    """Why a host does not answer, or None if it does, be it that the file is missing or needs a login."""
+def _connection_error(url: str) -> str | None:
+    """Return why a host cannot be reached; None if it answers, even if the file is missing or requires a login."""
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "fer-edge"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT):
@@ -119,7 +123,7 @@ def _refusal(url: str) -> str | None:
             else None
         )
     except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLError):  # the Hub's library brings certificates of its own
+        if isinstance(error.reason, ssl.SSLError):  # the Hub's library has its own certificates
             return None
         return one_line(str(getattr(error.reason, "strerror", None) or error.reason), 120)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -128,14 +132,14 @@ def _refusal(url: str) -> str | None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep log lines of open_clip and of the Hub's libraries from stderr, and bars where it is no terminal."""
+    """Suppress log lines of open_clip and the Hub's libraries, and their progress bars if stderr is not a terminal."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers")]
     levels = [logger.level for logger in loggers]
     root, handler = logging.getLogger(), logging.NullHandler()
     bars = not are_progress_bars_disabled() and (sys.stderr is None or not sys.stderr.isatty())
-    root.addHandler(handler)  # without a handler, logging.warning would add one that prints, for good
+    root.addHandler(handler)  # without a handler, logging.warning would add one that prints to stderr permanently
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     if bars:

@@ -1,4 +1,4 @@
-"""Weights made elsewhere: the FER-former authors' checkpoints and face.evoLVe's IR-50."""
+"""Import of the FER-former authors' checkpoints and of face.evoLVe's IR-50 weights."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, converted, default_head
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, convert_tensor, default_head
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import ForeignWeights, Selection
-from fer_edge.model.text import TextFeatures, refold
+from fer_edge.model.text import TextFeatures, replace_text_features
 
 RELEASE_MEAN = (0.57514471, 0.44907006, 0.40058434)
 RELEASE_STD = (0.20640279, 0.18882187, 0.18030375)
 IR50_MEAN = IR50_STD = (0.5, 0.5, 0.5)  # face.evoLVe's, in training and evaluation
-STEM_ALIAS, STEM = "model.model.", "backbone."  # the release registers its stem twice
-SHARE = 0.1  # of the expected names; with fewer, a file is another model's
+STEM_ALIAS, STEM = "model.model.", "backbone."  # the release registers its stem under both names
+MIN_SHARE = 0.1  # smallest share of the expected names; a file with fewer is of another model
 EXAMPLES = ("vit.head.0.weight", "body.0.res_layer.0.weight")  # names in the release, and in IR_50
 TOKEN_PATCHES = {"token1": 2, "token2": 3, "token3": 4, "token4": 6, "token5": 12}
 
-# Release name -> ours. The text head's projection is fc2; fc1 is never called.
+# Names in the release -> names in fer-edge. The text head's projection is fc2; the release never calls fc1.
 BLOCK_PARTS = {
     "res_layer.0": "norm1",
     "res_layer.1": "conv1",
@@ -47,17 +47,17 @@ DIRECT = {
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of every tensor."""
+    """Tensors that an import used, ignored and missed."""
 
-    used: dict[str, str]  # its name -> ours
-    ignored: dict[str, str]  # its name -> why
-    missing: tuple[str, ...]  # ours that no tensor filled
-    prefix: str = ""  # of the names in the file, left out in `used`
+    used: dict[str, str]  # name in the file, without prefix -> name in the model
+    ignored: dict[str, str]  # name in the file -> reason
+    missing: tuple[str, ...]  # names in the model that the file does not have
+    prefix: str = ""  # prefix of the names in the file
     others: tuple[str, ...] = ()  # prefixes of other sets of the same weights in the file
 
 
 def release_name(name: str) -> str | None:
-    """Our name for a tensor of the release, or None where we have none."""
+    """Return the model's name of a tensor of the release, or None for a tensor that the model does not have."""
     if name in DIRECT:
         return DIRECT[name]
     if match := re.fullmatch(r"(token\d)\.1\.(weight|bias)", name):
@@ -70,7 +70,7 @@ def release_name(name: str) -> str | None:
 
 
 def stem_name(name: str) -> str | None:
-    """Our name for a tensor of face.evoLVe's IR_50, or None where we have none."""
+    """Return the model's name of a tensor of face.evoLVe's IR_50, or None for a tensor that it does not have."""
     if match := re.fullmatch(r"input_layer\.(\d)\.(.+)", name):
         return f"stem.input.{match[1]}.{match[2]}"
     if match := re.fullmatch(r"body\.(\d+)\.((?:res|shortcut)_layer\.\d)\.(.+)", name):
@@ -80,15 +80,15 @@ def stem_name(name: str) -> str | None:
 
 
 def load_release(weights: ForeignWeights, key: str | None = None) -> tuple[Checkpoint, ImportReport]:
-    """The authors' checkpoint as ours, without text features: those come through `refold`.
+    """Convert the authors' checkpoint; its text features are added later with `replace_text_features`.
 
     Args:
-        weights: Of their state dict.
-        key: Which set of weights, where the file holds several: see `ForeignWeights.select`.
+        weights: State dict of the release.
+        key: Set of weights to use in a file with several, see `ForeignWeights.select`.
 
     Raises:
-        CheckpointError: A tensor is missing, misshapen, not of floating point, or the two copies of the stem differ.
-        NonFiniteError: A weight is NaN or infinite.
+        CheckpointError: A missing tensor, a wrong shape or type, or two copies of the stem that differ.
+        NonFiniteError: NaN or infinity in a weight.
     """
     config = preset("release", classes=len(RAFDB))
     model = FERFormer(config).eval()
@@ -117,15 +117,20 @@ def _differ(tensor: Tensor, twin: Tensor | None) -> bool:
 
 
 def load_ir50(model: FERFormer, weights: ForeignWeights, key: str | None = None) -> ImportReport:
-    """Put face.evoLVe's IR_50 weights into the stem of a model of preset `paper` or `release`.
+    """Load face.evoLVe's IR_50 weights into the stem of a model of preset `paper` or `release`.
+
+    Args:
+        model: Model to change.
+        weights: State dict of IR_50.
+        key: Set of weights to use in a file with several.
 
     Raises:
-        CheckpointError: A stem tensor is missing, misshapen or not of floating point.
-        NonFiniteError: A weight is NaN or infinite.
-        ConfigError: The model's stem is no IR-50.
+        CheckpointError: A missing stem tensor, or a wrong shape or type.
+        NonFiniteError: NaN or infinity in a weight.
+        ConfigError: A model with another stem than IR-50.
     """
     if not model.config.stem.pre_norm or model.config.stem.widths[0] != 64:
-        raise ConfigError("IR-50 weights fit the presets paper and release; this model's stem is another")
+        raise ConfigError("IR-50 weights fit the presets paper and release; this model has another stem")
     rest = tuple(name for name in model.state_dict() if not name.startswith("stem."))
     selection = _select(weights, model, stem_name, key, "face.evoLVe's IR_50")
     return _assign(model, weights.source, selection, stem_name, optional=rest)
@@ -140,21 +145,21 @@ def checkpoint_from_ir50(
     seed: int = 0,
     key: str | None = None,
 ) -> tuple[Checkpoint, ImportReport]:
-    """A model to be trained: face.evoLVe's IR_50 as its stem, everything else fresh.
+    """Make a checkpoint to be trained: face.evoLVe's IR_50 as its stem, all other weights random.
 
     Args:
-        weights: Of IR_50's state dict.
-        preset_name: `paper` or `release`.
-        labels: What the model will tell apart.
-        features: Of the labels; random ones, to be learned, if not given.
-        config: Instead of the preset as it is.
-        seed: Of what is fresh.
-        key: Which set of weights, where the file holds several.
+        weights: State dict of IR_50.
+        preset_name: Preset, `paper` or `release`.
+        labels: Label set of the model.
+        features: Text features of the labels; random, learnable ones by default.
+        config: Configuration of the model; the preset's by default.
+        seed: Seed of the random weights.
+        key: Set of weights to use in a file with several.
 
     Raises:
-        CheckpointError: A stem tensor is missing, misshapen or not of floating point.
-        NonFiniteError: A weight is NaN or infinite.
-        ConfigError: The preset has no IR-50 stem, or the features do not fit.
+        CheckpointError: A missing stem tensor, or a wrong shape or type.
+        NonFiniteError: NaN or infinity in a weight.
+        ConfigError: A preset without an IR-50 stem, or features that do not fit.
     """
     config = config or preset(preset_name, classes=len(labels))
     torch.manual_seed(seed)
@@ -172,29 +177,31 @@ def checkpoint_from_ir50(
         provenance={"imported": "face.evoLVe IR_50 stem; everything else untrained"},
     )
     checkpoint = Checkpoint(model, info)
-    return checkpoint if features is None else refold(checkpoint, features), report
+    return checkpoint if features is None else replace_text_features(checkpoint, features), report
 
 
 def _select(
     weights: ForeignWeights, model: FERFormer, rename: Callable[[str], str | None], key: str | None, expected: str
 ) -> Selection:
-    """The file's weights for the model, or an error that says what the file holds in their place."""
+    """Select the weights of the model in a file.
+
+    Raises:
+        CheckpointError: A file of another model; the message describes its contents.
+    """
     state = model.state_dict()
 
-    def known(name: str) -> str | None:
-        ours = rename(name)
-        return ours if ours in state else None
+    def name_in_model(name: str) -> str | None:
+        model_name = rename(name)
+        return model_name if model_name in state else None
 
-    fits = weights.fits(known)
-    wanted = sum(rename is release_name or name.startswith("stem.") for name in state)
-    if fits and SHARE * wanted <= max(map(len, fits.values())):
-        return weights.select(fits, key)
+    matches = weights.matches(name_in_model)
+    names = sum(rename is release_name or name.startswith("stem.") for name in state)
+    if matches and max(map(len, matches.values())) >= MIN_SHARE * names:
+        return weights.select(matches, key)
     if any(name.endswith("label_head.weight") for name in weights.tensors):
-        hint = (
-            "these are weights of fer-edge itself, such as a resume file; the checkpoint is best.safetensors beside it"
-        )
-    elif rename is not stem_name and weights.fits(stem_name):
-        hint = "these are names of face.evoLVe's IR_50, which is imported with --stem"
+        hint = "these weights are from fer-edge, such as a resume file; use best.safetensors in the same folder"
+    elif rename is not stem_name and weights.matches(stem_name):
+        hint = "these are weights of face.evoLVe's IR_50; import them with --stem-only"
     else:
         hint = f"expected names such as {EXAMPLES[rename is stem_name]}"
     raise CheckpointError(f"{weights.source} is not {expected}: {weights.examples()}; {hint}")
@@ -208,41 +215,44 @@ def _assign(
     *,
     optional: tuple[str, ...],
 ) -> ImportReport:
+    """Copy the selected tensors into the model, after checks of names, shapes and values."""
     state, tensors = model.state_dict(), selection.tensors
-    named = {name: None if name.startswith(STEM_ALIAS) else rename(name) for name in tensors}
-    used = {name: ours for name, ours in named.items() if ours is not None and ours in state}
+    renamed = {name: None if name.startswith(STEM_ALIAS) else rename(name) for name in tensors}
+    used = {name: target for name, target in renamed.items() if target is not None and target in state}
     ignored = {name: "the same tensor under another name" for name in tensors if name.startswith(STEM_ALIAS)}
     ignored |= {name: "not part of this model" for name in tensors if name not in used and name not in ignored}
-    ignored |= dict.fromkeys(selection.outside, "beside the weights that were taken")
-    counters = {name for name in state if name.endswith("num_batches_tracked")}  # PyTorch before 0.4.1 had none
+    ignored |= dict.fromkeys(selection.outside, "outside of the selected weights")
+    counters = {name for name in state if name.endswith("num_batches_tracked")}  # missing before PyTorch 0.4.1
     missing = sorted(set(state) - set(used.values()) - set(optional) - counters)
     if missing:
-        stem_alone = rename is release_name and not any(ours.startswith(("encoder", "label")) for ours in used.values())
-        hint = "; a stem alone is imported with --stem" if stem_alone else ""
+        only_stem = rename is release_name and not any(name.startswith(("encoder", "label")) for name in used.values())
+        hint = "; import a stem alone with --stem-only" if only_stem else ""
         raise CheckpointError(
             f"{source}: {len(missing)} of {len(state) - len(optional)} tensors are missing, among them: "
             f"{', '.join(missing[:5])}; {ForeignWeights(source, tensors).examples()}{hint}"
         )
-    _check_shapes(source, {name: (tensors[name].shape, state[ours].shape) for name, ours in used.items()})
+    _check_shapes(source, {name: (tensors[name].shape, state[target].shape) for name, target in used.items()})
     with torch.no_grad():
-        for name, ours in used.items():
-            check_values(f"{source}: {name}", tensors[name], state[ours].dtype)
-            if ours not in counters:
-                state[ours].copy_(converted(f"{source}: {name}", tensors[name], state[ours].dtype))
-    unfilled = tuple(name for name in optional if name in state and name not in used.values())
-    return ImportReport(used, ignored, unfilled, selection.prefix, selection.others)
+        for name, target in used.items():
+            check_values(f"{source}: {name}", tensors[name], state[target].dtype)
+            if target not in counters:
+                state[target].copy_(convert_tensor(f"{source}: {name}", tensors[name], state[target].dtype))
+    unset = tuple(name for name in optional if name in state and name not in used.values())
+    return ImportReport(used, ignored, unset, selection.prefix, selection.others)
 
 
 def _check_shapes(source: str, shapes: Mapping[str, tuple[torch.Size, torch.Size]]) -> None:
-    """Refuse tensors of another shape than the model's, given by name; say so if it is the number of classes."""
+    """Check shapes, given as (in the file, in the model) by name; a wrong number of classes has its own message."""
     wrong = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
     if not wrong:
         return
-    listed = ", ".join(
-        f"{name} {tuple(found)}, expected {tuple(own)}" for name, (found, own) in list(wrong.items())[:5]
+    examples = ", ".join(
+        f"{name} {tuple(shape)}, expected {tuple(expected)}" for name, (shape, expected) in list(wrong.items())[:5]
     )
-    heads = [found for name, (found, own) in wrong.items() if name.startswith("vit.head.") and found[1:] == own[1:]]
+    heads = [
+        shape for name, (shape, expected) in wrong.items() if name.startswith("vit.head.") and shape[1:] == expected[1:]
+    ]
     if len(heads) == len(wrong):
-        classes, expected = heads[0][0], len(RAFDB)
-        listed += f"; the file's model tells {classes} classes apart, the authors' release RAF-DB's {expected}"
-    raise CheckpointError(f"{source}: {len(wrong)} tensors have another shape than the model's, among them: {listed}")
+        classes, release_classes = heads[0][0], len(RAFDB)
+        examples += f"; the file's model has {classes} classes, the authors' release RAF-DB's {release_classes}"
+    raise CheckpointError(f"{source}: {len(wrong)} tensors have another shape than the model's, among them: {examples}")

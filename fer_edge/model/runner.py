@@ -1,21 +1,21 @@
-"""The PyTorch reference: the training form of the model behind the runner seam."""
+"""PyTorch runner: the reference that engines are compared with."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import torch
 from torch import Tensor
 
 from fer_edge.engines.base import Floats, Images, Prediction, Runner
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.model.heads import decide
+from fer_edge.model.heads import head_probabilities
 
 MAX_BATCH = 256
 
 
 class PyTorchRunner(Runner):
-    """Runs a checkpoint eagerly; what every engine is compared with."""
+    """Runner of a checkpoint in PyTorch's eager mode."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(MAX_BATCH)
@@ -26,34 +26,38 @@ class PyTorchRunner(Runner):
 
     @torch.inference_mode()
     def features(self, images: Images) -> Floats:
-        """The steering token's feature after the encoder, (N, dim); of a model that has none, the class token's.
+        """Return the feature that the text head reads, (N, dim); without a text head, the class token's feature.
 
         Args:
-            images: uint8 RGB, (N, 112, 112, 3), as `infer` takes.
+            images: RGB pixels, uint8, (N, 112, 112, 3), as for `infer`.
         """
-        feature: Floats = self.model.head_tokens(self._normalised(images))[1].numpy()
+        feature: Floats = self.model.head_tokens(self._normalise(images))[1].numpy()
         return feature
 
-    def _normalised(self, images: Images) -> Tensor:
+    def _normalise(self, images: Images) -> Tensor:
         x = (torch.from_numpy(images.copy()).float() / 255 - self._mean) / self._std
         return x.permute(0, 3, 1, 2)  # (N, 3, 112, 112)
 
     @torch.inference_mode()
     def _infer(self, images: Images) -> Prediction:
-        output = self.model(self._normalised(images))
+        output = self.model(self._normalise(images))
         text = output.text_logits
         return Prediction(
             output.label_logits.numpy(),
             None if text is None else text.numpy(),
-            decide(output.label_logits, text, self.info.head).numpy(),
+            head_probabilities(output.label_logits, text, self.info.head).numpy(),
         )
 
 
-def load_reference(path: Path, threads: int | None = None) -> PyTorchRunner:
-    """The reference runner of a checkpoint.
+def load_reference(path: str | os.PathLike[str], threads: int | None = None) -> PyTorchRunner:
+    """Open a checkpoint with PyTorch.
+
+    Args:
+        path: Checkpoint, `.safetensors`.
+        threads: Number of CPU threads of the process; PyTorch's choice by default.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: Unreadable checkpoint.
     """
     if threads is not None:
         torch.set_num_threads(threads)

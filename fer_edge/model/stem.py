@@ -1,4 +1,4 @@
-"""The convolutional stem: IR blocks of ArcFace (Deng et al., CVPR 2019) in face.evoLVe's form."""
+"""The convolutional stem: ArcFace's IR blocks (Deng et al., CVPR 2019) as implemented in face.evoLVe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class ToGrey(nn.Module):
-    """RGB to luma; an image that has one channel already passes through."""
+    """Conversion of RGB to luma; images with one channel pass unchanged."""
 
     luma: Tensor
 
@@ -21,7 +21,7 @@ class ToGrey(nn.Module):
         self.restore_constants()
 
     def restore_constants(self) -> None:
-        """Set what no checkpoint stores."""
+        """Set the buffers that checkpoints do not store."""
         with torch.no_grad():
             self.luma.copy_(torch.tensor(LUMA).view(1, 3, 1, 1))
 
@@ -32,14 +32,14 @@ class ToGrey(nn.Module):
 
 
 class IRBlock(nn.Module):
-    """(BN,) conv 3x3, PReLU, conv 3x3 with stride, BN; plus the shortcut."""
+    """Residual block: (BN,) conv 3x3, PReLU, conv 3x3 with stride, BN; plus the shortcut."""
 
     def __init__(self, width_in: int, width: int, stride: int, *, pre_norm: bool) -> None:
         super().__init__()
         self.stride = stride
         self.norm1 = nn.BatchNorm2d(width_in) if pre_norm else None
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1, bias=False)
-        # Without the norm in front, the first convolution takes one behind it, which folds into it.
+        # Without a leading norm, a norm follows the first convolution and can be folded into it.
         self.norm2 = None if pre_norm else nn.BatchNorm2d(width)
         self.act = nn.PReLU(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
@@ -54,7 +54,9 @@ class IRBlock(nn.Module):
         if self.shortcut is not None:
             identity = self.shortcut(x)
         else:
-            identity = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]  # max pool 1x1 with stride
+            identity = (
+                x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+            )  # equals a 1x1 max pool with stride
         if self.norm1 is not None:
             x = self.norm1(x)
         x = self.conv1(x)
@@ -65,7 +67,7 @@ class IRBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """Images to a feature map of `config.map_size` squared."""
+    """Convolutions from images to a feature map of `map_size` x `map_size`."""
 
     def __init__(self, config: StemConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Multi-granularity embedding integration (MGEI): one map, patches of several sizes (paper, section III-B)."""
+"""Multi-granularity embedding integration (MGEI): patches of several sizes of one map (paper, section III-B)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fer_edge.model.config import ModelConfig
 
 
 class MultiGranularityTokens(nn.Module):
-    """A feature map to tokens: pooled to grid x grid, cut into patches of each size, each flattened and projected."""
+    """Tokens of a feature map: pool to grid x grid, cut patches of each size, flatten and project each patch."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class MultiGranularityTokens(nn.Module):
         return tokens if self.norm is None else self.norm(tokens)  # (N, patch_tokens, dim)
 
     def _cut(self, x: Tensor, patch: int) -> Tensor:
-        """Patches in reading order, each flattened as (row, column, channel), the release's order."""
+        """Cut patches in reading order and flatten each as (row, column, channel), as in the authors' release."""
         rows = self.grid // patch
         x = x.unflatten(3, (rows, patch)).unflatten(2, (rows, patch))  # (N, C, rows, patch, rows, patch)
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (N, rows * rows, patch * patch * C)

@@ -1,131 +1,146 @@
-"""The paper's ablations, Tables IV, V and VI, as variants of one recipe."""
+"""Ablations: plan and train the variants of the paper's tables."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fer_edge._files import write_atomically
-from fer_edge.errors import ConfigError, FerEdgeError, NonFiniteError
-from fer_edge.training.loop import Trainer
-from fer_edge.training.recipe import Recipe, changed
-from fer_edge.training.results import EpochResult
+import torch
 
-FIXED_TEXT = ("frozen", "fine-tuned")  # text sides that read prompts
-GRID = {"model.grid": 12}  # the paper's, which all its patches divide; other presets' maps are pooled to it
-ALL_PATCHES = {"model.patches": [2, 4, 6, 12]}
-NO_TEXT = {"model.text_head": False, "text": "learned"}
+from fer_edge._files import as_path, check_output, make_folder
+from fer_edge.errors import ConfigError, NonFiniteError
+from fer_edge.progress import Progress, silent
+from fer_edge.training.ablation_results import AblationResult, RunResult, read_results, row_order, write_results
+from fer_edge.training.ablation_tables import ABLATIONS, Variant
+from fer_edge.training.devices import is_first_process, make_fabric
+from fer_edge.training.lock import locked
+from fer_edge.training.recipe import Recipe, change_settings
+from fer_edge.training.results import TrainingResult
+from fer_edge.training.run import Display, PathLike, configure, make_sources, no_display, run_recipe
+from fer_edge.training.stop import TrainingStopped
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of a table."""
-
-    name: str
-    settings: Mapping[str, Any]  # of a recipe, see `recipe.changed`
-    paper: tuple[float, float]  # accuracy in percent that the paper gives, on RAF-DB and on FERPlus
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """One table."""
-
-    title: str
-    variants: tuple[Variant, ...]
-
-
-def _variant(name: str, settings: Mapping[str, Any], rafdb: float, ferplus: float) -> Variant:
-    return Variant(name, {**GRID, **ALL_PATCHES, **settings}, (rafdb, ferplus))
-
-
-ABLATIONS: dict[str, Ablation] = {
-    "IV": Ablation(
-        "MGEI (patches of several sizes) and HDSS (steering token and text head)",
-        (
-            _variant("neither", {"model.patches": [2], **NO_TEXT}, 89.80, 90.07),
-            _variant("MGEI", NO_TEXT, 90.45, 90.39),
-            _variant("HDSS", {"model.patches": [2]}, 90.81, 90.71),
-            _variant("MGEI and HDSS", {}, 91.30, 90.96),
-        ),
-    ),
-    "V": Ablation(
-        "prompts",
-        (
-            _variant("without text", NO_TEXT, 90.45, 90.39),
-            _variant("single word", {"templates": ["word"]}, 90.81, 90.61),
-            _variant("phrase", {"templates": ["phrase"]}, 91.30, 90.90),
-            _variant("active sentence", {"templates": ["active"]}, 91.13, 90.96),
-            _variant("passive sentence", {"templates": ["passive"]}, 90.97, 90.87),
-        ),
-    ),
-    "VI": Ablation(
-        "patch sizes",
-        (
-            _variant("2", {"model.patches": [2]}, 90.81, 90.71),
-            _variant("3", {"model.patches": [3]}, 90.38, 90.39),
-            _variant("4", {"model.patches": [4]}, 90.91, 90.10),
-            _variant("6", {"model.patches": [6]}, 90.48, 90.42),
-            _variant("2, 4, 6", {"model.patches": [2, 4, 6]}, 90.81, 90.45),
-            _variant("2, 4, 6, 12", {}, 91.30, 90.96),
-        ),
-    ),
-}
+FIXED_TEXT = ("frozen", "fine-tuned")  # text sides that use prompts
+CSV_FILE = "table.csv"  # in the folder of the runs
+logger = logging.getLogger("fer_edge")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: variants of equal settings share it, in whichever table they stand."""
+    """One training; variants with equal settings share it, also across tables."""
 
-    name: str  # of its folder
+    name: str  # name of its folder
     recipe: Recipe
     rows: tuple[tuple[str, Variant], ...]  # table and variant
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What a variant came to with one seed; accuracies in percent on the validation images."""
+def ablate(
+    data: PathLike,
+    out: PathLike,
+    *,
+    tables: Sequence[str] = ("IV", "VI"),
+    recipe: PathLike = "edge-ferplus",
+    settings: Mapping[str, Any] | None = None,
+    runs: int = 1,
+    stem_weights: PathLike | None = None,
+    text_features: PathLike | None = None,
+    valid_data: PathLike | None = None,
+    skip_damaged: bool = False,
+    threads: int | None = None,
+    display: Display = no_display,
+    progress: Progress = silent,
+) -> AblationResult | None:
+    """Train the variants of the paper's tables, or continue an interrupted ablation.
 
-    table: str
-    variant: str
-    seed: int
-    accuracy: float  # of the best epoch
-    best_epoch: int
-    last_accuracy: float  # of the last one, which nobody chose
-    mean_class_accuracy: float  # of the best epoch
-    validation_images: int
-    paper: tuple[float, float]  # see `Variant`
+    Finished trainings are not repeated. `table.csv` in the output folder has a row for each finished training.
+
+    Args:
+        data: Data set with a training split.
+        out: Folder of the runs.
+        tables: Tables of the paper: "IV", "V", "VI".
+        recipe: Shipped training recipe, or a TOML file.
+        settings: Values that replace the recipe's, by name.
+        runs: Number of trainings of each variant, with different seeds.
+        stem_weights: face.evoLVe's IR_50 weights for the stem.
+        text_features: File of text features for the variants with a text head.
+        valid_data: Separate validation images.
+        skip_damaged: Whether to skip images that cannot be read.
+        threads: Number of CPU threads; PyTorch's choice by default.
+        display: Function that makes the progress display of a training.
+        progress: Progress display of reading the images.
+
+    Returns:
+        Rows of the tables, and failed runs; None in all processes but the first.
+
+    Raises:
+        TrainingStopped: A signal that stopped the ablation.
+        ConfigError: Unknown tables or settings, or settings that the tables vary.
+        FerEdgeError: Unusable data, model or devices, or a file that cannot be written.
+    """
+    sources = make_sources(data, valid_data, None, stem_weights, text_features)
+    folder = as_path(out, "the output")
+    changes = dict(settings or {})
+    if text_features is not None:
+        changes.setdefault("text", "features")
+    changed, base = configure(recipe, changes, sources)
+    planned = planned_runs(changed, tables, runs, changes)
+    check_output(folder, *sources.paths())
+    if threads is not None:
+        torch.set_num_threads(threads)
+    read_results(folder / CSV_FILE)  # a file of another kind is an error before hours of training
+
+    def train_run(run: Run) -> TrainingResult | None:
+        if is_first_process():
+            rows = "; ".join(f"table {table}: {variant.name}" for table, variant in run.rows)
+            logger.info("%s, seed %d", rows, run.recipe.training.seed)
+        # Variants without a text head use no text features.
+        fixed = replace(sources, text_features=None) if run.recipe.training.text != "features" else sources
+        place = folder / run.name
+        return run_recipe(run.recipe, fixed, place, skip_damaged=skip_damaged, display=display, progress=progress)
+
+    with _locked_by_first_process(folder, base):
+        results, failed = run_all(planned, train_run, lambda rows: write_results(folder / CSV_FILE, rows))
+    if not is_first_process():
+        return None
+    return AblationResult(changed, tuple(results), {name: str(error) for name, error in failed.items()})
+
+
+@contextmanager
+def _locked_by_first_process(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Create the folder, and lock it in the first process of the run."""
+    make_folder(folder)
+    with locked(folder) if make_fabric(recipe.training).is_global_zero else nullcontext():
+        yield
 
 
 def planned_runs(
-    recipe: Mapping[str, Any], tables: Sequence[str], seeds: int, given: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any], tables: Sequence[str], runs: int, given: Mapping[str, Any] | None = None
 ) -> list[Run]:
-    """Every training that the tables need, each once.
+    """Plan the trainings of some tables, each once.
 
     Args:
-        recipe: A recipe as plain data, with the user's settings; a variant's own settings win.
-        tables: Of `ABLATIONS`.
-        seeds: Trainings of each variant; their seeds count up from the recipe's.
-        given: Settings among them that the user gave.
+        recipe: Recipe as plain data, with the user's settings; settings of the variants replace them.
+        tables: Names in `ABLATIONS`.
+        runs: Number of trainings of each variant; their seeds count up from the recipe's.
+        given: Settings of the user.
 
     Raises:
-        ConfigError: A table is not known, the recipe does not fit it, or a setting is what the tables vary.
+        ConfigError: Unknown table, a recipe that does not fit it, or a setting that the tables vary.
     """
     tables = list(dict.fromkeys(tables))
     unknown = [table for table in tables if table not in ABLATIONS]
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
     base = Recipe.from_dict(recipe)
-    _check_free(tables, [*_names(given or {}), *_names({"model": base.model})])
+    _check_not_varied(tables, [*_names(given or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
-            f"table V compares prompts, which text = {base.training.text!r} does not read; "
-            "give a text tower: --set text=frozen, with --set text_weights=TAG or a file"
+            f"table V compares prompts, which text = {base.training.text!r} does not use; "
+            "use a text tower: --set text=frozen, with --set text_weights=TAG or a file"
         )
     rows: dict[str, list[tuple[str, Variant]]] = {}
     for table in tables:
@@ -135,134 +150,87 @@ def planned_runs(
     return [
         Run(
             f"{name}-seed{seed}",
-            Recipe.from_dict(changed(recipe, {**shared[0][1].settings, "seed": seed})),
+            Recipe.from_dict(change_settings(recipe, {**shared[0][1].settings, "seed": seed})),
             tuple(shared),
         )
-        for seed in range(first, first + seeds)
+        for seed in range(first, first + runs)
         for name, shared in rows.items()
     ]
 
 
-def results_of(run: Run, trainer: Trainer, best: EpochResult) -> Iterator[RunResult]:
-    """A finished training as rows of its tables."""
-    for table, variant in run.rows:
-        yield RunResult(
-            table=table,
-            variant=variant.name,
-            seed=run.recipe.training.seed,
-            accuracy=best.accuracy,
-            best_epoch=best.epoch + 1,
-            last_accuracy=trainer.results[-1].accuracy,
-            mean_class_accuracy=best.mean_class_accuracy,
-            validation_images=len(trainer.data.valid_labels),
-            paper=variant.paper,
-        )
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy in percent, from the number of images alone: what another sample of images would change."""
-    share = accuracy / 100
-    return 100 * math.sqrt(share * (1 - share) / images)
-
-
-def run_ablation(
+def run_all(
     runs: Sequence[Run],
-    folder: Path,
-    train: Callable[[Run, Path], tuple[Trainer, EpochResult]],
-    finished: Callable[[list[RunResult]], None],
+    train_run: Callable[[Run], TrainingResult | None],
+    save: Callable[[list[RunResult]], None],
 ) -> tuple[list[RunResult], dict[str, NonFiniteError]]:
-    """Train every run in a folder of its own; one that is finished there is not trained again.
-
-    A training whose numbers are lost does not stop the others.
+    """Train every run. A run that fails with NaN or infinity does not stop the others.
 
     Args:
-        runs: Of `planned_runs`.
-        folder: Of the ablation.
-        train: Trains a run in its folder to the end.
-        finished: Is given the rows so far after each run.
+        runs: Result of `planned_runs`.
+        train_run: Function that trains a run; it returns None in all processes but the first.
+        save: Callback that receives all rows so far after each run.
 
     Returns:
-        Rows in the order of the tables, and the error of each run that failed, by the run's name.
+        Rows in the order of the tables, and the error of each failed run by its name.
+
+    Raises:
+        TrainingStopped: A signal that stopped a run.
     """
     rows: list[RunResult] = []
     failed: dict[str, NonFiniteError] = {}
     for run in runs:
         try:
-            rows = sorted([*rows, *results_of(run, *train(run, folder / run.name))], key=lambda row: _order(vars(row)))
+            result = train_run(run)
         except NonFiniteError as error:
             failed[run.name] = error
             continue
-        finished(rows)
+        except TrainingStopped:
+            if is_first_process():
+                logger.info("%d rows of finished trainings are in %s", len(rows), CSV_FILE)
+            raise
+        if result is not None:
+            rows = sorted([*rows, *_rows(run, result)], key=lambda row: row_order(vars(row)))
+            save(rows)
     return rows, failed
 
 
-_COLUMNS = [*(field.name for field in fields(RunResult) if field.name != "paper"), "paper_rafdb", "paper_ferplus"]
-
-
-def read_results(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
-    """Rows of a CSV file by table, variant and seed; none where there is no file.
-
-    Raises:
-        FerEdgeError: The file is something else or cannot be read.
-    """
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader) if reader.fieldnames == _COLUMNS else None
-    except (OSError, ValueError, csv.Error) as error:
-        raise FerEdgeError(f"{path} cannot be read: {error}; move it away") from error
-    if rows is None:
-        raise FerEdgeError(f"{path} is no table of fer-edge ablate: it has other columns; move it away")
-    return {(row["table"], row["variant"], row["seed"]): row for row in rows}
-
-
-def write_results(path: Path, results: Sequence[RunResult]) -> None:
-    """Write rows as CSV; rows of other tables, variants and seeds that the file has stay.
-
-    Raises:
-        FerEdgeError: The file is something else, or cannot be read or written.
-    """
-    rows = read_results(path)
-    for result in results:
-        values = [*(getattr(result, name) for name in _COLUMNS[:-2]), *result.paper]
-        row = {name: str(value) for name, value in zip(_COLUMNS, values, strict=True)}
-        rows[row["table"], row["variant"], row["seed"]] = row
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows.values(), key=_order))
-    write_atomically(path, text.getvalue().encode())
-
-
-def _order(row: Mapping[str, Any]) -> tuple[int, str, str, int]:
-    """Where a row stands among others; rows of tables that this version does not know come last."""
-    places = [(table, variant.name) for table, ablation in ABLATIONS.items() for variant in ablation.variants]
-    key = (row["table"], row["variant"])
-    return places.index(key) if key in places else len(places), *key, int(row["seed"])
+def _rows(run: Run, result: TrainingResult) -> Iterator[RunResult]:
+    """Make the rows of a finished training, one for each variant that shares it."""
+    for table, variant in run.rows:
+        yield RunResult(
+            table=table,
+            variant=variant.name,
+            seed=run.recipe.training.seed,
+            accuracy=result.best.accuracy,
+            best_epoch=result.best.epoch + 1,
+            last_accuracy=result.epochs[-1].accuracy,
+            mean_class_accuracy=result.best.mean_class_accuracy,
+            validation_images=result.validation_images,
+            paper=variant.paper,
+        )
 
 
 def _names(settings: Mapping[str, Any]) -> list[str]:
-    """Names of settings, those in tables one by one: `model.grid`."""
+    """Return the names of settings; those in tables as `model.grid`."""
     inner = [
         [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name] for name, value in settings.items()
     ]
     return [name.removeprefix("training.") for names in inner for name in names]
 
 
-def _check_free(tables: Sequence[str], given: Sequence[str]) -> None:
+def _check_not_varied(tables: Sequence[str], names: Sequence[str]) -> None:
+    """Check that no setting of the user is one that the tables vary."""
     for table in tables:
         varied = {name for variant in ABLATIONS[table].variants for name in variant.settings} - {"text"}
-        for name in given:
+        for name in names:
             if name in varied:
                 raise ConfigError(f"{name} has no effect: table {table} sets it in its variants; leave it out")
 
 
 def _run_name(variant: Variant) -> str:
-    """Named after the first variant with these settings, so that tables asked for later find the run."""
+    """Name a run after the first variant with its settings in any table, so that other tables can reuse the run."""
     for table, ablation in ABLATIONS.items():
         for other in ablation.variants:
             if other.settings == variant.settings:
                 return f"{table}-{re.sub(r'[^a-zA-Z0-9]+', '-', other.name)}".lower()
-    raise AssertionError("every variant stands in a table")
+    raise AssertionError("every variant is part of a table")

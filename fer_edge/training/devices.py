@@ -15,10 +15,10 @@ from fer_edge.training.config import TrainingConfig
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:
-    """The devices to train on, launched.
+    """Make a Fabric for the configured devices, and launch its processes.
 
     Raises:
-        ConfigError: Fabric does not know the accelerator, or this machine has not enough of it.
+        ConfigError: An accelerator that is unknown or not available, or too few devices.
     """
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.amp else "32-true"
     try:
@@ -39,10 +39,15 @@ def make_fabric(config: TrainingConfig) -> Fabric:
     return fabric
 
 
+def is_first_process() -> bool:
+    """Return whether this process is the first of its run, which writes files and messages."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
 def _leave_process_group() -> None:
-    # Gloo's threads, which Fabric leaves running, may otherwise drop a tensor while the interpreter goes down, and
-    # abort the process after its work is done (pytorch pull request 179291). They are joined when the last reference
-    # to the group goes: the trainer's module holds one, in a cycle.
+    # Fabric leaves Gloo's threads running. They may release a tensor while the interpreter shuts down, which aborts the
+    # process (PyTorch pull request 179291). The threads end with the last reference to the process group, and the
+    # trainer's module has one in a reference cycle.
     gc.collect()
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Settings that would have no effect beside others, which are refused when somebody gives them."""
+"""Checks for settings that have no effect in combination with others."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_edge._files import check_output
 from fer_edge.errors import ConfigError
+from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources
 from fer_edge.training.recipe import TOP, Recipe
 
 _TOWERS = ("frozen", "fine-tuned")
-_Test = Callable[[Recipe, Sources], bool]
+_Condition = Callable[[Recipe, Sources], bool]
 
 
 @dataclass(frozen=True)
-class _Need:
-    """What a setting needs to have an effect."""
+class _Requirement:
+    """Condition under which a setting has an effect."""
 
-    words: str
-    given: _Test
+    description: str
+    holds: _Condition
 
 
 def _has_tower(recipe: Recipe, _: Sources) -> bool:
@@ -31,84 +33,103 @@ def _has_text_head(recipe: Recipe, sources: Sources) -> bool:
     return sources.init is not None or recipe.model_config(2).text_head
 
 
-_TOWER = _Need("text = frozen or fine-tuned", _has_tower)
-_TEXT_HEAD = _Need("a model with a text head", _has_text_head)
-_STEPS = _Need("schedule = step", lambda recipe, _: recipe.training.schedule == "step")
-_NEEDS: dict[str, _Need] = {
-    "momentum": _Need("optimizer = sgd", lambda recipe, _: recipe.training.optimizer == "sgd"),
-    "warmup": _Need("a schedule other than step", lambda recipe, _: recipe.training.schedule != "step"),
+_TOWER = _Requirement("text = frozen or fine-tuned", _has_tower)
+_TEXT_HEAD = _Requirement("a model with a text head", _has_text_head)
+_STEPS = _Requirement("schedule = step", lambda recipe, _: recipe.training.schedule == "step")
+_REQUIREMENTS: dict[str, _Requirement] = {
+    "momentum": _Requirement("optimizer = sgd", lambda recipe, _: recipe.training.optimizer == "sgd"),
+    "warmup": _Requirement("a schedule other than step", lambda recipe, _: recipe.training.schedule != "step"),
     "step_epochs": _STEPS,
     "step_factor": _STEPS,
-    "distillation": _Need("a teacher (--teacher)", lambda _, sources: bool(sources.teachers)),
-    "text": _Need(
-        _TEXT_HEAD.words, lambda recipe, sources: recipe.training.text == "learned" or _has_text_head(recipe, sources)
+    "distillation": _Requirement("a teacher (--teacher)", lambda _, sources: bool(sources.teachers)),
+    "text": _Requirement(
+        _TEXT_HEAD.description,
+        lambda recipe, sources: recipe.training.text == "learned" or _has_text_head(recipe, sources),
     ),
     "text_rate": _TEXT_HEAD,
     "text_model": _TOWER,
     "text_weights": _TOWER,
     "templates": _TOWER,
-    "early_stop": _Need(
-        "more epochs than it waits for", lambda recipe, _: recipe.training.early_stop < recipe.training.epochs
+    "early_stop": _Requirement(
+        "more epochs than its value", lambda recipe, _: recipe.training.early_stop < recipe.training.epochs
     ),
 }
 _OPTIONS = {
-    "text": "--text", "text_model": "--text-model", "text_weights": "--text-weights", "templates": "--template",
+    "text": "--text-side", "text_model": "--text-model", "text_weights": "--text-weights", "templates": "--template",
 }  # fmt: skip
 
 
 def check_effects(given: Iterable[str], recipe: Recipe, sources: Sources) -> None:
-    """Refuse settings that nothing reads.
+    """Check that every setting of the user has an effect.
 
     Args:
-        given: Names that the user gave, as `--set` takes them.
-        recipe: What came of them.
-        sources: Files of the run.
+        given: Names of the settings, in the form of `--set`.
+        recipe: Recipe with these settings.
+        sources: Input files of the run.
 
     Raises:
-        ConfigError: One has no effect; the message says what it needs.
+        ConfigError: A setting without effect; the message names its requirement.
     """
-    idle = _idle(given, recipe, sources)
+    given = list(given)
+    if sources.init is not None and any(map(is_model_setting, given)):
+        raise ConfigError("--init defines the model; leave out --preset and settings of the model")
+    idle = _without_effect(given, recipe, sources)
     if idle:
         name = idle[0]
-        raise ConfigError(f"{_OPTIONS.get(name, name)} has no effect without {_NEEDS[name].words}; leave it out")
+        requirement = _REQUIREMENTS[name].description
+        raise ConfigError(f"{_OPTIONS.get(name, name)} has no effect without {requirement}; leave it out")
     if sources.teachers and recipe.training.distillation == 0:
         raise ConfigError("--teacher has no effect with distillation = 0; leave it out, or set a share of at most 1")
     if sources.text_features is not None and recipe.training.text != "features":
-        raise ConfigError(
-            f'text features from a file go with text = "features", not with {recipe.training.text!r}; leave one out'
-        )
+        raise ConfigError(f'a file of text features needs text = "features", not {recipe.training.text!r}')
 
 
 def check_recipe_file(name: str, data: Mapping[str, Any], recipe: Recipe, sources: Sources) -> None:
-    """Refuse what a user's own recipe sets without effect; a shipped one is a protocol that options may change.
+    """Check that every setting of a user's recipe has an effect; shipped recipes are not checked.
 
     Args:
-        name: Shipped recipe or file.
-        data: What it holds.
-        recipe: With the user's options.
-        sources: Files of the run.
+        name: Name of a shipped recipe, or a file.
+        data: Contents of the recipe.
+        recipe: Recipe with the user's options.
+        sources: Input files of the run.
 
     Raises:
-        ConfigError: It sets a model beside a checkpoint to start from, or something that nothing reads.
+        ConfigError: A model in the recipe besides an initial checkpoint, or a setting without effect.
     """
     if Path(name).suffix != ".toml":
         return
     if sources.init is not None:
-        brought = [part for part in ("preset", "model") if part in data]
-        if brought:
-            raise ConfigError(f"--init brings its own model; leave {' and '.join(brought)} out of the recipe {name}")
+        parts = [part for part in ("preset", "model") if part in data]
+        if parts:
+            raise ConfigError(f"--init defines the model; leave {' and '.join(parts)} out of the recipe {name}")
     training = data.get("training", {})
-    alone = Recipe.from_dict(data)
-    idle = [part for part in _idle(training, alone, sources) if part in _idle(training, recipe, sources)]
+    unchanged = Recipe.from_dict(data)
+    idle = [
+        part
+        for part in _without_effect(training, unchanged, sources)
+        if part in _without_effect(training, recipe, sources)
+    ]
     if idle:
-        raise ConfigError(f"{idle[0]} in the recipe {name} has no effect without {_NEEDS[idle[0]].words}; leave it out")
+        requirement = _REQUIREMENTS[idle[0]].description
+        raise ConfigError(f"{idle[0]} in the recipe {name} has no effect without {requirement}; leave it out")
+
+
+def check_run_folder(folder: Path, sources: Sources) -> None:
+    """Check that a folder and the files of its run are not inputs of the run.
+
+    Raises:
+        ConfigError: An output that is an input.
+    """
+    files = RunFiles(folder)
+    for path in (folder, files.best, files.last):
+        check_output(path, *sources.paths())
 
 
 def is_model_setting(name: str) -> bool:
-    """Whether a setting as `--set` takes it is of the model."""
+    """Return whether a setting (in the form of `--set`) belongs to the model."""
     return name == "preset" or name.partition(".")[0] == "model"
 
 
-def _idle(given: Iterable[str], recipe: Recipe, sources: Sources) -> list[str]:
+def _without_effect(given: Iterable[str], recipe: Recipe, sources: Sources) -> list[str]:
     names = (name.removeprefix("training.") for name in given if name not in TOP)
-    return [name for name in names if name in _NEEDS and not _NEEDS[name].given(recipe, sources)]
+    return [name for name in names if name in _REQUIREMENTS and not _REQUIREMENTS[name].holds(recipe, sources)]

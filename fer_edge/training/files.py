@@ -1,4 +1,4 @@
-"""Files of a run: the best checkpoint and the resume point, which belong together."""
+"""Files of a run: the best checkpoint and the resume point, which are saved as a pair."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from fer_edge._files import atomic_path, file_sha256
 from fer_edge.errors import CheckpointError, FerEdgeError, shown
 from fer_edge.model.checkpoint import Checkpoint
 
-MOST_DIFFERENCES = 5  # that a message names
+MAX_DIFFERENCES = 5  # in one message
 
-# What is stored as a hash or is long, in words.
-_WORDS = {"data": "the images or their labels", "text": "the text features", "teachers": "the teachers"}
+# Values that are stored as a hash or are long, and their description in messages.
+_DESCRIPTIONS = {"data": "the images or their labels", "text": "the text features", "teachers": "the teachers"}
 
 
 class RunFiles:
     """`best.safetensors` and `last.pt` in the folder of a run.
 
-    The resume point holds the SHA-256 of the best checkpoint. A new best one lies beside the old one until the resume
-    point that goes with it is written, so that whatever ends the process, one whole pair is there.
+    The resume point contains the SHA-256 of the best checkpoint. A new best checkpoint is written beside the old one
+    until its resume point is written, so a complete pair exists whenever the process ends.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,11 +37,15 @@ class RunFiles:
         self._next = folder / ".best.next.safetensors"
 
     def save(self, state: Mapping[str, Any], best: Checkpoint | None = None) -> None:
-        """Write a resume point, and with it a new best checkpoint if there is one.
+        """Write a resume point, and a new best checkpoint if there is one.
+
+        Args:
+            state: State of the run.
+            best: New best checkpoint; None keeps the old one.
 
         Raises:
-            FerEdgeError: The disk is full or the folder cannot be written. The files from before are kept; where there
-                is no resume point yet, the checkpoint alone.
+            FerEdgeError: A full disk or a folder that cannot be written. The former files stay; without a former
+                resume point, the new checkpoint stays.
         """
         digest = self.best_sha256
         try:
@@ -69,45 +73,45 @@ class RunFiles:
         """Read the resume point.
 
         Raises:
-            CheckpointError: It is damaged or none.
+            CheckpointError: A damaged file, or another kind of file.
         """
         try:
             state: dict[str, Any] = torch.load(self.last, weights_only=True, map_location="cpu")
             json.loads(state["configuration"])
-        except Exception as error:  # torch raises half a dozen unrelated types for damaged files
-            raise self.not_resumable(error) from error
+        except Exception as error:  # torch raises several unrelated types for damaged files
+            raise self.resume_error(error) from error
         return state
 
     def check_pair(self, state: Mapping[str, Any]) -> None:
-        """Make sure that the best checkpoint is the one that the resume point was saved with.
+        """Check that the best checkpoint is the one that was saved with the resume point.
 
         Raises:
-            CheckpointError: It is missing, or another one.
+            CheckpointError: A missing or different checkpoint.
         """
         digest = state["best_sha256"]
         if digest is not None:
             with suppress(OSError):
                 if file_sha256(self._next) == digest:  # the process ended between the two files
                     self._promote()
-            again = f"put it back, or remove {self.last} to start anew"
+            advice = f"restore it, or remove {self.last} to start over"
             if not self.best.is_file():
-                raise CheckpointError(f"{self.best} is missing, which {self.last} was saved with; {again}")
+                raise CheckpointError(f"{self.best} is missing, which was saved with {self.last}; {advice}")
             if file_sha256(self.best) != digest:
-                raise CheckpointError(f"{self.best} is another file than {self.last} was saved with; {again}")
+                raise CheckpointError(f"{self.best} is not the file that was saved with {self.last}; {advice}")
         self.best_sha256 = digest
 
-    def not_resumable(self, error: Exception) -> CheckpointError:
-        """The error of a resume point that cannot be used."""
+    def resume_error(self, error: Exception) -> CheckpointError:
+        """Make the error of a resume point that cannot be used."""
         return CheckpointError(
-            f"{self.last} cannot be resumed from: {error!r}; remove it to start anew, or name another folder"
+            f"{self.last} cannot be resumed from: {error!r}; remove it to start over, or name another folder"
         )
 
-    def remove_remains(self) -> None:
-        """Remove temporary files of a process that was killed while it wrote; only for who holds the folder."""
+    def remove_temporary(self) -> None:
+        """Remove temporary files of killed processes; call it only with the folder locked."""
         for path in (self.best, self.last, self._next):
-            for remains in self.folder.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+            for temporary in self.folder.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
                 with suppress(OSError):
-                    remains.unlink()
+                    temporary.unlink()
 
     def _promote(self) -> None:
         try:
@@ -116,8 +120,8 @@ class RunFiles:
             raise FerEdgeError(f"cannot write {self.best}: {error.strerror}; it is kept as {self._next}") from error
 
 
-class _Recorded:
-    """A file that keeps the error of a write, which torch replaces by one of its own without a cause."""
+class _ErrorRecorder:
+    """A file that records the error of a write; torch replaces it by an error without a cause."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -135,40 +139,40 @@ class _Recorded:
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain data as torch does, whole or not at all.
+    """Write tensors and plain data atomically, in PyTorch's format.
 
     Raises:
-        FerEdgeError: The disk is full, or the folder cannot be written.
+        FerEdgeError: A full disk, or a folder that cannot be written.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        file = _Recorded(raw)
+        file = _ErrorRecorder(raw)
         try:
             torch.save(dict(state), file)  # type: ignore[arg-type]
         except (OSError, RuntimeError) as error:
             raise file.error or error from error
 
 
-def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    """What two runs' configurations differ in, with both values.
+def differences(here: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """Describe the differences of two runs' configurations, with both values.
 
-    Different images follow from other settings: what is stored as a hash is named where no setting differs.
+    Different settings can cause different images, so values stored as a hash are listed only if all settings are equal.
 
     Args:
-        here: Configuration of this run, by name; may be nested.
-        there: Of the resume point.
+        here: Configuration of this run; may be nested.
+        saved: Configuration in the resume point.
     """
-    mine, theirs = _flat(here), _flat(there)
-    names = [name for name in dict.fromkeys((*mine, *theirs)) if mine.get(name) != theirs.get(name)]
+    new, old = _flat(here), _flat(saved)
+    names = [name for name in dict.fromkeys((*new, *old)) if new.get(name) != old.get(name)]
     settings = [name for name in names if name.startswith(("training.", "model.", "format"))]
     parts = []
     for name in settings or names:
-        if name in _WORDS:
-            parts.append(f"{_WORDS[name]} are others")
+        if name in _DESCRIPTIONS:
+            parts.append(f"{_DESCRIPTIONS[name]} differ")
             continue
-        values = (shown(values[name]) if name in values else "not set" for values in (mine, theirs))
+        values = (shown(values[name]) if name in values else "not set" for values in (new, old))
         parts.append("{} is {} here and {} in last.pt".format(name.removeprefix("training."), *values))
-    more = f" and {len(parts) - MOST_DIFFERENCES} more" if len(parts) > MOST_DIFFERENCES else ""
-    return ", ".join(parts[:MOST_DIFFERENCES]) + more
+    more = f" and {len(parts) - MAX_DIFFERENCES} more" if len(parts) > MAX_DIFFERENCES else ""
+    return ", ".join(parts[:MAX_DIFFERENCES]) + more
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a run starts: from nothing, from a stem's weights, or from a checkpoint."""
+"""Initial state of a run: random weights, a stem's weights, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from fer_edge._files import file_sha256
 from fer_edge.errors import ConfigError
-from fer_edge.labels import LabelSet, match_labels, templates_named
+from fer_edge.labels import LabelSet, expand_templates, match_labels
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, default_head, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import read_foreign_weights
@@ -21,7 +21,7 @@ from fer_edge.model.text import (
     PromptFeatures,
     TextFeatures,
     load_text_features,
-    refold,
+    replace_text_features,
     text_features_from_open_clip,
 )
 from fer_edge.model.tower import open_text_tower
@@ -29,44 +29,49 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.module import TrainingModule
 from fer_edge.training.recipe import Recipe
 
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, std of RGB in [0, 1]
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std of RGB in [0, 1]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Files a run is made from."""
+    """Input files of a run."""
 
     data: Path
-    valid: Path | None = None  # validation images that lie elsewhere
-    init: Path | None = None  # a checkpoint to start from
-    stem: Path | None = None  # face.evoLVe's IR_50 weights to start from
+    valid_data: Path | None = None  # separate validation images
+    init: Path | None = None  # initial checkpoint
+    stem_weights: Path | None = None  # face.evoLVe's IR_50 weights
     text_features: Path | None = None
-    teachers: Sequence[Path] = ()
+    teachers: Sequence[Path] = ()  # checkpoints for distillation
+
+    def paths(self) -> tuple[Path | None, ...]:
+        """Return all input paths."""
+        return (self.data, self.valid_data, self.init, self.stem_weights, self.text_features, *self.teachers)
 
 
-def starting_point(
+def initial_module(
     recipe: Recipe, sources: Sources, labels: LabelSet, statistics: Statistics
 ) -> tuple[TrainingModule, CheckpointInfo]:
-    """The learner before its first step, and what its checkpoints will say.
+    """Make the module to train, and the metadata of its checkpoints.
 
     Args:
-        recipe: Model and training.
-        sources: Where its parts come from.
-        labels: Of the training data.
-        statistics: Of the training pixels; a start with weights keeps the statistics these were trained with.
+        recipe: Model and training settings.
+        sources: Input files.
+        labels: Label set of the training data.
+        statistics: Pixel statistics of the training data, for random weights; initial weights keep those that they were
+            trained with.
 
     Raises:
-        FerEdgeError: A file cannot be read, or the parts do not fit together.
+        FerEdgeError: Unreadable file, or parts that do not fit together.
     """
-    if sources.init is not None and sources.stem is not None:
-        raise ConfigError("a run starts from a checkpoint or from a stem's weights, not from both")
+    if sources.init is not None and sources.stem_weights is not None:
+        raise ConfigError("--init and --stem-weights exclude each other; leave one out")
     config = recipe.training
     features, text = _text_side(config, sources, labels)
     torch.manual_seed(config.seed)
     if sources.init is not None:
         checkpoint = with_labels(load_checkpoint(sources.init), labels, features, learned=config.text == "learned")
     else:
-        checkpoint = _fresh(recipe, sources, labels, features, statistics)
+        checkpoint = _new_checkpoint(recipe, sources, labels, features, statistics)
     info = checkpoint.info
     head = checkpoint.model.text_head
     if head is not None:
@@ -81,16 +86,16 @@ def starting_point(
 def with_labels(
     checkpoint: Checkpoint, labels: LabelSet, features: TextFeatures | None = None, *, learned: bool = False
 ) -> Checkpoint:
-    """A checkpoint for another label set: rows of labels that mean the same are kept, the others are fresh.
+    """Adapt a checkpoint to another label set: rows of labels with the same meaning stay, the others are random.
 
     Args:
-        checkpoint: What was learned before.
-        labels: What to tell apart now.
-        features: New text features of the labels; without them, rows are kept as those of the label head.
-        learned: Text features that are missing may start at random, to be learned.
+        checkpoint: Checkpoint to adapt; it is not changed.
+        labels: New label set.
+        features: Text features of the new labels; by default the rows of the checkpoint's are used.
+        learned: Whether missing text features may be random, to be learned.
 
     Raises:
-        ConfigError: A label has no text features and they are not to be learned.
+        ConfigError: A label without text features, which are not to be learned.
     """
     old = checkpoint.info
     rows = match_labels(labels.labels, old.labels, old.words)
@@ -98,37 +103,41 @@ def with_labels(
     if features is not None:
         config = replace(config, text_dim=features.matrix.shape[1])
     model = FERFormer(config)
-    state, own = checkpoint.model.state_dict(), model.state_dict()
+    old_state, state = checkpoint.model.state_dict(), model.state_dict()
     by_row = {"label_head.weight", "label_head.bias", "text_head.text_features"}
-    kept = {name: value for name, value in state.items() if name not in by_row and own[name].shape == value.shape}
-    model.load_state_dict(kept, strict=False)
+    unchanged = {
+        name: value for name, value in old_state.items() if name not in by_row and state[name].shape == value.shape
+    }
+    model.load_state_dict(unchanged, strict=False)
     pairs = [(new, row) for new, row in enumerate(rows) if row >= 0]
     with torch.no_grad():
-        for name in by_row & own.keys():
-            if own[name].shape[1:] == state[name].shape[1:]:
+        for name in by_row & state.keys():
+            if state[name].shape[1:] == old_state[name].shape[1:]:
                 for new, row in pairs:
-                    own[name][new] = state[name][row]
+                    state[name][new] = old_state[name][row]
     if features is None and config.text_head and not learned and len(pairs) < len(labels):
         missing = ", ".join(label for label, row in zip(labels.labels, rows, strict=True) if row < 0)
         raise ConfigError(
-            f"the checkpoint has no text features of: {missing}; give --text-features, a text tower, or --text learned"
+            f"the checkpoint has no text features of: {missing}; use --text-features, a text tower, or "
+            "--text-side learned"
         )
     info = replace(old, config=config, labels=labels.labels, words=labels.words, metrics={})
     info = replace(info, provenance={"init": checkpoint.fingerprint(), "before": old.provenance})
     if features is None:
         return Checkpoint(model, info)
-    return refold(Checkpoint(model, replace(info, text_source="unset")), features)
+    return replace_text_features(Checkpoint(model, replace(info, text_source="unset")), features)
 
 
-def _fresh(
+def _new_checkpoint(
     recipe: Recipe, sources: Sources, labels: LabelSet, features: TextFeatures | None, statistics: Statistics
 ) -> Checkpoint:
+    """Make a checkpoint with random weights, except for the stem if its weights are given."""
     changes: dict[str, Any] = {} if features is None else {"text_dim": features.matrix.shape[1]}
     config = recipe.model_config(len(labels), **changes)
-    if sources.stem is not None:
-        weights, seed = read_foreign_weights(sources.stem), recipe.training.seed
+    if sources.stem_weights is not None:
+        weights, seed = read_foreign_weights(sources.stem_weights), recipe.training.seed
         checkpoint, _ = checkpoint_from_ir50(weights, recipe.preset, labels, config=config, seed=seed)
-        stem = {"stem": "face.evoLVe IR_50", "stem_sha256": file_sha256(sources.stem)}
+        stem = {"stem": "face.evoLVe IR_50", "stem_sha256": file_sha256(sources.stem_weights)}
         checkpoint = checkpoint.with_info(provenance=stem)
     else:
         mean, std = statistics
@@ -147,22 +156,29 @@ def _fresh(
         )
     if features is None or not config.text_head:
         return checkpoint
-    return refold(checkpoint.with_info(text_source="unset"), features)
+    return replace_text_features(checkpoint.with_info(text_source="unset"), features)
 
 
 def _text_side(
     config: TrainingConfig, sources: Sources, labels: LabelSet
 ) -> tuple[TextFeatures | None, PromptFeatures | None]:
-    """Fixed features, or a tower that learns and its features now; neither, where features are learned or kept."""
+    """Prepare the text features of a run.
+
+    Returns:
+        (fixed features, None), (initial features, trainable tower), or (None, None) if features are parameters or come
+        from the initial checkpoint.
+    """
     if sources.text_features is not None and config.text != "features":
-        raise ConfigError(f'text features from a file go with text = "features", not with {config.text!r}')
+        raise ConfigError(f'a file of text features needs text = "features", not {config.text!r}')
     if config.text == "features":
         if sources.text_features is None and sources.init is None:
-            raise ConfigError('text = "features" needs a file of them; make one with: fer-edge text-features')
+            raise ConfigError(
+                'text = "features" needs --text-features; make the file with: fer-edge checkpoint text-features'
+            )
         return (None if sources.text_features is None else load_text_features(sources.text_features)), None
     if config.text == "learned":
         return None, None
-    templates = templates_named(config.templates)
+    templates = expand_templates(config.templates)
     if config.text == "frozen":
         return text_features_from_open_clip(config.text_model, config.text_weights, labels.words, templates), None
     tower = open_text_tower(config.text_model, config.text_weights)

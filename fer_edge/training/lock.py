@@ -1,4 +1,4 @@
-"""A lock on a run's folder, so that two runs never write into one."""
+"""A lock on the folder of a run: one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from pathlib import Path
 from fer_edge.errors import FerEdgeError
 
 NAME = ".lock"
-_BYTE = 1 << 30  # Windows locks bytes: one far behind the text, which others may then read
-_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_BYTE = 1 << 30  # Windows locks bytes: one far behind the text keeps the text readable for others
+_LOCKED = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder that exists; the system releases it when the process ends, however that happens.
+    """Lock an existing folder; the operating system releases the lock when the process ends.
 
-    File systems without locks are taken as they are.
+    On file systems without locks, the folder is used without one.
 
     Raises:
-        FerEdgeError: Another process holds it, or it cannot be written to.
+        FerEdgeError: A folder locked by another process, or not writable.
     """
     path = folder / NAME
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error) from error
     try:
         try:
             _lock(file)
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _LOCKED:
                 raise FerEdgeError(
-                    f"{folder} is in use by {_holder(file)}; wait for it, or name another folder"
+                    f"{folder} is in use by {_owner(file)}; wait for it, or name another folder"
                 ) from error
             if error.errno not in _UNSUPPORTED:
-                raise _unwritable(folder, error) from error
-        _sign(file, folder)
+                raise _write_error(folder, error) from error
+        _write_owner(file, folder)
         yield
     finally:
         os.close(file)
 
 
-def _unwritable(folder: Path, error: OSError) -> FerEdgeError:
+def _write_error(folder: Path, error: OSError) -> FerEdgeError:
     return FerEdgeError(f"cannot write into the folder {folder}: {error.strerror}; name another one")
 
 
-def _sign(file: int, folder: Path) -> None:
+def _write_owner(file: int, folder: Path) -> None:
     try:
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error) from error
 
 
-def _holder(file: int) -> str:
+def _owner(file: int) -> str:
     with suppress(OSError):
         text = os.read(file, 200).decode(errors="replace").strip()
         if text:

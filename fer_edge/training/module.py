@@ -1,4 +1,4 @@
-"""What an optimizer sees: the model and, where the text tower is trained along, that tower."""
+"""Module that the optimizer trains: the model and, if it is fine-tuned, the text tower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_edge.model.text import PromptFeatures
 
 
 class TrainingModule(nn.Module):
-    """A FER-former whose text features may come from a tower that learns."""
+    """A FER-former, with text features that may come from a trainable text tower."""
 
     def __init__(self, model: FERFormer, text: PromptFeatures | None = None) -> None:
         super().__init__()
@@ -19,19 +19,19 @@ class TrainingModule(nn.Module):
         self.text = text
 
     def forward(self, images: Tensor) -> Output:
-        """Logits of normalised images (N, 3, 112, 112)."""
+        """Return the logits of normalised images (N, 3, 112, 112)."""
         output: Output = self.model(images, None if self.text is None else self.text())
         return output
 
     @torch.no_grad()
-    def settled(self) -> FERFormer:
-        """The model alone, in eval mode, with the tower's features of this moment as its own."""
+    def inference_model(self) -> FERFormer:
+        """Return the model in eval mode, with the tower's current text features copied into its text head."""
         if self.text is not None and self.model.text_head is not None:
             self.model.text_head.text_features.copy_(self.text())
         return self.model.eval()
 
 
-def text_print(learner: TrainingModule) -> str | None:
-    """SHA-256 of the text features that a run starts with; None without a text head."""
-    head = learner.model.text_head
+def text_features_sha256(module: TrainingModule) -> str | None:
+    """Return the SHA-256 of a run's initial text features; None without a text head."""
+    head = module.model.text_head
     return None if head is None else sha256(head.text_features.detach().float().cpu().numpy().tobytes())

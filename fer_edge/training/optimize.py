@@ -1,4 +1,4 @@
-"""Optimizer, schedule and averaged weights of a run."""
+"""Optimizer, learning rate schedule and weight averaging of a run."""
 
 from __future__ import annotations
 
@@ -13,56 +13,61 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, StepLR
 from fer_edge.training.config import TrainingConfig
 
 
-def make_optimizer(learner: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over `parameter_groups`."""
-    groups = parameter_groups(learner, config)
+def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Make AdamW or SGD over `parameter_groups`."""
+    groups = parameter_groups(module, config)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
-    """The learning rate over a run of `config.epochs` times `steps`; stepped once a batch."""
+    """Make the learning rate schedule, which is stepped once per batch.
+
+    Args:
+        optimizer: Optimizer to schedule.
+        config: Settings of the run.
+        steps: Number of steps of an epoch.
+    """
     total = config.epochs * steps
     if config.schedule == "step":
         return StepLR(optimizer, config.step_epochs * steps, config.step_factor)
     if config.schedule == "one-cycle":
-        highest = [group["lr"] for group in optimizer.param_groups]
-        # It would cycle momentum too; that of SGD is a setting, and stays what was asked for.
-        cycled = config.optimizer != "sgd"
-        return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=config.warmup, cycle_momentum=cycled)
-    rising = max(1, round(config.warmup * total))
+        max_rates = [group["lr"] for group in optimizer.param_groups]
+        cycle = config.optimizer != "sgd"  # OneCycleLR also cycles momentum; keep SGD's as configured
+        return OneCycleLR(optimizer, max_rates, total_steps=total + 1, pct_start=config.warmup, cycle_momentum=cycle)
+    warmup = max(1, round(config.warmup * total))
 
     def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     return LambdaLR(optimizer, factor)
 
 
-def parameter_groups(learner: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """A group for each part with a rate of its own, with and without weight decay.
+def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Group parameters by learning rate and weight decay.
 
-    Decay is for matrices and kernels only, not for biases, norms, slopes and tokens.
+    Weight decay applies to matrices and kernels only, not to biases, norms, slopes and tokens.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in learner.named_parameters():
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decayed = parameter.ndim > 1 and "token" not in name.rsplit(".", 1)[-1]
-            groups.setdefault((_rate(name, config), decayed), []).append(parameter)
+            decay = parameter.ndim > 1 and "token" not in name.rsplit(".", 1)[-1]
+            groups.setdefault((_rate(name, config), decay), []).append(parameter)
     return [
         {
             "params": parameters,
             "lr": config.learning_rate * rate,
-            "weight_decay": config.weight_decay if decayed else 0.0,
+            "weight_decay": config.weight_decay if decay else 0.0,
         }
-        for (rate, decayed), parameters in groups.items()
+        for (rate, decay), parameters in groups.items()
     ]
 
 
 def ema(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential average that forgets the random start: its decay rises from 0.1 to `decay`."""
+    """Make the update of an exponential moving average; its decay rises from 0.1 to `decay`, to forget the start."""
 
     @torch.no_grad()
     def update(averaged: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:

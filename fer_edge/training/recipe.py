@@ -1,4 +1,4 @@
-"""Recipes: a model, a data set's layout and how to train, in one TOML file."""
+"""Training recipes: model, data set layout and training settings, in one TOML file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 from fer_edge._settings import convert, convert_fields, convert_some, table
 from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
+from fer_edge.choices import Split
 from fer_edge.data.layouts import AUTO
-from fer_edge.data.splits import Split
 from fer_edge.errors import ConfigError
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
-LONGEST_SETTING = 4096  # characters; how deep Python reads brackets depends on who else is in the process
+LONGEST_SETTING = 4096  # characters; limits the nesting of brackets, which Python parses recursively
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, on what, and how."""
+    """Model, data set layout and training settings."""
 
     preset: str = "edge"
     layout: str = AUTO
     valid_split: Split = "valid"
-    model: Mapping[str, Any] = field(default_factory=dict)  # fields of the preset to set otherwise
+    model: Mapping[str, Any] = field(default_factory=dict)  # values that replace the preset's
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class Recipe:
         convert_some(self.model, ModelConfig, "model")
 
     def model_config(self, classes: int, **changes: Any) -> ModelConfig:
-        """The model for a number of labels."""
+        """Return the configuration of the model for a number of labels; `changes` replace its fields."""
         return preset(self.preset, classes=classes, **{**self.model, **changes})
 
     @classmethod
@@ -46,22 +46,25 @@ class Recipe:
         """Build a recipe from a parsed file.
 
         Raises:
-            ConfigError: A setting is unknown, of another type or out of range.
+            ConfigError: Unknown setting, wrong type, or a value out of range.
         """
         return convert(data, cls)
 
 
 def recipe_names() -> list[str]:
-    """Names of the shipped recipes."""
+    """Return the names of the shipped training recipes."""
     entries = resources.files("fer_edge.recipes").iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A shipped recipe by name, or a file of yours, as plain data.
+    """Read a training recipe as plain data.
+
+    Args:
+        name: Name of a shipped recipe, or a file.
 
     Raises:
-        ConfigError: There is none, or it cannot be read or is no TOML.
+        ConfigError: Missing or unreadable recipe, or invalid TOML.
     """
     if name in recipe_names():
         return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
@@ -76,14 +79,18 @@ def read_recipe(name: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}; make it readable") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}; correct it, or name another recipe") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct it, or name another recipe") from error
 
 
-def changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's data with settings changed: `epochs`, `augmentation.flip`, `model.patches`, `preset`, ...
+def change_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's data with changed settings.
+
+    Args:
+        data: Recipe as plain data; it is not changed.
+        settings: Values by name: `epochs`, `augmentation.flip`, `model.patches`, `preset`, ...
 
     Raises:
-        ConfigError: What should hold a setting is none that holds others.
+        ConfigError: A name below a setting that is not a table.
     """
     result = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
     for name, value in settings.items():
@@ -99,10 +106,10 @@ def changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Settings given as `KEY=VALUE`; the value is TOML, or else a text as it stands.
+    """Parse settings in the form `KEY=VALUE`; a value that is not TOML is a text.
 
     Raises:
-        ConfigError: There is no equals sign, or the value is too large to be read.
+        ConfigError: A missing equals sign, or a value that is too large.
     """
     settings: dict[str, Any] = {}
     for text in texts:

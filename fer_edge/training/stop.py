@@ -1,4 +1,4 @@
-"""Ctrl-C and other requests to end, which a run follows once its step is complete."""
+"""Stop signals (Ctrl-C, SIGTERM, SIGHUP), which a run obeys after the current step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-SAME_REQUEST = 0.3  # seconds in which a second signal is one more copy of the first, as launchers send them
+REPEAT_SECONDS = 0.3  # launchers send one request as several signals: those within this time count as one
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A run that ended early on request, its resume point written.
+    """A run that a signal ended early.
 
     Attributes:
-        signal: Number of the signal that asked for it.
+        signal: Number of the signal.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -25,16 +25,16 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Signals that ask a process to end; a context manager.
+    """Context manager that catches stop signals; a call returns the number of the caught signal, or 0.
 
-    Calling it tells the number of the signal that came, 0 if none did. A second one raises KeyboardInterrupt at once.
-    Signals that the process ignores, as under `nohup`, stay ignored. Outside of the main thread none are noted.
+    A second signal raises KeyboardInterrupt at once. Signals that the process ignores, as under `nohup`, stay ignored.
+    Outside of the main thread no signals are caught.
     """
 
     def __init__(self) -> None:
         self._number = 0
         self._at = 0.0
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __call__(self) -> int:
         return self._number
@@ -43,17 +43,17 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
+                    self._handlers[number] = signal.signal(number, self._receive) or signal.SIG_DFL
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before.clear()
+        self._handlers.clear()
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if not self._number:
             self._number, self._at = number, now
-        elif now - self._at > SAME_REQUEST:
+        elif now - self._at > REPEAT_SECONDS:
             raise KeyboardInterrupt

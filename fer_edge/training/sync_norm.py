@@ -1,6 +1,6 @@
-"""Batch norms that see the whole batch when several processes share it.
+"""Batch norms with statistics of the whole batch when several processes share it.
 
-On GPUs that is torch's SyncBatchNorm, which refuses CPUs; the class here does the same there.
+GPUs use PyTorch's SyncBatchNorm, which does not support CPUs; CPUs use the class of this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Training statistics over all processes, whose parts must be of equal size."""
+    """Batch norm with training statistics over all processes, for parts of equal size."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # any shape with channels second
         if input.dim() < 2:
@@ -23,12 +23,12 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        over = [axis for axis in range(input.dim()) if axis != 1]
+        axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(input.dim())]
         processes = torch.distributed.get_world_size()
-        mean = all_reduce(input.mean(dim=over)) / processes  # (C,)
-        centred = input - mean.view(shape)
-        variance = all_reduce(centred.square().mean(dim=over)) / processes  # (C,)
+        mean = all_reduce(input.mean(dim=axes)) / processes  # (C,)
+        centered = input - mean.view(shape)
+        variance = all_reduce(centered.square().mean(dim=axes)) / processes  # (C,)
         with torch.no_grad():
             count = input.numel() // input.shape[1] * processes
             assert self.running_mean is not None and self.running_var is not None
@@ -36,12 +36,12 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
-        scaled = centred * (variance + self.eps).rsqrt().view(shape)  # (N, C, ...)
+        scaled = centered * (variance + self.eps).rsqrt().view(shape)  # (N, C, ...)
         return scaled * self.weight.view(shape) + self.bias.view(shape)
 
 
 def with_synced_norms(module: nn.Module, device_type: str) -> nn.Module:
-    """The module with every batch norm replaced by one that synchronises; parameters and names stay."""
+    """Replace every batch norm by a synchronised one; parameters and names stay."""
     if device_type != "cpu":
         return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
     for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody spends it."""
+"""A clock that advances only when a test advances it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class FakeClock:
         self.time = 0
 
     def now(self) -> int:
-        self.time += 1000  # looking takes a microsecond: who spins gets somewhere
+        self.time += 1000  # a reading takes 1 us, so that a spinning loop ends
         return self.time
 
     def sleep(self, seconds: float) -> None:
@@ -21,23 +21,23 @@ class FakeClock:
 
 
 class Service:
-    """Queries that take what they are told to, in milliseconds, the last for ever."""
+    """Queries with chosen durations in milliseconds; the last duration repeats."""
 
     def __init__(self, clock: FakeClock, *milliseconds: float, stages: int = 1) -> None:
         self.clock = clock
-        self.durations: Iterator[float] = _then_for_ever(milliseconds)
+        self.durations: Iterator[float] = _repeat_last(milliseconds)
         self.stages = stages
-        self.begun: list[int] = []
+        self.starts: list[int] = []
 
     def __call__(self) -> tuple[int, ...]:
         started = self.clock.time
-        self.begun.append(started)
+        self.starts.append(started)
         self.clock.time += int(next(self.durations) * MS)
         ended = self.clock.time
         return (started, *(started + (ended - started) * part // self.stages for part in range(1, self.stages + 1)))
 
 
-def _then_for_ever(values: Iterable[float]) -> Iterator[float]:
+def _repeat_last(values: Iterable[float]) -> Iterator[float]:
     last = 0.0
     for last in values:
         yield last

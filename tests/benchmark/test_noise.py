@@ -1,4 +1,4 @@
-"""Who else worked on the machine."""
+"""Other load on the machine, and facts about it."""
 
 from __future__ import annotations
 
@@ -30,79 +30,79 @@ def test_quiet_machines_give_no_warning() -> None:
 
 
 @pytest.mark.parametrize("others", [None, 0.0007, 0.009])
-def test_preemptions_that_are_not_others_doing_give_no_warning(others: float | None) -> None:
+def test_preemptions_without_other_load_give_no_warning(others: float | None) -> None:
     assert Noise(0.5, others, 0.0, 400.0, 0).warnings == ()
 
 
-def test_preemptions_are_told_where_others_were_at_work() -> None:
+def test_preemptions_with_other_load_give_a_warning() -> None:
     assert Noise(0.5, 0.02, 0.0, 38.2, 0).warnings == (
-        "with others at work, this process had to leave a processor 38 times a second",
+        "this process was preempted 38 times per second by other processes",
     )
 
 
-def test_warnings_say_what_and_how_much() -> None:
+def test_warnings_have_cause_and_amount() -> None:
     assert Noise(cores() + 1.0, 0.31, 0.024, 210.4, 2).warnings == (
-        f"{cores() + 1:.1f} processes wanted to run in the minute before, on {cores()} cores",
-        "other processes took 31 % of the processors' time",
-        "the hypervisor took 2.4 % of the processors' time",
-        "with others at work, this process had to leave a processor 210 times a second",
-        "processors were throttled for their temperature 2 times",
+        f"the load average of the minute before was {cores() + 1:.1f} on {cores()} cores",
+        "other processes used 31 % of the CPU time",
+        "the hypervisor took 2.4 % of the CPU time",
+        "this process was preempted 210 times per second by other processes",
+        "CPU cores were thermally throttled 2 times",
     )
 
 
-@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
-def test_own_work_is_not_noise_and_others_is() -> None:
+@pytest.mark.skipif(not LINUX, reason="not reported by other systems")
+def test_only_other_processes_are_noise() -> None:
     with NoiseMonitor() as alone:
         end = time.time() + 0.5
         while time.time() < end:
             pass
-    # Started by a program that has ended, it is nobody's child here.
+    # Its parent has exited, so it is not a child of this process.
     start = f"subprocess.Popen([sys.executable, '-c', {SPIN.format(3)!r}], stdout=-3, stderr=-3)"
-    leave = f"import subprocess, sys; print({start}.pid)"
-    left = int(subprocess.run([sys.executable, "-c", leave], check=True, capture_output=True, text=True).stdout)
+    program = f"import subprocess, sys; print({start}.pid)"
+    orphan = int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
     try:
         with NoiseMonitor() as disturbed:
             time.sleep(1)
     finally:
-        os.kill(left, signal.SIGKILL)
+        os.kill(orphan, signal.SIGKILL)
     assert alone.noise.others_share is not None and disturbed.noise.others_share is not None
-    # On a machine that is busy anyway the first share is high too, so only what must be there is asked for.
+    # Other load on this machine raises the first share too, so only its range is checked.
     assert 0 <= alone.noise.others_share <= 1
     assert disturbed.noise.others_share > 0.3 / cores()
 
 
-def test_threads_that_preempt_each_other_on_purpose_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutual_preemptions_of_many_threads_are_not_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter((1000, 1040, 2000, 9000))
     monkeypatch.setattr(noise, "_preemptions", lambda: next(counts))
-    with NoiseMonitor() as watch:
+    with NoiseMonitor() as monitor:
         time.sleep(0.01)
     with NoiseMonitor(crowded=True) as crowded:
         pass
-    assert watch.noise.preemptions is not None and watch.noise.preemptions > 0
+    assert monitor.noise.preemptions is not None and monitor.noise.preemptions > 0
     assert crowded.noise.preemptions is None
 
 
-@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="other systems do not tell")
-def test_own_work_of_the_minute_before_is_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="not reported by other systems")
+def test_load_average_of_an_earlier_measurement_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(NoiseMonitor, "_ended", now - LOAD_FADES)
     monkeypatch.setattr(os, "getloadavg", lambda: (2.1, 2.0, 2.0))
 
     def load_before() -> float | None:
-        with NoiseMonitor() as watch:
+        with NoiseMonitor() as monitor:
             pass
-        return watch.noise.load_before
+        return monitor.noise.load_before
 
     assert load_before() == 2.1
     now += 10
-    assert load_before() is None, "the load is that of the step before"
+    assert load_before() is None, "the load average includes the step before"
     now += LOAD_FADES
     assert load_before() == 2.1
 
 
-@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
-def test_work_of_running_children_is_own_work() -> None:
+@pytest.mark.skipif(not LINUX, reason="not reported by other systems")
+def test_work_of_running_children_is_not_noise() -> None:
     grandchild = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN.format(1.5)!r}])"
     for script in (SPIN.format(1.5), grandchild):
         child = subprocess.Popen([sys.executable, "-c", script])
@@ -114,35 +114,35 @@ def test_work_of_running_children_is_own_work() -> None:
         assert spent > 0.2
 
 
-def test_environment_names_machine_and_versions() -> None:
-    found = environment()
-    assert {"cpu", "cores", "date", "numpy", "openvino", "pillow", "python", "system"} <= set(found)
-    assert all(isinstance(value, str) and value for value in found.values())
+def test_environment_has_machine_and_versions() -> None:
+    facts = environment()
+    assert {"cpu", "cores", "date", "numpy", "openvino", "pillow", "python", "system"} <= set(facts)
+    assert all(isinstance(value, str) and value for value in facts.values())
 
 
-@pytest.mark.skipif(not LINUX, reason="other systems do not tell")
-def test_memory_now_is_at_most_its_peak() -> None:
+@pytest.mark.skipif(not LINUX, reason="not reported by other systems")
+def test_memory_is_at_most_its_peak() -> None:
     now, peak = memory_mb(), peak_memory_mb()
     assert now is not None and peak is not None and 10 < now <= peak
 
 
-def test_a_gpu_is_named_as_its_driver_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gpu_facts_come_from_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gpus = (Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False), Gpu("NVIDIA H100", "sm90", 81_559, False))
     monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), gpus))
     version = tmp_path / "version"
     monkeypatch.setattr(environment_module, "NVIDIA", version)
-    known = {
+    facts = {
         "GPU device": "1",
         "GPU": "NVIDIA H100",
-        "GPU target": "sm90",
+        "GPU architecture": "sm90",
         "GPU memory": "81559 MB",
         "CUDA of the driver": "13.0",
     }
-    assert gpu_environment(1) == known
+    assert gpu_environment(1) == facts
     version.write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC 12.3.0\n"
     )
-    assert gpu_environment(1) == {**known, "GPU driver": "580.65.06"}
+    assert gpu_environment(1) == {**facts, "GPU driver": "580.65.06"}
     assert gpu_environment(2) == {"GPU device": "2", "GPU driver": "580.65.06"}
 
 

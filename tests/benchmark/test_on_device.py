@@ -1,4 +1,4 @@
-"""Timing on a device's own clock, on a double of the driver; and what NVML tells of a GPU."""
+"""Timing on the GPU's own clock with a double of the driver, and sampling with a double of NVML."""
 
 from __future__ import annotations
 
@@ -23,57 +23,56 @@ from tests.engines.tensorrt.test_runner import load
 from tests.tiny import tiny_onnx
 
 
-def test_an_engine_with_a_device_is_timed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_engine_is_timed_on_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_device, "WARM_UP", 0.001)
     monkeypatch.setattr(on_device, "RUNS", 20)
     shares: list[float] = []
     with load(Gpu(), 4) as runner:
-        found = run_on_device(runner, synthetic_workload(), 0.001, progress=shares.append)
-    assert found is not None
-    assert [(one.batch, one.graph) for one in found.batches] == [
+        result = run_on_device(runner, synthetic_workload(), 0.001, progress=shares.append)
+    assert result is not None
+    assert [(batch.batch, batch.graph) for batch in result.batches] == [
         (batch, graph) for batch in (1, 2, 4) for graph in (True, False)
     ]
-    first = found.batches[0]
+    first = result.batches[0]
     assert first.total.mean == first.copy_in.mean + first.compute.mean + first.copy_out.mean
-    assert found.gpu is not None or found.gpu_reason
+    assert result.gpu is not None or result.gpu_reason
     assert shares == sorted(shares) and shares[-1] < 1
 
 
-def test_a_gpu_is_warmed_up_and_timed_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_is_warmed_up_and_timed_for_the_minimum_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, runs = FakeClock(), []
 
-    def wind(batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming:
-        """A millisecond a run."""
+    def take_1_ms(batch: int, repeats: int, *, graph: bool = True) -> DeviceTiming:
         runs.append(repeats)
         clock.time += repeats * MS
         return DeviceTiming(*np.ones((3, repeats)))
 
     with load(Gpu(), 1) as runner:
-        monkeypatch.setattr(runner, "time_on_device", wind)
+        monkeypatch.setattr(runner, "time_on_device", take_1_ms)
         short = run_on_device(runner, synthetic_workload(), 0.001, now=clock.now)
         assert runs == [*[20] * 15, 1000] * 2, "0.3 s of warm-up, with the graph and without"
         long = run_on_device(runner, synthetic_workload(), 6.0, now=clock.now)
     assert short is not None and long is not None
-    assert [one.total.count for one in short.batches] == [1000, 1000]
+    assert [batch.total.count for batch in short.batches] == [1000, 1000]
     assert short.batches[0].total.p99.high is not None
-    assert [one.total.count for one in long.batches] == [3000, 3000]
+    assert [batch.total.count for batch in long.batches] == [3000, 3000]
 
 
-def test_an_engine_without_a_device_has_nothing_to_tell() -> None:
+def test_cpu_engine_has_no_result() -> None:
     with get_engine("openvino").load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
         assert run_on_device(runner, synthetic_workload(), 0.001) is None
 
 
-PLACES = ["0000:41:00.0", "0000:01:00.0"]  # of CUDA's GPUs
+BUS_IDS = ["0000:41:00.0", "0000:01:00.0"]  # PCI bus IDs by CUDA index
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_module, "pci_bus_id", PLACES.__getitem__)
+def bus_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_module, "pci_bus_id", BUS_IDS.__getitem__)
 
 
 class Nvml:
-    """NVML's functions that are sampled, of a GPU that is too hot."""
+    """The sampled functions of NVML, for a GPU that is too hot."""
 
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
     nvmlClocksEventReasonNone = 0
@@ -93,8 +92,8 @@ class Nvml:
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetHandleByPciBusId(self, place: str) -> int:
-        if place != PLACES[0]:
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: str) -> int:
+        if bus_id != BUS_IDS[0]:
             raise self.NVMLError("Invalid Argument")
         return 7
 
@@ -124,8 +123,8 @@ class Nvml:
         return "580.65"
 
 
-@pytest.mark.usefixtures("places")
-def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
+@pytest.mark.usefixtures("bus_ids")
+def test_gpu_is_sampled_during_the_block() -> None:
     nvml = Nvml()
     with GpuSampler(nvml=nvml) as sampler:
         time.sleep(0.15)
@@ -138,33 +137,33 @@ def test_the_state_of_a_gpu_is_sampled_meanwhile() -> None:
     assert nvml.open == 0
 
 
-@pytest.mark.usefixtures("places")
-def test_a_gpu_that_tells_little_or_nothing() -> None:
+@pytest.mark.usefixtures("bus_ids")
+def test_missing_power_and_failed_nvml_are_accepted() -> None:
     with GpuSampler(nvml=Nvml(power=False)) as sampler:
         time.sleep(0.02)
     assert sampler.state is not None and sampler.state.power_w is None
     nvml = Nvml()
     with GpuSampler(1, nvml) as sampler:
         pass
-    assert sampler.state is None and sampler.reason == "NVML tells nothing here: Invalid Argument"
+    assert sampler.state is None and sampler.reason == "NVML is not available: Invalid Argument"
     assert nvml.open == 0
 
 
-def test_a_gpu_that_the_driver_does_not_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unplaced(index: int) -> str:
-        raise EngineUnavailableError(f"the NVIDIA driver does not tell where GPU {index} is")
+def test_unknown_bus_id_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(index: int) -> str:
+        raise EngineUnavailableError(f"no PCI bus ID of GPU {index}")
 
-    monkeypatch.setattr(gpu_module, "pci_bus_id", unplaced)
+    monkeypatch.setattr(gpu_module, "pci_bus_id", fail)
     nvml = Nvml()
     with GpuSampler(nvml=nvml) as sampler:
         pass
-    assert sampler.reason == "NVML tells nothing here: the NVIDIA driver does not tell where GPU 0 is"
+    assert sampler.reason == "NVML is not available: no PCI bus ID of GPU 0"
     assert nvml.open == 0
 
 
-@pytest.mark.usefixtures("places")
+@pytest.mark.usefixtures("bus_ids")
 @pytest.mark.parametrize("lost", [("nvmlDeviceGetName",), ("nvmlShutdown",), ("nvmlDeviceGetName", "nvmlShutdown")])
-def test_a_gpu_that_is_lost_at_the_end_ends_no_measurement(lost: tuple[str, ...]) -> None:
+def test_gpu_lost_at_the_end_keeps_the_measurement(lost: tuple[str, ...]) -> None:
     def fail(*arguments: Any) -> None:
         raise Nvml.NVMLError("GPU is lost")
 
@@ -174,7 +173,7 @@ def test_a_gpu_that_is_lost_at_the_end_ends_no_measurement(lost: tuple[str, ...]
             setattr(nvml, name, fail)
     if "nvmlDeviceGetName" in lost:
         assert sampler.state is None
-        assert sampler.reason == "the GPU's state could not be read: GPU is lost"
+        assert sampler.reason == "cannot read the GPU's state: GPU is lost"
     else:
         assert sampler.state is not None and not sampler.reason
     assert nvml.open == ("nvmlShutdown" in lost)

@@ -1,4 +1,4 @@
-"""All scenarios on a tiny real model: what the figures are made of, never how large they are."""
+"""All scenarios on a tiny real model: structure of the results, not their size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.benchmark import first_result, run
-from fer_edge.benchmark.csv_rows import csv_from_records, description, records_from_report
+from fer_edge.benchmark import all_scenarios, run, worker
+from fer_edge.benchmark.all_scenarios import SCENARIOS
+from fer_edge.benchmark.bench_report import BenchReport
+from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
 from fer_edge.benchmark.gpu import GpuState, Spread
+from fer_edge.benchmark.html_report import page_from_report
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
-from fer_edge.benchmark.report import page_from_report
-from fer_edge.benchmark.run import QUICK, SCENARIOS, BenchReport, BenchTarget, Plan, run_bench
+from fer_edge.benchmark.run import run_scenarios
 from fer_edge.benchmark.scenarios import cold_start
 from fer_edge.benchmark.scenarios.cold_start import _import_times, run_cold_start
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
+from fer_edge.benchmark.session import QUICK, BenchTarget, Plan
 from fer_edge.benchmark.statistics import Histogram
 from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Tuning
@@ -41,75 +44,76 @@ from tests.tiny import tiny_bundle
 def test_every_scenario_reports(report: BenchReport) -> None:
     assert report.single_stream is not None and report.single_stream.latency.count >= 30
     assert set(report.single_stream.stages) == {"preprocess", "inference", "postprocess"}
-    assert [entry.batch for entry in report.batches] == [1, 2]
-    assert {(entry.streams, entry.batch) for entry in report.scaling} == {(1, 1), (1, 2), (2, 1), (2, 2)}
+    assert [batch.batch for batch in report.batches] == [1, 2]
+    assert {(point.streams, point.batch) for point in report.scaling} == {(1, 1), (1, 2), (2, 1), (2, 2)}
     assert [(loop.rate, loop.frames) for loop in report.open_loop] == [(200, 10)]
-    assert [entry.streams for entry in report.multi_stream] == [1, 2]
+    assert [run.streams for run in report.multi_stream] == [1, 2]
     assert report.sustained is not None and len(report.sustained.windows) == 24
     assert report.roofline is not None and report.roofline.layers
     assert (report.bundle, report.engine, report.precision, report.threads) == ("tiny", "openvino", "fp32", 1)
 
 
-def test_a_cold_start_is_told_in_steps(report: BenchReport) -> None:
-    found = report.cold_start
-    assert found is not None and found.runs == 1
-    parts = found.python.value + found.imports.value + found.load.value + found.first_query.value
-    assert 0 < parts <= found.first_result.value
-    assert 0 < found.own_imports < found.imports.value
-    assert found.predict_command.value > 0
-    memory = [found.memory.imported, found.memory.loaded, found.memory.peak]
+def test_steps_of_a_cold_start_add_up(report: BenchReport) -> None:
+    start = report.cold_start
+    assert start is not None and start.runs == 1
+    parts = start.python.value + start.imports.value + start.load.value + start.first_query.value
+    assert 0 < parts <= start.first_result.value
+    assert 0 < start.own_imports < start.imports.value
+    assert start.predict_command.value > 0
+    memory = [start.memory.imported, start.memory.loaded, start.memory.peak]
     assert None in memory or memory == sorted(memory)  # type: ignore[type-var]
 
 
-def test_a_cold_start_is_timed_on_a_fine_clock(
+def test_cold_start_uses_the_clock_with_fine_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle, frame, asked = tiny_bundle(tmp_path / "a.fer", max_batch=1), tmp_path / "frame.npy", tmp_path / "asked.json"
-    # A clock that hardly moves, as on Windows before Python 3.13, and is far ahead: who looks at it is found out.
+    bundle, frame = tiny_bundle(tmp_path / "a.fer", max_batch=1), tmp_path / "frame.npy"
+    # The coarse clock is far ahead, so that its use shows in the results.
     monkeypatch.setattr(time, "monotonic_ns", lambda: 1 << 62)
-    found = run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), runs=1)
-    assert 0 < found.python.value < found.first_result.value and found.predict_command.value > 0
+    start = run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), runs=1)
+    assert 0 < start.python.value < start.first_result.value and start.predict_command.value > 0
     np.save(frame, synthetic_workload().frame)
-    settings = {"engine": "onnxruntime", "threads": 1, "box": None, "allow_host_code": False}
-    asked.write_text(json.dumps({**settings, "bundle": str(bundle), "frame": str(frame)}))
-    monkeypatch.setattr(sys, "argv", ["first_result", str(asked)])
-    importlib.reload(first_result).main()
+    options: dict[str, Any] = {"threads": 1, "device": 0, "allow_host_code": False}
+    file = tmp_path / "settings.json"
+    file.write_text(worker.settings_text(str(bundle), "onnxruntime", **options, frame=frame, box=None))
+    monkeypatch.setattr(sys, "argv", ["worker", "first-result", str(file)])
+    importlib.reload(worker).main()
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert 0 < steps["python"] < steps["numpy"] < steps["fer_edge"] < steps["load"] < steps["first query"]
 
 
-def test_a_first_start_is_told_of_engines_that_keep_compiled_kernels(
+def test_first_start_is_reported_for_engines_with_a_kernel_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, given, starts = tiny_bundle(tmp_path / "a.fer", max_batch=1), [], cold_start._first_result
+    bundle, environments, run_worker = tiny_bundle(tmp_path / "a.fer", max_batch=1), [], cold_start._first_result
 
-    def compiling(asked: Path, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """As TensorRT-RTX does."""
-        given.append(settings)
-        if settings is not None:
-            assert not list(Path(settings["FER_EDGE_CACHE"]).iterdir()), "kernels of starts before"
-            (Path(settings["FER_EDGE_CACHE"]) / "kernels.cache").touch()
-        return starts(asked, settings)
+    def compile_kernels(settings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Write into the cache as TensorRT-RTX does."""
+        environments.append(variables)
+        if variables is not None:
+            assert not list(Path(variables["FER_EDGE_CACHE"]).iterdir()), "kernels of earlier starts"
+            (Path(variables["FER_EDGE_CACHE"]) / "kernels.cache").touch()
+        return run_worker(settings, variables)
 
     def first_start(*, on_gpu: bool) -> float | None:
         return run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), on_gpu=on_gpu, runs=1).first_start
 
-    assert first_start(on_gpu=True) is None, "nothing is kept, so nothing was compiled"
-    monkeypatch.setattr(cold_start, "_first_result", compiling)
-    assert first_start(on_gpu=False) is None and given == [None]
-    assert (first_start(on_gpu=True) or 0) > 0 and given[1] is None and len(given) == 3
+    assert first_start(on_gpu=True) is None, "the cache stays empty"
+    monkeypatch.setattr(cold_start, "_first_result", compile_kernels)
+    assert first_start(on_gpu=False) is None and environments == [None]
+    assert (first_start(on_gpu=True) or 0) > 0 and environments[1] is None and len(environments) == 3
 
 
-def test_import_times_are_read_from_pythons_report() -> None:
+def test_import_times_are_parsed() -> None:
     text = "import time: self [us] | cumulative | imported package\nimport time:       120 |        300 |   fer_edge.a"
     assert _import_times(text) == [("fer_edge.a", 120)]
 
 
-def test_records_have_every_scenario_and_the_environment(report: BenchReport) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_from_records(records_from_report(report), description(report)))))
-    assert {row["scenario"] for row in rows} == {"load", *SCENARIOS} - {"on-device"}  # this engine has no device
+def test_csv_has_every_scenario_and_the_environment(report: BenchReport) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_from_rows(rows_from_report(report), run_columns(report)))))
+    assert {row["scenario"] for row in rows} == {"load", *SCENARIOS} - {"on-device"}  # this engine runs on the CPU
     assert len({row["bundle SHA-256"] for row in rows}) == 1 and len(rows[0]["bundle SHA-256"]) == 64
-    assert {(row["asked queries"], row["asked image"], row["asked box"]) for row in rows} == {
+    assert {(row["plan queries"], row["plan image"], row["plan box"]) for row in rows} == {
         ("30", "synthetic", "240 160 160 160")
     }
     assert all(row["cpu"] and row["openvino"] and row["engine"] == "openvino" for row in rows)
@@ -120,9 +124,9 @@ def test_records_have_every_scenario_and_the_environment(report: BenchReport) ->
 
 def test_warnings_are_in_the_rows_of_their_scenario(report: BenchReport) -> None:
     noise = {**report.noise, "batches": Noise(None, 0.31, 0.0, None, None)}
-    rows = records_from_report(replace(report, noise=noise))
+    rows = rows_from_report(replace(report, noise=noise))
     figures = [row for row in rows if row.setting != "noise"]
-    assert {row.scenario for row in figures if row.warnings == "other processes took 31 % of the processors' time"} == {
+    assert {row.scenario for row in figures if row.warnings == "other processes used 31 % of the CPU time"} == {
         "batches"
     }
     assert ("batches", "noise", "other processes", 0.31) in {
@@ -130,23 +134,23 @@ def test_warnings_are_in_the_rows_of_their_scenario(report: BenchReport) -> None
     }
 
 
-def test_every_number_of_a_report_is_among_the_records(report: BenchReport) -> None:
+def test_every_number_of_a_report_is_in_the_csv(report: BenchReport) -> None:
     count = itertools.count(1000)
-    full = numbered(filled(report), count)
-    described = [str(value) for value in description(full).values()]
-    rows = records_from_report(full)
-    told = {
-        found
-        for text in (*described, *(row.setting for row in rows), *(str(row.value) for row in rows))
-        for found in re.findall(r"\d{4}", text)
+    full = number_all(fill(report), count)
+    columns = [str(value) for value in run_columns(full).values()]
+    rows = rows_from_report(full)
+    present = {
+        digits
+        for text in (*columns, *(row.setting for row in rows), *(str(row.value) for row in rows))
+        for digits in re.findall(r"\d{4}", text)
     } | {str(bound) for row in rows for bound in (row.low, row.high)}
     numbers = next(count) - 1000
     assert numbers > 500
-    assert [number for number in range(1000, 1000 + numbers) if str(number) not in told] == []
+    assert [number for number in range(1000, 1000 + numbers) if str(number) not in present] == []
 
 
-def filled(report: BenchReport) -> BenchReport:
-    """With what this machine or engine does not have."""
+def fill(report: BenchReport) -> BenchReport:
+    """Add results that this machine or engine does not have."""
     total = report.batches[0].latency
     spread = Spread(1, 2, 3)
     gpu = GpuState("RTX", "580.65", 3, spread, spread, spread, spread, spread, ("SwPowerCap",))
@@ -166,40 +170,44 @@ def filled(report: BenchReport) -> BenchReport:
     )
 
 
-def numbered(value: Any, count: Iterator[int]) -> Any:
-    """The same with a number of its own in place of each; bins of histograms and what describes the system stay."""
+def number_all(value: Any, count: Iterator[int]) -> Any:
+    """Replace every number by a unique one, except in histograms and texts."""
     if isinstance(value, (bool, str, Histogram)) or value is None:
         return value
     if isinstance(value, (int, float)):
         return next(count)
     if isinstance(value, dict):
-        return {name: numbered(each, count) for name, each in value.items()}
+        return {name: number_all(item, count) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([numbered(each, count) for each in value])
-    return replace(value, **{each.name: numbered(getattr(value, each.name), count) for each in fields(value)})
+        return type(value)([number_all(item, count) for item in value])
+    return replace(value, **{field.name: number_all(getattr(value, field.name), count) for field in fields(value)})
 
 
 def test_tuned_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = Tuning("onnxruntime", machine_name(), 3, 1, 1, "p99=8", 5.0, 300.0)
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1, tunings=(tuning,))
-    given: dict[str, object] = {}
-    monkeypatch.setattr(run, "measurable", lambda scenarios, *rest: (scenarios, {}))
-    for name in ("measure_roofline", "run_cold_start"):
+    used: dict[str, object] = {}
+    monkeypatch.setattr(run, "split_supported", lambda scenarios, *others: (scenarios, {}))
+    for module, name in ((all_scenarios.roofline, "measure_roofline"), (cold_start, "run_cold_start")):
 
-        def note(bundle: object, engine: str, threads: int, *rest: object, name: str = name, **more: object) -> None:
-            given[name] = threads
+        def record(
+            bundle: object, engine: str, threads: int, *others: object, name: str = name, **more: object
+        ) -> None:
+            used[name] = threads
 
-        monkeypatch.setattr(run, name, note)
+        monkeypatch.setattr(module, name, record)
     plan = Plan(("multi-stream", "cold-start", "roofline"), seconds=0.02, streams=(1, 2))
-    found, _ = run_bench(BenchTarget(path, "onnxruntime"), plan)
-    assert (found.threads, found.tuned) == (3, True)
-    assert [each.threads for each in found.multi_stream] == [3, 3]
-    assert given == {"measure_roofline": 3, "run_cold_start": 3}
-    told, _ = run_bench(BenchTarget(path, "onnxruntime", threads=1), plan)
-    assert (told.threads, told.tuned, told.multi_stream[0].threads, given["measure_roofline"]) == (1, False, 1, 1)
+    tuned, _ = run_scenarios(BenchTarget(path, "onnxruntime"), plan)
+    assert (tuned.threads, tuned.tuned) == (3, True)
+    assert [streams.threads for streams in tuned.multi_stream] == [3, 3]
+    assert used == {"measure_roofline": 3, "run_cold_start": 3}
+    chosen, _ = run_scenarios(BenchTarget(path, "onnxruntime", threads=1), plan)
+    assert (chosen.threads, chosen.tuned, chosen.multi_stream[0].threads, used["measure_roofline"]) == (1, False, 1, 1)
 
 
-def test_each_scenario_is_watched_alone(report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_measured_for_each_scenario(
+    report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert list(report.noise) == [name for name in SCENARIOS if name not in report.left_out]
     assert list(report.left_out) == ["on-device"]
     shares = iter((0.0, 0.5))
@@ -211,34 +219,34 @@ def test_each_scenario_is_watched_alone(report: BenchReport, tmp_path: Path, mon
 
     monkeypatch.setattr(run, "NoiseMonitor", Burst)
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
-    found, _ = run_bench(BenchTarget(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
-    assert {name: noise.others_share for name, noise in found.noise.items()} == {"single-stream": 0.0, "batches": 0.5}
-    assert found.noise["batches"].load_before is None, "the load of the minute before is the single stream's"
+    result, _ = run_scenarios(BenchTarget(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
+    assert {name: noise.others_share for name, noise in result.noise.items()} == {"single-stream": 0.0, "batches": 0.5}
+    assert result.noise["batches"].load_before is None, "the load average includes the single stream"
 
 
-def test_figures_of_a_gpu_name_it_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_a_gpu_name_it_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False)
     monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), (gpu,)))
     path, plan = tiny_bundle(tmp_path / "a.fer", max_batch=1), Plan(("single-stream",), queries=10, seconds=0.02)
-    found, _ = run_bench(BenchTarget(path), plan)
-    assert not [name for name in found.environment if "GPU" in name], "a processor's"
+    result, _ = run_scenarios(BenchTarget(path), plan)
+    assert not [name for name in result.environment if "GPU" in name]
     monkeypatch.setattr(Runner, "has_device", True)
-    found, _ = run_bench(BenchTarget(path), plan)
-    told = {"GPU device": "0", "GPU": "NVIDIA RTX A2000", "GPU target": "sm86", "CUDA of the driver": "13.0"}
-    assert told.items() <= found.environment.items() and told.items() <= description(found).items()
-    page = page_from_report(found, {}).decode()
-    assert all(name in page and value in page for name, value in told.items())
+    result, _ = run_scenarios(BenchTarget(path), plan)
+    facts = {"GPU device": "0", "GPU": "NVIDIA RTX A2000", "GPU architecture": "sm86", "CUDA of the driver": "13.0"}
+    assert facts.items() <= result.environment.items() and facts.items() <= run_columns(result).items()
+    page = page_from_report(result, {}).decode()
+    assert all(name in page and value in page for name, value in facts.items())
 
 
-def test_quick_is_the_default(tmp_path: Path) -> None:
+def test_quick_scenarios_are_the_default(tmp_path: Path) -> None:
     assert Plan().scenarios == QUICK
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
-    found, _ = run_bench(BenchTarget(path, "onnxruntime"), Plan(queries=10, seconds=0.02))
-    assert found.engine == "onnxruntime" and [entry.batch for entry in found.batches] == [1]
-    assert found.cold_start is None and found.sustained is None and found.open_loop == []
+    result, _ = run_scenarios(BenchTarget(path, "onnxruntime"), Plan(queries=10, seconds=0.02))
+    assert result.engine == "onnxruntime" and [batch.batch for batch in result.batches] == [1]
+    assert result.cold_start is None and result.sustained is None and result.open_loop == []
 
 
-def test_the_synthetic_frame_is_neither_flat_nor_all_face() -> None:
+def test_synthetic_frame_has_contrast_and_a_face_box() -> None:
     workload = synthetic_workload()
     assert workload.frame.shape == (480, 640, 3) and workload.frame.std() > 20
     assert workload.box == (240, 160, 160, 160)

@@ -1,4 +1,4 @@
-"""A benchmark's temporary folder."""
+"""Temporary folder of a benchmark."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from fer_edge.benchmark.temporary import temporary_folder
 from fer_edge.errors import FerEdgeError
 
 
-def test_it_goes_with_the_block() -> None:
+def test_folder_is_removed_after_the_block() -> None:
     with temporary_folder() as folder:
         (folder / "file").write_text("x")
     assert not folder.exists()
 
 
-def test_nowhere_to_make_it_is_an_error_with_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with (
-        pytest.raises(
-            FerEdgeError, match=r"^no temporary folder can be made: .*; set TMPDIR to a folder that can be w"
-        ),
-        temporary_folder(),
-    ):
+    expected = r"^cannot create a temporary folder: .*; set TMPDIR to a writable folder"
+    with pytest.raises(FerEdgeError, match=expected), temporary_folder():
         pass

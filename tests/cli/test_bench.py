@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from fer_edge.cli.bench_compare import _environment
+from fer_edge.cli.bench_display import _interval, _print_open_loop
 from PIL import Image
 
 from fer_edge.benchmark import tune
@@ -22,8 +24,6 @@ from fer_edge.benchmark.scenarios.open_loop import OpenLoop
 from fer_edge.benchmark.statistics import Estimate, distribution_from_samples, share_estimate
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.cli.bench import _with_parity, bench
-from fer_edge.cli.bench_compare import _environment
-from fer_edge.cli.bench_display import _interval, _print_open_loop
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
@@ -159,7 +159,7 @@ def test_wrong_usage_is_told_before_anything_is_measured(bundle: Path, tmp_path:
         (
             ["bench", bundle, "--engine", "onnxruntime", "--scenario", "single-stream", "--scenario", "roofline"],
             1,
-            "error: roofline cannot be measured: onnxruntime does not tell what its layers take; openvino does",
+            "error: roofline cannot be measured: onnxruntime has no layer profiler; engines with one: openvino",
         ),
         (
             ["bench", bundle, "--scenario", "on-device"],
@@ -221,9 +221,9 @@ def test_all_leaves_out_what_an_engine_has_not(tmp_path: Path) -> None:
     report = json.loads(found.stdout)
     assert report["left_out"] == {
         "on-device": "onnxruntime runs on the processor, which has no clock of its own; engines on a GPU have one",
-        "roofline": "onnxruntime does not tell what its layers take; openvino does",
+        "roofline": "onnxruntime has no layer profiler; engines with one: openvino",
     }
-    assert "roofline was left out: onnxruntime does not tell what its layers take" in found.stderr
+    assert "roofline was left out: onnxruntime has no layer profiler" in found.stderr
     assert report["roofline"] is None and report["sustained"]["windows"] and report["scaling"]
     assert list(report["noise"]) == [
         *("single-stream", "batches", "open-loop", "multi-stream", "cold-start", "scaling", "sustained"),

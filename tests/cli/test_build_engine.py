@@ -72,7 +72,7 @@ def test_invalid_settings_are_refused(checkpoint: Path, tmp_path: Path, setting:
 
 def test_settings_of_an_engine_without_options_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     result = fer_edge("build-engine", checkpoint, "--set", "openvino.level=1", "-o", tmp_path / "a.fer")
-    assert "openvino has no build option 'level'; it has none" in result.stderr
+    assert "openvino has no build option 'level'; it takes none" in result.stderr
     recipe = tmp_path / "r.toml"
     recipe.write_text("[options]\ntf32 = true\n")
     result = fer_edge("build-engine", checkpoint, "--recipe", recipe)

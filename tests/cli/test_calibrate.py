@@ -21,6 +21,11 @@ def tiny() -> TinyCalibration:
     return tiny_calibration()
 
 
+@pytest.fixture(autouse=True)
+def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+
+
 def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:
     result, ranges = tiny.result(), json.loads(tiny.ranges.read_text())
     assert result["ranges"] == str(tiny.ranges)
@@ -29,11 +34,6 @@ def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:
     assert ranges["search"]["max_drop"] == 50 and ranges["search"]["engine"] == "onnxruntime"
     assert len(json.loads(tiny.calibration_set.read_text())["images"]) == 48
     assert "scores" in json.loads(tiny.state.read_text())
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
 
 
 def test_repeated_search_resumes_and_gives_the_same_bytes(tiny: TinyCalibration, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The doctor's table, on machines that lack something."""
+"""`fer-edge doctor` on machines with missing packages and drivers."""
 
 from __future__ import annotations
 
@@ -23,47 +23,49 @@ STATUSES = {
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What the doctor prints of a machine, without some modules."""
+def doctor_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that gives the output for a system, with some modules missing."""
 
-    def tell(machine: Machine, without: tuple[str, ...] = ()) -> str:
+    def output(machine: Machine, missing: tuple[str, ...] = ()) -> str:
         find_spec = importlib.util.find_spec
         monkeypatch.setenv("COLUMNS", "120")
         monkeypatch.setattr(registry, "ENGINE_MODULES", STATUSES)
         monkeypatch.setattr(registry, "engine_status", STATUSES.__getitem__)
         monkeypatch.setattr(diagnostics, "probe_system", lambda: machine)
         monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, *more: None if name in without else find_spec(name, *more)
+            importlib.util, "find_spec", lambda name, *more: None if name in missing else find_spec(name, *more)
         )
         doctor()
         return capsys.readouterr().out
 
-    return tell
+    return output
 
 
-def words(text: str, engine: str) -> list[str]:
-    """Of an engine's row: builds, runs."""
+def states(text: str, engine: str) -> list[str]:
+    """Return the cells `builds` and `runs` of an engine's row."""
     row = next(line for line in text.splitlines() if f" {engine} " in line)
     return [cell.strip() for cell in row.split("\u2502")[3:5]]
 
 
-def test_an_engine_builds_without_the_export_extra(told: Any) -> None:
-    text = told(Machine(Driver((12, 6), (ORIN,)), packages={"tensorrt": "10.3.0"}, l4t=(36, 4)), ("torch", "onnx"))
-    assert [words(text, engine) for engine in STATUSES] == [["yes", "yes"], ["yes", "no"], ["no", "no"]]
-    assert words(text, "pytorch") == ["-", "no"]
-    note = 'missing: torch, onnx; run: pip install "fer-edge[export]"'
+def test_engine_builds_without_the_export_extra(doctor_output: Any) -> None:
+    machine = Machine(Driver((12, 6), (ORIN,)), packages={"tensorrt": "10.3.0"}, l4t=(36, 4))
+    text = doctor_output(machine, ("torch", "onnx"))
+    assert [states(text, engine) for engine in STATUSES] == [["yes", "yes"], ["yes", "no"], ["no", "no"]]
+    assert states(text, "pytorch") == ["-", "no"]
+    reason = 'missing: torch, onnx; run: pip install "fer-edge[export]"'
     assert (
-        f"building from a checkpoint needs the export extra ({note}); add-engine builds from a bundle without it"
-        in text
+        f"building from a checkpoint needs the extra `export` ({reason}); "
+        "`fer-edge bundle add-engine` builds from a bundle without it" in text
     )
+    assert "GPU: Orin, GPU architecture sm87, 7620 MB" in text
 
 
-def test_nothing_is_said_of_an_extra_that_is_there(told: Any) -> None:
-    assert "export extra" not in told(Machine(None, "no NVIDIA driver here"))
+def test_installed_extra_is_not_mentioned(doctor_output: Any) -> None:
+    assert "extra `export`" not in doctor_output(Machine(None, "no NVIDIA driver here"))
 
 
-def test_a_driver_is_missed_only_where_a_product_is_installed(told: Any) -> None:
+def test_missing_driver_is_reported_for_installed_products_only(doctor_output: Any) -> None:
     others = {"nvidia-cuda-runtime-cu12": "12.8.90", "tensorrt-stubs": "10.3.0"}
-    assert "NVIDIA:" not in told(Machine(None, "no NVIDIA driver here", others))
-    text = told(Machine(None, "no NVIDIA driver here", {**others, "tensorrt-cu13": "11.4.0.106"}))
+    assert "NVIDIA:" not in doctor_output(Machine(None, "no NVIDIA driver here", others))
+    text = doctor_output(Machine(None, "no NVIDIA driver here", {**others, "tensorrt-cu13": "11.4.0.106"}))
     assert "NVIDIA: no NVIDIA driver here: install NVIDIA's driver" in text

@@ -16,7 +16,7 @@ from fer_edge.cli.main import app
 from fer_edge.engines.base import IMAGE_SIZE
 from fer_edge.engines.registry import platform_tag
 from fer_edge.engines.tensorrt import engine as engine_module
-from fer_edge.engines.tensorrt import start
+from fer_edge.engines.tensorrt import runner as runner_module
 from fer_edge.errors import EngineError
 from tests.bindings_double import api_double, plan
 from tests.cuda_double import DoubleDevice, Gpu
@@ -38,8 +38,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     found = Gpu()
     monkeypatch.setattr(engine_module, "find_api", lambda product: api_double(found))
     monkeypatch.setattr(engine_module, "compute_capability", lambda device: "sm89")
-    monkeypatch.setattr(start, "check_runnable", lambda api, device: None)
-    monkeypatch.setattr(start, "CudaDevice", lambda index: DoubleDevice(found, index))
+    monkeypatch.setattr(runner_module, "check_cuda", lambda device: None)
+    monkeypatch.setattr(runner_module, "CudaDevice", lambda index: DoubleDevice(found, index))
     return found
 
 
@@ -70,8 +70,8 @@ def run(command: str, bundle: Path, faces: Path, *options: str) -> Any:
 def test_host_code_is_refused_unless_allowed(command: str, gpu: Gpu, bundle: Path, faces: Path) -> None:
     refused = run(command, bundle, faces)
     assert isinstance(refused.exception, EngineError)
-    assert "which is not run unasked" in str(refused.exception)
-    assert "if you trust where it comes from, allow it with --allow-host-code" in str(refused.exception)
+    assert "which is not run by default" in str(refused.exception)
+    assert "if you trust its origin, allow it with --allow-host-code" in str(refused.exception)
     allowed = run(command, bundle, faces, "--allow-host-code")
     if command == "parity":
         assert "no file at none.txt" in str(allowed.exception)

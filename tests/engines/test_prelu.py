@@ -1,4 +1,4 @@
-"""Pairs between convolutions and PReLUs, which OpenVINO does without."""
+"""Bypassed Q/DQ pairs between convolutions and PReLUs in OpenVINO."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.engines.openvino import core
-from fer_edge.engines.prelu import skip_pairs
+from fer_edge.engines.prelu import bypass_pairs
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
 
@@ -23,20 +23,21 @@ def logits(network: Any) -> Any:
     return compiled(next(tiny_images().batches(16)))["label_logits"]
 
 
-def test_every_prelu_reads_its_convolution() -> None:
+def test_every_prelu_is_connected_to_its_convolution() -> None:
     model = quantize_graph(tiny_graph(), tiny_ranges())
-    exact, rounded, skipped = logits(read(tiny_graph())), read(model), read(model)
-    assert skip_pairs(skipped) == sum(node.op_type == "PRelu" for node in onnx.load_from_string(model).graph.node) > 3
-    assert skip_pairs(skipped) == 0
-    for node in skipped.get_ordered_ops():
+    exact, unchanged, bypassed = logits(read(tiny_graph())), read(model), read(model)
+    prelus = sum(node.op_type == "PRelu" for node in onnx.load_from_string(model).graph.node)
+    assert bypass_pairs(bypassed) == prelus > 3
+    assert bypass_pairs(bypassed) == 0
+    for node in bypassed.get_ordered_ops():
         if node.get_type_name() == "PRelu":
             assert node.input_value(0).get_node().get_type_name() in ("Add", "Convolution")
-    once, twice = (np.abs(logits(network) - exact).mean() for network in (skipped, rounded))
-    assert 0 < once < twice
+    bypassed_error, unchanged_error = (np.abs(logits(network) - exact).mean() for network in (bypassed, unchanged))
+    assert 0 < bypassed_error < unchanged_error
 
 
 @pytest.mark.parametrize("changed", ["scale", "zero", "reader"])
-def test_what_is_more_than_a_rounding_stays(changed: str) -> None:
+def test_pair_that_does_more_than_round_is_not_bypassed(changed: str) -> None:
     model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
     pair = next(node for node in model.graph.node if node.name.startswith("dequantize stem.act"))
     if changed == "scale":  # a pair that doubles
@@ -49,4 +50,4 @@ def test_what_is_more_than_a_rounding_stays(changed: str) -> None:
         model.graph.output.append(onnx.helper.make_tensor_value_info(pair.output[0], onnx.TensorProto.FLOAT, None))
     network = read(model.SerializeToString())
     prelus = sum(node.op_type == "PRelu" for node in model.graph.node)
-    assert skip_pairs(network) == prelus - 1
+    assert bypass_pairs(network) == prelus - 1

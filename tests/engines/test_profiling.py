@@ -1,8 +1,6 @@
-"""What OpenVINO tells of its layers, on models whose products can be counted by hand."""
+"""OpenVINO's profiler, on models whose multiply-accumulates can be counted by hand."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -19,22 +17,21 @@ ONE = RunOptions(threads=1)
 def test_layers_of_a_tiny_model() -> None:
     layers = get_profiler("openvino").layers(Artifact(tiny_onnx(), None, 1), ONE, repeats=4)
     assert all(layer.microseconds >= 0 and layer.bytes > 0 and layer.kernel for layer in layers)
-    # Two heads of 3 x 3 on one row.
-    assert sum(layer.macs for layer in layers) == 18
+    assert sum(layer.macs for layer in layers) == 18  # two heads of 3 x 3, one row
     assert {layer.precision for layer in layers} >= {"f32", "u8"}
 
 
 @pytest.mark.slow
-def test_layers_count_what_the_deploy_graph_multiplies() -> None:
+def test_macs_of_layers_equal_those_of_the_deploy_graph() -> None:
     from fer_edge.export.onnx_graph import onnx_from_checkpoint
     from tests.tiny_model import tiny_checkpoint
 
     model = onnx_from_checkpoint(tiny_checkpoint())
     network = ENGINE.network_for_one(model)
-    before = sum(openvino_profiling._macs_of_node(node) for node in network.get_ordered_ops())
+    macs = sum(openvino_profiling._macs_of_node(node) for node in network.get_ordered_ops())
     layers = get_profiler("openvino").layers(Artifact(model, None, 1), ONE, repeats=2)
-    # What the plugin fuses or renames is still counted, and once.
-    assert sum(layer.macs for layer in layers) == before > 1_000_000
+    # Nodes that the plugin fuses or renames are counted exactly once.
+    assert sum(layer.macs for layer in layers) == macs > 1_000_000
 
 
 def test_peaks_run_on_kernels_of_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +45,8 @@ def test_peaks_run_on_kernels_of_their_precision(monkeypatch: pytest.MonkeyPatch
         assert name not in peaks or peaks[name].precision in ("i8", "u8")
 
 
-def test_engines_that_do_not_tell_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="onnxruntime does not tell what its layers take; openvino does"):
+def test_engine_without_profiler_is_refused() -> None:
+    with pytest.raises(EngineError, match="onnxruntime has no layer profiler; engines with one: openvino"):
         get_profiler("onnxruntime")
     with pytest.raises(ConfigError, match="no engine 'none'"):
         get_profiler("none")

@@ -1,4 +1,4 @@
-"""The one place that imports engines' packages."""
+"""Import of the engines' packages without telemetry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_edge.engines.quiet import Package, import_package
 
 NOISY = """
 import os
-seen = os.environ.get("NOISY_TELEMETRY")
+telemetry = os.environ.get("NOISY_TELEMETRY")
 try:
     import noisy_tools
 except ImportError:
@@ -26,8 +26,8 @@ if os.environ.get("NOISY_FAILS"):
 
 
 @pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[types.ModuleType]:
-    """A package with telemetry that imports tools of its own; what has been finished after its import."""
+def callback_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[types.ModuleType]:
+    """Create a package with telemetry and optional tools; return the calls of its `after_import`."""
     (tmp_path / "noisy.py").write_text(NOISY)
     (tmp_path / "noisy_tools.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -42,40 +42,40 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[types.Modu
     return calls
 
 
-def test_what_a_package_does_unasked_is_switched_off_before_it_is_imported(finished: list[types.ModuleType]) -> None:
+def test_telemetry_is_switched_off_before_import(callback_calls: list[types.ModuleType]) -> None:
     package = import_package("noisy")
-    assert (package.seen, package.noisy_tools) == ("off", None)
-    assert os.environ["NOISY_TELEMETRY"] == "off"  # for processes that are started from here
+    assert (package.telemetry, package.noisy_tools) == ("off", None)
+    assert os.environ["NOISY_TELEMETRY"] == "off"  # inherited by child processes
     assert import_package("noisy") is package
-    assert finished == [package]
+    assert callback_calls == [package]
     import noisy_tools  # type: ignore[import-not-found]
 
-    assert noisy_tools.__name__ == "noisy_tools"  # whoever wants it has it
+    assert noisy_tools.__name__ == "noisy_tools"  # still importable by others
 
 
-def test_what_the_user_set_is_left_alone(finished: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_set_by_the_user_is_not_changed(callback_calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISY_TELEMETRY", "on")
-    assert import_package("noisy").seen == "on"
+    assert import_package("noisy").telemetry == "on"
 
 
-def test_a_package_that_the_app_imported_is_taken_as_it_is(
-    finished: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_package_imported_by_the_app_is_used_unchanged(
+    callback_calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = types.ModuleType("noisy")
-    monkeypatch.setitem(sys.modules, "noisy", theirs)
-    assert import_package("noisy") is theirs
+    package = types.ModuleType("noisy")
+    monkeypatch.setitem(sys.modules, "noisy", package)
+    assert import_package("noisy") is package
     assert "NOISY_TELEMETRY" not in os.environ
-    assert not finished
+    assert not callback_calls
 
 
-def test_an_import_that_fails_hides_nothing_for_good(finished: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_import_leaves_no_module_blocked(callback_calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISY_FAILS", "1")
     with pytest.raises(OSError, match="cannot open shared object file"):
         import_package("noisy")
     assert "noisy_tools" not in sys.modules
-    assert not finished
+    assert not callback_calls
 
 
-def test_packages_that_send_telemetry_are_switched_off() -> None:
+def test_packages_with_telemetry_are_configured() -> None:
     assert quiet.PACKAGES["onnxruntime"].environment == {"ORT_DISABLE_TELEMETRY": "1"}
-    assert "openvino.tools.ovc" in quiet.PACKAGES["openvino"].left_out
+    assert "openvino.tools.ovc" in quiet.PACKAGES["openvino"].blocked_modules

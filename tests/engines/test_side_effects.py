@@ -1,4 +1,4 @@
-"""No engine writes files, makes sockets or prints unasked: commands are watched by their system calls."""
+"""Commands have no side effects on files, sockets or output; checked by their system calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.engines.quiet import PACKAGES
-from tests.side_effects import ROOT, cases, watch
+from tests.side_effects import ROOT, cases, trace
 
 COMMANDS = [
     "import",
@@ -24,10 +24,10 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def strace() -> None:
-    """The program that tells system calls; a user's machine may lack it, CI insists on it."""
+    """Require strace; without it, skip the test, but fail in CI."""
     if shutil.which("strace") is None:
         if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            pytest.fail("there is no strace here, and this run must not skip what needs it: see .ci/run")
+            pytest.fail("strace is missing, and this run must not skip tests that need it: see .ci/run")
         pytest.skip("needs strace; on Debian or Ubuntu: apt-get install strace")
 
 
@@ -43,30 +43,28 @@ def commands(inputs: Path) -> dict[str, list[str]]:
 
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("title", COMMANDS)
-def test_a_command_does_nothing_beside_its_result(
-    title: str, commands: dict[str, list[str]], inputs: Path, tmp_path: Path
-) -> None:
+def test_command_has_no_side_effects(title: str, commands: dict[str, list[str]], inputs: Path, tmp_path: Path) -> None:
     if title not in commands:
         pytest.skip("this engine is not installed here")
-    effects = watch([sys.executable, *commands[title]], tmp_path / "run")
+    effects = trace([sys.executable, *commands[title]], tmp_path / "run")
     assert effects.status == 0, effects.stderr
-    assert effects.unasked(inputs / "written") == []
+    assert effects.unexpected(inputs / "output") == []
     assert not [*(tmp_path / "run" / "home").iterdir(), *(tmp_path / "run" / "tmp").iterdir()]
-    assert title == "import" or json.loads(effects.stdout)  # nothing else is on stdout
+    assert title == "import" or json.loads(effects.stdout)  # only JSON on stdout
     assert title != "import" or effects.stdout == ""
 
 
 @pytest.mark.usefixtures("strace")
-def test_what_a_command_does_is_seen(tmp_path: Path) -> None:
+def test_trace_sees_files_and_sockets(tmp_path: Path) -> None:
     program = "import os, socket; open('a', 'w').close(); os.mkdir('b'); os.rename('a', 'c'); socket.socket()"
-    effects = watch([sys.executable, "-c", program], tmp_path / "run")
+    effects = trace([sys.executable, "-c", program], tmp_path / "run")
     work = tmp_path / "run" / "work"
     assert effects.changed == {work / "a", work / "b", work / "c"}
     assert [line.partition("(")[0] for line in sorted(effects.sockets)] == ["getsockname", "socket"]
-    assert effects.unasked(work) == sorted(effects.sockets)
+    assert effects.unexpected(work) == sorted(effects.sockets)
 
 
-def test_engines_packages_are_imported_in_one_place_alone() -> None:
+def test_only_quiet_imports_packages_of_engines() -> None:
     packages = {name.split(".")[0] for name in PACKAGES}
     for path in (ROOT / "fer_edge").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""Image sets: which images of a folder count for a model, and what is said about the others."""
+"""Image sets: labels matched with a model, and reasons for images left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def class_folders(root: Path, names: tuple[str, ...] = ADJECTIVES) -> Path:
 
 
 @pytest.mark.parametrize("below", ["", "valid"])
-def test_adjectives_count_at_the_top_and_below_a_split(below: str, tmp_path: Path) -> None:
+def test_adjectives_name_class_folders(below: str, tmp_path: Path) -> None:
     class_folders(tmp_path / below)
     if below:
         class_folders(tmp_path / "train")
@@ -37,14 +37,14 @@ def test_adjectives_count_at_the_top_and_below_a_split(below: str, tmp_path: Pat
     assert len(fewer) == 7 and count_reasons(fewer.left_out) == {LACKING: 1}
 
 
-def test_a_data_set_without_training_images_is_found(tmp_path: Path) -> None:
+def test_data_set_without_training_images_is_detected(tmp_path: Path) -> None:
     class_folders(tmp_path / "Test")
     assert image_set(tmp_path, FERPLUS.labels, split="test").labels is not None
     assert image_set(tmp_path, FERPLUS.labels, split="valid").labels is None
 
 
 @pytest.mark.parametrize("below", ["", "valid"])
-def test_misspelt_classes_are_errors_at_the_top_and_below_a_split(below: str, tmp_path: Path) -> None:
+def test_misspelt_class_folder_is_an_error(below: str, tmp_path: Path) -> None:
     class_folders(tmp_path / below, ("neutral", "happyness", "sad"))
     if below:
         class_folders(tmp_path / "train", ("neutral", "happiness", "sad"))
@@ -53,18 +53,18 @@ def test_misspelt_classes_are_errors_at_the_top_and_below_a_split(below: str, tm
 
 
 @pytest.mark.parametrize("names", [("0", "1", "2"), ("3_happy", "4_sad"), ("happyness",)])
-def test_unknown_names_are_named_where_labels_are_needed(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_unknown_folder_names_are_listed_if_labels_are_needed(names: tuple[str, ...], tmp_path: Path) -> None:
     images = image_set(class_folders(tmp_path / "n", names), FERPLUS.labels)
     assert images.labels is None and len(images) == len(names)
     with pytest.raises(DataError) as caught:
         run_all(Planted(), images)
     message = str(caught.value)
-    assert message.startswith(f"these images have no labels: the folders of {tmp_path / 'n'} are no labels: ")
+    assert message.startswith(f"these images have no labels: the folders of {tmp_path / 'n'} are not labels: ")
     assert ", ".join(names) in message
     assert "expected some of: neutral, happiness, surprise" in message and message.endswith("rename the folders")
 
 
-def test_hidden_folders_and_other_formats_are_counted(tmp_path: Path) -> None:
+def test_hidden_folders_and_other_formats_are_left_out(tmp_path: Path) -> None:
     class_folders(tmp_path)
     face(tmp_path / "happy" / ".ipynb_checkpoints" / "a-checkpoint.png", 0, 0, 8)
     face(tmp_path / ".cache" / "a.png", 0, 0, 8)
@@ -77,7 +77,7 @@ def test_hidden_folders_and_other_formats_are_counted(tmp_path: Path) -> None:
     assert images.limited(3).left_out == images.take(np.array([0])).left_out == images.left_out
 
 
-def test_folders_without_labels_say_what_was_left_out(tmp_path: Path) -> None:
+def test_unlabelled_folder_lists_files_left_out(tmp_path: Path) -> None:
     face(tmp_path / "a.png", 0, 0, 8)
     (tmp_path / "b.heic").touch()
     assert count_reasons(image_set(tmp_path, RAFDB.labels).left_out) == {"HEIC image (convert to JPEG or PNG)": 1}
@@ -86,7 +86,7 @@ def test_folders_without_labels_say_what_was_left_out(tmp_path: Path) -> None:
         image_set(tmp_path, RAFDB.labels)
 
 
-def test_votes_without_a_majority_are_counted(tmp_path: Path) -> None:
+def test_images_without_a_majority_are_left_out(tmp_path: Path) -> None:
     root = make_ferplus(tmp_path)
     table = root / "FER2013Valid" / "label.csv"
     lines = table.read_text().splitlines()

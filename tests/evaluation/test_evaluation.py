@@ -1,4 +1,4 @@
-"""Accuracy and parity, with hand-made answers and planted differences."""
+"""Accuracy and parity of a model with known outputs and planted differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import BundleError, ConfigError, DataError, ImageError
-from fer_edge.evaluation.accuracy import confusion_matrix, evaluate
+from fer_edge.evaluation.accuracy import AccuracyReport, confusion_matrix, run_all, score
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.open_model import open_model
 from fer_edge.evaluation.parity import compare, relative_error
@@ -22,7 +22,7 @@ from tests.tiny_model import tiny_checkpoint
 
 
 class Planted(Runner):
-    """Answers by the mean brightness of an image, with a difference of our choice."""
+    """Runner that classifies by the mean brightness of an image, with an optional difference."""
 
     def __init__(self, *, shift: float = 0.0, classes: int = 3, text: bool = True, kind: str = "float32") -> None:
         super().__init__(32)
@@ -33,6 +33,10 @@ class Planted(Runner):
         logits = (-np.abs(level - np.arange(self.classes)) + self.shift * np.eye(self.classes)[0]).astype(self.kind)
         exp = np.exp(logits)
         return Prediction(logits, logits.copy() if self.text else None, exp / exp.sum(axis=1, keepdims=True))
+
+
+def accuracy(runner: Runner, images: ImageSet) -> AccuracyReport:
+    return score(run_all(runner, images), LABELS)
 
 
 @pytest.fixture
@@ -47,9 +51,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_accuracy_by_hand(folder: Path) -> None:
     images = image_set(folder, LABELS)
-    report = evaluate(Planted(), images, LABELS)
+    report = accuracy(Planted(), images)
     assert (report.images, report.accuracy, report.mean_class_accuracy) == (9, 100, 100)
-    wrong = evaluate(Planted(shift=5), images, LABELS)
+    wrong = accuracy(Planted(shift=5), images)
     assert wrong.accuracy == pytest.approx(33.333)
     assert wrong.recall == {"neutral": 100, "happiness": 0, "surprise": 0}
     assert wrong.confusion == [[3, 0, 0], [3, 0, 0], [3, 0, 0]]
@@ -61,35 +65,35 @@ def test_accuracy_by_hand(folder: Path) -> None:
     assert wrong.mean_class_interval.low <= wrong.mean_class_accuracy <= wrong.mean_class_interval.high
 
 
-def test_an_interrupt_says_what_was_done(folder: Path) -> None:
+def test_interrupt_reports_finished_images(folder: Path) -> None:
     def interrupt(count: int) -> None:
         raise KeyboardInterrupt
 
     runner = Planted()
     runner.max_batch = 4
-    said = r"^stopped after 4 of 9 images; of them 100.00 % right \(95 %: 51.0 to 100.0 %\)$"
-    with pytest.raises(KeyboardInterrupt, match=said):
-        evaluate(runner, image_set(folder, LABELS), LABELS, interrupt)
+    message = r"^stopped after 4 of 9 images; accuracy 100.00 % \(95 %: 51.0 to 100.0 %\)$"
+    with pytest.raises(KeyboardInterrupt, match=message):
+        run_all(runner, image_set(folder, LABELS), interrupt)
 
 
-def test_damaged_images_stop_or_are_skipped_with_their_labels(folder: Path) -> None:
+def test_damaged_image_stops_or_is_skipped(folder: Path) -> None:
     (folder / "happiness" / "1.png").write_bytes(b"no image")
     images = image_set(folder, LABELS)
     with pytest.raises(ImageError, match=r"1\.png is not an image"):
-        evaluate(Planted(), images, LABELS)
+        accuracy(Planted(), images)
     done: list[int] = []
-    report = evaluate(Planted(), images, LABELS, done.append, skip_damaged=True)
+    report = score(run_all(Planted(), images, done.append, skip_damaged=True), LABELS)
     assert sum(done) == 9
     assert (report.images, report.accuracy, len(report.skipped)) == (8, 100, 1)
     assert "1.png is not an image" in report.skipped[0]
     assert report.heads_agree == 100 and report.accuracy_disagreeing is None
 
 
-def test_nothing_left_after_skipping_is_an_error(tmp_path: Path) -> None:
+def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "neutral").mkdir()
     (tmp_path / "neutral" / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"no image could be read; the first: .*a\.png is empty"):
-        evaluate(Planted(), image_set(tmp_path, LABELS), LABELS, skip_damaged=True)
+        run_all(Planted(), image_set(tmp_path, LABELS), skip_damaged=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1))
@@ -100,26 +104,26 @@ def test_confusion_counts_pairs(pairs: list[tuple[int, int]]) -> None:
     assert all(matrix[a, b] == pairs.count((a, b)) for a, b in pairs)
 
 
-def test_folders_must_be_labels_or_none(folder: Path, tmp_path: Path) -> None:
+def test_folders_are_all_labels_or_none(folder: Path, tmp_path: Path) -> None:
     flat = image_set(folder / "neutral", LABELS)
     assert flat.labels is None and len(flat) == 3
     with pytest.raises(DataError, match="these images have no labels"):
-        evaluate(Planted(), flat, LABELS)
+        accuracy(Planted(), flat)
     (folder / "bored").mkdir()
-    with pytest.raises(DataError, match="folders that are no labels: bored; expected some of: neutral, happiness"):
+    with pytest.raises(DataError, match="folders that are not labels: bored; expected some of: neutral, happiness"):
         image_set(folder, LABELS)
     with pytest.raises(ImageError, match="no file or folder"):
         image_set(tmp_path / "none", LABELS)
 
 
-def test_words_name_folders_too(tmp_path: Path) -> None:
+def test_synonyms_name_class_folders(tmp_path: Path) -> None:
     (tmp_path / "Happy").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "Happy" / "a.png")
-    found = image_set(tmp_path, LABELS, ("neutral", "happy", "surprise")).labels
-    assert found is not None and found.tolist() == [1]
+    labels = image_set(tmp_path, LABELS, ("neutral", "happy", "surprise")).labels
+    assert labels is not None and labels.tolist() == [1]
 
 
-def test_limits_are_spread_over_all_classes(folder: Path) -> None:
+def test_count_is_spread_over_all_classes(folder: Path) -> None:
     images = image_set(folder, LABELS)
     assert images.labels is not None
     limited = images.limited(3)
@@ -129,18 +133,18 @@ def test_limits_are_spread_over_all_classes(folder: Path) -> None:
     assert images.limited(100) is images.limited(None) is images
 
 
-def test_boxes_outside_of_their_image_stop_or_are_skipped(folder: Path) -> None:
+def test_box_outside_of_its_image_stops_or_is_skipped(folder: Path) -> None:
     images = image_set(folder, LABELS)
     boxed = replace(images, boxes=(*[(0.0, 0.0, 20.0, 20.0)] * 8, (30.0, 30.0, 5.0, 5.0)))
     with pytest.raises(
         ImageError, match=r"2\.png: box .* outside of the frame of 20 x 20 pixels; correct the data set"
     ):
-        evaluate(Planted(), boxed, LABELS)
-    report = evaluate(Planted(), boxed, LABELS, skip_damaged=True)
+        accuracy(Planted(), boxed)
+    report = score(run_all(Planted(), boxed, skip_damaged=True), LABELS)
     assert report.images == 8 and "2.png: box" in report.skipped[0]
 
 
-def test_parity_holds_for_twins(folder: Path) -> None:
+def test_parity_holds_for_equal_models(folder: Path) -> None:
     report = compare(Planted(), Planted(), image_set(folder, LABELS))
     assert report
     assert [stage.name for stage in report.stages][-3:] == ["values", "top-1 agreement", "accuracy"]
@@ -160,7 +164,7 @@ def test_parity_holds_for_twins(folder: Path) -> None:
 def test_parity_fails_at_the_planted_stage(candidate: Runner, stage: str, folder: Path) -> None:
     report = compare(candidate, Planted(), image_set(folder, LABELS))
     assert not report
-    assert stage in {found.name for found in report.stages if not found.passed}
+    assert stage in {result.name for result in report.stages if not result.passed}
 
 
 def test_parity_needs_images() -> None:
@@ -168,7 +172,7 @@ def test_parity_needs_images() -> None:
         compare(Planted(), Planted(), ImageSet((), None))
 
 
-def test_models_are_opened_by_their_content(tmp_path: Path) -> None:
+def test_model_format_is_detected_by_content(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has 2 labels, but its model gives probabilities of shape \(1, 3\)"):
         open_model(tiny_bundle(tmp_path / "b.fer", labels=("a", "b"), words=()))
     opened = open_model(tiny_bundle(tmp_path / "a.pth"), "onnxruntime")
@@ -190,12 +194,12 @@ def test_shipped_model_on_the_validation_split(ferplus: Path) -> None:
     opened = open_model(shipped_bundle())
     images = image_set(ferplus, opened.labels)
     assert len(images) == 3191
-    assert evaluate(opened.runner, images, opened.labels).accuracy >= 80
+    assert score(run_all(opened.runner, images), opened.labels).accuracy >= 80
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_values_that_are_no_numbers_never_pass(broken: float) -> None:
+def test_non_finite_values_never_pass(broken: float) -> None:
     expected = np.ones((2, 3), np.float32)
-    found = expected.copy()
-    found[1, 2] = broken
-    assert relative_error(found, expected) == np.inf
+    values = expected.copy()
+    values[1, 2] = broken
+    assert relative_error(values, expected) == np.inf

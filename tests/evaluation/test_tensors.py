@@ -1,7 +1,8 @@
-"""Tensor by tensor: twins agree, a planted difference is found where it was planted."""
+"""Per-tensor comparison: equal graphs agree, and a planted difference is located."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.tensors import (
     BEST,
-    DIVERGED,
+    THRESHOLDS,
     common_tensors,
-    compare_tensors,
+    compare_graphs,
     groups,
     plot_tensors,
     tensor_reader,
@@ -36,22 +37,22 @@ def altered(weight: str, factor: float) -> bytes:
     return model.SerializeToString()
 
 
-def test_twins_agree() -> None:
-    report = compare_tensors(("onnxruntime", tiny_graph()), ("onnxruntime", tiny_graph()), BATCHES, DIVERGED["fp32"])
+def test_equal_graphs_agree() -> None:
+    report = compare_graphs(("onnxruntime", tiny_graph()), ("onnxruntime", tiny_graph()), BATCHES, THRESHOLDS["fp32"])
     assert report.first is None
     assert {tensor.sqnr for tensor in report.tensors} == {BEST}
     assert report.tensors[-1].name == "probabilities"
 
 
 def test_engines_agree_on_float_tensors() -> None:
-    report = compare_tensors(("openvino", tiny_graph()), ("onnxruntime", tiny_graph()), BATCHES, DIVERGED["fp32"])
+    report = compare_graphs(("openvino", tiny_graph()), ("onnxruntime", tiny_graph()), BATCHES, THRESHOLDS["fp32"])
     assert report.first is None
     assert len(report.tensors) > 80
 
 
-def test_the_first_tensor_that_differs_is_named() -> None:
+def test_first_diverged_tensor_is_named() -> None:
     planted = altered("blocks.0.fc1.weight", 1.05)
-    report = compare_tensors(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
+    report = compare_graphs(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
     assert report.first is not None
     assert report.first.name == "blocks.0.fc1/MatMul"
     assert report.first.sqnr == pytest.approx(-20 * np.log10(0.05), abs=0.01)
@@ -60,8 +61,8 @@ def test_the_first_tensor_that_differs_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_has_diverged(value: float) -> None:
-    report = compare_tensors(
+def test_non_finite_tensor_has_diverged(value: float) -> None:
+    report = compare_graphs(
         ("onnxruntime", altered("blocks.0.fc1.weight", value)), ("onnxruntime", tiny_graph()), BATCHES, 60.0
     )
     assert report.first is not None
@@ -69,30 +70,41 @@ def test_what_is_no_number_has_diverged(value: float) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_int8_is_compared_by_the_names_of_the_float_graph(engine: str) -> None:
+def test_int8_graph_is_compared_by_float_tensor_names(engine: str) -> None:
     model = quantize_graph(tiny_graph(), tiny_ranges())
     some = [name for name in common_tensors(tiny_graph(), model) if name.startswith(("stem", "label"))]
-    reader = tensor_reader("onnxruntime", tiny_graph(), some).read(BATCHES[0])
+    expected = tensor_reader("onnxruntime", tiny_graph(), some).read(BATCHES[0])
     for group in groups(engine, model, some):
-        for name, found in tensor_reader(engine, model, group).read(BATCHES[0]).items():
-            error = float(((found - reader[name]) ** 2).sum() / (reader[name] ** 2).sum())
+        for name, values in tensor_reader(engine, model, group).read(BATCHES[0]).items():
+            error = float(((values - expected[name]) ** 2).sum() / (expected[name] ** 2).sum())
             assert error < 0.02, name
 
 
-def test_wrong_questions_are_refused() -> None:
+def test_unknown_tensor_engine_and_no_images_are_refused() -> None:
     with pytest.raises(EngineError, match="the graph has no tensor nowhere"):
         with_outputs(tiny_graph(), ["nowhere"])
-    with pytest.raises(ConfigError, match="tensorrt-rtx gives no tensors from inside; expected one of: onnxruntime"):
+    with pytest.raises(ConfigError, match="tensorrt-rtx cannot return inner tensors; expected one of: onnxruntime"):
         tensor_reader("tensorrt-rtx", tiny_graph(), [])
     with pytest.raises(DataError, match="no images to compare on"):
-        compare_tensors(("onnxruntime", tiny_graph()), ("onnxruntime", tiny_graph()), [], 80.0)
+        compare_graphs(("onnxruntime", tiny_graph()), ("onnxruntime", tiny_graph()), [], 80.0)
 
 
-def test_the_network_is_drawn(tmp_path: Path) -> None:
+def test_result_prints_the_worst_tensors() -> None:
+    planted = altered("blocks.0.fc1.weight", 1.05)
+    report = compare_graphs(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
+    text = str(replace(report, title="planted"))
+    assert text.startswith(f"planted: worst 10 of {len(report.tensors)} tensors")
+    assert "first to diverge: blocks.0.fc1/MatMul, 26.0 dB; expected at least 60 dB" in text
+    assert len(replace(report, rows=None).tables()[0].rows) == len(report.tensors)
+    data = report.to_dict()
+    assert not report and data["first"]["name"] == "blocks.0.fc1/MatMul" and data["engine"] == "onnxruntime"
+
+
+def test_plot_names_the_tensors(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     planted = altered("blocks.0.fc1.weight", 1.05)
-    report = compare_tensors(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
-    plot_tensors(report, "planted", tmp_path / "layers.svg")
+    report = compare_graphs(("onnxruntime", planted), ("onnxruntime", tiny_graph()), BATCHES, 60.0)
+    plot_tensors(report, tmp_path / "layers.svg")
     drawn = (tmp_path / "layers.svg").read_text()
     assert "blocks.0.fc1/MatMul" in drawn and "<dc:date>" not in drawn
 

@@ -32,7 +32,7 @@ from fer_edge.model.foreign import ForeignWeights
 from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
 from fer_edge.model.stem import IRBlock
-from fer_edge.model.text import TextFeatures, refold
+from fer_edge.model.text import TextFeatures, replace_text_features
 from tests.faces import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
@@ -84,7 +84,7 @@ def release_checkpoint(shared: Path) -> Checkpoint:
     spec.loader.exec_module(golden)
     features = TextFeatures(torch.from_numpy(golden.text_features()), RAFDB.words, (), "golden")
     tensors = {name: torch.from_numpy(value) for name, value in golden.state_dict().items()}
-    return refold(load_release(ForeignWeights("golden", tensors))[0], features)
+    return replace_text_features(load_release(ForeignWeights("golden", tensors))[0], features)
 
 
 @pytest.mark.data

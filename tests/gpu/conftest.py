@@ -1,4 +1,4 @@
-"""Tests that need an NVIDIA GPU, and the report they write: see scripts/verify_gpu.py."""
+"""Fixtures of the tests that need an NVIDIA GPU, and their report; see scripts/verify_gpu.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system
 
 PRODUCTS = ("tensorrt", "tensorrt-rtx")
 RESULTS: dict[str, str] = {}
-FACTS: dict[str, Any] = {}
+MEASURED: dict[str, Any] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,8 +38,8 @@ def product(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
-    """Put something measured into the report."""
-    return lambda name, value: FACTS.setdefault(request.node.nodeid, {}).update({name: value})
+    """Function that adds a measured value to the report."""
+    return lambda name, value: MEASURED.setdefault(request.node.nodeid, {}).update({name: value})
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -48,7 +48,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """Write what was verified where; `docs/verified-on.md` is made from such reports."""
+    """Write the report, the source of `docs/verified-on.md`."""
     path = os.environ.get("FER_EDGE_GPU_REPORT")
     if not path or not RESULTS:
         return
@@ -59,6 +59,6 @@ def pytest_sessionfinish() -> None:
         "nvidia": {**asdict(machine), "findings": [asdict(finding) for finding in diagnose(machine)]},
         "engines": [asdict(engine_status(name)) for name in PRODUCTS],
         "results": RESULTS,
-        "measured": FACTS,
+        "measured": MEASURED,
     }
     Path(path).write_text(json.dumps(report, indent=1, default=str))

@@ -1,4 +1,4 @@
-"""What no double can show: real engines on a real GPU. Written against the bindings' types; see docs/verified-on.md."""
+"""Real engines on a real GPU. Checked against the types of the bindings; see docs/verified-on.md for runs."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_r
         allow_module_level=True,
     )
 
-MOST = GRAPH_BATCHES + 4
-FRAMES = np.stack([smooth_frame(seed) for seed in range(MOST)])
+LARGEST = GRAPH_BATCHES + 4
+FRAMES = np.stack([smooth_frame(seed) for seed in range(LARGEST)])
 Record = Callable[[str, Any], None]
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, bytes]:
-    """The shipped model's graphs."""
+    """Typed graphs of the shipped model, by precision."""
     checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
     return {
         "fp32": typed_graph(checkpoint, "fp32"),
@@ -53,12 +53,12 @@ def models() -> dict[str, bytes]:
 
 def build(product: str, model: bytes, precision: Precision = "fp32", **options: Any) -> BuiltEngine:
     engine = get_engine(product)
-    return engine.build(model, BuildRequest(precision, (engine.local_target(),), MOST, options))
+    return engine.build(model, BuildRequest(precision, (engine.local_target(),), LARGEST, options))
 
 
 @contextmanager
 def running(product: str, model: bytes, built: BuiltEngine, folder: Path, **options: Any) -> Iterator[TensorRTRunner]:
-    artifact = Artifact(model, built.file, MOST)
+    artifact = Artifact(model, built.file, LARGEST)
     runner = get_engine(product).load(artifact, RunOptions(cache=folder, **options))
     assert isinstance(runner, TensorRTRunner)
     with runner:
@@ -66,12 +66,12 @@ def running(product: str, model: bytes, built: BuiltEngine, folder: Path, **opti
 
 
 def reference(model: bytes) -> Runner:
-    return get_engine("onnxruntime").load(Artifact(model, None, MOST), RunOptions())
+    return get_engine("onnxruntime").load(Artifact(model, None, LARGEST), RunOptions())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("graphs", [True, False])
-def test_every_batch_size_agrees(
+def test_every_batch_size_matches_onnx_runtime(
     product: str, precision: Precision, graphs: bool, models: dict[str, bytes], tmp_path: Path, record: Record
 ) -> None:
     built, worst = build(product, models[precision], precision), 0.0
@@ -79,16 +79,16 @@ def test_every_batch_size_agrees(
         running(product, models[precision], built, tmp_path, graphs=graphs) as runner,
         reference(models["fp32"]) as other,
     ):
-        for batch in range(1, MOST + 1):
-            found, expected = runner.infer(FRAMES[:batch]), other.infer(FRAMES[:batch])
-            worst = max(worst, relative_error(found.label_logits, expected.label_logits))
+        for batch in range(1, LARGEST + 1):
+            prediction, expected = runner.infer(FRAMES[:batch]), other.infer(FRAMES[:batch])
+            worst = max(worst, relative_error(prediction.label_logits, expected.label_logits))
     record("largest relative logit error", worst)
     record("engine bytes", len(built.file or b""))
     assert worst <= GATES[precision].tolerance
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_time_on_the_gpu(
+def test_time_on_device(
     product: str, precision: Precision, models: dict[str, bytes], tmp_path: Path, record: Record
 ) -> None:
     built = build(product, models[precision], precision)
@@ -106,7 +106,7 @@ def test_time_on_the_gpu(
     record("gpu", asdict(sampler.state) if sampler.state else sampler.reason)
 
 
-def test_frames_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+def test_frames_in_gpu_memory(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     model = models["fp32"]
     app = CudaDevice()
     with running(product, model, build(product, model), tmp_path) as runner, reference(model) as other, app:
@@ -117,13 +117,13 @@ def test_frames_on_the_gpu(product: str, models: dict[str, bytes], tmp_path: Pat
             app.copy_in(address, frame)
             runner.submit_from_device(address, 3, app.stream)
             app.copy_in(address, app.page_locked(frame.nbytes))
-            found = runner.collect()
-            assert relative_error(found.label_logits, other.infer(FRAMES[:3]).label_logits) <= GATES["fp32"].tolerance
+            logits, expected = runner.collect().label_logits, other.infer(FRAMES[:3]).label_logits
+            assert relative_error(logits, expected) <= GATES["fp32"].tolerance
     del frame
     app.close()
 
 
-def test_threads_with_a_runner_each(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+def test_threads_with_one_runner_each(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     model, failures = models["fp32"], []
     built = build(product, model)
     with reference(model) as other:
@@ -133,8 +133,8 @@ def test_threads_with_a_runner_each(product: str, models: dict[str, bytes], tmp_
         try:
             with running(product, model, built, tmp_path) as runner:
                 for _ in range(200):
-                    found = runner.infer(FRAMES[number : number + 2]).label_logits
-                    assert relative_error(found, expected[number]) <= GATES["fp32"].tolerance
+                    logits = runner.infer(FRAMES[number : number + 2]).label_logits
+                    assert relative_error(logits, expected[number]) <= GATES["fp32"].tolerance
         except BaseException as error:
             failures.append(error)
 
@@ -146,29 +146,29 @@ def test_threads_with_a_runner_each(product: str, models: dict[str, bytes], tmp_
     assert not failures, failures
 
 
-def test_closing_gives_the_memory_back(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
+def test_close_frees_gpu_memory(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
     from pycuda import driver
 
     model, free = models["fp32"], []
     built = build(product, model)
-    with closing(CudaDevice()) as keeper:  # so that the context itself is not what is measured
+    with closing(CudaDevice()) as device:  # keeps the context alive, whose memory is not measured
         for _ in range(5):
             with running(product, model, built, tmp_path) as runner:
                 runner.infer(FRAMES[:1])
-            with keeper:
+            with device:
                 free.append(driver.mem_get_info()[0])
     record("free bytes after closing", free)
     assert free[-1] >= free[1] - (8 << 20)
 
 
-def test_an_engine_without_weights(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
+def test_engine_without_weights(product: str, models: dict[str, bytes], tmp_path: Path, record: Record) -> None:
     model = models["fp32"]
     whole, stripped = build(product, model), build(product, model, weights="stripped")
     assert whole.file is not None and stripped.file is not None
     record("bytes with and without weights", [len(whole.file), len(stripped.file)])
     with running(product, model, stripped, tmp_path) as runner, reference(model) as other:
-        found, expected = runner.infer(FRAMES[:2]), other.infer(FRAMES[:2])
-        assert relative_error(found.label_logits, expected.label_logits) <= GATES["fp32"].tolerance
+        prediction, expected = runner.infer(FRAMES[:2]), other.infer(FRAMES[:2])
+        assert relative_error(prediction.label_logits, expected.label_logits) <= GATES["fp32"].tolerance
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_builder_options(product: str, options: dict[str, Any], models: dict[str
     host_code = bool(options.get("version_compatible"))
     with running(product, model, built, tmp_path, allow_host_code=host_code) as runner, reference(model) as other:
         tolerance = 1e-2 if options.get("tf32") else GATES["fp32"].tolerance
-        found, expected = runner.infer(FRAMES[:9]), other.infer(FRAMES[:9])
-        assert relative_error(found.label_logits, expected.label_logits) <= tolerance
+        prediction, expected = runner.infer(FRAMES[:9]), other.infer(FRAMES[:9])
+        assert relative_error(prediction.label_logits, expected.label_logits) <= tolerance
 
 
-def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+def test_host_code_is_refused_by_default(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     try:
         built = build(product, models["fp32"], version_compatible=True)
     except UnsupportedTargetError as error:
@@ -210,39 +210,40 @@ def test_host_code_is_not_run_unasked(product: str, models: dict[str, bytes], tm
         pass
 
 
-def test_timings_and_kernels_are_kept(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+def test_timings_and_kernels_are_cached(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     if product == "tensorrt":
         build(product, models["fp32"], timing_cache=str(tmp_path))
     else:
         with running(product, models["fp32"], build(product, models["fp32"]), tmp_path):
             pass
-    (kept,) = tmp_path.glob("*.cache")
-    size = kept.stat().st_size
+    (cache,) = tmp_path.glob("*.cache")
+    size = cache.stat().st_size
     assert size
     if product == "tensorrt":
         build(product, models["fp32"], timing_cache=str(tmp_path))
     else:
         with running(product, models["fp32"], build(product, models["fp32"]), tmp_path):
             pass
-    assert kept.stat().st_size >= size
+    assert cache.stat().st_size >= size
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_layers_are_told(product: str, precision: Precision, models: dict[str, bytes], record: Record) -> None:
+def test_layers_are_inspected(product: str, precision: Precision, models: dict[str, bytes], record: Record) -> None:
     built = build(product, models[precision], precision)
     if built.layers is None:
-        pytest.skip(f"{product} does not load an engine to inspect it here")
+        pytest.skip(f"{product} cannot load an engine on this machine to inspect it")
     record("layers", built.layers[:20_000])
-    told = operators_of_layers(built.layers)
-    record("told", sorted({(operator.kind, operator.precision, operator.multiplies) for operator in told}))
+    operators = operators_of_layers(built.layers)
+    kinds = {(operator.kind, operator.precision, operator.multiplies) for operator in operators}
+    record("operators", sorted(kinds))
     proof = prove_precision(models[precision], built.operators)
     record("proof", proof.to_dict())
     assert proof.fallbacks == ()
     if product == "tensorrt":
-        assert any(operator.multiplies and operator.precision == precision for operator in told)
+        assert any(operator.multiplies and operator.precision == precision for operator in operators)
 
 
-def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
+def test_damaged_engine_is_explained(product: str, models: dict[str, bytes], tmp_path: Path) -> None:
     built = BuiltEngine(("sm89",), "0", b"no engine" * 100)
     with (
         pytest.raises((EngineError, BundleMismatchError), match="does not load the engine"),
@@ -250,4 +251,4 @@ def test_a_damaged_engine_is_explained(product: str, models: dict[str, bytes], t
     ):
         pass
     with running(product, models["fp32"], build(product, models["fp32"]), tmp_path) as runner:
-        runner.infer(FRAMES[:1])  # and the process goes on
+        runner.infer(FRAMES[:1])  # the process is still usable

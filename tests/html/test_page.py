@@ -1,4 +1,4 @@
-"""The frame that pages share, in a real browser."""
+"""The shared page frame, in a real browser."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.browser import show
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-TEMPLATE = """{% extends "pages/frame.html.jinja" %}
-{% from "pages/parts.html.jinja" import figure, tiles %}
+TEMPLATE = """{% extends "html/frame.html.jinja" %}
+{% from "html/parts.html.jinja" import figure, tiles %}
 {% block title %}{{ title }}{% endblock %}
 {% block lead %}{{ tiles([("a", "1"), ("b", title)]) }}{% endblock %}
 {% block main %}{{ figure(picture) }}{% endblock %}
@@ -30,21 +30,21 @@ ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 def plot(theme: Theme) -> Figure:
     figure = Figure(figsize=(4, 3))
-    figure.text(0.5, 0.5, "$a_b \\frac{", color=theme.accent)  # no mathematics, and so no error
+    figure.text(0.5, 0.5, "$a_b \\frac{", color=theme.accent)  # invalid as mathematical text
     return figure
 
 
 @pytest.fixture
 def templates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Templates beside the shipped ones."""
-    mine: dict[str, str] = {"page": TEMPLATE}
+    """Add templates to the shipped ones."""
+    added: dict[str, str] = {"page": TEMPLATE}
     environment = pages._environment()
-    loader = jinja2.ChoiceLoader([jinja2.DictLoader(mine), environment.loader or jinja2.DictLoader({})])
+    loader = jinja2.ChoiceLoader([jinja2.DictLoader(added), environment.loader or jinja2.DictLoader({})])
     monkeypatch.setattr(pages, "_environment", lambda: environment.overlay(loader=loader))
-    return mine
+    return added
 
 
-def test_a_picture_is_drawn_in_both_themes_and_always_alike(tmp_path: Path) -> None:
+def test_picture_has_both_themes_and_equal_bytes_each_time(tmp_path: Path) -> None:
     picture = draw(plot, "a plot")
     assert (picture.width, picture.height) == (384, 288)
     for theme, data in ((LIGHT, picture.light), (DARK, picture.dark)):
@@ -55,20 +55,18 @@ def test_a_picture_is_drawn_in_both_themes_and_always_alike(tmp_path: Path) -> N
     assert draw(plot, "a plot") == picture
 
 
-def test_numbers_for_people() -> None:
+def test_numbers_are_formatted() -> None:
     assert number(None, 2, " %") == "-"
     assert number(1234.567, 1) == "1,234.6"
     assert number(88.2, 2, " %") == "88.20 %"
 
 
-def test_a_name_without_a_value_is_an_error(templates: dict[str, str]) -> None:
+def test_missing_template_value_is_an_error(templates: dict[str, str]) -> None:
     with pytest.raises(jinja2.UndefinedError, match="'picture' is undefined"):
         page_from_template("page", title="x")
 
 
-def test_a_page_shows_its_picture_and_what_it_is_given_as_text(
-    templates: dict[str, str], tmp_path: Path, browser: Browser
-) -> None:
+def test_page_shows_its_picture_and_escapes_values(templates: dict[str, str], tmp_path: Path, browser: Browser) -> None:
     file = tmp_path / "page.html"
     file.write_bytes(page_from_template("page", title=ATTACK, picture=draw(plot, ATTACK)))
     for scheme in ("light", "dark"):
@@ -78,7 +76,7 @@ def test_a_page_shows_its_picture_and_what_it_is_given_as_text(
         assert shown.scroll_width <= 390
 
 
-def test_the_frame_forbids_what_a_template_lets_through(
+def test_content_policy_blocks_unescaped_scripts_and_images(
     templates: dict[str, str], tmp_path: Path, browser: Browser
 ) -> None:
     templates["bad"] = TEMPLATE.replace("{{ figure(picture) }}", "{{ bad | safe }}")
@@ -90,7 +88,7 @@ def test_the_frame_forbids_what_a_template_lets_through(
     assert not any(complaint.startswith("dialog") for complaint in shown.complaints)
 
 
-def test_a_damaged_picture_is_seen_as_one(templates: dict[str, str], tmp_path: Path, browser: Browser) -> None:
+def test_browser_detects_a_damaged_picture(templates: dict[str, str], tmp_path: Path, browser: Browser) -> None:
     templates["bad"] = TEMPLATE.replace("{{ figure(picture) }}", '<img alt="bad" src="{{ bad }}">')
     file = tmp_path / "page.html"
     file.write_bytes(page_from_template("bad", title="x" * 500, bad=data_uri(b"no picture")))

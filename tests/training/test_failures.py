@@ -10,11 +10,11 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.failures import explained
 
 
-class FailedCompilation(RuntimeError):
+class FailedCompilationError(RuntimeError):
     """As those of torch's compiler, whose names differ between versions."""
 
 
-FailedCompilation.__module__ = "torch._inductor.exc"
+FailedCompilationError.__module__ = "torch._inductor.exc"
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ FailedCompilation.__module__ = "torch._inductor.exc"
         ({}, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "not enough memory to train"),
         (
             {"compile": True},
-            FailedCompilation("no\n\nSet TORCH"),
-            "compile failed: FailedCompilation: no; install",
+            FailedCompilationError("no\n\nSet TORCH"),
+            "compile failed: FailedCompilationError: no; install",
         ),
         (
             {"devices": 2},
@@ -42,6 +42,6 @@ def test_what_a_user_can_cure_is_explained(config: dict[str, object], error: Exc
 
 
 def test_other_errors_pass() -> None:
-    for error in (RuntimeError("a mistake"), FailedCompilation("asked for by nobody"), ConfigError("ours")):
+    for error in (RuntimeError("a mistake"), FailedCompilationError("asked for by nobody"), ConfigError("ours")):
         with pytest.raises(type(error), match=str(error)), explained(TrainingConfig()):
             raise error

@@ -1,4 +1,4 @@
-"""Batches: what an image costs when several run at once."""
+"""Batches: latency and throughput of the engine alone at several batch sizes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
 from fer_edge.benchmark.scenarios.single_stream import run_queries
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, warm_up_length
 from fer_edge.benchmark.workload import Query, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Runner
+from fer_edge.results import Table
 
 SIZES = (1, 2, 4, 8, 16, 32)
-FEWEST = 20
+MIN_QUERIES = 20
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """One batch size."""
+    """Result of one batch size."""
 
     batch: int
     latency: Distribution  # of the whole batch
@@ -34,21 +36,29 @@ def run_batches(
     sizes: Sequence[int] = SIZES,
     progress: Callable[[float], None] = lambda share: None,
 ) -> list[BatchResult]:
-    """Time each batch size that the runner takes, for so many seconds in all."""
-    taken = [size for size in sizes if size <= runner.max_batch]
+    """Time every batch size up to the runner's largest.
+
+    Args:
+        runner: Engine to time.
+        workload: Frame and face box.
+        seconds: Minimum duration of all sizes together.
+        sizes: Batch sizes.
+        progress: Callback that receives the finished share, 0 to 1.
+    """
+    supported = [size for size in sizes if size <= runner.max_batch]
     results = []
-    for done, size in enumerate(taken):
-        progress(done / len(taken))
+    for done, size in enumerate(supported):
+        progress(done / len(supported))
         query = inference(runner, workload, size)
-        query()  # a dynamic batch is compiled when it first comes
-        stamps = run_queries(query, FEWEST, seconds / len(taken))
+        query()  # OpenVINO compiles for dynamic batches at the first batch of more than one image
+        stamps = run_queries(query, MIN_QUERIES, seconds / len(supported))
         results.append(summarise_batch(size, stamps[:, -1] - stamps[:, 0]))
     return results
 
 
 def inference(runner: Runner, workload: Workload, batch: int) -> Query:
-    """A query: the engine alone, on a batch of the same face."""
-    images = runner.input_buffer()[:batch]  # as the product hands them over: other memory may be copied first
+    """Return a query that runs the engine alone on a batch of the same face."""
+    images = runner.input_buffer()[:batch]  # as Recognizer does; the runner would copy images from other memory
     images[:] = crop_and_resize(workload.frame, workload.box)
 
     def query() -> tuple[int, ...]:
@@ -60,6 +70,20 @@ def inference(runner: Runner, workload: Workload, batch: int) -> Query:
 
 
 def summarise_batch(batch: int, durations: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> BatchResult:
-    """Latency and rate without the warm-up."""
-    kept = durations[warm_up_length(durations) :]
-    return BatchResult(batch, distribution_from_samples(kept), batch * len(kept) / (float(kept.sum()) / 1e9))
+    """Return latency and throughput without the warm-up.
+
+    Args:
+        batch: Number of images of each query.
+        durations: Nanoseconds of each query, shape (N,).
+    """
+    measured = durations[warm_up_length(durations) :]
+    rate = batch * len(measured) / (float(measured.sum()) / 1e9)
+    return BatchResult(batch, distribution_from_samples(measured), rate)
+
+
+def tables(results: Sequence[BatchResult]) -> list[Table]:
+    """Return latency and throughput by batch size."""
+    rows = tuple(
+        (result.batch, *percentile_cells(result.latency), f"{result.images_per_second:.0f}") for result in results
+    )
+    return [Table("batches, engine only", ("batch", *PERCENTILE_COLUMNS, "images/s"), rows)]

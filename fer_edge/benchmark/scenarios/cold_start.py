@@ -1,4 +1,4 @@
-"""Cold start: what a user waits for before the first result, each time in a fresh process."""
+"""Cold start: time to the first result of a fresh process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ import numpy as np
 from PIL import Image
 
 from fer_edge._text import one_line
-from fer_edge.benchmark import first_result
+from fer_edge.benchmark import worker
+from fer_edge.benchmark.formatting import megabytes, with_interval
 from fer_edge.benchmark.statistics import Estimate, percentile
 from fer_edge.benchmark.temporary import temporary_folder
 from fer_edge.benchmark.workload import Workload
 from fer_edge.errors import EngineError
+from fer_edge.results import Table
 
-RUNS = 8  # six is the fewest that give an interval
+RUNS = 8  # an interval needs at least six
 IMPORT_RUNS = 3
-PATIENCE = 600  # seconds for one process
+TIMEOUT = 600  # seconds for one process
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident megabytes of a process that only recognises; None: the system does not tell."""
+    """Resident memory in MB of a process that only recognises faces. None: unknown."""
 
     imported: float | None
     loaded: float | None
@@ -40,18 +42,18 @@ class Memory:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Milliseconds, medians over the runs. Files are in the system's cache: what a disk adds is not in them."""
+    """Result of the cold-start scenario: medians in milliseconds. Files come from the page cache, not from the disk."""
 
     runs: int
     first_result: Estimate  # from the start of the process
-    python: Estimate  # until the interpreter runs our first line
-    imports: Estimate  # numpy, Pillow and fer_edge
-    own_imports: float  # fer_edge's own modules alone, as `-X importtime` counts them
-    load: Estimate  # checking the bundle, importing and starting the engine, one inference
+    python: Estimate  # until the interpreter runs the first line of our code
+    imports: Estimate  # of NumPy, Pillow and fer_edge
+    own_imports: float  # of fer_edge's modules alone, from `python -X importtime`
+    load: Estimate  # verifying the bundle, importing and loading the engine, one inference
     first_query: Estimate
-    predict_command: Estimate  # `fer-edge predict` on an image file, until it prints
+    predict_command: Estimate  # `fer-edge predict` on an image file, until its first line of output
     memory: Memory
-    first_start: float | None = None  # first_result with no kernels compiled before; None: the engine keeps none
+    first_start: float | None = None  # first result without compiled kernels; None: the engine caches no kernels
 
 
 def run_cold_start(
@@ -65,111 +67,154 @@ def run_cold_start(
     runs: int = RUNS,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ColdStart:
-    """Start processes one after the other and time their steps.
+    """Start processes one after another and time the steps of their start.
 
-    On a GPU there is one more, with an empty folder for compiled kernels: this process has filled the usual one when it
-    loaded the engine. If nothing is in it afterwards, the engine keeps none there, and its first start is as any other.
+    On a GPU, one more process starts with an empty cache folder, because this process filled the user's cache when it
+    loaded the engine. If the folder is still empty afterwards, the engine caches no kernels.
+
+    Args:
+        bundle: Bundle to open.
+        engine: Engine of the bundle; None: the first that runs on this machine.
+        threads: Number of CPU threads; None: the default.
+        workload: Frame and face box.
+        allow_host_code: Permission to run native code of a version-compatible TensorRT engine.
+        on_gpu: True if the engine runs on a GPU.
+        runs: Number of processes.
+        progress: Callback that receives the finished share, 0 to 1.
 
     Raises:
-        EngineError: A process failed; says what it said.
-        FerEdgeError: There is nowhere to make a temporary folder.
+        EngineError: Failed process; the message has its output.
+        FerEdgeError: No temporary folder can be created.
     """
     with temporary_folder() as folder:
-        frame, image, asked = folder / "frame.npy", folder / "frame.png", folder / "asked.json"
+        frame, image, settings = folder / "frame.npy", folder / "frame.png", folder / "settings.json"
         np.save(frame, workload.frame)
         Image.fromarray(workload.frame).save(image)
-        described = {"bundle": str(bundle), "engine": engine, "threads": threads, "box": workload.box}
-        asked.write_text(json.dumps({**described, "frame": str(frame), "allow_host_code": allow_host_code}))
+        options: dict[str, Any] = {"threads": threads, "device": 0, "allow_host_code": allow_host_code}
+        settings.write_text(worker.settings_text(str(bundle), engine, **options, frame=frame, box=workload.box))
         command = _predict_command(bundle, engine, threads, image, workload)
         command += ["--allow-host-code"] if allow_host_code else []
-        found, predicted = [], []
+        results, predict_times = [], []
         for run in range(runs):
             progress(run / (runs + 1))
-            found.append(_first_result(asked))
-            predicted.append(_until_printed(command))
-        first_start = _first_start(asked, folder / "kernels") if on_gpu else None
-        own = median(_own_imports() for _ in range(IMPORT_RUNS))
-    return replace(_summarise(found, predicted, own), first_start=first_start)
+            results.append(_first_result(settings))
+            predict_times.append(_time_first_line(command))
+        first_start = _first_start(settings, folder / "kernels") if on_gpu else None
+        own_imports = median(_own_imports() for _ in range(IMPORT_RUNS))
+    return replace(_summarise(results, predict_times, own_imports), first_start=first_start)
 
 
-def _summarise(found: list[dict[str, Any]], predicted: list[float], own: float) -> ColdStart:
-    def middle(values: list[float]) -> Estimate:
+def _summarise(results: list[dict[str, Any]], predict_times: list[float], own_imports: float) -> ColdStart:
+    """Return the medians of all runs."""
+
+    def median_of(values: list[float]) -> Estimate:
         return percentile(np.array(values), 0.5)
 
     def between(first: str, last: str) -> Estimate:
-        return middle([(one["steps"][last] - one["steps"][first]) / 1e6 for one in found])
+        return median_of([(result["steps"][last] - result["steps"][first]) / 1e6 for result in results])
 
-    last = found[-1]["memory_mb"]
+    memory = results[-1]["memory_mb"]
     return ColdStart(
-        runs=len(found),
+        runs=len(results),
         first_result=between("started", "first query"),
         python=between("started", "python"),
         imports=between("python", "fer_edge"),
-        own_imports=own,
-        load=middle([(one["steps"]["load"] - one["load_began"]) / 1e6 for one in found]),
+        own_imports=own_imports,
+        load=median_of([(result["steps"]["load"] - result["load_began"]) / 1e6 for result in results]),
         first_query=between("load", "first query"),
-        predict_command=middle(predicted),
-        memory=Memory(last["imported"], last["loaded"], last["at work"], last["peak"]),
+        predict_command=median_of(predict_times),
+        memory=Memory(memory["imported"], memory["loaded"], memory["at work"], memory["peak"]),
     )
 
 
-def _first_start(asked: Path, cache: Path) -> float | None:
-    """Milliseconds to a first result that leaves kernels in `cache`."""
+def _first_start(settings: Path, cache: Path) -> float | None:
+    """Return the milliseconds to a first result that compiles kernels into `cache`; None if it stays empty."""
     cache.mkdir()
-    steps = _first_result(asked, {"FER_EDGE_CACHE": str(cache)})["steps"]
+    steps = _first_result(settings, {"FER_EDGE_CACHE": str(cache)})["steps"]
     return (steps["first query"] - steps["started"]) / 1e6 if any(cache.iterdir()) else None
 
 
-def _first_result(asked: Path, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
-    # The source on the command line, not `-m`: that would import fer_edge before the clock runs.
-    source = Path(first_result.__file__).read_text()
+def _first_result(settings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a worker to its first result and return its output."""
+    # With `python -m`, Python would import fer_edge before the worker's clock starts.
+    source = Path(worker.__file__).read_text(encoding="utf-8")
     started = time.perf_counter_ns()
-    output, _ = _run([sys.executable, "-c", source, str(asked)], settings)
-    found: dict[str, Any] = json.loads(output)
-    found["steps"]["started"] = started
-    return found
+    output, _ = _run([sys.executable, "-c", source, "first-result", str(settings)], variables)
+    result: dict[str, Any] = json.loads(output)
+    result["steps"]["started"] = started
+    return result
 
 
 def _predict_command(
     bundle: Path, engine: str | None, threads: int | None, image: Path, workload: Workload
 ) -> list[str]:
-    command = [sys.executable, "-m", "fer_edge", "predict", str(image), "--model", str(bundle), "--json"]
+    """Return the command that recognises the workload with `fer-edge predict`."""
+    command = [sys.executable, "-m", "fer_edge", "predict", str(image), "--bundle", str(bundle), "--json"]
     options = {"--engine": engine, "--threads": threads}
     if workload.box is not None:
         options["--box"] = ",".join(map(str, workload.box))
     return command + [str(part) for name, value in options.items() if value is not None for part in (name, value)]
 
 
-def _until_printed(command: list[str]) -> float:
-    """Milliseconds from the start of a process to its first line."""
+def _time_first_line(command: list[str]) -> float:
+    """Return the milliseconds from the start of a process to its first line of output."""
     started = time.perf_counter_ns()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        took = (time.perf_counter_ns() - started) / 1e6
-        _, errors = process.communicate(timeout=PATIENCE)
+        milliseconds = (time.perf_counter_ns() - started) / 1e6
+        _, errors = process.communicate(timeout=TIMEOUT)
     if not line:
         raise EngineError(f"{' '.join(command[1:5])} printed nothing: {one_line(errors.strip()[-500:], 500)}")
-    return took
+    return milliseconds
 
 
 def _own_imports() -> float:
+    """Return the milliseconds that Python takes to import fer_edge's own modules."""
     _, errors = _run([sys.executable, "-X", "importtime", "-c", "import fer_edge.recognizer"])
     return sum(microseconds for name, microseconds in _import_times(errors) if name.split(".")[0] == "fer_edge") / 1e3
 
 
 def _import_times(report: str) -> list[tuple[str, int]]:
-    """Modules and their own microseconds, from lines of `import time: self [us] | cumulative | imported package`."""
+    """Parse lines of `import time: self [us] | cumulative | imported package` into modules and microseconds."""
     rows = [line.removeprefix("import time:").split("|") for line in report.splitlines() if "|" in line]
     return [(row[2].strip(), int(row[0])) for row in rows if row[0].strip().isdigit()]
 
 
-def _run(command: list[str], settings: Mapping[str, str] | None = None) -> tuple[str, str]:
-    environment = {**os.environ, **(settings or {})}
+def _run(command: list[str], variables: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Run a process and return its standard output and standard error."""
+    environment = {**os.environ, **(variables or {})}
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment)
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT, env=environment)
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"a process had no result after {PATIENCE} s") from error
-    if found.returncode != 0:
-        raise EngineError(f"a process failed with {found.returncode}: {one_line(found.stderr.strip()[-500:], 500)}")
-    return found.stdout, found.stderr
+        raise EngineError(f"a process did not finish within {TIMEOUT} s") from error
+    if process.returncode != 0:
+        errors = one_line(process.stderr.strip()[-500:], 500)
+        raise EngineError(f"a process failed with exit code {process.returncode}: {errors}")
+    return process.stdout, process.stderr
+
+
+def tables(result: ColdStart) -> list[Table]:
+    """Return the steps to the first result."""
+    steps = {
+        "first result": result.first_result,
+        "- until Python runs": result.python,
+        "- imports": result.imports,
+        "- load": result.load,
+        "- first query": result.first_query,
+        "fer-edge predict": result.predict_command,
+    }
+    rows = [(name, with_interval(estimate, 0)) for name, estimate in steps.items()]
+    if result.first_start is not None:
+        rows.append(("first start with kernel compilation (one run)", f"{result.first_start:.0f}"))
+    return [Table(f"fresh process, medians of {result.runs}", ("from the start of the process", "ms"), tuple(rows))]
+
+
+def notes(result: ColdStart) -> list[str]:
+    """Return import time and memory."""
+    memory = result.memory
+    return [
+        f"imports of fer_edge's own modules {result.own_imports:.0f} ms; memory: after imports "
+        f"{megabytes(memory.imported)}, loaded {megabytes(memory.loaded)}, at work {megabytes(memory.at_work)}, "
+        f"peak {megabytes(memory.peak)}"
+    ]

@@ -1,9 +1,9 @@
-"""Multi-stream: several recognizers, each in a thread of its own, as an app with several cameras has them.
+"""Multi-stream: several recognizers, each in a thread of its own, like an app with several cameras.
 
-All streams begin together and stop together, and one window of time counts for all of them: a query counts if it
-begins and ends in it. So no stream is counted while another rests, and the rate can neither pass what the machine
-gives nor streams over mean latency. Queries that an edge of the window cuts through are lost, at most one a stream at
-each, so a rate of few queries is a little low.
+All streams start and stop together, and one time window counts for all of them: a query counts if it starts and ends
+inside the window. No stream is measured while another one is idle, so the rate cannot exceed the number of streams
+divided by the mean latency. The window's edges lose at most two queries of each stream, so a rate from few queries is
+slightly low.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_edge.benchmark.scenarios.checks import check_positive
-from fer_edge.benchmark.scenarios.single_stream import Stamps
+from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
+from fer_edge.benchmark.scenarios.single_stream import UNSTEADY, Stamps
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
+from fer_edge.results import Table
 
-FEWEST = 5
+MIN_QUERIES = 5
 
 
 @dataclass(frozen=True)
 class MultiStream:
-    """So many streams at once."""
+    """Result of one number of streams."""
 
     streams: int
-    threads: int | None  # of each stream; None: the engine's default
-    images_per_second: float  # all streams together
-    slowest_stream: float  # its rate over the mean of all
-    latency: Distribution  # of all streams' queries
-    steady: bool = True  # False: a stream changed its speed later than a warm-up ends, so none is cut
+    threads: int | None  # threads of each stream; None: the engine's default
+    images_per_second: float  # of all streams together
+    slowest_stream: float  # rate of the slowest stream divided by the mean rate
+    latency: Distribution  # of the queries of all streams
+    steady: bool = True  # False: a stream's speed changed after the longest allowed warm-up; no query was excluded
 
 
 class _Streams:
-    """Threads that wait for each other, run, and stop together."""
+    """Threads that start together, repeat their queries and stop together."""
 
     def __init__(self, queries: Sequence[Query], seconds: float, now: Clock) -> None:
         self.queries = queries
@@ -47,7 +49,7 @@ class _Streams:
         self.failures: list[BaseException] = []
 
     def run(self) -> list[Stamps]:
-        """What each stream took, in order; raises what the first stream that failed raised."""
+        """Run all threads; return the stamps of each stream, or raise the error of the first stream that failed."""
         workers = [threading.Thread(target=self._serve, args=(stream,)) for stream in range(len(self.queries))]
         with no_garbage_collection():
             for worker in workers:
@@ -57,82 +59,104 @@ class _Streams:
         for failure in self.failures:
             if not isinstance(failure, threading.BrokenBarrierError):
                 raise failure
-        return [np.array(found) for found in self.stamps]
+        return [np.array(stamps) for stamps in self.stamps]
 
     def _begin(self) -> None:
         self.deadline = self.now() + int(self.seconds * 1e9)
 
     def _serve(self, stream: int) -> None:
+        """Run one stream."""
         query, stamps = self.queries[stream], self.stamps[stream]
         try:
             query()
             self.gate.wait()
-            while self._goes_on(stamps):
+            while self._should_continue(stamps):
                 stamps.append(query())
-        except BaseException as error:  # a thread's own traceback would go to stderr and the figure would be wrong
+        except BaseException as error:  # a thread would print a traceback, and the result would be wrong
             self.failures.append(error)
             self.gate.abort()
 
-    def _goes_on(self, stamps: list[tuple[int, ...]]) -> bool:
-        """Until the deadline, and until each stream has its fewest queries: none rests while another counts."""
+    def _should_continue(self, stamps: list[tuple[int, ...]]) -> bool:
+        """Return whether the deadline is ahead or any stream has fewer than its minimum of queries."""
         if self.failures:
             return False
-        return not stamps or stamps[-1][-1] < self.deadline or min(map(len, self.stamps)) < FEWEST
+        return not stamps or stamps[-1][-1] < self.deadline or min(map(len, self.stamps)) < MIN_QUERIES
 
 
 def run_streams(
     queries: Sequence[Query], seconds: float, *, batch: int = 1, threads: int | None = None, now: Clock = clock
 ) -> MultiStream:
-    """Run one query in each thread, again and again: once to open it, then all together until one deadline.
+    """Repeat one query in each thread: once alone, then all streams together until one deadline.
 
     Args:
-        queries: One for each stream; they share nothing.
-        seconds: How long, warm-up included; longer where a stream has fewer than five queries by then.
-        batch: Images that a query takes.
-        threads: What a stream's engine was given, for the record.
-        now: The clock that `queries` use.
+        queries: Query of each stream; streams share no state.
+        seconds: Duration with warm-up; it is exceeded if a stream has fewer than five queries by then.
+        batch: Number of images of a query.
+        threads: Engine threads of each stream, for the result.
+        now: Clock that `queries` use.
 
     Raises:
-        ConfigError: The seconds are not above 0, or too many to count.
+        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("the number of seconds", seconds)
+    check_positive("seconds", seconds)
     return summarise_streams(_Streams(queries, seconds, now).run(), batch, threads)
 
 
 def summarise_streams(stamps: Sequence[Stamps], batch: int = 1, threads: int | None = None) -> MultiStream:
-    """Rate and latency in the window that all streams share, without the warm-up.
+    """Return rate and latency in the time window that all streams share, without warm-up.
 
-    The window opens when the last stream is warm and closes when the first one stops. Queries are summarised in the
-    order of their ends: streams share the machine's good and bad moments, and one stream after the other they would
-    seem to be independent.
+    The window starts when the last stream's warm-up ends, and ends when the first stream stops. Queries are summarised
+    in the order of their ends: streams are slow and fast at the same moments, and in the order of streams their samples
+    would look independent.
 
     Args:
-        stamps: Of each stream, at least one query; streams were let go at once.
-        batch: Images that a query takes.
-        threads: Of each stream, for the record.
+        stamps: Stamps of each stream with at least one query; all streams started at once.
+        batch: Number of images of a query.
+        threads: Engine threads of each stream, for the result.
     """
-    closed = min(int(found[-1, -1]) for found in stamps)  # from then on the others have more of the machine
-    shared = [found[found[:, -1] <= closed] for found in stamps]
-    opened, steady = _opening(shared)
-    kept = [found[found[:, 0] >= opened] for found in shared]
-    counts = [len(found) for found in kept]
-    spans = np.concatenate([found[:, [0, -1]] for found in kept])
+    end = min(int(stream[-1, -1]) for stream in stamps)  # after the first stream stops, the others run faster
+    before_end = [stream[stream[:, -1] <= end] for stream in stamps]
+    start, steady = _window_start(before_end)
+    measured = [stream[stream[:, 0] >= start] for stream in before_end]
+    counts = [len(stream) for stream in measured]
+    spans = np.concatenate([stream[:, [0, -1]] for stream in measured])
     begins, ends = spans[np.argsort(spans[:, 1], kind="stable")].T
     return MultiStream(
         streams=len(stamps),
         threads=threads,
-        images_per_second=batch * sum(counts) / ((closed - opened) / 1e9),
+        images_per_second=batch * sum(counts) / ((end - start) / 1e9),
         slowest_stream=min(counts) * len(counts) / sum(counts),
         latency=distribution_from_samples(ends - begins),
         steady=steady,
     )
 
 
-def _opening(stamps: Sequence[Stamps]) -> tuple[int, bool]:
-    """When the last stream's warm-up has ended, and whether all are steady; if not, no warm-up is left out."""
-    begin = min(int(found[0, 0]) for found in stamps if len(found))  # streams were let go at once
-    found_in = [find_warm_up(found[:, -1] - found[:, 0]) for found in stamps]
-    if not all(warm_up.steady for warm_up in found_in):
+def _window_start(stamps: Sequence[Stamps]) -> tuple[int, bool]:
+    """Return the end of the last warm-up, and whether all streams are steady; if not, no warm-up is excluded."""
+    begin = min(int(stream[0, 0]) for stream in stamps if len(stream))
+    warm_ups = [find_warm_up(stream[:, -1] - stream[:, 0]) for stream in stamps]
+    if not all(warm_up.steady for warm_up in warm_ups):
         return begin, False
-    cuts = [(found, warm_up.length) for found, warm_up in zip(stamps, found_in, strict=True)]
-    return max([begin, *(int(found[length - 1, -1]) for found, length in cuts if length)]), True
+    cuts = [(stream, warm_up.length) for stream, warm_up in zip(stamps, warm_ups, strict=True)]
+    return max([begin, *(int(stream[length - 1, -1]) for stream, length in cuts if length)]), True
+
+
+def tables(results: Sequence[MultiStream]) -> list[Table]:
+    """Return rate and latency by number of streams."""
+    rows = tuple(
+        (
+            result.streams,
+            result.threads or "default",
+            *percentile_cells(result.latency),
+            f"{result.images_per_second:.0f}",
+        )
+        for result in results
+    )
+    columns = ("streams", "threads each", *PERCENTILE_COLUMNS, "images/s")
+    return [Table("several recognizers at once", columns, rows)]
+
+
+def notes(results: Sequence[MultiStream]) -> list[str]:
+    """Name the numbers of streams that were not steady."""
+    unsteady = ", ".join(str(result.streams) for result in results if not result.steady)
+    return [f"{UNSTEADY}: {unsteady} streams"] if unsteady else []

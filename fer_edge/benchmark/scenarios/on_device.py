@@ -1,4 +1,4 @@
-"""On the device: copying and computing apart, by its own clock, with the state it was in meanwhile."""
+"""On device: copy and compute times on the GPU's own clock, with the GPU's state during the run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.formatting import percentile_cells
 from fer_edge.benchmark.gpu import GpuSampler, GpuState
 from fer_edge.benchmark.scenarios.batches import SIZES
-from fer_edge.benchmark.scenarios.checks import check_positive
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples
 from fer_edge.benchmark.workload import Clock, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import DeviceTiming, Runner
+from fer_edge.results import Table
 
-WARM_UP = 0.3  # seconds: a GPU that has rested needs some to raise its clocks
-WARM_UP_RUNS = 20  # between two looks at the clock
-RUNS = 1000  # at least; 368 independent ones are the fewest that give p99 an upper bound
-NANOSECONDS = 1e6  # in a millisecond
+WARM_UP = 0.3  # seconds in which an idle GPU raises its clocks
+WARM_UP_RUNS = 20  # runs between two checks of the warm-up's duration
+RUNS = 1000  # minimum; p99 has an upper bound from 368 independent runs on
+NANOSECONDS = 1e6  # per millisecond
 
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """One batch size."""
+    """Result of one batch size."""
 
     batch: int
-    graph: bool  # launched as a CUDA graph, or layer by layer
+    graph: bool  # True: launched as a CUDA graph; False: layer by layer
     copy_in: Distribution
     compute: Distribution
     copy_out: Distribution
@@ -35,11 +37,11 @@ class DeviceBatch:
 
 @dataclass(frozen=True)
 class OnDevice:
-    """All batch sizes."""
+    """Result of the on-device scenario."""
 
     batches: tuple[DeviceBatch, ...]
-    gpu: GpuState | None  # sampled meanwhile
-    gpu_reason: str  # why there is none
+    gpu: GpuState | None  # state during the run
+    gpu_reason: str  # why the state is unknown
 
 
 def run_on_device(
@@ -52,47 +54,78 @@ def run_on_device(
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
 ) -> OnDevice | None:
-    """Time each batch size that the runner takes, as a graph and without; None where there is no device to ask.
+    """Time every batch size up to the runner's largest, with and without a CUDA graph.
 
     Args:
-        runner: The engine.
-        workload: What it runs.
-        seconds: How long all of it runs, warm-up apart; each has its share, but no fewer than 1,000 runs.
-        device: Which GPU's clocks to sample.
-        sizes: Of batches.
-        now: The CPU's clock.
-        progress: Told the share that is done.
+        runner: Engine to time.
+        workload: Frame and face box.
+        seconds: Minimum duration of all sizes together, without warm-up; each runs at least 1,000 times.
+        device: CUDA index of the GPU whose clocks are sampled.
+        sizes: Batch sizes.
+        now: Clock of the CPU.
+        progress: Callback that receives the finished share, 0 to 1.
+
+    Returns:
+        The result; None if the engine does not run on a GPU.
 
     Raises:
-        ConfigError: The seconds are not above 0, or too many to count.
+        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("the number of seconds", seconds)
+    check_positive("seconds", seconds)
     if not runner.has_device:
         return None
     runner.input_buffer()[:] = crop_and_resize(workload.frame, workload.box)
-    taken = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
-    found = []
+    settings = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
+    batches = []
     with GpuSampler(device) as sampler:
-        for done, (size, graph) in enumerate(taken):
-            progress(done / len(taken))
-            timing = _timed(runner, size, graph, seconds / len(taken), now)
+        for done, (size, graph) in enumerate(settings):
+            progress(done / len(settings))
+            timing = _time(runner, size, graph, seconds / len(settings), now)
             if timing is not None:
                 total = timing.copy_in + timing.compute + timing.copy_out
                 parts = [distribution_from_samples(part * NANOSECONDS) for part in (*timing, total)]
-                found.append(DeviceBatch(size, graph, *parts))
-    return OnDevice(tuple(found), sampler.state, sampler.reason)
+                batches.append(DeviceBatch(size, graph, *parts))
+    return OnDevice(tuple(batches), sampler.state, sampler.reason)
 
 
-def _timed(runner: Runner, batch: int, graph: bool, seconds: float, now: Clock) -> DeviceTiming | None:
-    """One batch size, on a GPU that is warm."""
+def _time(runner: Runner, batch: int, graph: bool, seconds: float, now: Clock) -> DeviceTiming | None:
+    """Time one batch size after the GPU's warm-up; return None if it cannot be launched this way."""
     begin = now()
     while now() < begin + WARM_UP * 1e9:
         if runner.time_on_device(batch, WARM_UP_RUNS, graph=graph) is None:
             return None
-    times: list[DeviceTiming] = []
+    timings: list[DeviceTiming] = []
     begin = now()
-    while not times or now() < begin + seconds * 1e9:
+    while not timings or now() < begin + seconds * 1e9:
         timing = runner.time_on_device(batch, RUNS, graph=graph)
-        assert timing is not None, "a graph does not go"
-        times.append(timing)
-    return DeviceTiming(*(np.concatenate(parts) for parts in zip(*times, strict=True)))
+        assert timing is not None, "the warm-up has shown that this launch works"
+        timings.append(timing)
+    return DeviceTiming(*(np.concatenate(parts) for parts in zip(*timings, strict=True)))
+
+
+def tables(result: OnDevice) -> list[Table]:
+    """Return the times of each part by batch size."""
+    rows = tuple(
+        (
+            batch.batch,
+            "yes" if batch.graph else "no",
+            *(f"{part.p50.value:.3f}" for part in (batch.copy_in, batch.compute, batch.copy_out)),
+            *percentile_cells(batch.total),
+        )
+        for batch in result.batches
+    )
+    columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p99")
+    return [Table("milliseconds on the GPU's own clock", columns, rows)]
+
+
+def notes(result: OnDevice) -> list[str]:
+    """Return the GPU's state during the run."""
+    gpu = result.gpu
+    if gpu is None:
+        return [f"GPU clocks and power are unknown: {result.gpu_reason}"]
+    power = "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
+    return [
+        f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
+        f"{gpu.temperature_c.most:.0f} degrees{power}, {gpu.memory_used_mb.most:.0f} MB in use; "
+        f"clocks reduced by {', '.join(gpu.held_down_by) or 'nothing'}"
+    ]

@@ -1,4 +1,4 @@
-"""Scaling: every combination of threads, streams and batch, to see what this machine is best used with."""
+"""Scaling: every combination of threads, streams and batch size, to find the best settings for this machine."""
 
 from __future__ import annotations
 
@@ -6,30 +6,49 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
 from fer_edge.benchmark.scenarios.batches import SIZES, inference
-from fer_edge.benchmark.scenarios.checks import check_positive
 from fer_edge.benchmark.scenarios.multi_stream import run_streams
 from fer_edge.benchmark.statistics import Distribution
 from fer_edge.benchmark.workload import Workload
 from fer_edge.recognizer import Recognizer
+from fer_edge.results import Table
 
-SHORTEST = 0.1  # seconds of a point
+MIN_SECONDS = 0.1  # duration of one combination
+CLOSE = 0.95  # settings above this share of the best rate count as equal; the one with the lowest cost is preferred
 
 
 @dataclass(frozen=True)
 class ScalingPoint:
-    """One combination."""
+    """Result of one combination."""
 
     threads: int  # of one inference
-    streams: int  # runners at once
+    streams: int  # number of concurrent runners
     batch: int
-    images_per_second: float  # all streams together
+    images_per_second: float  # of all streams together
     latency: Distribution  # of a batch
-    steady: bool = True  # False: a stream changed its speed in the middle of the run
+    steady: bool = True  # False: the speed of a stream changed in the middle of the run
+
+    def __str__(self) -> str:
+        return f"threads {self.threads}, streams {self.streams}, batch {self.batch}"
+
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Sort key: CPU threads in total, then streams, then batch size."""
+        return self.streams * self.threads, self.streams, self.batch
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Settings for two kinds of apps."""
+
+    fastest: ScalingPoint  # shortest time of a single face
+    most: ScalingPoint  # most faces per second
 
 
 def run_scaling(
-    opened: Callable[[int], Recognizer],
+    open_recognizer: Callable[[int], Recognizer],
     workload: Workload,
     seconds: float,
     threads: Sequence[int],
@@ -38,36 +57,82 @@ def run_scaling(
     batches: Sequence[int] = SIZES,
     progress: Callable[[float], None] = lambda share: None,
 ) -> list[ScalingPoint]:
-    """Measure all combinations, the engine alone.
+    """Measure the engine alone with every combination of settings.
 
     Args:
-        opened: Loads a recognizer for so many threads.
-        workload: The face.
-        seconds: How long all of it may take, without loading; each has its share, but no less than a tenth of a second.
-        threads: Of one inference.
-        streams: Runners at once.
-        batches: Faces that run together; those that are too large for the engine are left out.
-        progress: Told the share that is done.
+        open_recognizer: Function that opens a recognizer with a number of threads.
+        workload: Frame and face box.
+        seconds: Duration of all combinations together, without loading; each runs at least 0.1 s.
+        threads: Numbers of threads of one inference.
+        streams: Numbers of concurrent runners.
+        batches: Batch sizes; those above the engine's largest are skipped.
+        progress: Callback that receives the finished share, 0 to 1.
 
     Raises:
-        ConfigError: The seconds are not above 0, or too many to count.
+        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("the number of seconds", seconds)
-    each = max(SHORTEST, seconds / (len(threads) * len(streams) * len(batches)))
-    found: list[ScalingPoint] = []
+    check_positive("seconds", seconds)
+    each = max(MIN_SECONDS, seconds / (len(threads) * len(streams) * len(batches)))
+    points: list[ScalingPoint] = []
     for done, (thread_count, stream_count) in enumerate((t, s) for t in threads for s in streams):
         progress(done / (len(threads) * len(streams)))
         with ExitStack() as stack:
-            recognizers = [stack.enter_context(opened(thread_count)) for _ in range(stream_count)]
-            taken = [batch for batch in batches if batch <= recognizers[0].runner.max_batch]
-            found += [measure_point(recognizers, workload, thread_count, batch, each) for batch in taken]
-    return found
+            recognizers = [stack.enter_context(open_recognizer(thread_count)) for _ in range(stream_count)]
+            supported = [batch for batch in batches if batch <= recognizers[0].runner.max_batch]
+            points += [measure_point(recognizers, workload, thread_count, batch, each) for batch in supported]
+    return points
 
 
 def measure_point(
     recognizers: Sequence[Recognizer], workload: Workload, threads: int, batch: int, seconds: float
 ) -> ScalingPoint:
-    """One combination, on recognizers that are loaded."""
+    """Measure one combination on open recognizers.
+
+    Args:
+        recognizers: Recognizer of each stream.
+        workload: Frame and face box.
+        threads: Threads of one inference, for the result.
+        batch: Batch size.
+        seconds: Duration of the run.
+    """
     queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
     run = run_streams(queries, seconds, batch=batch, threads=threads)
     return ScalingPoint(threads, len(recognizers), batch, run.images_per_second, run.latency, run.steady)
+
+
+def recommend(points: Sequence[ScalingPoint]) -> Recommendation:
+    """Return the settings with the shortest p90 of a single face and with the most images per second.
+
+    Of settings within 5 % of the best, the one with the lowest cost is returned.
+    """
+    single = [point for point in points if point.batch == 1 and point.streams == 1]
+    shortest = min(point.latency.p90.value for point in single)
+    fast = [point for point in single if point.latency.p90.value <= shortest / CLOSE]
+    most = max(point.images_per_second for point in points)
+    large = [point for point in points if point.images_per_second >= CLOSE * most]
+    return Recommendation(min(fast, key=lambda point: point.cost), min(large, key=lambda point: point.cost))
+
+
+def tables(points: Sequence[ScalingPoint]) -> list[Table]:
+    """Return rate and latency of every combination."""
+    rows = tuple(
+        (
+            point.threads,
+            point.streams,
+            point.batch,
+            *percentile_cells(point.latency),
+            f"{point.images_per_second:.0f}",
+        )
+        for point in points
+    )
+    columns = ("threads", "streams", "batch", *PERCENTILE_COLUMNS, "images/s")
+    return [Table("scaling, engine only", columns, rows)]
+
+
+def notes(points: Sequence[ScalingPoint]) -> list[str]:
+    """Return the recommended settings."""
+    best = recommend(points)
+    return [
+        f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
+        f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
+    ]

@@ -1,4 +1,4 @@
-"""Single stream, after MLPerf: the next query begins when the last one is done; the 90th percentile is the figure."""
+"""Single stream, as in MLPerf: each query starts when the last one has finished; the result is the 90th percentile."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.benchmark.scenarios.checks import check_positive
+from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up, longest_warm_up
 from fer_edge.benchmark.workload import STAGES, Clock, Query, clock, no_garbage_collection
+from fer_edge.results import Table
 
 MLPERF_QUERIES = 1024
 MLPERF_SECONDS = 60.0
+REPORT_INTERVAL = 200_000_000  # nanoseconds between two progress reports
+UNSTEADY = "the speed changed in the middle of the run, so no warm-up was excluded"
 
-Stamps = npt.NDArray[np.int64]  # (queries, 1 + stages) nanoseconds: begin, and the end of each stage
+Stamps = npt.NDArray[np.int64]  # (queries, 1 + stages) nanoseconds: start, and the end of each stage
 
 
 @dataclass(frozen=True)
 class SingleStream:
-    """What one stream of queries took."""
+    """Result of the single-stream scenario."""
 
-    seconds: float  # of the queries that count
-    warm_up: int  # queries before, which do not
-    first_ms: float  # the first query of all
+    seconds: float  # duration of the measured queries
+    warm_up: int  # number of queries before them that were excluded
+    first_ms: float  # latency of the very first query
     latency: Distribution
     stages: dict[str, Distribution]
-    steady: bool  # False: it changed its speed later than a warm-up ends, so none is cut
+    steady: bool  # False: the speed changed after the longest allowed warm-up, so no query was excluded
 
     @property
     def as_long_as_mlperf(self) -> bool:
-        """Whether MLPerf's smallest number of queries and shortest time were reached."""
+        """True if the run has MLPerf's minimum number of queries and minimum duration."""
         return self.latency.count >= MLPERF_QUERIES and self.seconds >= MLPERF_SECONDS
 
 
@@ -43,34 +47,33 @@ def run_queries(
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Stamps:
-    """Run a query again and again, at least so often and at least so long.
+    """Repeat a query until both minimums are reached.
 
-    A run that begins with a warm-up goes on until as much as was asked for is left behind the longest warm-up that can
-    be found in it. So where the warm-up ends is decided once, on all that was run, and whatever is found is made up
-    for.
+    If the run starts with a warm-up, it continues until both minimums are reached behind the longest warm-up that
+    `find_warm_up` can exclude from it. The end of the warm-up is therefore determined once, on all queries.
 
     Args:
-        query: What is timed.
-        queries: As many queries must be left when those of the warm-up are taken away.
-        seconds: As long must they take.
-        now: The clock that `query` uses.
-        progress: Told the share that is done.
+        query: Query to time.
+        queries: Minimum number of queries after the warm-up.
+        seconds: Minimum duration of the queries after the warm-up.
+        now: Clock that `query` uses.
+        progress: Callback that receives the finished share, 0 to 1.
 
     Raises:
-        ConfigError: The seconds are not above 0, or too many to count.
+        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("the number of seconds", seconds)
+    check_positive("seconds", seconds)
     stamps: list[tuple[int, ...]] = []
 
     def share_done(cut: int) -> float:
         return min((len(stamps) - cut) / max(queries, 1), (stamps[-1][-1] - stamps[cut][0]) / (seconds * 1e9))
 
     def collect(longest_cut: Callable[[int], int]) -> None:
-        told = now()
+        reported = now()
         while not stamps or share_done(longest_cut(len(stamps))) < 1:
             stamps.append(query())
-            if stamps[-1][-1] - told > 200_000_000:
-                told = stamps[-1][-1]
+            if stamps[-1][-1] - reported > REPORT_INTERVAL:
+                reported = stamps[-1][-1]
                 progress(min(1.0, share_done(longest_cut(len(stamps)))))
 
     with no_garbage_collection():
@@ -81,13 +84,13 @@ def run_queries(
 
 
 def summarise_single_stream(stamps: Stamps) -> SingleStream:
-    """Cut the warm-up off and summarise what is left."""
+    """Exclude the warm-up and summarise the remaining queries."""
     durations = _durations(stamps)
     warm_up = find_warm_up(durations)
-    kept = stamps[warm_up.length :]
-    parts = np.diff(kept, axis=1)
+    measured = stamps[warm_up.length :]
+    parts = np.diff(measured, axis=1)
     return SingleStream(
-        seconds=float(kept[-1, -1] - kept[0, 0]) / 1e9,
+        seconds=float(measured[-1, -1] - measured[0, 0]) / 1e9,
         warm_up=warm_up.length,
         first_ms=float(durations[0]) / 1e6,
         latency=distribution_from_samples(durations[warm_up.length :]),
@@ -96,5 +99,26 @@ def summarise_single_stream(stamps: Stamps) -> SingleStream:
     )
 
 
+def tables(result: SingleStream) -> list[Table]:
+    """Return the latency of each stage."""
+    stages = {**result.stages, "total": result.latency}
+    rows = tuple((name, *percentile_cells(latency), f"{latency.max:.3f}") for name, latency in stages.items())
+    title = f"single stream, one face: p90 {result.latency.p90.value:.3f} ms"
+    return [Table(title, ("stage", *PERCENTILE_COLUMNS, "max ms"), rows)]
+
+
+def notes(result: SingleStream) -> list[str]:
+    """Return intervals and length of the run."""
+    total = result.latency
+    bounds = ", ".join(f"{name} {interval(getattr(total, name))}" for name in ("p50", "p90", "p99"))
+    rule = "" if result.as_long_as_mlperf else f"; MLPerf requires {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
+    lines = [
+        f"95 % confidence intervals of the total: {bounds} ms",
+        f"{total.count} queries in {result.seconds:.1f} s after {result.warm_up} of warm-up{rule}",
+    ]
+    return lines if result.steady else [*lines, UNSTEADY]
+
+
 def _durations(stamps: Stamps) -> Stamps:
+    """Return the duration of each query."""
     return stamps[:, -1] - stamps[:, 0]

@@ -1,4 +1,4 @@
-"""Sustained: one stream for minutes. A small machine is fast until it is warm."""
+"""Sustained: one stream for minutes, to show slow-down by heat."""
 
 from __future__ import annotations
 
@@ -7,40 +7,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.formatting import with_interval
 from fer_edge.benchmark.noise import frequency_mhz, temperature, throttle_count
-from fer_edge.benchmark.scenarios.checks import check_positive
 from fer_edge.benchmark.statistics import Estimate, trend
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
+from fer_edge.results import Table
 
-WINDOWS = 24  # of equal length in a run
-DRIFTS = 1.0  # percent a minute, above which a run is said to drift
+WINDOWS = 24  # windows of equal length in a run
+DRIFTS = 1.0  # percent per minute; a significant drift is larger
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the run."""
+    """One part of the run."""
 
-    start: float  # seconds since the run began
+    start: float  # seconds since the start of the run
     queries: int
     p50: float  # milliseconds
     p90: float
-    mhz: float | None  # the processors' mean clock; None: the system does not tell
-    celsius: float | None  # the warmest sensor
-    throttled: int | None  # how often processors slowed down for their temperature in this part
+    mhz: float | None  # mean clock frequency of the CPU cores; None: unknown
+    celsius: float | None  # highest temperature of all sensors
+    throttled: int | None  # number of thermal throttling events
 
 
 @dataclass(frozen=True)
 class Sustained:
-    """A long run."""
+    """Result of the sustained scenario."""
 
     seconds: float
     windows: list[Window]
-    drift: Estimate  # percent that the median changes a minute; more is slower
-    slowest_to_fastest: float  # medians of windows
+    drift: Estimate  # change of the median latency in percent per minute; positive: slower
+    slowest_to_fastest: float  # ratio of the windows' medians
 
     @property
     def drifts(self) -> bool:
-        """Whether it certainly gets slower or faster."""
+        """True if the interval of the drift is above or below 1 % per minute."""
         low, high = self.drift.low, self.drift.high
         return low is not None and high is not None and (low > DRIFTS or high < -DRIFTS)
 
@@ -52,44 +54,69 @@ def run_sustained(
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Sustained:
-    """Run a query again and again for so many seconds.
+    """Repeat a query for a long time.
 
     Args:
-        query: What is timed.
-        seconds: How long.
-        now: The clock that `query` uses.
-        progress: Told the share that is done.
+        query: Query to time.
+        seconds: Duration of the run.
+        now: Clock that `query` uses.
+        progress: Callback that receives the finished share, 0 to 1.
 
     Raises:
-        ConfigError: The seconds are not above 0, or too many to count.
+        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("the number of seconds", seconds)
+    check_positive("seconds", seconds)
     windows: list[Window] = []
     length = int(seconds * 1e9 / WINDOWS)
     with no_garbage_collection():
         begin = now()
         for index in range(WINDOWS):
-            throttled = throttle_count()
+            before = throttle_count()
             durations = _run_window(query, begin + (index + 1) * length)
             p50, p90 = np.percentile(durations, [50, 90], method="inverted_cdf") / 1e6
             after = throttle_count()
-            slowed = None if throttled is None or after is None else after - throttled
+            throttled = None if before is None or after is None else after - before
             start = index * length / 1e9
             windows.append(
-                Window(start, len(durations), float(p50), float(p90), frequency_mhz(), temperature(), slowed)
+                Window(start, len(durations), float(p50), float(p90), frequency_mhz(), temperature(), throttled)
             )
             progress((index + 1) / WINDOWS)
-        took = (now() - begin) / 1e9
+        duration = (now() - begin) / 1e9
     medians = np.array([window.p50 for window in windows])
     minutes = np.array([window.start for window in windows]) / 60
     drift = trend(minutes, 100 * medians / np.median(medians))
-    return Sustained(took, windows, drift, float(medians.max() / medians.min()))
+    return Sustained(duration, windows, drift, float(medians.max() / medians.min()))
 
 
 def _run_window(query: Query, until: int) -> list[int]:
+    """Repeat a query until a time of its clock; return the nanoseconds of each."""
     durations: list[int] = []
     ended = 0
     while not durations or ended < until:
         began, *_, ended = query()
         durations.append(ended - began)
     return durations
+
+
+def tables(result: Sustained) -> list[Table]:
+    """Return latency, clock and temperature by window."""
+    rows = tuple(
+        (
+            f"{window.start:.1f}",
+            window.queries,
+            f"{window.p50:.3f}",
+            f"{window.p90:.3f}",
+            *("-" if value is None else f"{value:.0f}" for value in (window.mhz, window.celsius)),
+        )
+        for window in result.windows
+    )
+    return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
+
+
+def notes(result: Sustained) -> list[str]:
+    """Return the drift."""
+    verdict = "significant drift" if result.drifts else "no significant drift"
+    return [
+        f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
+        f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
+    ]

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: one way to build, one way to run, and one table of what each version can do."""
+"""TensorRT and TensorRT-RTX: shared builder and runner, and a table of the features of each version."""

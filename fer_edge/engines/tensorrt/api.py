@@ -1,8 +1,8 @@
-"""Which bindings there are: TensorRT 10, TensorRT 11 or TensorRT-RTX, and what each of them can do.
+"""Bindings of TensorRT 10, TensorRT 11 and TensorRT-RTX, with the features of each version.
 
-Both products install beside each other, and a build machine may want both in one process. So the bindings are a value
-that is passed on, never a module that everything imports. The type checker sees them as `Bindings`, the stub generated
-from the installed module: `scripts/check_bindings` checks this package against all three.
+Both products can be installed side by side, and one process may build with both. The bindings are therefore a value
+that functions receive, not a module that every file imports. The type checker sees them as `Bindings`, a stub that is
+generated from the installed module; `scripts/check_bindings` checks this package against all three.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ NAMES: dict[Product, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-R
 JETSON = Path("/etc/nv_tegra_release")
 OLDEST: dict[Product, Version] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 
-# Feature -> the first version of each product that has it; None: never. Read from the bindings of every minor version,
-# 10.0 to 11.4 and 1.4 to 1.7; what TensorRT-RTX has in its bindings only, from what its builder answered when asked.
+# First version of each product that has a feature; None: no version. TensorRT's entries are read from the bindings of
+# every minor version, 10.0 to 11.4. The bindings of TensorRT-RTX, 1.4 to 1.7, have some of these names too, but its
+# builder ignores or rejects them; its entries come from trial builds.
 FEATURES: dict[str, dict[Product, Version | None]] = {
-    # Kernels are timed while building, and the times can be kept.
+    # Kernel timings of a build can be stored for the next one.
     "timing_cache": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "version_compatible": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "hardware_compatible": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "same_compute_capability": {"tensorrt": (10, 9), "tensorrt-rtx": None},
-    # Building on Linux for Windows; TensorRT-RTX's engines run on both as they are.
+    # Cross-building on Linux for Windows. TensorRT-RTX needs no option: its engines run on both.
     "runtime_platform": {"tensorrt": (10, 2), "tensorrt-rtx": None},
     "aux_streams": {"tensorrt": (10, 0), "tensorrt-rtx": None},
 }
@@ -43,7 +44,7 @@ FEATURES: dict[str, dict[Product, Version | None]] = {
 
 @dataclass(frozen=True)
 class Api:
-    """Bindings that were found, with their version."""
+    """Installed bindings of one product, with their version."""
 
     product: Product
     trt: Bindings
@@ -51,19 +52,23 @@ class Api:
 
     @property
     def name(self) -> str:
-        """Product and version, as a message names them."""
+        """Product and version for messages: `TensorRT 11.4.0.106`."""
         return f"{NAMES[self.product]} {self.version}"
 
     def has(self, feature: str) -> bool:
-        """Whether these bindings have a feature of `FEATURES`."""
+        """Return whether these bindings have a feature of `FEATURES`."""
         first = FEATURES[feature][self.product]
         return first is not None and version_pair(self.version) >= first
 
     def require(self, feature: str, option: str) -> None:
-        """Refuse an option that needs a feature these bindings lack.
+        """Check that these bindings have the feature behind an option.
+
+        Args:
+            feature: Key of `FEATURES`.
+            option: Description of the option for the message.
 
         Raises:
-            UnsupportedTargetError: They lack it; says which version has it.
+            UnsupportedTargetError: Feature missing in this version; the message names the first version that has it.
         """
         if self.has(feature):
             return
@@ -73,21 +78,21 @@ class Api:
 
 
 def version_pair(version: str) -> Version:
-    """Major and minor of `11.4.0.106`."""
+    """Return major and minor number of a version such as `11.4.0.106`."""
     major, minor = version.split(".")[:2]
     return int(major), int(minor)
 
 
 def find_api(product: Product) -> Api:
-    """The installed bindings of a product.
+    """Import the installed bindings of a product.
 
     Raises:
-        EngineUnavailableError: They are not installed, cannot be loaded or are too old; says what to install.
+        EngineUnavailableError: Bindings missing, broken or too old; the message has the command that installs them.
     """
     name, oldest = NAMES[product], OLDEST[product]
     install = f'pip install "fer-edge[{product}]"'
     if product == "tensorrt" and JETSON.exists():
-        install = "python3 -m venv --system-site-packages; JetPack brings TensorRT (apt: python3-libnvinfer)"
+        install = "python3 -m venv --system-site-packages; JetPack includes TensorRT (apt: python3-libnvinfer)"
     try:
         module = import_package(MODULES[product])
         version = str(module.__version__)
@@ -96,10 +101,10 @@ def find_api(product: Product) -> Api:
     except (ImportError, OSError, AttributeError, MemoryError) as error:
         if lacks_resources(error):
             raise unavailable(name, "cannot be imported", error) from error
-        # The bindings are there, their native libraries are not, or are another version's.
+        # The bindings are installed, but their native libraries are missing or have another version.
         raise EngineUnavailableError(
-            f"{name} is installed but does not load ({one_line(str(error))}); reinstall it whole: pip uninstall "
-            f"{product}, then {install}. `fer-edge doctor` lists what is installed"
+            f"{name} is installed but does not load ({one_line(str(error))}); reinstall it completely: pip uninstall "
+            f"{product}, then {install}. `fer-edge doctor` lists the installed packages"
         ) from error
     if version_pair(version) < oldest:
         raise EngineUnavailableError(f"{name} {version} is installed; fer-edge needs {oldest[0]}.{oldest[1]} or newer")

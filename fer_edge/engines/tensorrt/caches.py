@@ -1,104 +1,103 @@
-"""Files that keep what TensorRT would otherwise work out again: kernel timings, and kernels compiled on the user's GPU.
+"""Cache files of TensorRT: kernel timings of a build, and kernels compiled on the user's GPU.
 
-Both are native material that is loaded without a check of its own: keep the folder as private as the programs are.
+Both contain native code or data that is loaded without verification. Give the folder the same access rights as the
+installed programs.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge._files import sha256, write_atomically
+from fer_edge._require import require
 from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.errors import EngineError, EngineUnavailableError, FerEdgeError
 
-MAX_FILE_BYTES = 100 << 20  # above it, reading a cache costs more than it saves
+MAX_FILE_BYTES = 100 << 20  # reading a larger cache takes longer than the work it saves
 MAX_FOLDER_BYTES = 512 << 20
 LOCK_SECONDS = 30
 
 
 def default_folder() -> Path:
-    """Where caches are kept: `FER_EDGE_CACHE`, or the user's cache folder.
+    """Return the folder for caches: `FER_EDGE_CACHE` if set, otherwise fer-edge's part of the user's cache folder.
 
     Raises:
-        EngineError: The user has no home folder, and none is chosen.
+        EngineUnavailableError: platformdirs missing.
+        EngineError: User without home folder, and `FER_EDGE_CACHE` not set.
     """
-    if chosen := os.environ.get("FER_EDGE_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return (_folder_in("LOCALAPPDATA") or _home() / "AppData" / "Local") / "fer-edge" / "cache"
-    return (_folder_in("XDG_CACHE_HOME") or _home() / ".cache") / "fer-edge"
-
-
-def _folder_in(variable: str) -> Path | None:
-    """An absolute folder; as the rule for such variables is, others are as none."""
-    folder = Path(os.environ.get(variable, ""))
-    return folder if folder.is_absolute() else None
-
-
-def _home() -> Path:
+    if configured := os.environ.get("FER_EDGE_CACHE"):
+        return Path(configured)
+    platformdirs = require("platformdirs", "cuda", "the folder of compiled kernels")
     try:
-        return Path.home()
+        return Path(platformdirs.user_cache_path("fer-edge", appauthor=False))
     except RuntimeError as error:
-        # A folder that all users share is none for native material.
+        # No fallback to a temporary folder: other users could write native code there.
         raise EngineError(
-            f"there is no home folder to keep compiled kernels in ({error}); set FER_EDGE_CACHE to a folder of yours"
+            f"there is no home folder to keep compiled kernels in ({error}); set FER_EDGE_CACHE to a private folder"
         ) from error
 
 
 def cache_name(kind: str, model: bytes, version: str, target: str) -> str:
-    """A file name that is equal only for what may share a cache: graph, engine version and compute capability."""
+    """Return the file name of a cache.
+
+    Args:
+        kind: Content of the cache, `timing` or `kernels`.
+        model: Graph or engine file that the cache belongs to.
+        version: Version of the engine.
+        target: Compute capability, `sm89`.
+    """
     return f"{kind}-{sha256(model)[:24]}-{version}-{target}.cache"
 
 
 class CacheFile:
-    """One cache on disk, shared by processes. Losing it costs time and nothing else: no failure here is an error."""
+    """A cache on disk, shared by processes. Failures are logged and never raised: a lost cache only costs time."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
 
     def read(self) -> bytes:
-        """Its bytes; none if there is no file or it is too large to be worth reading."""
+        """Return the content; empty if the file is missing, unreadable or larger than `MAX_FILE_BYTES`."""
         try:
             if self.path.stat().st_size > MAX_FILE_BYTES:
-                LOG.warning("%s is larger than %d bytes and is not read", self.path, MAX_FILE_BYTES)
+                LOG.warning("the cache %s is not read: it is larger than %d bytes", self.path, MAX_FILE_BYTES)
                 return b""
             return self.path.read_bytes()
         except OSError:
             return b""
 
     def update(self, merge: Callable[[bytes], bytes]) -> None:
-        """Replace the bytes by what `merge` makes of the present ones, while no other process does the same."""
+        """Replace the content under a lock that all processes share.
+
+        Args:
+            merge: Function from the present content to the new content.
+        """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 data = merge(self.read())
                 if len(data) > MAX_FILE_BYTES:
-                    LOG.warning("a cache of %d bytes is not kept; the limit is %d", len(data), MAX_FILE_BYTES)
+                    LOG.warning("a cache of %d bytes is not stored; the limit is %d", len(data), MAX_FILE_BYTES)
                     return
                 write_atomically(self.path, data)
-                _drop_oldest(self.path.parent, keep=self.path)
+                _delete_oldest(self.path.parent, keep=self.path)
         except (FerEdgeError, OSError) as error:
-            LOG.warning("the cache %s is not kept: %s", self.path, error)
+            LOG.warning("the cache %s is not stored: %s", self.path, error)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        filelock = require("filelock", "cuda", "a cache shared by processes")
         try:
-            from filelock import FileLock, Timeout
-        except ImportError as error:
-            raise EngineUnavailableError(f"filelock cannot be imported ({error})") from error
-        try:
-            with FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
+            with filelock.FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
                 yield
-        except Timeout as error:
+        except filelock.Timeout as error:
             raise EngineUnavailableError(f"another process has held its lock for {LOCK_SECONDS} s") from error
 
 
-def _drop_oldest(folder: Path, keep: Path) -> None:
-    """Keep the folder below its limit; what was not written for longest goes first."""
+def _delete_oldest(folder: Path, keep: Path) -> None:
+    """Delete the caches with the oldest write time until the folder is within `MAX_FOLDER_BYTES`."""
     files = sorted(
         (entry for entry in folder.glob("*.cache") if entry != keep), key=lambda entry: entry.stat().st_mtime
     )

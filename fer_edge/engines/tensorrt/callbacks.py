@@ -1,7 +1,7 @@
-"""What TensorRT says, heard: its log, its error codes and its progress.
+"""TensorRT callbacks: logger, error recorder, progress monitor.
 
-The classes that TensorRT calls back must derive from the bindings' own, which are known only when the product is. So
-each is made by a function, and holds no more than the call.
+A class that TensorRT calls must derive from a class of the bindings, which are known only once the product is chosen.
+Each class is therefore defined inside of a function, and only forwards the call.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from fer_edge._text import one_line
 if TYPE_CHECKING:
     from tensorrt_types import Bindings, ErrorCodeTRT, IErrorRecorder, ILogger, IProgressMonitor
 
-Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
+Progress = Callable[[str, int, int], None]  # phase, finished steps, number of steps
 
 LOG = logging.getLogger("fer_edge.tensorrt")
-LOG.addHandler(logging.NullHandler())  # a library is silent until its app listens
+LOG.addHandler(logging.NullHandler())  # no output unless the app configures logging
 LEVELS = {
     "INTERNAL_ERROR": logging.CRITICAL,
     "ERROR": logging.ERROR,
@@ -31,30 +31,34 @@ LEVELS = {
     "INFO": logging.DEBUG,
     "VERBOSE": logging.NOTSET,
 }
-KEPT = 64  # errors a process remembers
-NO_CUDA = "CUDA initialization failure"  # only a warning, though it is all that is said before nothing works
+MAX_ERRORS = 64  # errors stored per product and per error recorder
+NO_CUDA = "CUDA initialization failure"  # logged as a warning, although it is the only message before calls fail
 
 
-class Heard:
-    """The errors of one product in this process.
+class ErrorLog:
+    """Recent errors of one product in this process. Thread-safe.
 
-    TensorRT has one logger a process: while an object lives that was made with one, another is ignored. So all objects
-    share this one, and whoever calls TensorRT asks for what was said since. Any thread may.
+    TensorRT uses one logger per process: as long as an object created with one logger exists, another logger is
+    ignored. All objects therefore share this log, and a caller reads the errors that are newer than its own call.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._lock = threading.Lock()
-        self._entries: deque[tuple[int, int, str, str]] = deque(maxlen=KEPT)  # number, thread, code, text
+        self._entries: deque[tuple[int, int, str, str]] = deque(maxlen=MAX_ERRORS)  # number, thread, code, text
 
     def add(self, code: str, text: str) -> None:
-        """Remember an error."""
+        """Store an error."""
         with self._lock:
             self._entries.append((self.count, threading.get_ident(), code, text.strip()))
             self.count += 1
 
     def since(self, count: int) -> list[tuple[str, str]]:
-        """Codes and texts since there were `count`: this thread's, or if it has none, those of any other."""
+        """Return the errors from number `count` on.
+
+        Returns:
+            Code and text of each error of the calling thread; of all threads if the calling thread has none.
+        """
         with self._lock:
             new = [entry for entry in self._entries if entry[0] >= count]
         own = [entry for entry in new if entry[1] == threading.get_ident()]
@@ -62,42 +66,45 @@ class Heard:
 
 
 class Messages:
-    """What TensorRT has complained about since `clear`."""
+    """The errors in an `ErrorLog` since the last `clear`."""
 
-    def __init__(self, heard: Heard) -> None:
-        self.heard = heard
-        self._mark = heard.count
+    def __init__(self, log: ErrorLog) -> None:
+        self.log = log
+        self._start = log.count
 
     def clear(self) -> None:
-        """Forget what was said."""
-        self._mark = self.heard.count
+        """Ignore all errors up to now."""
+        self._start = self.log.count
 
     def reason(self) -> str:
-        """For an error message: the first errors, since later ones follow from them."""
-        texts = list(dict.fromkeys(one_line(text) for _, text in self.heard.since(self._mark)))
+        """Return the first two errors for an error message; later errors are usually consequences of these."""
+        texts = list(dict.fromkeys(one_line(text) for _, text in self.log.since(self._start)))
         return "; ".join(texts[:2]) or "no reason given"
 
     def mentions(self, *words: str) -> bool:
-        """Whether an error's code or text has one of the words, in any case."""
-        said = " ".join(f"{code} {text}" for code, text in self.heard.since(self._mark)).lower()
-        return any(word.lower() in said for word in words)
+        """Return whether the code or text of an error contains one of the words; case is ignored."""
+        text = " ".join(f"{code} {text}" for code, text in self.log.since(self._start)).lower()
+        return any(word.lower() in text for word in words)
 
 
-_LISTENERS: dict[Bindings, tuple[ILogger, Heard]] = {}
-_FIRST = threading.Lock()  # of two loggers TensorRT would heed one
+_LOGGERS: dict[Bindings, tuple[ILogger, ErrorLog]] = {}
+_LOGGER_LOCK = threading.Lock()  # TensorRT accepts one logger per process: create it once
 
 
 def logger_for(trt: Bindings) -> tuple[ILogger, Messages]:
-    """TensorRT's log into Python's, logger `fer_edge.tensorrt`; and what it complains about from now on."""
-    with _FIRST:
-        if trt not in _LISTENERS:
-            heard = Heard()
-            _LISTENERS[trt] = (_logger(trt, heard), heard)
-    logger, heard = _LISTENERS[trt]
-    return logger, Messages(heard)
+    """Return the process's TensorRT logger, and the errors it receives from now on.
+
+    The logger forwards to the Python logger `fer_edge.tensorrt`.
+    """
+    with _LOGGER_LOCK:
+        if trt not in _LOGGERS:
+            errors = ErrorLog()
+            _LOGGERS[trt] = (_create_logger(trt, errors), errors)
+    logger, errors = _LOGGERS[trt]
+    return logger, Messages(errors)
 
 
-def _logger(trt: Bindings, heard: Heard) -> ILogger:
+def _create_logger(trt: Bindings, errors: ErrorLog) -> ILogger:
     class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -105,7 +112,7 @@ def _logger(trt: Bindings, heard: Heard) -> ILogger:
         def log(self, severity: ILogger.Severity, text: str) -> None:
             name = severity.name
             if name in ("ERROR", "INTERNAL_ERROR") or (name == "WARNING" and NO_CUDA in text):
-                heard.add(name, text)
+                errors.add(name, text)
             level = LEVELS[name]
             if level and LOG.isEnabledFor(level):
                 LOG.log(level, "%s", text)
@@ -114,10 +121,11 @@ def _logger(trt: Bindings, heard: Heard) -> ILogger:
 
 
 def recorder_for(trt: Bindings, messages: Messages) -> IErrorRecorder:
-    """TensorRT's error stack, with its codes, to where `messages` looks.
+    """Create an error recorder that adds TensorRT's errors and their codes to the log behind `messages`.
 
-    An object that has one sends its errors here and not to the log, and what is made from it inherits it. Whoever sets
-    one sets None again before the object goes: freed with it, a network of TensorRT-RTX 1.7 crashes the process.
+    An object with a recorder sends its errors to the recorder instead of the logger, and objects created from it
+    inherit the recorder. Set the recorder back to None before the object is freed: a network of TensorRT-RTX 1.7 that
+    is freed together with its recorder crashes the process.
     """
     stack: list[tuple[ErrorCodeTRT, str]] = []
 
@@ -126,11 +134,11 @@ def recorder_for(trt: Bindings, messages: Messages) -> IErrorRecorder:
             trt.IErrorRecorder.__init__(self)
 
         def report_error(self, code: ErrorCodeTRT, text: str) -> bool:
-            messages.heard.add(code.name, text)
+            messages.log.add(code.name, text)
             LOG.error("%s: %s", code.name, text)
-            if len(stack) < KEPT:
+            if len(stack) < MAX_ERRORS:
                 stack.append((code, text))
-            return False  # TensorRT may go on; the call's result tells that it failed
+            return False  # TensorRT may continue; the result of the call shows the failure
 
         def num_errors(self) -> int:
             return len(stack)
@@ -142,7 +150,7 @@ def recorder_for(trt: Bindings, messages: Messages) -> IErrorRecorder:
             return stack[index][1]
 
         def has_overflowed(self) -> bool:
-            return len(stack) >= KEPT
+            return len(stack) >= MAX_ERRORS
 
         def clear(self) -> None:
             stack.clear()
@@ -150,11 +158,11 @@ def recorder_for(trt: Bindings, messages: Messages) -> IErrorRecorder:
     return Recorder()
 
 
-class ProgressListener:
-    """Turns TensorRT's nested phases into calls of a `Progress`, and a stop of the user's into a stop of the build.
+class ProgressAdapter:
+    """Adapter from TensorRT's nested build phases to a `Progress` callback, with cancellation.
 
-    An exception must not cross native code: that of the callback is kept, as is Ctrl-C within `catching_interrupts`;
-    the build is told to end, and `reraise` raises it afterwards.
+    An exception must not cross native code. An exception of the callback, or Ctrl-C within `catching_interrupts`, is
+    stored and cancels the build; `reraise` raises it afterwards.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -162,43 +170,50 @@ class ProgressListener:
         self._steps: dict[str, int] = {}
         self.stopped: BaseException | None = None
 
-    def started(self, phase: str, steps: int) -> None:
-        """A phase began."""
+    def on_phase_start(self, phase: str, steps: int) -> None:
+        """Report the start of a phase."""
         self._steps[phase] = steps
-        self._tell(phase, 0)
+        self._report(phase, 0)
 
-    def finished(self, phase: str) -> None:
-        """A phase ended."""
-        self._tell(phase, self._steps.pop(phase, 0))
+    def on_phase_finish(self, phase: str) -> None:
+        """Report the end of a phase."""
+        self._report(phase, self._steps.pop(phase, 0))
 
-    def step(self, phase: str, step: int) -> bool:
-        """A step is done; whether to go on."""
-        self._tell(phase, step + 1)
+    def on_step(self, phase: str, step: int) -> bool:
+        """Report a finished step.
+
+        Returns:
+            Whether the build should continue.
+        """
+        self._report(phase, step + 1)
         return self.stopped is None
 
     @contextmanager
     def catching_interrupts(self) -> Iterator[None]:
-        """Ctrl-C ends the build. Python would raise it in whichever callback comes next, where TensorRT swallows it."""
-        ours = threading.current_thread() is threading.main_thread()
-        if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            yield  # another thread gets it, or an app has its own way with it
+        """Cancel the build on Ctrl-C.
+
+        Python would raise KeyboardInterrupt inside of the next callback, where TensorRT swallows it.
+        """
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield  # the main thread receives the signal, or the app has installed its own handler
             return
 
-        def interrupted(number: int, frame: FrameType | None) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:
             self.stopped = KeyboardInterrupt()
 
-        signal.signal(signal.SIGINT, interrupted)
+        signal.signal(signal.SIGINT, interrupt)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def reraise(self) -> None:
-        """Raise what stopped the build, if something did."""
+        """Raise the exception that cancelled the build, if any."""
         if self.stopped is not None:
             raise self.stopped
 
-    def _tell(self, phase: str, done: int) -> None:
+    def _report(self, phase: str, done: int) -> None:
         if self.stopped is not None:
             return
         try:
@@ -207,20 +222,20 @@ class ProgressListener:
             self.stopped = error
 
 
-def monitor_for(trt: Bindings, listener: ProgressListener) -> IProgressMonitor:
-    """TensorRT's progress monitor, telling `listener`."""
+def monitor_for(trt: Bindings, adapter: ProgressAdapter) -> IProgressMonitor:
+    """Create a progress monitor that forwards to `adapter`."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            listener.started(phase, steps)
+            adapter.on_phase_start(phase, steps)
 
         def phase_finish(self, phase: str) -> None:
-            listener.finished(phase)
+            adapter.on_phase_finish(phase)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            return listener.step(phase, step)
+            return adapter.on_step(phase, step)
 
     return Monitor()

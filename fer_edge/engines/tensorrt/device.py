@@ -1,4 +1,4 @@
-"""The few CUDA calls that a runner makes: the lowest seam, below which is the driver."""
+"""Interface between the runner and CUDA: the driver calls that a runner needs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-Graph = Any  # what `capture` gave; only the device looks into it
+Graph = Any  # result of `capture`, opaque to the runner
 
-# After one of these the CUDA context is lost: every later call in the process fails with the same error.
+# After one of these errors the CUDA context is unusable: every later call in the process fails with the same error.
 STICKY = frozenset(
     f"CUDA_ERROR_{name}"
     for name in (
@@ -35,7 +35,7 @@ STICKY = frozenset(
 
 
 class CudaError(Exception):
-    """A call of the driver failed."""
+    """A failed driver call."""
 
     def __init__(self, call: str, code: str, text: str) -> None:
         super().__init__(f"{call} failed: {text} ({code})")
@@ -43,24 +43,24 @@ class CudaError(Exception):
 
     @property
     def sticky(self) -> bool:
-        """Whether the CUDA context of this process is lost."""
+        """Whether the CUDA context of this process is unusable from now on."""
         return self.code in STICKY
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether memory of the GPU, or page-locked memory, ran out."""
+        """Whether GPU memory or page-locked memory is exhausted."""
         return self.code == "CUDA_ERROR_OUT_OF_MEMORY"
 
 
 class Device(Protocol):
-    """One GPU as one runner uses it: a context, a stream, memory, and two events around what is timed.
+    """A GPU as seen by one runner: context, stream, memory, a completion event and four timing events.
 
-    A block of `with device:` makes the context current in the calling thread, whichever that is; every other call but
-    `close` stands in one. Every call may raise `CudaError`. Addresses are of the device's memory.
+    `with device:` makes the context current in the calling thread, in any thread. All calls except `close` must be
+    inside of such a block. Every call may raise `CudaError`. Addresses are device addresses.
     """
 
-    integrated: bool  # the GPU works in the CPU's memory: nothing needs copying
-    stream: int  # handle of the stream that all work goes to
+    integrated: bool  # the GPU shares the CPU's memory: no copies needed
+    stream: int  # handle of the stream that receives all work
     done_event: int  # handle of the event that `record_done` records
 
     def __enter__(self) -> Device: ...
@@ -70,46 +70,46 @@ class Device(Protocol):
     ) -> None: ...
 
     def page_locked(self, size: int) -> Bytes:
-        """Host memory that is copied without a detour, (size,); it lives as long as someone holds it."""
+        """Allocate page-locked host memory, (size,) uint8, which is freed with its last reference."""
 
     def mapped_address(self, memory: Bytes) -> int:
-        """Where the device sees page-locked memory."""
+        """Return the device address of page-locked memory."""
 
     def allocate(self, size: int) -> int:
-        """Memory of the device."""
+        """Allocate device memory and return its address."""
 
     def copy_in(self, address: int, memory: Bytes) -> None:
-        """Page-locked memory to the device, in stream order."""
+        """Enqueue a copy from page-locked memory to the device."""
 
     def copy_out(self, memory: Bytes, address: int) -> None:
-        """From the device to page-locked memory, in stream order."""
+        """Enqueue a copy from the device to page-locked memory."""
 
     def copy_within(self, target: int, source: int, size: int) -> None:
-        """From one place on the device to another, in stream order."""
+        """Enqueue a copy within device memory."""
 
-    def follow(self, stream: int) -> None:
-        """Let our stream wait for what is in another by now."""
+    def wait_for(self, stream: int) -> None:
+        """Make the device's stream wait for all work that another stream contains now."""
 
-    def lead(self, stream: int) -> None:
-        """Let another stream wait for what is in ours by now."""
+    def record_to(self, stream: int) -> None:
+        """Make another stream wait for all work that the device's stream contains now."""
 
     def capture(self, enqueue: Callable[[], None]) -> Graph:
-        """What `enqueue` puts into our stream, recorded instead of run; work of other threads is not disturbed."""
+        """Capture the work that `enqueue` submits into a graph without running it; other threads are not affected."""
 
     def launch(self, graph: Graph) -> None:
-        """Run a captured graph, in stream order."""
+        """Enqueue a captured graph."""
 
     def record_done(self) -> None:
-        """Let `done_event` stand for all that is in our stream by now."""
+        """Record `done_event` after all work that the stream contains now."""
 
     def synchronize(self) -> None:
-        """Wait until our stream is done; other Python threads run meanwhile."""
+        """Wait until the stream is idle; other Python threads run meanwhile."""
 
-    def mark(self, index: int) -> None:
-        """Put time mark 0 to 3 into our stream."""
+    def record_event(self, index: int) -> None:
+        """Record timing event 0 to 3."""
 
     def milliseconds(self, first: int, second: int) -> float:
-        """Time between two marks that have been reached."""
+        """Return the time between two completed timing events."""
 
     def close(self) -> None:
-        """Free everything. Never raises: what cannot be freed goes with the process."""
+        """Free everything. Never raises: memory that cannot be freed is released at the end of the process."""

@@ -1,4 +1,4 @@
-"""What this machine has for running on an NVIDIA GPU, and what stands in the way: for `fer-edge doctor`."""
+"""Diagnostics for NVIDIA GPUs: driver, packages and container of this system, problems and remedies."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from fer_edge.engines.tensorrt.driver import Driver, read_driver
 from fer_edge.errors import EngineUnavailableError
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
-# Those of the products, by pip's spelling: not tensorrt-stubs, nor what PyTorch brings of CUDA.
+# Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.
 PRODUCT = re.compile(r"(tensorrt(?:-rtx)?)(?:-cu(\d+))?(?:-(?:bindings|libs))?")
 OLDEST_TARGET = 75  # Turing, for TensorRT 10.3 and newer and for TensorRT-RTX
-DRIVERS = {12: "r535", 13: "r580"}  # the first that runs pip packages of that CUDA
-L4T_OF_TENSORRT_10 = (36, 4)  # JetPack 6.1; before it JetPack has TensorRT 8
+DRIVERS = {12: "r535", 13: "r580"}  # CUDA major version -> oldest driver that runs its pip packages
+L4T_OF_TENSORRT_10 = (36, 4)  # JetPack 6.1; earlier releases have TensorRT 8
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts, as found."""
+    """Facts about this system."""
 
     driver: Driver | None
-    driver_error: str = ""  # why there is none
-    packages: dict[str, str] = field(default_factory=dict)  # of TensorRT and CUDA, and their versions
-    l4t: tuple[int, int] | None = None  # release of Jetson's Linux, (36, 4)
+    driver_error: str = ""  # reason if `driver` is None
+    packages: dict[str, str] = field(default_factory=dict)  # versions of the TensorRT and CUDA packages, by name
+    l4t: tuple[int, int] | None = None  # release of Jetson Linux, (36, 4); None on other machines
     container: bool = False
     wsl: bool = False
-    kernel_module: bool = False  # the driver's, which a container shares with its host
+    kernel_module: bool = False  # driver's kernel module is loaded; a container shares it with its host
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that stands in the way, and what to do about it."""
+    """A problem and its remedy."""
 
     problem: str
     remedy: str
 
 
 def probe_system(root: Path = Path("/")) -> Machine:
-    """Look.
+    """Probe driver, packages and container of this system.
 
     Args:
-        root: Where the system's files are.
+        root: Root of the file system.
     """
     try:
         driver, error = read_driver(), ""
@@ -64,47 +64,54 @@ def probe_system(root: Path = Path("/")) -> Machine:
 
 
 def l4t_from_release(text: str) -> tuple[int, int] | None:
-    """Release of Jetson's Linux from `/etc/nv_tegra_release`; None on other machines."""
-    found = re.search(r"R(\d+) \(release\), REVISION: (\d+)", text)
-    return (int(found[1]), int(found[2])) if found else None
+    """Parse the Jetson Linux release from the text of `/etc/nv_tegra_release`; None if it contains no release."""
+    match = re.search(r"R(\d+) \(release\), REVISION: (\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def diagnose(machine: Machine) -> list[Finding]:
-    """What stands in the way of TensorRT here; the first to mend first."""
-    return [*_driver(machine), *_gpus(machine), *_jetson(machine), *_packages_fit(machine), *_missing(machine)]
+    """Return the problems that prevent running TensorRT on a machine, in the order in which to solve them."""
+    checks = (_check_driver, _check_gpus, _check_jetson, _check_versions, _check_cuda_packages)
+    return [finding for check in checks for finding in check(machine)]
 
 
 def products(machine: Machine) -> dict[str, dict[str, int | None]]:
-    """`tensorrt` and `tensorrt-rtx`, where installed: their packages, and the CUDA each is named after."""
-    found: dict[str, dict[str, int | None]] = {}
+    """Return the installed products.
+
+    Returns:
+        `tensorrt` and `tensorrt-rtx`, each with its packages and the CUDA major version in each package's name.
+    """
+    installed: dict[str, dict[str, int | None]] = {}
     for name in machine.packages:
         if parts := PRODUCT.fullmatch(name):
-            found.setdefault(parts[1], {})[name] = int(parts[2]) if parts[2] else None
-    return found
+            installed.setdefault(parts[1], {})[name] = int(parts[2]) if parts[2] else None
+    return installed
 
 
-def _driver(machine: Machine) -> list[Finding]:
+def _check_driver(machine: Machine) -> list[Finding]:
     if machine.driver is not None:
         return []
     if machine.l4t is not None:
         remedy = "install JetPack's packages: sudo apt install nvidia-jetpack; in a container add --runtime nvidia"
     elif machine.wsl:
-        remedy = "install NVIDIA's driver in Windows; none in WSL, which uses that of Windows"
+        remedy = "install NVIDIA's driver in Windows, and no driver in WSL, which uses the one of Windows"
     elif machine.container:
         remedy = "start the container with --gpus all; the host needs NVIDIA's driver and its Container Toolkit"
     elif machine.kernel_module:
-        remedy = "the driver's kernel module is there, its library is not: install the driver's package for programs"
+        remedy = (
+            "the driver's kernel module is loaded, its user-space library is missing: install the driver's libraries"
+        )
     else:
         remedy = f"install NVIDIA's driver: {DRIVERS[13]} or newer for CUDA 13 packages, {DRIVERS[12]} for CUDA 12"
     return [Finding(machine.driver_error, f"{remedy}; TensorRT-RTX builds without one")]
 
 
-def _gpus(machine: Machine) -> list[Finding]:
+def _check_gpus(machine: Machine) -> list[Finding]:
     if machine.driver is None:
         return []
     if not machine.driver.gpus:
         if machine.visible_devices is not None:
-            return [Finding(f"CUDA_VISIBLE_DEVICES is {machine.visible_devices!r} and leaves no GPU", "unset it")]
+            return [Finding(f"CUDA_VISIBLE_DEVICES is {machine.visible_devices!r} and hides every GPU", "unset it")]
         remedy = "start the container with --gpus all" if machine.container else "check that nvidia-smi lists the GPU"
         return [Finding("the driver finds no GPU", remedy)]
     return [
@@ -117,7 +124,7 @@ def _gpus(machine: Machine) -> list[Finding]:
     ]
 
 
-def _jetson(machine: Machine) -> list[Finding]:
+def _check_jetson(machine: Machine) -> list[Finding]:
     if machine.l4t is None:
         return []
     if machine.l4t < L4T_OF_TENSORRT_10:
@@ -130,25 +137,25 @@ def _jetson(machine: Machine) -> list[Finding]:
     if "tensorrt" not in products(machine):
         return [
             Finding(
-                "JetPack's TensorRT is not seen by this Python",
-                "make the environment with python3 -m venv --system-site-packages, and install python3-libnvinfer",
+                "JetPack's TensorRT is not visible to this Python",
+                "create the environment with python3 -m venv --system-site-packages, and install python3-libnvinfer",
             )
         ]
     return []
 
 
-def _packages_fit(machine: Machine) -> list[Finding]:
-    """Packages of one CUDA, of one version, and no newer than the driver."""
+def _check_versions(machine: Machine) -> list[Finding]:
+    """Check that a product's packages have one version and one CUDA version, which the driver supports."""
     findings = []
     for product, packages in products(machine).items():
         majors = {major for major in packages.values() if major is not None}
         if len(majors) > 1:
             older = sorted(name for name, major in packages.items() if major == min(majors))
-            several = " and ".join(f"CUDA {major}" for major in sorted(majors))
+            versions = " and ".join(f"CUDA {major}" for major in sorted(majors))
             findings.append(
                 Finding(
-                    f"{product} is installed for {several}; the one hides the other",
-                    f"remove one: pip uninstall {' '.join(older)}",
+                    f"{product} is installed for {versions}; one hides the other",
+                    f"remove one of them: pip uninstall {' '.join(older)}",
                 )
             )
         elif machine.driver is not None and max(majors, default=0) > machine.driver.cuda[0]:
@@ -160,7 +167,7 @@ def _packages_fit(machine: Machine) -> list[Finding]:
                     f"or pip install {product}-cu{driver_major}",
                 )
             )
-        findings += _versions_differ(product, {name: machine.packages[name] for name in packages})
+        findings += _check_one_version(product, {name: machine.packages[name] for name in packages})
     bindings = machine.packages.get("cuda-bindings")
     if bindings and machine.driver is not None and int(bindings.split(".")[0]) > machine.driver.cuda[0]:
         major = machine.driver.cuda[0]
@@ -173,19 +180,19 @@ def _packages_fit(machine: Machine) -> list[Finding]:
     return findings
 
 
-def _versions_differ(product: str, versions: dict[str, str]) -> list[Finding]:
+def _check_one_version(product: str, versions: dict[str, str]) -> list[Finding]:
     if len(set(versions.values())) < 2:
         return []
     listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     return [
         Finding(
-            f"{product}'s packages are of several versions: {listed}",
+            f"{product}'s packages have different versions: {listed}",
             f"pip install --force-reinstall {product}=={max(versions.values(), key=_numbers)}",
         )
     ]
 
 
-def _missing(machine: Machine) -> list[Finding]:
+def _check_cuda_packages(machine: Machine) -> list[Finding]:
     installed = sorted(products(machine))
     absent = [name for name in ("pycuda", "cuda-bindings") if name not in machine.packages]
     if not installed or not absent or machine.driver is None:
@@ -193,7 +200,7 @@ def _missing(machine: Machine) -> list[Finding]:
     return [
         Finding(
             f"{' and '.join(installed)} can build here but not run: {' and '.join(absent)} missing",
-            'pip install "fer-edge[cuda]"; PyCUDA is compiled then and needs the CUDA toolkit and a C++ compiler',
+            'pip install "fer-edge[cuda]"; pip compiles PyCUDA, which needs the CUDA toolkit and a C++ compiler',
         )
     ]
 
@@ -203,12 +210,12 @@ def _numbers(version: str) -> list[int]:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
+    packages = {}
     for package in distributions():
-        name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()  # as pip spells it
+        name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()  # as pip normalises names
         if PACKAGES.match(name):
-            found[name] = package.version
-    return dict(sorted(found.items()))
+            packages[name] = package.version
+    return dict(sorted(packages.items()))
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of this machine, asked of the driver itself: no CUDA package is needed."""
+"""GPUs and CUDA version of this machine, read from the NVIDIA driver's library: no CUDA package is needed."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 from fer_edge.errors import EngineUnavailableError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18  # of CUdevice_attribute
-NO_DEVICE = 100  # of CUresult
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, INTEGRATED = 75, 76, 18  # values of CUdevice_attribute
+NO_DEVICE = 100  # value of CUresult
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device."""
+    """A CUDA device."""
 
     name: str
-    target: str  # sm89
+    target: str  # GPU architecture, "sm89"
     memory_mb: int
     integrated: bool  # shares its memory with the CPU, as on Jetson
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver and the devices it lends to this process."""
+    """The driver and the devices that are visible to this process."""
 
-    cuda: tuple[int, int]  # newest CUDA it runs, (13, 0)
+    cuda: tuple[int, int]  # newest supported CUDA version, (13, 0)
     gpus: tuple[Gpu, ...]
 
     def gpu(self, index: int = 0) -> Gpu:
-        """One of the devices, as CUDA counts.
+        """Return a device by its CUDA index.
 
         Raises:
-            EngineUnavailableError: There is no such one.
+            EngineUnavailableError: No device with this index.
         """
         if not self.gpus:
             raise EngineUnavailableError("the NVIDIA driver finds no GPU")
@@ -45,13 +45,13 @@ class Driver:
 
 
 def read_driver(library: Any = None) -> Driver:
-    """Ask the driver.
+    """Read CUDA version and devices from the driver.
 
     Args:
-        library: Its library, loaded; found by its usual name if not given.
+        library: Loaded driver library; by default it is loaded under its usual name.
 
     Raises:
-        EngineUnavailableError: There is no driver, or it does not start.
+        EngineUnavailableError: Driver that is missing or does not start.
     """
     cuda = library or _load()
     version = ctypes.c_int()
@@ -69,23 +69,26 @@ def read_driver(library: Any = None) -> Driver:
 
 
 def compute_capability(index: int = 0) -> str:
-    """Target name of a GPU, `sm89`.
+    """Return the architecture of a GPU, `sm89`.
+
+    Args:
+        index: CUDA index of the GPU, counted from 0.
 
     Raises:
-        EngineUnavailableError: There is no driver or no such GPU.
+        EngineUnavailableError: No driver, or no GPU with this index.
     """
     return read_driver().gpu(index).target
 
 
 def pci_bus_id(index: int = 0, library: Any = None) -> str:
-    """Where a GPU is plugged in, `0000:01:00.0`: one name for CUDA and for NVML, which count GPUs differently.
+    """Return the PCI bus id of a GPU, `0000:01:00.0`. It is valid for NVML too, which numbers GPUs differently.
 
     Args:
-        index: Of the GPU, as CUDA counts.
-        library: The driver's, loaded; found by its usual name if not given.
+        index: CUDA index of the GPU, counted from 0.
+        library: Loaded driver library; by default it is loaded under its usual name.
 
     Raises:
-        EngineUnavailableError: There is no driver or no such GPU.
+        EngineUnavailableError: No driver, or no GPU with this index.
     """
     cuda = library or _load()
     device, name = ctypes.c_int(), ctypes.create_string_buffer(32)
@@ -96,8 +99,8 @@ def pci_bus_id(index: int = 0, library: Any = None) -> str:
     )
     if result:
         raise EngineUnavailableError(
-            f"the NVIDIA driver does not tell where GPU {index} is (CUDA error {result}, {_error_name(cuda, result)}); "
-            "see: fer-edge doctor"
+            f"the NVIDIA driver cannot give the PCI bus id of GPU {index} (CUDA error {result}, "
+            f"{_error_name(cuda, result)}); see: fer-edge doctor"
         )
     return name.value.decode()
 

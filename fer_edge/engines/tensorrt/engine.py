@@ -1,4 +1,4 @@
-"""TensorRT 10 and 11: engines built on the GPU they are for, or on one like it."""
+"""TensorRT 10 and 11: engines are built on the GPU that they run on, or on one of the same type."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from fer_edge.engines.registry import platform_tag
 from fer_edge.engines.tensorrt.api import Api, find_api, version_pair
 from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
-from fer_edge.engines.tensorrt.deserialized import LoadedEngine
+from fer_edge.engines.tensorrt.cuda import check_cuda
+from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
 from fer_edge.engines.tensorrt.driver import compute_capability
-from fer_edge.engines.tensorrt.inspector import layers_of_plan, operators_of_engine
+from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
-from fer_edge.engines.tensorrt.start import check_runnable, load_runner
+from fer_edge.engines.tensorrt.runner import load_runner
 from fer_edge.errors import UnsupportedTargetError
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class TensorRTEngine(Engine):
         if options.timing_cache is not None:
             cache = CacheFile(Path(options.timing_cache), cache_name("timing", model, api.version, target))
         plan, operators = plan_from_onnx(
-            api, model, request, options, lambda config: _prepared(api, config, options, cache)
+            api, model, request, options, lambda config: _configuring(api, config, options, cache)
         )
-        layers = layers_of_plan(api, plan) if options.platform == "this" else None
+        layers = inspect_plan(api, plan) if options.platform == "this" else None
         return BuiltEngine(
-            targets=(_built_for(target, options),),
+            targets=(f"sm{AMPERE}+" if options.hardware_compatible == "ampere-plus" else target,),
             engine_version=f"{api.version}+" if options.version_compatible else api.version,
             file=plan,
             platform=platform_tag() if options.platform == "this" else options.platform,
@@ -61,33 +62,37 @@ class TensorRTEngine(Engine):
         )
 
     def check_buildable(self) -> None:
-        compute_capability()  # kernels are chosen by timing them
+        compute_capability()  # the builder times kernels on the GPU
 
     def check_runnable(self) -> None:
-        check_runnable(find_api("tensorrt"))
+        find_api("tensorrt")
+        check_cuda()
 
     def local_target(self, device: int = 0) -> str:
         return compute_capability(device)
 
     def runs_version(self, built: str) -> bool:
-        """The version it was built with; "11.4.0.106+" also on newer ones of the same major version."""
+        """Return whether the installed version runs a file of the version `built`.
+
+        Only the same version does, but "11.4.0.106+" also runs on newer versions of the same major version.
+        """
         installed = self.version()
         if not built.endswith("+"):
             return built == installed
         try:
-            (major, minor), (our_major, our_minor) = version_pair(built), version_pair(installed)
-        except ValueError:  # a manifest may say anything
+            (major, minor), (installed_major, installed_minor) = version_pair(built), version_pair(installed)
+        except ValueError:  # a manifest can contain any text
             return False
-        return major == our_major and our_minor >= minor
+        return major == installed_major and installed_minor >= minor
 
     def runs_target(self, built: tuple[str, ...], local: str) -> bool:
-        """The compute capability it was built for; "sm80+" also newer ones."""
+        """Return whether a file runs on the GPU: built for its architecture, or for an older one as in "sm80+"."""
         return any(
             target == local or (target.endswith("+") and _number(local) >= _number(target[:-1])) for target in built
         )
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return load_runner(find_api("tensorrt"), LoadedEngine, artifact, options)
+        return load_runner(find_api("tensorrt"), DeserializedEngine, artifact, options)
 
 
 def _number(target: str) -> int:
@@ -95,12 +100,12 @@ def _number(target: str) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-def _check_targets(asked: tuple[str, ...], local: str) -> None:
-    others = [target for target in asked if target != local]
+def _check_targets(requested: tuple[str, ...], local: str) -> None:
+    others = [target for target in requested if target != local]
     if others:
         raise UnsupportedTargetError(
-            f"tensorrt builds for the GPU of this machine, {local}; asked for {', '.join(others)}: build there, leave "
-            "--target out and set hardware_compatible, or use the engine tensorrt-rtx, which builds for any"
+            f"tensorrt builds for the GPU of this machine, {local}, not for {', '.join(others)}: build there, leave "
+            "--gpu-arch out and set hardware_compatible, or use the engine tensorrt-rtx, which builds for any GPU"
         )
 
 
@@ -115,12 +120,9 @@ def _check_options(api: Api, options: BuilderOptions) -> None:
             )
 
 
-def _built_for(target: str, options: BuilderOptions) -> str:
-    return f"sm{AMPERE}+" if options.hardware_compatible == "ampere-plus" else target
-
-
 @contextmanager
-def _prepared(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: CacheFile | None) -> Iterator[None]:
+def _configuring(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: CacheFile | None) -> Iterator[None]:
+    """Set the options that only TensorRT has, and use the timing cache for the build in the block."""
     trt = api.trt
     if options.aux_streams is not None:
         config.max_aux_streams = options.aux_streams
@@ -129,7 +131,7 @@ def _prepared(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: 
     if options.hardware_compatible == "ampere-plus":
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     elif options.hardware_compatible == "same-compute-capability":
-        level = "SAME_COMPUTE_CAPABILITY"  # 10.9 and newer: asked for by name, since 10.3's bindings do not have it
+        level = "SAME_COMPUTE_CAPABILITY"  # by name: the stub of 10.3 lacks it, 10.9 and newer have it
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
     if options.platform == "windows-x86_64":
         config.runtime_platform = trt.RuntimePlatform.WINDOWS_AMD64
@@ -139,22 +141,23 @@ def _prepared(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: 
 
 @contextmanager
 def _timing_cache(config: IBuilderConfig, cache: CacheFile | None) -> Iterator[None]:
+    """Load the timing cache before the build in the block, and store it afterwards."""
     if cache is None:
         yield
         return
     timings = config.create_timing_cache(cache.read())
-    if not config.set_timing_cache(timings, ignore_mismatch=False):  # another device's, in spite of the name
+    if not config.set_timing_cache(timings, ignore_mismatch=False):  # from another device, despite the file name
         timings = config.create_timing_cache(b"")
         config.set_timing_cache(timings, ignore_mismatch=False)
     yield
     built = config.get_timing_cache()
 
-    def merged(present: bytes) -> bytes:
+    def merge(present: bytes) -> bytes:
         if present:
             built.combine(config.create_timing_cache(present), ignore_mismatch=False)
         return bytes(built.serialize())
 
-    cache.update(merged)
+    cache.update(merge)
 
 
 ENGINE = TensorRTEngine()

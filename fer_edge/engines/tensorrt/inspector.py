@@ -1,7 +1,11 @@
-"""What a built engine says of its own layers: the engine inspector's JSON, and the operators in it.
+"""Operators of a network and of a built engine, with the precision that each computes in.
 
-Of NVIDIA's documentation of the inspector (10.16, 11.3), engines shown in its issues 4020 and 4397, and what reads them
-in its trt-engine-explorer. TensorRT 10 has a tensor's layout and type in one text (`Format/Datatype`), 11 in two.
+An engine's operators come from the JSON of TensorRT's engine inspector. Its format is taken from NVIDIA's documentation
+(10.16 and 11.3), from engines shown in TensorRT issues 4020 and 4397, and from the parser of trt-engine-explorer.
+TensorRT 10 writes a tensor's layout and type into one text (`Format/Datatype`), TensorRT 11 into two.
+
+The inspector needs a GPU. Without one, the types of the strongly typed network are the evidence: the builder must use
+them.
 """
 
 from __future__ import annotations
@@ -14,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.engines.base import ExecutedOperator
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.engines.tensorrt.callbacks import LOG, logger_for
-from fer_edge.engines.tensorrt.errors import started
+from fer_edge.engines.tensorrt.errors import create_object
 from fer_edge.errors import EngineError, EngineUnavailableError
 
 if TYPE_CHECKING:
-    from tensorrt_types import ICudaEngine
+    from tensorrt_types import ICudaEngine, ILayer, INetworkDefinition, ITensor
 
-UNKNOWN = "unknown"  # the inspector does not tell
-LARGEST = 64 << 20  # characters; hundreds of layers take far less than one of these megabytes
-MARK = "[ONNX Layer: "  # how a layer's metadata names each node that went into it
-# As a word of "Row major linear FP16 format", or alone.
+UNKNOWN = "unknown"  # precision or kind that the inspector does not report
+MAX_CHARACTERS = 64 << 20  # of the inspector's JSON; hundreds of layers need far less than 1 MB
+NODE_PREFIX = "[ONNX Layer: "  # before the name of each ONNX node in a layer's metadata
+# Words of the inspector's type texts, such as "Row major linear FP16 format" or "Half".
 PRECISIONS = {
     "float": "fp32",
     "fp32": "fp32",
@@ -35,23 +39,30 @@ PRECISIONS = {
     "fp8": "fp8",
 }
 OTHER_TYPES = ("int4", "fp4", "int32", "int64", "uint8", "bool", "double", "uint16", "int16")
-# What kernels are called by the two types that they multiply: "sm80_xmma_gemm_i8i8_i8i32_f32_tn".
+# Types of the two factors in a kernel's name: "sm80_xmma_gemm_i8i8_i8i32_f32_tn".
 FACTORS = re.compile(r"_(i8i8|f16f16|bf16bf16|f32f32|e4m3e4m3)_")
 FACTOR_PRECISIONS = {"i8i8": "int8", "f16f16": "fp16", "bf16bf16": "bf16", "f32f32": "fp32", "e4m3e4m3": "fp8"}
 MULTIPLYING = ("conv", "gemm", "matrixmultiply", "matmul", "correlation", "mha", "attention")
 MULTIPLYING_KERNELS = ("gemm", "fprop", "mha")
 NOT_OPERATORS = ("constant", "noop", "no-op", "signal", "wait")
 
+# Names of element and layer types in a network, in the bindings of both products.
+NETWORK_PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
+NETWORK_MULTIPLYING = {"CONVOLUTION", "MATRIX_MULTIPLY", "DECONVOLUTION"}
+# Layers that leave the values of their first input unchanged. They may stand between a weight's dequantisation and the
+# layer that reads it.
+PASS_THROUGH = {"SHUFFLE", "CAST", "IDENTITY"}
 
-def layers_of_plan(api: Api, plan: bytes) -> str | None:
-    """The inspector's JSON of an engine that was just built; None where it cannot be loaded here."""
+
+def inspect_plan(api: Api, plan: bytes) -> str | None:
+    """Return the inspector's JSON of an engine that was just built; None if it cannot be loaded on this machine."""
     logger, messages = logger_for(api.trt)
     try:
-        runtime = started(api, "runtime", lambda: api.trt.Runtime(logger), messages)
+        runtime = create_object(api, "runtime", lambda: api.trt.Runtime(logger), messages)
     except EngineUnavailableError as error:
-        LOG.warning("%s; the engine's own layers stay unknown", error)  # no reason to lose a finished engine
+        LOG.warning("%s; the engine is not inspected", error)  # the finished engine is still valid
         return None
-    runtime.engine_host_code_allowed = True  # it was just built here
+    runtime.engine_host_code_allowed = True  # safe: the engine was built by this process
     engine: ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return None
@@ -59,49 +70,50 @@ def layers_of_plan(api: Api, plan: bytes) -> str | None:
 
 
 def operators_of_engine(layers: str | None, network: tuple[ExecutedOperator, ...]) -> tuple[ExecutedOperator, ...]:
-    """The engine's own account, and the typed network's of what that leaves open.
+    """Combine the operators that the inspector reports with those of the typed network.
 
-    A strongly typed engine must keep to its network's types, so a layer that the inspector does not name, or not with a
-    type, is taken from there; and so is everything where there is no inspector.
-
-    A text that cannot be read is no reason to lose a finished engine: the log says so, and the network counts.
+    A strongly typed engine must use its network's types. A layer that the inspector does not name, or names without a
+    type, is therefore taken from the network. All layers are, if there is no JSON or it cannot be parsed; the log
+    reports the latter, since a finished engine is still valid.
 
     Args:
-        layers: What the inspector gave; None where it gave nothing.
-        network: The operators of the network that the engine was built from.
+        layers: JSON of the inspector; None if the engine was not inspected.
+        network: Operators of the network that the engine was built from.
     """
     try:
-        told = () if layers is None else operators_of_layers(layers)
+        reported = () if layers is None else operators_of_layers(layers)
     except EngineError as error:
         LOG.warning("%s; its precision is proven from the network it was built from", error)
-        told = ()
-    if not told:
+        reported = ()
+    if not reported:
         return network
-    named = {name for operator in told if operator.precision != UNKNOWN for name in operator.names}
-    left = tuple(operator for operator in network if operator.multiplies and not named.issuperset(operator.names))
-    return tuple(operator for operator in told if operator.precision != UNKNOWN) + left
+    typed = tuple(operator for operator in reported if operator.precision != UNKNOWN)
+    names = {name for operator in typed for name in operator.names}
+    return typed + tuple(
+        operator for operator in network if operator.multiplies and not names.issuperset(operator.names)
+    )
 
 
 def operators_of_layers(text: str) -> tuple[ExecutedOperator, ...]:
-    """The operators of the inspector's JSON; none where the engine was built to tell names only.
+    """Parse the inspector's JSON. The result is empty if the engine was built without detailed profiling verbosity.
 
     Raises:
-        EngineError: It is no such JSON.
+        EngineError: Text that is not the JSON of an inspector.
     """
-    return tuple(_operator(layer) for layer in _layers(text) if _is_operator(layer))
+    return tuple(_operator(layer) for layer in _parse_layers(text) if _is_operator(layer))
 
 
-def _layers(text: str) -> list[dict[str, Any]]:
-    if len(text) > LARGEST:
-        raise EngineError(f"the engine inspector gave {len(text) >> 20} MB; expected at most {LARGEST >> 20}")
+def _parse_layers(text: str) -> list[dict[str, Any]]:
+    if len(text) > MAX_CHARACTERS:
+        raise EngineError(f"the engine inspector gave {len(text) >> 20} MB; expected at most {MAX_CHARACTERS >> 20}")
     try:
-        found = json.loads(text, strict=False)  # TensorRT parts names by control characters
+        content = json.loads(text, strict=False)  # TensorRT separates names with control characters
     except (ValueError, RecursionError) as error:
-        raise EngineError(f"the engine inspector gave no JSON that can be read ({error}): {text[:80]!r}") from error
-    layers = found.get("Layers") if isinstance(found, dict) else None
+        raise EngineError(f"the engine inspector gave JSON that cannot be parsed ({error}): {text[:80]!r}") from error
+    layers = content.get("Layers") if isinstance(content, dict) else None
     if not isinstance(layers, list):
         raise EngineError(f"the engine inspector gave no list of Layers: {text[:80]!r}")
-    # Names alone, as texts, are what it gives below ProfilingVerbosity.DETAILED.
+    # Below ProfilingVerbosity.DETAILED the list contains names only.
     return [layer for layer in layers if isinstance(layer, dict)]
 
 
@@ -111,30 +123,30 @@ def _is_operator(layer: dict[str, Any]) -> bool:
 
 def _operator(layer: dict[str, Any]) -> ExecutedOperator:
     kind, tactic = _text(layer, "LayerType"), _text(layer, "TacticName").lower()
-    said = f"{kind} {_text(layer, 'ParameterType')}".lower()
-    multiplies = any(word in said for word in MULTIPLYING) or any(word in tactic for word in MULTIPLYING_KERNELS)
-    precision = _multiplied(layer, tactic) if multiplies else _given(layer)
+    description = f"{kind} {_text(layer, 'ParameterType')}".lower()
+    multiplies = any(word in description for word in MULTIPLYING) or any(word in tactic for word in MULTIPLYING_KERNELS)
+    precision = _factor_precision(layer, tactic) if multiplies else _output_precision(layer)
     return ExecutedOperator(kind or UNKNOWN, precision, tuple(_names(layer)), multiplies)
 
 
-def _multiplied(layer: dict[str, Any], tactic: str) -> str:
-    """What it multiplies: by the kernel's name, or else by the type of its weights, or of its first input.
+def _factor_precision(layer: dict[str, Any], tactic: str) -> str:
+    """Return the precision of a product's factors: from the kernel's name, else its weights, else its first input.
 
-    Not by what it gives: an int8 product may leave as fp16, an fp16 one may be quantised on the way out.
+    The output type is no evidence: an int8 product may write fp16, and an fp16 product may quantise its output.
     """
-    if found := FACTORS.search(tactic):
-        return FACTOR_PRECISIONS[found[1]]
+    if match := FACTORS.search(tactic):
+        return FACTOR_PRECISIONS[match[1]]
     weights = layer.get("Weights")
     if isinstance(weights, dict) and (precision := _precision(_text(weights, "Type"))) != UNKNOWN:
         return precision
-    return next((precision for precision in _types(layer, "Inputs")), UNKNOWN)
+    return next(_tensor_precisions(layer, "Inputs"), UNKNOWN)
 
 
-def _given(layer: dict[str, Any]) -> str:
-    return next((precision for precision in _types(layer, "Outputs")), UNKNOWN)
+def _output_precision(layer: dict[str, Any]) -> str:
+    return next(_tensor_precisions(layer, "Outputs"), UNKNOWN)
 
 
-def _types(layer: dict[str, Any], side: str) -> Iterator[str]:
+def _tensor_precisions(layer: dict[str, Any], side: str) -> Iterator[str]:
     tensors = layer.get(side)
     for tensor in tensors if isinstance(tensors, list) else ():
         if isinstance(tensor, dict):
@@ -147,18 +159,18 @@ def _tensor_precision(tensor: dict[str, Any]) -> str:
 
 
 def _precision(text: str) -> str:
-    """A type in our words, or in TensorRT's where it is none of ours."""
+    """Return fer-edge's name of the type in a text, else TensorRT's name."""
     words = re.findall(r"[a-z0-9]+", text.lower())
-    known = (PRECISIONS.get(word, word) for word in words if word in PRECISIONS or word in OTHER_TYPES)
-    return next(known, UNKNOWN)
+    names = (PRECISIONS.get(word, word) for word in words if word in PRECISIONS or word in OTHER_TYPES)
+    return next(names, UNKNOWN)
 
 
 def _names(layer: dict[str, Any]) -> Iterator[str]:
-    """Nodes of the ONNX model: by the metadata, or else those that the layer's own name joins."""
+    """Yield a layer's ONNX nodes, from its metadata or, if it has none, from its own name."""
     metadata = _text(layer, "Metadata")
-    if MARK in metadata:
-        for part in metadata.split(MARK)[1:]:
-            yield part.rpartition("]")[0]  # up to the last: our own names have brackets too
+    if NODE_PREFIX in metadata:
+        for part in metadata.split(NODE_PREFIX)[1:]:
+            yield part.rpartition("]")[0]  # up to the last bracket: node names may contain brackets
     elif "Metadata" not in layer:
         yield from _text(layer, "Name").split(" + ")
 
@@ -166,3 +178,36 @@ def _names(layer: dict[str, Any]) -> Iterator[str]:
 def _text(entry: dict[str, Any], key: str) -> str:
     value = entry.get(key, "")
     return value if isinstance(value, str) else ""
+
+
+def operators_of_network(network: INetworkDefinition) -> tuple[ExecutedOperator, ...]:
+    """Return the layers of a strongly typed network, without constants.
+
+    A product of two dequantised tensors counts as int8: it is ONNX's form of an int8 product, and builders fuse it.
+    """
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    producers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
+    operators = []
+    for layer in layers:
+        kind = _layer_kind(layer)
+        if kind == "CONSTANT":
+            continue
+        multiplies = kind in NETWORK_MULTIPLYING
+        factors = [layer.get_input(index) for index in range(min(layer.num_inputs, 2))]
+        int8 = multiplies and len(factors) == 2 and all(_is_dequantised(factor, producers) for factor in factors)
+        # For all other layers, quantisation included, the output type is the type of the computation.
+        element = "INT8" if int8 else str(layer.get_output(0).dtype).rsplit(".", 1)[-1]
+        precision = NETWORK_PRECISIONS.get(element, element.lower())
+        operators.append(ExecutedOperator(kind, precision, (layer.name,), multiplies, reported_by_engine=False))
+    return tuple(operators)
+
+
+def _is_dequantised(tensor: ITensor, producers: dict[str, ILayer]) -> bool:
+    producer = producers.get(tensor.name)
+    while producer is not None and _layer_kind(producer) in PASS_THROUGH:
+        producer = producers.get(producer.get_input(0).name)
+    return producer is not None and _layer_kind(producer) == "DEQUANTIZE"
+
+
+def _layer_kind(layer: ILayer) -> str:
+    return str(layer.type).rsplit(".", 1)[-1]

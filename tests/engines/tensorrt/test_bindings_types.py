@@ -1,4 +1,4 @@
-"""The stubs are the bindings', and a call that one version lacks does not pass its type check."""
+"""Type stubs of the bindings: they match the bindings, and reject calls that a version lacks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from mypy import api as mypy
 
 ROOT = Path(__file__).parents[3]
 STUBS = {name: ROOT / "stubs" / f"tensorrt-{name}" for name in ("10", "11", "rtx")}
-PLANTED = """
+MODULE = """
 from tensorrt_types import Bindings, IBuilderConfig, ICudaEngine, ILayer
 
-def plant(trt: Bindings, config: IBuilderConfig, engine: ICudaEngine, layer: ILayer) -> None:
+def call(trt: Bindings, config: IBuilderConfig, engine: ICudaEngine, layer: ILayer) -> None:
     {line}
 """
 
 
 def check(line: str, version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What mypy says of a line, checked against one version's bindings."""
-    file = folder / "planted.py"
-    file.write_text(PLANTED.format(line=line))
+    """Return mypy's output for a line, checked against the bindings of one version."""
+    file = folder / "module.py"
+    file.write_text(MODULE.format(line=line))
     monkeypatch.setenv("MYPYPATH", str(STUBS[version]))
     return mypy.run([f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={folder / version}", str(file)])[0]
 
 
 @pytest.mark.parametrize(
-    ("line", "lacking", "having"),
+    ("line", "invalid", "valid"),
     [
         ("config.set_flag(trt.BuilderFlag.FP16)", ["11", "rtx"], ["10"]),
         ("print(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)", ["11", "rtx"], ["10"]),
@@ -38,20 +38,20 @@ def check(line: str, version: str, folder: Path, monkeypatch: pytest.MonkeyPatch
         ("config.builder_optimization_level = 'five'", ["10", "11", "rtx"], []),
     ],
 )
-def test_what_a_version_lacks_is_found(
-    line: str, lacking: list[str], having: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_calls_that_a_version_lacks_are_rejected(
+    line: str, invalid: list[str], valid: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for version in lacking:
-        assert "planted.py:5: error:" in check(line, version, tmp_path, monkeypatch), version
-    for version in having:
+    for version in invalid:
+        assert "module.py:5: error:" in check(line, version, tmp_path, monkeypatch), version
+    for version in valid:
         assert "Success" in check(line, version, tmp_path, monkeypatch), version
 
 
-def test_the_stub_is_what_the_installed_bindings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stub_matches_installed_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     rtx = pytest.importorskip("tensorrt_rtx")
     stub = (STUBS["rtx"] / "tensorrt_types.pyi").read_text()
     if rtx.__version__ not in stub.splitlines()[0]:
-        pytest.skip(f"the stub is of another version than the installed {rtx.__version__}; see scripts/make_stubs")
+        pytest.skip(f"the stub is for another version than the installed {rtx.__version__}; see scripts/make_stubs")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     from stubs_from_bindings import stub_from_bindings
 

@@ -1,4 +1,4 @@
-"""What the doctor says of machines as users have them."""
+"""Diagnostics of typical machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.engines.tensorrt import diagnostics as machine_module
+from fer_edge.engines.tensorrt import diagnostics as diagnostics_module
 from fer_edge.engines.tensorrt import driver as driver_module
 from fer_edge.engines.tensorrt.diagnostics import Machine, diagnose, l4t_from_release, probe_system, products
 from fer_edge.engines.tensorrt.driver import Driver, Gpu, compute_capability, pci_bus_id, read_driver
@@ -30,7 +30,7 @@ NO_DRIVER = Machine(None, "no NVIDIA driver here (libcuda.so.1 not found)", pack
 ORIN = Machine(Driver((12, 6), (Gpu("Orin", "sm87", 7620, integrated=True),)), packages={}, l4t=(36, 4))
 
 
-# What PyTorch brings for CUDA 12 and 13, and packages that only share the name.
+# CUDA packages of PyTorch for CUDA 12 and 13, and packages with similar names.
 OTHERS = {
     "nvidia-cuda-runtime": "13.0.96",
     "nvidia-cuda-runtime-cu12": "12.8.90",
@@ -41,11 +41,11 @@ OTHERS = {
 
 
 def without(*names: str, **versions: str) -> dict[str, str]:
-    kept = {name: version for name, version in PIP.items() if name not in names}
-    return {**kept, **{name.replace("_", "-"): version for name, version in versions.items()}}
+    rest = {name: version for name, version in PIP.items() if name not in names}
+    return {**rest, **{name.replace("_", "-"): version for name, version in versions.items()}}
 
 
-def test_a_good_desktop_has_nothing_to_mend() -> None:
+def test_working_desktop_has_no_findings() -> None:
     assert diagnose(DESKTOP) == []
 
 
@@ -54,8 +54,8 @@ def test_a_good_desktop_has_nothing_to_mend() -> None:
     [
         (NO_DRIVER, "no NVIDIA driver", "r580 or newer for CUDA 13 packages, r535 for CUDA 12; TensorRT-RTX builds"),
         (replace(NO_DRIVER, container=True), "no NVIDIA driver", "start the container with --gpus all"),
-        (replace(NO_DRIVER, wsl=True), "no NVIDIA driver", "install NVIDIA's driver in Windows; none in WSL"),
-        (replace(NO_DRIVER, kernel_module=True), "no NVIDIA driver", "its library is not"),
+        (replace(NO_DRIVER, wsl=True), "no NVIDIA driver", "install NVIDIA's driver in Windows, and no driver in WSL"),
+        (replace(NO_DRIVER, kernel_module=True), "no NVIDIA driver", "its user-space library is missing"),
         (replace(NO_DRIVER, l4t=(36, 4)), "no NVIDIA driver", "sudo apt install nvidia-jetpack"),
         (replace(DESKTOP, driver=Driver((13, 0), ())), "finds no GPU", "nvidia-smi"),
         (replace(DESKTOP, driver=Driver((13, 0), ()), container=True), "finds no GPU", "--gpus all"),
@@ -77,12 +77,12 @@ def test_a_good_desktop_has_nothing_to_mend() -> None:
         ),
         (
             replace(DESKTOP, packages=without(tensorrt_cu12="11.4.0.106", tensorrt_cu12_libs="11.4.0.106")),
-            "tensorrt is installed for CUDA 12 and CUDA 13; the one hides the other",
+            "tensorrt is installed for CUDA 12 and CUDA 13; one hides the other",
             "pip uninstall tensorrt-cu12 tensorrt-cu12-libs",
         ),
         (
             replace(DESKTOP, packages=OTHERS | without(tensorrt_cu12="11.4.0.106")),
-            "tensorrt is installed for CUDA 12 and CUDA 13; the one hides the other",
+            "tensorrt is installed for CUDA 12 and CUDA 13; one hides the other",
             "pip uninstall tensorrt-cu12",
         ),
         (
@@ -101,16 +101,16 @@ def test_a_good_desktop_has_nothing_to_mend() -> None:
             'pip install "fer-edge[cuda]"',
         ),
         (replace(ORIN, l4t=(35, 4)), "L4T 35.4, whose TensorRT is 8", "update to JetPack 6.1"),
-        (ORIN, "JetPack's TensorRT is not seen by this Python", "--system-site-packages"),
+        (ORIN, "JetPack's TensorRT is not visible to this Python", "--system-site-packages"),
     ],
 )
-def test_each_trouble_has_its_cure(machine: Machine, problem: str, remedy: str) -> None:
+def test_each_problem_has_its_remedy(machine: Machine, problem: str, remedy: str) -> None:
     first = diagnose(machine)[0]
     assert problem in first.problem, first
     assert remedy in first.remedy, first
 
 
-def test_packages_of_others_are_no_trouble() -> None:
+def test_other_packages_are_no_problem() -> None:
     assert diagnose(replace(DESKTOP, packages={**PIP, **OTHERS})) == []
     old_driver = Driver((11, 8), (RTX_4070,))
     assert diagnose(replace(DESKTOP, driver=old_driver, packages=OTHERS)) == []
@@ -120,23 +120,23 @@ def test_packages_of_others_are_no_trouble() -> None:
     }
 
 
-def test_packages_are_named_as_pip_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
+def test_package_names_are_normalised_like_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = [
         SimpleNamespace(metadata={"Name": name}, version="11.4.0.106")
         for name in ("tensorrt_cu13_bindings", "TensorRT.cu13__libs", "numpy")
     ]
-    monkeypatch.setattr(machine_module, "distributions", lambda: found)
+    monkeypatch.setattr(diagnostics_module, "distributions", lambda: packages)
     machine = probe_system()
     assert list(machine.packages) == ["tensorrt-cu13-bindings", "tensorrt-cu13-libs"]
     assert products(machine) == {"tensorrt": {"tensorrt-cu13-bindings": 13, "tensorrt-cu13-libs": 13}}
 
 
-def test_rtx_and_tensorrt_of_different_versions_are_no_trouble() -> None:
+def test_rtx_and_tensorrt_may_differ_in_version() -> None:
     packages = {**PIP, "tensorrt-rtx": "1.7.1.116", "tensorrt-rtx-cu13": "1.7.1.116"}
     assert diagnose(replace(DESKTOP, packages=packages)) == []
 
 
-def test_files_of_the_system_are_read(tmp_path: Path) -> None:
+def test_system_files_are_read(tmp_path: Path) -> None:
     for name, text in {
         "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64",
         "proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2",
@@ -145,21 +145,21 @@ def test_files_of_the_system_are_read(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = probe_system(tmp_path)
-    assert (found.l4t, found.container, found.wsl, found.kernel_module) == ((36, 4), True, True, True)
+    machine = probe_system(tmp_path)
+    assert (machine.l4t, machine.container, machine.wsl, machine.kernel_module) == ((36, 4), True, True, True)
     empty = probe_system(tmp_path / "nothing")
     assert (empty.l4t, empty.container, empty.wsl, empty.kernel_module) == (None, False, False, False)
     assert l4t_from_release("# R38 (release), REVISION: 2.0,") == (38, 2)
 
 
 class FakeDriver:
-    """The few functions that are asked, as ctypes would call them."""
+    """The driver functions that `driver` calls through ctypes."""
 
-    def __init__(self, started: int = 0, count: int = 1) -> None:
-        self.started, self.count = started, count
+    def __init__(self, result: int = 0, count: int = 1) -> None:
+        self.result, self.count = result, count
 
     def cuInit(self, flags: int) -> int:
-        return self.started
+        return self.result
 
     def cuGetErrorName(self, code: int, text: Any) -> int:
         names = {101: b"CUDA_ERROR_INVALID_DEVICE", 803: b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"}
@@ -195,16 +195,16 @@ class FakeDriver:
         return 0
 
 
-def test_the_driver_is_read() -> None:
+def test_driver_version_and_gpus_are_read() -> None:
     assert read_driver(FakeDriver()) == Driver((12, 4), (Gpu("Orin", "sm87", 8192, integrated=True),))
-    assert read_driver(FakeDriver(started=100)).gpus == ()
+    assert read_driver(FakeDriver(result=100)).gpus == ()
     with pytest.raises(
         EngineUnavailableError, match=r"does not start \(CUDA error 803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\)"
     ):
-        read_driver(FakeDriver(started=803))
+        read_driver(FakeDriver(result=803))
 
 
-def test_the_target_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architecture_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "_load", FakeDriver)
     assert compute_capability() == "sm87"
     with pytest.raises(EngineUnavailableError, match="there is no GPU 1; the driver finds 1, counted from 0"):
@@ -214,18 +214,18 @@ def test_the_target_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         compute_capability()
 
 
-def test_the_place_of_a_gpu_on_the_bus() -> None:
+def test_pci_bus_id_of_a_gpu() -> None:
     assert pci_bus_id(1, FakeDriver(count=2)) == "0000:02:00.0"
     with pytest.raises(
         EngineUnavailableError,
-        match=r"where GPU 2 is \(CUDA error 101, CUDA_ERROR_INVALID_DEVICE\); see: fer-edge doctor",
+        match=r"PCI bus id of GPU 2 \(CUDA error 101, CUDA_ERROR_INVALID_DEVICE\); see: fer-edge doctor",
     ):
         pci_bus_id(2, FakeDriver(count=2))
     with pytest.raises(EngineUnavailableError, match="CUDA error 803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"):
-        pci_bus_id(0, FakeDriver(started=803))
+        pci_bus_id(0, FakeDriver(result=803))
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 

@@ -1,4 +1,4 @@
-"""Every call of the runner fails once: it is told, everything is freed, and nothing is spoilt that CUDA would not."""
+"""Every call of the runner fails once: the error is reported, all objects are freed, and the runner stays usable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tiny import tiny_onnx
 OUT_OF_MEMORY = CudaError("", "CUDA_ERROR_OUT_OF_MEMORY", "out of memory")
 LOST = CudaError("", "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered")
 OTHER = CudaError("", "CUDA_ERROR_INVALID_VALUE", "invalid argument")
-# Calls of the bindings fail by what they return; all others are the driver's.
+# Return values of failed calls of the bindings; all other calls are driver calls, which raise an error.
 RETURNS: dict[str, Any] = {
     "deserialize": "none",
     "create_execution_context": "none",
@@ -30,25 +30,25 @@ RETURNS: dict[str, Any] = {
     "refit_from_bytes": False,
     "refit_cuda_engine": False,
 }
-MOST = GRAPH_BATCHES + 2  # so that one context is changed from batch to batch
+LARGEST = GRAPH_BATCHES + 2  # above GRAPH_BATCHES, so that batches share a context
 
 
 def open_runner(gpu: Gpu) -> TensorRTRunner:
-    return load(gpu, MOST, stripped=True)
+    return load(gpu, LARGEST, stripped=True)
 
 
 def use(gpu: Gpu, runner: TensorRTRunner) -> None:
-    """Every way to run."""
+    """Run in all modes."""
     runner.infer(IMAGES[:1])
-    runner.infer(IMAGES[: MOST - 1])
-    stream = gpu.stream()
+    runner.infer(IMAGES[: LARGEST - 1])
+    stream = gpu.new_stream()
     runner.submit_from_device(put_images(gpu, IMAGES[:2], stream), 2, stream)
     runner.collect()
     runner.time_on_device(1, 1)
 
 
-def recorded() -> tuple[list[str], int]:
-    """The calls of a life without faults, and how many of them are loading."""
+def record_calls() -> tuple[list[str], int]:
+    """Return the calls of a runner without faults, and the number of calls that load it."""
     gpu = Gpu()
     runner = open_runner(gpu)
     loading = len(gpu.calls)
@@ -58,9 +58,9 @@ def recorded() -> tuple[list[str], int]:
     return gpu.calls[:using], loading
 
 
-CALLS, LOADING = recorded()
-# The first, second and last call of a name, while loading and while running: the ones between are alike.
-PLACES = sorted(
+CALLS, LOADING = record_calls()
+# The first two calls and the last call of each name, both while loading and while running; the others are equivalent.
+NUMBERS = sorted(
     {
         number
         for part in (range(LOADING), range(LOADING, len(CALLS)))
@@ -71,21 +71,22 @@ PLACES = sorted(
 )
 FAULTS = [
     (number, fault)
-    for number in PLACES
+    for number in NUMBERS
     for fault in ([RETURNS[CALLS[number]]] if CALLS[number] in RETURNS else [OUT_OF_MEMORY, LOST, OTHER])
 ]
 
 
-def ours(gpu: Gpu) -> dict[str, int]:
-    """What the runner holds; the app's own streams and memory apart."""
-    apps = {"the app's memory": gpu.held["the app's memory"], "stream": 1 if gpu.held["the app's memory"] else 0}
-    return {kind: count - apps.get(kind, 0) for kind, count in gpu.ledger().items() if count != apps.get(kind, 0)}
+def runner_objects(gpu: Gpu) -> dict[str, int]:
+    """Return the live objects without the app's own stream and memory."""
+    memory = gpu.live["the app's memory"]
+    app = {"the app's memory": memory, "stream": 1 if memory else 0}
+    return {kind: count - app.get(kind, 0) for kind, count in gpu.live_objects().items() if count != app.get(kind, 0)}
 
 
 @pytest.mark.parametrize(
     ("number", "fault"), FAULTS, ids=[f"{n}-{CALLS[n]}-{getattr(f, 'code', f)}" for n, f in FAULTS]
 )
-def test_a_fault_is_told_and_nothing_is_kept(number: int, fault: Any) -> None:
+def test_fault_is_reported_and_frees_everything(number: int, fault: Any) -> None:
     gpu, call = Gpu(), CALLS[number]
     gpu.faults[number] = fault
     runner = None
@@ -96,32 +97,32 @@ def test_a_fault_is_told_and_nothing_is_kept(number: int, fault: Any) -> None:
     if isinstance(fault, CudaError):
         assert f"{call} failed: {fault.text} ({fault.code})" in message
         assert ("GPU's memory is full" in message) == fault.out_of_memory
-        assert ("start the process anew" in message) == fault.sticky
+        assert ("start the process again" in message) == fault.sticky
     else:
-        assert f"{call}: Error Code 1: planted" in message
+        assert f"{call}: Error Code 1: injected" in message
     if runner is not None:
         check_state(gpu, runner, lost=getattr(fault, "sticky", False))
-    assert ours(gpu) == {}
+    assert runner_objects(gpu) == {}
     if not getattr(fault, "sticky", False):
-        with open_runner(gpu) as again, reference(MOST) as other:
-            assert_equal(again.infer(IMAGES[:3]), other.infer(IMAGES[:3]))
-        assert ours(gpu) == {}
+        with open_runner(gpu) as second_runner, reference(LARGEST) as other:
+            assert_equal(second_runner.infer(IMAGES[:3]), other.infer(IMAGES[:3]))
+        assert runner_objects(gpu) == {}
 
 
 def check_state(gpu: Gpu, runner: TensorRTRunner, *, lost: bool) -> None:
-    """A runner that lost its context is closed; any other one runs on with right values."""
+    """Check that a runner with a lost context is closed, and that any other runner still gives correct outputs."""
     if lost:
         with pytest.raises(EngineError, match="the runner is closed; load the bundle again"):
             runner.infer(IMAGES[:1])
     else:
-        with reference(MOST) as other:
-            for batch in (1, MOST - 1, MOST):
+        with reference(LARGEST) as other:
+            for batch in (1, LARGEST - 1, LARGEST):
                 assert_equal(runner.infer(IMAGES[:batch]), other.infer(IMAGES[:batch]))
     runner.close()
 
 
-def calls_of_a_frame() -> list[str]:
-    """What `infer` calls."""
+def calls_of_infer() -> list[str]:
+    """Return the calls of one `infer`."""
     gpu = Gpu()
     with load(gpu) as runner:
         gpu.calls.clear()
@@ -129,27 +130,28 @@ def calls_of_a_frame() -> list[str]:
         return list(gpu.calls)
 
 
-@pytest.mark.parametrize(("number", "call"), list(enumerate(calls_of_a_frame())))
-def test_a_batch_that_a_signal_interrupts_is_dropped(number: int, call: str) -> None:
+@pytest.mark.parametrize(("number", "call"), list(enumerate(calls_of_infer())))
+def test_batch_interrupted_by_a_signal_is_dropped(number: int, call: str) -> None:
     gpu = Gpu()
     with load(gpu) as runner, reference(4) as other:
         gpu.faults[len(gpu.calls) + number] = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             runner.infer(IMAGES[:2])
-        assert gpu.streams[runner._device.stream].done == len(gpu.streams[runner._device.stream].work), "work is left"
+        stream = gpu.streams[runner._device.stream]
+        assert stream.done == len(stream.work), "the stream still has work"
         with pytest.raises(EngineError, match="no batch is in flight"):
             runner.collect()
         assert_equal(runner.infer(IMAGES[1:4]), other.infer(IMAGES[1:4]))
-    assert gpu.ledger() == {}
+    assert gpu.live_objects() == {}
 
 
-def test_every_call_is_among_the_faults() -> None:
+def test_faults_cover_every_call() -> None:
     assert {CALLS[number] for number, _ in FAULTS} == set(CALLS)
     assert set(RETURNS) <= set(CALLS)
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "message"),
+    ("text", "kind", "message"),
     [
         (
             "cudaError 35: CUDA driver version is insufficient",
@@ -171,64 +173,64 @@ def test_every_call_is_among_the_faults() -> None:
         ),
         ("incompatible serialization version", BundleMismatchError, "built with another version of TensorRT"),
         ("plan is for another platform", BundleMismatchError, "built for another operating system"),
-        ("Error Code 2: OutOfMemory", EngineError, "GPU's memory is full: close what else uses it"),
-        ("libcudart.so.12: undefined symbol", EngineUnavailableError, "the CUDA packages are not of one version"),
+        ("Error Code 2: OutOfMemory", EngineError, "GPU's memory is full: close other programs that use it"),
+        ("libcudart.so.12: undefined symbol", EngineUnavailableError, "the CUDA packages have different versions"),
         ("something else", EngineError, "does not load the engine: something else; build it again"),
     ],
 )
-def test_what_tensorrt_says_when_loading_is_explained(said: str, kind: type[Exception], message: str) -> None:
+def test_tensorrt_error_while_loading_is_explained(text: str, kind: type[Exception], message: str) -> None:
     gpu = Gpu()
     with pytest.raises(kind, match=message):
-        load(gpu, refuses=said)
-    assert gpu.ledger() == {}
+        load(gpu, refuses=text)
+    assert gpu.live_objects() == {}
 
 
-@pytest.mark.parametrize("made", ["Runtime", "Refitter"])
+@pytest.mark.parametrize("name", ["Runtime", "Refitter"])
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("warning", "message"),
     [
         ("CUDA initialization failure with error: 35. Please check", "does not start; the NVIDIA driver is too old"),
-        ("compute capability", "does not start: no reason given. TensorRT builds on the GPU it builds for, and runs"),
+        ("compute capability", "does not start: no reason given. TensorRT builds and runs engines on the same"),
     ],
 )
-def test_a_runtime_or_refitter_that_does_not_start_is_explained(
-    made: str, said: str, message: str, monkeypatch: pytest.MonkeyPatch
+def test_runtime_or_refitter_that_does_not_start_is_explained(
+    name: str, warning: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = Gpu()
-    monkeypatch.setattr(Bindings, "no_cuda", {made: said})
-    with pytest.raises(EngineUnavailableError, match=f"TensorRT 11.4.0.106's {made.lower()} {message}"):
+    monkeypatch.setattr(Bindings, "start_failures", {name: warning})
+    with pytest.raises(EngineUnavailableError, match=f"TensorRT 11.4.0.106's {name.lower()} {message}"):
         load(gpu, stripped=True)
-    assert gpu.ledger() == {}
+    assert gpu.live_objects() == {}
 
 
-def test_what_is_said_while_the_runtime_starts_explains_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warning_at_start_explains_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
     class WarningRuntime(Runtime):
         def __init__(self, trt: Bindings) -> None:
             super().__init__(trt)
-            trt.say("CUDA initialization failure with error: 35. Please check", Severity.WARNING)
+            trt.log("CUDA initialization failure with error: 35. Please check", Severity.WARNING)
 
     monkeypatch.setattr(bindings_double, "Runtime", WarningRuntime)
     with pytest.raises(EngineUnavailableError, match="does not load the engine; the NVIDIA driver is too old"):
         load(Gpu(), refuses="no context")
 
 
-def test_an_engine_of_another_model_is_refused() -> None:
+def test_engine_of_another_model_is_refused() -> None:
     gpu = Gpu()
     with pytest.raises(EngineError, match=r"the engine has tensors pixels FLOAT.*expected images of UINT8"):
         load(gpu, model=tiny_onnx().replace(b"images", b"pixels"))
-    assert gpu.ledger() == {}
+    assert gpu.live_objects() == {}
 
 
-def test_a_batch_no_profile_takes_is_an_engine_error() -> None:
+def test_batch_outside_all_profiles_is_an_engine_error() -> None:
     gpu = Gpu()
     with load(gpu, 2, graphs=False) as runner:
         runner.max_batch = 4
         runner._input_views = runner._input_views * 2
-        with pytest.raises(EngineError, match="the engine takes no batch of 3; its profiles take 1 to 2"):
+        with pytest.raises(EngineError, match="the engine does not accept a batch of 3; its profiles accept 1 to 2"):
             runner.submit(3)
 
 
-def test_a_held_input_buffer_outlives_the_runner() -> None:
+def test_input_buffer_outlives_the_runner() -> None:
     runner = load(Gpu())
     buffer = runner.input_buffer()
     runner.close()

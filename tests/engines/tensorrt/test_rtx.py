@@ -1,4 +1,4 @@
-"""Real TensorRT-RTX builds, with no GPU."""
+"""Builds with the real TensorRT-RTX, on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _installed() -> None:
 
 
 def build(model: bytes | None = None, targets: tuple[str, ...] = ("sm89",), **options: Any) -> int:
-    """Size of the engine file."""
+    """Build an engine and return the size of its file."""
     request = BuildRequest("fp32", targets, 4, options)
     built = RTX.build(tiny_onnx() if model is None else model, request)
     assert built.file is not None and built.platform is None
@@ -47,7 +47,7 @@ def has_gpu() -> bool:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_builds_one_engine_for_three_gpus(precision: Precision) -> None:
+def test_one_engine_file_serves_three_gpus(precision: Precision) -> None:
     model = onnx_from_checkpoint(tiny_checkpoint(), precision)
     built = RTX.build(model, BuildRequest(precision, ("sm86", "sm89", "sm120"), 4))
     assert built.targets == ("sm86", "sm89", "sm120")
@@ -69,7 +69,7 @@ def test_each_profile_adds_to_the_file() -> None:
         {"optimal_batches": [2, 3]},
     ],
 )
-def test_the_builder_takes_every_option_it_has(options: dict[str, Any]) -> None:
+def test_supported_options_are_accepted(options: dict[str, Any]) -> None:
     assert build(**options) > 10_000
 
 
@@ -83,45 +83,46 @@ def test_the_builder_takes_every_option_it_has(options: dict[str, Any]) -> None:
         ({"aux_streams": 2}, "has no aux_streams"),
     ],
 )
-def test_options_it_would_ignore_are_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_the_builder_ignores_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedTargetError, match=message):
         build(**options)
 
 
-@pytest.mark.skipif(has_gpu(), reason="what a machine without a GPU is told")
-def test_an_engine_without_weights_needs_a_gpu_to_build() -> None:
+@pytest.mark.skipif(has_gpu(), reason="the message of a machine without a GPU")
+def test_build_without_weights_needs_a_gpu() -> None:
     with pytest.raises(EngineError, match="builds engines without weights only on a machine with an NVIDIA GPU"):
         build(weights="stripped")
 
 
-def test_progress_is_told_phase_by_phase() -> None:
-    told: list[tuple[str, int, int]] = []
-    RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=lambda *step: told.append(step)))
-    assert told[0][:2] == ("Building engine", 0)
-    assert told[-1][0] == "Building engine" and told[-1][1] == told[-1][2]
-    assert all(0 <= done <= total for _, done, total in told)
+def test_progress_is_reported_by_phase() -> None:
+    steps: list[tuple[str, int, int]] = []
+    RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=lambda *step: steps.append(step)))
+    assert steps[0][:2] == ("Building engine", 0)
+    assert steps[-1][0] == "Building engine" and steps[-1][1] == steps[-1][2]
+    assert all(0 <= done <= total for _, done, total in steps)
 
 
-def test_the_user_stops_a_build() -> None:
+def test_exception_in_the_callback_cancels_the_build() -> None:
     def stop(phase: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=stop))
-    assert build() > 10_000  # and the builder works on
+    assert build() > 10_000  # the builder is still usable
 
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    """Python's own handler, which a test run in the background does not have: there Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Install Python's SIGINT handler, which is missing in a background process."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.usefixtures("_interruptible")
-def test_ctrl_c_stops_a_build() -> None:
-    # A real signal, while native code runs: the next callback would meet Python's own interrupt, and swallow it.
+def test_ctrl_c_cancels_the_build() -> None:
+    # A real signal while native code runs: Python would raise KeyboardInterrupt in the next callback, which TensorRT
+    # swallows.
     sent = threading.Event()
 
     def interrupt() -> None:
@@ -142,61 +143,61 @@ def test_ctrl_c_stops_a_build() -> None:
 
 @pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("where", ["another thread", "an app's own handler"])
-def test_ctrl_c_is_left_alone_where_it_is_not_ours(where: str) -> None:
-    def build_and_look() -> None:
-        RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=look))
+def test_signal_handler_of_the_app_is_not_replaced(where: str) -> None:
+    def build_and_record() -> None:
+        RTX.build(tiny_onnx(), BuildRequest("fp32", ("sm89",), 4, progress=record))
 
-    def look(phase: str, done: int, total: int) -> None:
-        seen.add(signal.getsignal(signal.SIGINT))
+    def record(phase: str, done: int, total: int) -> None:
+        handlers.add(signal.getsignal(signal.SIGINT))
 
-    def own(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         pass
 
-    seen: set[Any] = set()
+    handlers: set[Any] = set()
     if where == "another thread":
         with ThreadPoolExecutor(1) as threads:
-            threads.submit(build_and_look).result()
-        assert seen == {signal.default_int_handler}
+            threads.submit(build_and_record).result()
+        assert handlers == {signal.default_int_handler}
         return
-    before = signal.signal(signal.SIGINT, own)
+    before = signal.signal(signal.SIGINT, handle)
     try:
-        build_and_look()
+        build_and_record()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert seen == {own}
+    assert handlers == {handle}
 
 
-def test_profiles_larger_than_the_engine_are_refused() -> None:
+def test_optimal_batch_above_max_batch_is_refused() -> None:
     with pytest.raises(ConfigError, match="optimal_batches has 8; the engine takes at most 4"):
         build(optimal_batches=[8])
 
 
-def test_turing_in_fp32_is_refused_before_the_builder_is_called() -> None:
+def test_turing_in_fp32_is_refused_before_the_build() -> None:
     with pytest.raises(UnsupportedTargetError, match=r"no fp32 matrix products on sm75.*--precision fp16"):
         RTX.build(b"not even a model", BuildRequest("fp32", ("sm75",)))
 
 
-def test_turing_is_built_alone() -> None:
+def test_turing_with_other_targets_is_refused() -> None:
     with pytest.raises(UnsupportedTargetError, match="sm75 only by itself"):
         RTX.build(b"", BuildRequest("fp16", ("sm75", "sm89")))
 
 
-def test_unknown_targets_are_named() -> None:
+def test_unknown_targets_are_refused() -> None:
     with pytest.raises(UnsupportedTargetError, match=r"does not build for sm61; expected some of: sm75, sm80"):
         RTX.build(b"", BuildRequest("fp32", ("sm61", "sm89")))
 
 
-def test_an_unreadable_model_is_an_engine_error() -> None:
+def test_unreadable_model_is_an_engine_error() -> None:
     with pytest.raises(EngineError, match=r"TensorRT-RTX \S+ cannot read the model: "):
         RTX.build(b"no model", BuildRequest("fp32", ("sm89",)))
 
 
-def test_what_the_builder_says_is_in_the_message() -> None:
+def test_builder_errors_are_reported() -> None:
     with pytest.raises(EngineError, match=r"could not build the engine: .*Dynamic input tensor pixels"):
         build(tiny_onnx().replace(b"images", b"pixels"))
 
 
-def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(EngineUnavailableError, match=r'pip install "fer-edge\[tensorrt-rtx\]"'):
         RTX.version()

@@ -1,6 +1,6 @@
-"""The real PyCUDA and cuda-python under the runner, on a stand-in for the driver's library. Run by test_pycuda.py.
+"""Scenarios of the runner on the real PyCUDA and cuda-python with a fake driver library. Run by test_pycuda.py.
 
-Each function is a scenario of its own process; it prints nothing when all is well.
+Each function is one scenario and runs in its own process. A scenario that passes prints nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import runner as runner_module
 from fer_edge.engines.tensorrt.cuda import CudaDevice
-from fer_edge.engines.tensorrt.deserialized import LoadedEngine
+from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
 from fer_edge.engines.tensorrt.device import Bytes
 from fer_edge.engines.tensorrt.driver import read_driver
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
@@ -34,61 +34,61 @@ MODEL = tiny_onnx()
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), dtype=np.uint8)
 CUDA = ctypes.CDLL("libcuda.so.1")
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-NOTHING = "contexts 0, memory 0, page-locked 0, streams 0, events 0, graphs 0"
+NO_OBJECTS = "contexts 0, memory 0, page-locked 0, streams 0, events 0, graphs 0"
 
 
-class StandIn(Gpu):
-    """What the double of the bindings needs to know of a GPU, answered by the stand-in's library."""
+class FakeGpu(Gpu):
+    """The part of `Gpu` that the simulated bindings use, implemented by the fake driver."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[Any] = []
+        self.functions: list[Any] = []  # ctypes functions must stay alive until they have run
 
-    def at(self, address: int, size: int) -> Bytes:
+    def memory_at(self, address: int, size: int) -> Bytes:
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def is_capturing(self, handle: int) -> bool:
         return False
 
-    def put(self, handle: int, work: Callable[[], None]) -> None:
+    def enqueue(self, handle: int, work: Callable[[], None]) -> None:
         function = FUNCTION(lambda _: work())
-        self.kept.append(function)
-        CUDA.stand_in_put(ctypes.c_void_p(handle), function, None)
+        self.functions.append(function)
+        CUDA.fake_enqueue(ctypes.c_void_p(handle), function, None)
 
 
-def held() -> str:
+def live_objects() -> str:
     text = ctypes.create_string_buffer(200)
-    CUDA.stand_in_held(text, len(text))
-    assert CUDA.stand_in_depth() == 0, "a context was left current"
+    CUDA.fake_live_objects(text, len(text))
+    assert CUDA.fake_depth() == 0, "a context is still current"
     return text.value.decode()
 
 
-def load(gpu: StandIn, **options: Any) -> TensorRTRunner:
+def load(gpu: FakeGpu, **options: Any) -> TensorRTRunner:
     artifact = Artifact(MODEL, plan(MODEL, 8), 8)
     api = api_double(gpu)
-    return TensorRTRunner(CudaDevice, lambda: LoadedEngine(api, artifact, RunOptions()), 8, **options)
+    return TensorRTRunner(CudaDevice, lambda: DeserializedEngine(api, artifact, RunOptions()), 8, **options)
 
 
-def values() -> None:
+def outputs_match_onnx_runtime() -> None:
     assert read_driver().gpus[0].target == "sm89"
     reference = get_engine("onnxruntime").load(Artifact(MODEL, None, 8), RunOptions(threads=1))
     for graphs in (True, False):
-        with load(StandIn(), graphs=graphs) as runner:
+        with load(FakeGpu(), graphs=graphs) as runner:
             for batch in (*range(1, 9), 1, 8):
-                found, expected = runner.infer(IMAGES[:batch]), reference.infer(IMAGES[:batch])
-                for ours, theirs in zip(found, expected, strict=True):
-                    assert ours is not None and theirs is not None
-                    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-            made = CUDA.stand_in_made()
+                outputs, expected = runner.infer(IMAGES[:batch]), reference.infer(IMAGES[:batch])
+                for output, expected_output in zip(outputs, expected, strict=True):
+                    assert output is not None and expected_output is not None
+                    np.testing.assert_allclose(output, expected_output, rtol=0, atol=1e-5)
+            created = CUDA.fake_created()
             for _ in range(1000):
                 runner.infer(IMAGES[:3])
-            assert CUDA.stand_in_made() == made, "something was allocated per frame"
+            assert CUDA.fake_created() == created, "a frame allocated an object"
             assert runner.time_on_device(2, 3, graph=False) is not None
-        assert held() == NOTHING, held()
+        assert live_objects() == NO_OBJECTS, live_objects()
 
 
-def frames_on_the_gpu() -> None:
-    gpu = StandIn()
+def frames_in_gpu_memory() -> None:
+    gpu = FakeGpu()
     reference = get_engine("onnxruntime").load(Artifact(MODEL, None, 8), RunOptions(threads=1))
     app = CudaDevice()
     with load(gpu) as runner, app:
@@ -102,7 +102,7 @@ def frames_on_the_gpu() -> None:
         np.testing.assert_allclose(runner.collect().label_logits, reference.infer(IMAGES[:3]).label_logits, atol=1e-5)
     del frame
     app.close()
-    assert held() == NOTHING, held()
+    assert live_objects() == NO_OBJECTS, live_objects()
 
 
 CALLS = """
@@ -117,51 +117,50 @@ cuDevicePrimaryCtxRelease_v2
 """
 
 
-def faults() -> None:
+def failing_calls() -> None:
     for call in CALLS.split():
-        for code, words in ((2, "out of memory"), (700, "an illegal memory access was encountered")):
-            # PyCUDA collects garbage and tries again when memory runs out.
-            CUDA.stand_in_fail(call.encode(), 2 if call == "cuMemAlloc_v2" else 1, code)
+        for code, text in ((2, "out of memory"), (700, "an illegal memory access was encountered")):
+            # When memory runs out, PyCUDA collects garbage and tries again.
+            CUDA.fake_fail(call.encode(), 2 if call == "cuMemAlloc_v2" else 1, code)
             try:
-                with load(StandIn()) as runner:
-                    use(runner)
+                with load(FakeGpu()) as runner:
+                    use_all_modes(runner)
             except EngineError as error:
-                assert words in str(error), (call, error)
-                assert ("start the process anew" in str(error)) == (code == 700), (call, error)
+                assert text in str(error), (call, error)
+                assert ("start the process again" in str(error)) == (code == 700), (call, error)
                 assert ("memory is full" in str(error)) == (code == 2), (call, error)
             else:
-                raise AssertionError(f"{call} failed and nobody said so")
+                raise AssertionError(f"the failure of {call} was not reported")
             gc.collect()
-            CUDA.stand_in_reset()
-            assert held() == NOTHING, (call, code, held())
+            CUDA.fake_reset()
+            assert live_objects() == NO_OBJECTS, (call, code, live_objects())
 
 
-def use(runner: TensorRTRunner) -> None:
-    """Every way to run."""
+def use_all_modes(runner: TensorRTRunner) -> None:
     runner.infer(IMAGES[:1])
     runner.time_on_device(1, 1)
     runner.submit_from_device(IMAGES.ctypes.data, 2, runner._device.stream)
     runner.collect()
 
 
-def faults_while_closing() -> None:
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # PyCUDA prints what it cannot free
+def failing_calls_while_closing() -> None:
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # PyCUDA prints the objects that it cannot free
     for call in FREEING.split():
-        runner = load(StandIn())
-        use(runner)
-        CUDA.stand_in_fail(call.encode(), 1, 999)
+        runner = load(FakeGpu())
+        use_all_modes(runner)
+        CUDA.fake_fail(call.encode(), 1, 999)
         runner.close()
-        assert CUDA.stand_in_depth() == 0, call
-    os.dup2(terminal, 2)
-    with load(StandIn()) as runner:
-        use(runner)
-    # One of each, which the driver would not free, and nothing else.
-    assert held() == NOTHING.replace(" 0", " 1"), held()
-    atexit.unregister(nothing_is_left)
+        assert CUDA.fake_depth() == 0, call
+    os.dup2(stderr, 2)
+    with load(FakeGpu()) as runner:
+        use_all_modes(runner)
+    # One object of each kind, which the driver did not free, and no others.
+    assert live_objects() == NO_OBJECTS.replace(" 0", " 1"), live_objects()
+    atexit.unregister(print_live_objects)
 
 
-def a_capture_that_fails() -> None:
+def failing_capture() -> None:
     def refuse() -> None:
         raise EngineError("no")
 
@@ -170,15 +169,15 @@ def a_capture_that_fails() -> None:
         try:
             device.capture(refuse)
         except EngineError:
-            device.synchronize()  # the stream has left capture mode
+            device.synchronize()  # fails in a stream that still captures
     device.close()
-    assert held() == NOTHING, held()
+    assert live_objects() == NO_OBJECTS, live_objects()
 
 
 def threads() -> None:
-    gpu, failures = StandIn(), []
+    gpu, failures = FakeGpu(), []
     runner = load(gpu)
-    CUDA.stand_in_slow(300)
+    CUDA.fake_slow(300)
     beats = []
 
     def work() -> None:
@@ -193,45 +192,46 @@ def threads() -> None:
         beats.append(time.monotonic())
         time.sleep(0.01)
     thread.join()
-    CUDA.stand_in_slow(0)
+    CUDA.fake_slow(0)
     assert not failures, failures
     assert len(beats) > 10, "the GIL was held while waiting for the GPU"
     closer = threading.Thread(target=runner.close)
     closer.start()
     closer.join()
-    assert held() == NOTHING, held()
+    assert live_objects() == NO_OBJECTS, live_objects()
 
 
-def a_held_buffer() -> None:
-    runner = load(StandIn())
+def input_buffer_outlives_runner() -> None:
+    runner = load(FakeGpu())
     buffer = runner.input_buffer()
     runner.close()
     buffer[:] = 7
     assert int(buffer.sum()) == 7 * buffer.size
-    assert held() == NOTHING.replace("contexts 0", "contexts 1").replace("page-locked 0", "page-locked 1"), held()
+    expected = NO_OBJECTS.replace("contexts 0", "contexts 1").replace("page-locked 0", "page-locked 1")
+    assert live_objects() == expected, live_objects()
     view = buffer[:1]
     del buffer
     assert int(view.sum()) == 7 * view.size
     del view
-    assert held() == NOTHING, held()
+    assert live_objects() == NO_OBJECTS, live_objects()
 
 
-def forgotten_at_the_end() -> None:
-    runner = load(StandIn())
+def open_runner_at_exit() -> None:
+    runner = load(FakeGpu())
     runner.infer(IMAGES[:1])
-    KEPT.append(runner)
+    OPEN.append(runner)
 
 
-def nothing_is_left() -> None:
-    if held() != NOTHING:
-        print(held(), file=sys.stderr)
+def print_live_objects() -> None:
+    if live_objects() != NO_OBJECTS:
+        print(live_objects(), file=sys.stderr)
 
 
-KEPT: list[TensorRTRunner] = []
+OPEN: list[TensorRTRunner] = []
 
 if __name__ == "__main__":
-    # Last of all, after the runners that are open are closed.
-    atexit.unregister(runner_module._close_what_is_open)
-    atexit.register(nothing_is_left)
-    atexit.register(runner_module._close_what_is_open)
+    # Run the check last, after the open runners are closed.
+    atexit.unregister(runner_module._close_open_runners)
+    atexit.register(print_live_objects)
+    atexit.register(runner_module._close_open_runners)
     globals()[sys.argv[1]]()

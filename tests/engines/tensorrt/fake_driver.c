@@ -1,8 +1,8 @@
-/* A stand-in for NVIDIA's driver library, so that the real PyCUDA and cuda-python can be run without one.
+/* Fake of NVIDIA's driver library, on which the real PyCUDA and cuda-python run without a GPU.
 
-   Memory is the host's. Work put into a stream waits until somebody synchronises, or is recorded while the stream is
-   captured. Calls that need a current context fail without one. Everything made is on a ledger; any call can be made
-   to fail. Python puts its own work into a stream with `stand_in_put`. */
+   Device memory is host memory. Work in a stream runs when the stream is synchronised, or is recorded while the stream
+   is captured. Calls that need a current context fail without one. All live objects are counted, and any call can be
+   made to fail. Python adds work of its own to a stream with `fake_enqueue`. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,26 +18,26 @@ typedef void (*Function)(void *);
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_CONTEXT = 201, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 
 typedef struct { int kind; void *target; const void *source; size_t size; Function function; void *argument; } Work;
-typedef struct { Work *items; size_t count, room, done, before; } Queue; /* `before`: items that are gone */
+typedef struct { Work *items; size_t count, capacity, done, before; } Queue; /* `before`: number of removed items */
 typedef struct Stream { Queue queue; Queue *capturing; } Stream;
 typedef struct { Stream *stream; size_t after; uint64_t reached; } Event;
-enum { COPY, CALL, WAIT, STAMP };
+enum { COPY, CALL, WAIT, TIMESTAMP };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread void *contexts[16];
 static __thread int depth;
-static int context_object, retained, lost;
+static int context_object, retained, sticky_error;
 static uint64_t ticks;
-static long held_memory, held_host, held_streams, held_events, held_graphs, made;
+static long live_memory, live_host, live_streams, live_events, live_graphs, created;
 static char fault_name[64];
 static int fault_code, fault_times, wait_milliseconds;
 
 static Result enter(const char *name, int needs_context) {
     pthread_mutex_lock(&lock);
-    Result result = needs_context < 0 ? OK : lost; /* entering, leaving and freeing in a lost context is allowed */
+    Result result = needs_context < 0 ? OK : sticky_error; /* push, pop and free are allowed in a lost context */
     if (!result && fault_code && !strcmp(name, fault_name)) {
         result = fault_code;
-        if (fault_code >= ILLEGAL_ADDRESS && fault_code < 720) lost = fault_code;
+        if (fault_code >= ILLEGAL_ADDRESS && fault_code < 720) sticky_error = fault_code;
         if (--fault_times == 0) fault_code = 0;
     }
     pthread_mutex_unlock(&lock);
@@ -46,14 +46,14 @@ static Result enter(const char *name, int needs_context) {
 }
 #define ENTER(needs_context) do { Result entered = enter(__func__, needs_context); if (entered) return entered; } while (0)
 
-static void put(Queue *queue, Work work) {
-    if (queue->count == queue->room) {
-        queue->room = queue->room ? 2 * queue->room : 16;
-        queue->items = realloc(queue->items, queue->room * sizeof(Work));
+static void append(Queue *queue, Work work) {
+    if (queue->count == queue->capacity) {
+        queue->capacity = queue->capacity ? 2 * queue->capacity : 16;
+        queue->items = realloc(queue->items, queue->capacity * sizeof(Work));
     }
     queue->items[queue->count++] = work;
 }
-static void enqueue(Stream *stream, Work work) { put(stream->capturing ? stream->capturing : &stream->queue, work); }
+static void enqueue(Stream *stream, Work work) { append(stream->capturing ? stream->capturing : &stream->queue, work); }
 
 static void run(Stream *stream, size_t until) {
     while (stream->queue.before + stream->queue.done < until) {
@@ -61,7 +61,7 @@ static void run(Stream *stream, size_t until) {
         if (work.kind == COPY) memcpy(work.target, work.source, work.size);
         if (work.kind == CALL) work.function(work.argument);
         if (work.kind == WAIT && work.target) run(work.target, work.size);
-        if (work.kind == STAMP) ((Event *)work.target)->reached = ticks;
+        if (work.kind == TIMESTAMP) ((Event *)work.target)->reached = ticks;
         ticks++;
     }
     if (stream->queue.done == stream->queue.count) {
@@ -69,22 +69,22 @@ static void run(Stream *stream, size_t until) {
         stream->queue.done = stream->queue.count = 0;
     }
 }
-static size_t put_so_far(Stream *stream) { return stream->queue.before + stream->queue.count; }
+static size_t work_so_far(Stream *stream) { return stream->queue.before + stream->queue.count; }
 
-/* For the test. */
-void stand_in_fail(const char *name, int times, int code) {
+/* Control by the tests. */
+void fake_fail(const char *name, int times, int code) {
     snprintf(fault_name, sizeof fault_name, "%s", name); fault_times = times; fault_code = code;
 }
-void stand_in_reset(void) { lost = fault_code = 0; }
-void stand_in_slow(int milliseconds) { wait_milliseconds = milliseconds; }
-void stand_in_put(void *stream, Function function, void *argument) {
+void fake_reset(void) { sticky_error = fault_code = 0; }
+void fake_slow(int milliseconds) { wait_milliseconds = milliseconds; }
+void fake_enqueue(void *stream, Function function, void *argument) {
     enqueue(stream, (Work){.kind = CALL, .function = function, .argument = argument});
 }
-int stand_in_depth(void) { return depth; }
-long stand_in_made(void) { return made; }
-void stand_in_held(char *text, size_t size) {
+int fake_depth(void) { return depth; }
+long fake_created(void) { return created; }
+void fake_live_objects(char *text, size_t size) {
     snprintf(text, size, "contexts %d, memory %ld, page-locked %ld, streams %ld, events %ld, graphs %ld", retained,
-             held_memory, held_host, held_streams, held_events, held_graphs);
+             live_memory, live_host, live_streams, live_events, live_graphs);
 }
 
 /* Devices and contexts. */
@@ -92,11 +92,11 @@ Result cuInit(unsigned flags) { ENTER(0); return OK; }
 Result cuDriverGetVersion(int *version) { *version = 13000; return OK; }
 Result cuDeviceGetCount(int *count) { *count = 1; return OK; }
 Result cuDeviceGet(int *device, int index) { ENTER(0); if (index) return 101; *device = 0; return OK; }
-Result cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "stand-in"); return OK; }
+Result cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "fake GPU"); return OK; }
 Result cuDeviceTotalMem_v2(size_t *size, int device) { *size = 1 << 30; return OK; }
 Result cuDeviceGetAttribute(int *value, int attribute, int device) {
     ENTER(0);
-    const char *integrated = getenv("STAND_IN_INTEGRATED");
+    const char *integrated = getenv("FAKE_GPU_INTEGRATED");
     *value = attribute == 75 ? 8 : attribute == 76 ? 9 : attribute == 18 ? integrated != NULL : 0;
     return OK;
 }
@@ -110,13 +110,13 @@ Result cuCtxGetDevice(int *device) { ENTER(1); *device = 0; return OK; }
 /* Memory. */
 Result cuMemAlloc_v2(uint64_t *address, size_t size) {
     ENTER(1); void *memory; if (posix_memalign(&memory, 256, size)) return OUT_OF_MEMORY;
-    *address = (uint64_t)memory; held_memory++; made++; return OK;
+    *address = (uint64_t)memory; live_memory++; created++; return OK;
 }
-Result cuMemFree_v2(uint64_t address) { ENTER(-1); if (!depth) return NO_CONTEXT; free((void *)address); held_memory--; return OK; }
+Result cuMemFree_v2(uint64_t address) { ENTER(-1); if (!depth) return NO_CONTEXT; free((void *)address); live_memory--; return OK; }
 Result cuMemHostAlloc(void **memory, size_t size, unsigned flags) {
-    ENTER(1); if (posix_memalign(memory, 4096, size)) return OUT_OF_MEMORY; held_host++; made++; return OK;
+    ENTER(1); if (posix_memalign(memory, 4096, size)) return OUT_OF_MEMORY; live_host++; created++; return OK;
 }
-Result cuMemFreeHost(void *memory) { ENTER(-1); if (!depth) return NO_CONTEXT; free(memory); held_host--; return OK; }
+Result cuMemFreeHost(void *memory) { ENTER(-1); if (!depth) return NO_CONTEXT; free(memory); live_host--; return OK; }
 Result cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags) {
     ENTER(1); *address = (uint64_t)memory; return OK;
 }
@@ -135,26 +135,26 @@ Result cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t size, Strea
 
 /* Streams and events. */
 Result cuStreamCreate(Stream **stream, unsigned flags) {
-    ENTER(1); *stream = calloc(1, sizeof(Stream)); held_streams++; made++; return OK;
+    ENTER(1); *stream = calloc(1, sizeof(Stream)); live_streams++; created++; return OK;
 }
 Result cuStreamDestroy_v2(Stream *stream) {
-    ENTER(-1); if (!depth) return NO_CONTEXT; free(stream->queue.items); free(stream); held_streams--; return OK;
+    ENTER(-1); if (!depth) return NO_CONTEXT; free(stream->queue.items); free(stream); live_streams--; return OK;
 }
 Result cuStreamSynchronize(Stream *stream) {
     ENTER(1); if (stream->capturing) return 900;
     if (wait_milliseconds) usleep(1000 * wait_milliseconds);
-    run(stream, put_so_far(stream)); return OK;
+    run(stream, work_so_far(stream)); return OK;
 }
 Result cuEventCreate(Event **event, unsigned flags) {
-    ENTER(1); *event = calloc(1, sizeof(Event)); held_events++; made++; return OK;
+    ENTER(1); *event = calloc(1, sizeof(Event)); live_events++; created++; return OK;
 }
-Result cuEventDestroy_v2(Event *event) { ENTER(-1); if (!depth) return NO_CONTEXT; free(event); held_events--; return OK; }
+Result cuEventDestroy_v2(Event *event) { ENTER(-1); if (!depth) return NO_CONTEXT; free(event); live_events--; return OK; }
 Result cuEventRecord(Event *event, Stream *stream) {
-    ENTER(1); enqueue(stream, (Work){.kind = STAMP, .target = event});
-    event->stream = stream; event->after = put_so_far(stream); return OK;
+    ENTER(1); enqueue(stream, (Work){.kind = TIMESTAMP, .target = event});
+    event->stream = stream; event->after = work_so_far(stream); return OK;
 }
 Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) {
-    /* What is waited for is fixed now, whatever the event is recorded for later. */
+    /* Later recordings of the event do not change this wait. */
     ENTER(1); enqueue(stream, (Work){.kind = WAIT, .target = event->stream, .size = event->after}); return OK;
 }
 Result cuEventSynchronize(Event *event) { ENTER(1); if (event->stream) run(event->stream, event->after); return OK; }
@@ -170,26 +170,26 @@ Result cuStreamBeginCapture_v2(Stream *stream, int mode) {
 }
 Result cuStreamEndCapture(Stream *stream, Queue **graph) {
     Queue *recorded = stream->capturing; stream->capturing = NULL; *graph = NULL;
-    ENTER(1); *graph = recorded; held_graphs++; return OK;
+    ENTER(1); *graph = recorded; live_graphs++; return OK;
 }
 Result cuGraphInstantiateWithFlags(Queue **executable, Queue *graph, unsigned long long flags) {
-    ENTER(1); *executable = calloc(1, sizeof(Queue)); held_graphs++; made++;
-    for (size_t index = 0; index < graph->count; index++) put(*executable, graph->items[index]);
+    ENTER(1); *executable = calloc(1, sizeof(Queue)); live_graphs++; created++;
+    for (size_t index = 0; index < graph->count; index++) append(*executable, graph->items[index]);
     return OK;
 }
-Result cuGraphDestroy(Queue *graph) { free(graph->items); free(graph); held_graphs--; return OK; }
-Result cuGraphExecDestroy(Queue *graph) { ENTER(-1); free(graph->items); free(graph); held_graphs--; return OK; }
+Result cuGraphDestroy(Queue *graph) { free(graph->items); free(graph); live_graphs--; return OK; }
+Result cuGraphExecDestroy(Queue *graph) { ENTER(-1); free(graph->items); free(graph); live_graphs--; return OK; }
 Result cuGraphUpload(Queue *graph, Stream *stream) { ENTER(1); return OK; }
 Result cuGraphLaunch(Queue *graph, Stream *stream) {
     ENTER(1); for (size_t index = 0; index < graph->count; index++) enqueue(stream, graph->items[index]); return OK;
 }
 
-/* Errors, and how cuda-python finds all this. */
+/* Error texts, and the function table that cuda-python reads. */
 Result cuGetErrorString(int code, const char **text) {
-    static __thread char said[64];
+    static __thread char unknown[64];
     const char *known = code == OUT_OF_MEMORY ? "out of memory" : code == INVALID_VALUE ? "invalid argument"
         : code == NO_CONTEXT ? "invalid device context" : code == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : NULL;
-    if (!known) { snprintf(said, sizeof said, "error %d", code); known = said; }
+    if (!known) { snprintf(unknown, sizeof unknown, "error %d", code); known = unknown; }
     *text = known; return OK;
 }
 Result cuGetErrorName(int code, const char **text) { *text = "CUDA_ERROR"; return OK; }

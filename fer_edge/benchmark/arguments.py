@@ -1,0 +1,109 @@
+"""Checks of arguments, before anything is measured."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fer_edge._files import check_output
+from fer_edge.bundle import Bundle
+from fer_edge.engines.registry import get_engine
+from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
+from fer_edge.file_kind import describe_file
+from fer_edge.shipped import shipped_bundle
+
+MIN_POSITIVE, MAX_POSITIVE = 1e-9, 1e9  # the clock counts nanoseconds in 64 bits, which hold 9e9 seconds
+# Smallest and largest value of each setting of `bench`.
+LIMITS = {"queries": (10, 10**9), "seconds": (0.1, 86_400), "minutes": (0.05, 10_080), "rates": (1, 100_000)}
+
+
+def check_positive(name: str, value: float) -> None:
+    """Check that a duration in seconds, or a rate per second, is within the range of a clock in nanoseconds.
+
+    Args:
+        name: Name of the argument for the message: "the rate".
+        value: Value to check.
+
+    Raises:
+        ConfigError: NaN, or a value outside of 1e-9 to 1e9.
+    """
+    if not MIN_POSITIVE <= value <= MAX_POSITIVE:
+        raise ConfigError(f"{name} is {value:g}; expected a number above 0 and up to {MAX_POSITIVE:,.0f}")
+
+
+def check_limits(name: str, value: float) -> None:
+    """Check a setting against `LIMITS`; NaN fails too.
+
+    Raises:
+        ConfigError: Value out of range.
+    """
+    low, high = LIMITS[name]
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value:g}; expected a number from {low:g} to {high:,}")
+
+
+def check_files(
+    bundle: Path, tune: str | None, outputs: tuple[Path | None, ...], inputs: tuple[Path | None, ...]
+) -> None:
+    """Check that no output is an input, and that a tuning would not change the shipped bundle.
+
+    Args:
+        bundle: Bundle to measure.
+        tune: Goal of the tuning; None if the bundle is not tuned.
+        outputs: Files and folders to write; None if not given.
+        inputs: Files and folders to read; None if not given.
+
+    Raises:
+        ConfigError: Output that is an input, or a tuning of the shipped bundle.
+    """
+    for output in outputs:
+        if output is not None:
+            check_output(output, bundle, *inputs)
+    if tune is not None and bundle.resolve() == shipped_bundle().resolve():
+        raise ConfigError(f"tuning changes the bundle, and {bundle} is the shipped one; copy it: cp {bundle} edge.fer")
+
+
+def check_device(engines: set[str], device: int | None) -> None:
+    """Check that a GPU index was given only for engines that run on a GPU.
+
+    Args:
+        engines: Names of the engines to measure.
+        device: CUDA index of the GPU; None if not given.
+
+    Raises:
+        ConfigError: All engines run on the CPU.
+    """
+    if device is not None and not any(get_engine(engine).for_gpus for engine in engines):
+        names = ", ".join(sorted(engines))
+        raise ConfigError(f"a device applies only to engines that run on a GPU, not to {names}; omit the device")
+
+
+def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | None) -> None:
+    """Check the inputs of the comparison with PyTorch, without importing PyTorch: its threads would be measured.
+
+    Args:
+        bundle: Bundle to measure.
+        checkpoint: Checkpoint that the bundle was built from; None if not given.
+        images: Images to compare on; None if not given.
+
+    Raises:
+        ConfigError: Only one of checkpoint and images was given.
+        FerEdgeError: Missing or wrong checkpoint, missing images, or PyTorch is not installed.
+    """
+    if (checkpoint is None) != (images is None):
+        raise ConfigError("the comparison with PyTorch needs a checkpoint and images; give both, or neither")
+    if checkpoint is None or images is None:
+        return
+    from fer_edge.evaluation.dataset import image_set
+
+    if not checkpoint.is_file():
+        raise CheckpointError(f"no checkpoint at {checkpoint}; expected the file that the bundle was built from")
+    content = describe_file(checkpoint)
+    if content != "a fer-edge checkpoint":
+        raise CheckpointError(f"{checkpoint} is {content}; expected the checkpoint that the bundle was built from")
+    if find_spec("torch") is None:
+        raise EngineUnavailableError(
+            'the comparison with a checkpoint needs PyTorch; run: pip install "fer-edge[export]"'
+        )
+    manifest = Bundle.open(bundle).manifest
+    image_set(images, manifest.labels, manifest.words)

@@ -1,0 +1,46 @@
+"""`fer-edge checkpoint fit-temperature`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.options import CheckpointArgument, CheckpointOut, Count, DataArgument, Json, Layout, Split, Threads
+
+
+def checkpoint_fit_temperature(
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    out: CheckpointOut,
+    split: Split = None,
+    layout: Layout = "auto",
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16; default: float32.")] = False,
+    threads: Threads = None,
+    count: Count = None,
+    json: Json = False,
+) -> None:
+    """Fit a checkpoint's temperature on images that it was not trained on.
+
+    The logits of both heads are divided by the temperature, which calibrates the probabilities; it is folded into the
+    weights. A single head's top-1 label never changes; that of the mean of both heads can.
+
+    Example: fer-edge checkpoint fit-temperature best.safetensors ferplus/ -o edge.safetensors
+    """
+    from fer_edge.cli.option_checks import check_out_file, check_split
+    from fer_edge.cli.output import print_result, progress
+    from fer_edge.evaluation.temperature import fit_temperature
+
+    check_out_file(out, ".safetensors", "a checkpoint")
+    result = fit_temperature(
+        checkpoint,
+        data,
+        out,
+        split=check_split(split, data, layout),
+        layout=layout,
+        half=half,
+        threads=threads,
+        count=count,
+        progress=progress,
+    )
+    print_result(result, as_json=json)

@@ -1,0 +1,35 @@
+"""`fer-edge checkpoint text-features`."""
+
+from __future__ import annotations
+
+from fer_edge.cli.options import FeaturesOut, Json, Labels, Retries, Templates, TextModel, TextWeights
+
+
+def checkpoint_text_features(
+    out: FeaturesOut,
+    labels: Labels = "ferplus",
+    template: Templates = None,
+    text_model: TextModel = None,
+    text_weights: TextWeights = None,
+    retries: Retries = 0,
+    json: Json = False,
+) -> None:
+    """Compute text features of the labels with a CLIP text tower.
+
+    Example: fer-edge checkpoint text-features -o text.safetensors --labels ferplus --template active
+    """
+    from fer_edge.cli.option_checks import check_out_file
+    from fer_edge.cli.output import print_result, progress
+    from fer_edge.model.conversion import make_text_features
+
+    check_out_file(out, ".safetensors", "a file of text features")
+    result = make_text_features(
+        out,
+        labels=labels,
+        templates=template,
+        text_model=text_model,
+        text_weights=text_weights,
+        retries=retries,
+        progress=progress,
+    )
+    print_result(result, as_json=json)
