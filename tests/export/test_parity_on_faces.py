@@ -16,8 +16,8 @@ from fer_edge._files import sha256
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import measure
-from fer_edge.data.layouts import read_split
 from fer_edge.choices import FloatPrecision, Precision
+from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import ImageSet, image_set
