@@ -1,4 +1,4 @@
-"""One more engine for a bundle, without the checkpoint."""
+"""Addition of an engine to a bundle."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def test_failed_build_writes_nothing(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_command_adds_an_engine(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
     option = "tensorrt-rtx.optimization_level=1"
     arguments = ["--engine", "tensorrt-rtx", "--gpu-arch", "sm89", "--set", option, "-o", out]
-    found = fer_edge("bundle", "add-engine", path, *arguments)
-    assert found.returncode == 0, found.stderr
-    assert "tensorrt-rtx 1." in found.stdout and "(sm89)" in found.stdout
+    result = fer_edge("bundle", "add-engine", path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "tensorrt-rtx 1." in result.stdout and "(sm89)" in result.stdout
     assert "engines/tensorrt-rtx-sm89.engine" in Bundle.open(out).manifest.files
     assert Bundle.open(out).entry().options == {"optimization_level": 1}
-    assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "as executed" in found.stdout
+    assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "executed precision" in result.stdout
     assert "optimization_level: 1" in fer_edge("inspect", "--full", out).stdout
     wrong = fer_edge("bundle", "add-engine", path, "--engine", "tensorrt-rtx", "--set", "level", "-o", out)
     assert wrong.returncode == 2 and "--set level: expected ENGINE.NAME=VALUE" in wrong.stderr
@@ -88,33 +88,33 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_concurrent_changes_of_the_bundle_are_preserved(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
-    of_others = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
-    of_replaced = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+    other_tuning = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+    replaced_tuning = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
 
-    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         extra = EngineEntry("tensorrt", ("sm87",), "11", "engines/other", None)
         manifest = Bundle.open(path).manifest
-        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(of_others, of_replaced))
+        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(other_tuning, replaced_tuning))
         write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
         return {}
 
-    insert_engine(Bundle.open(path), path, "onnxruntime", prove=meanwhile)
+    insert_engine(Bundle.open(path), path, "onnxruntime", prove=change_bundle)
     opened = Bundle.open(path)
     assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
     assert opened.read("engines/other") == b"other"
-    assert opened.manifest.tunings == (of_others,), "another engine's settings say nothing of the new one"
+    assert opened.manifest.tunings == (other_tuning,), "tunings of the replaced engine are removed"
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])
 def test_engine_of_a_replaced_model_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
 
-    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         values = dict(changes)
         members = {"model.onnx": tiny_onnx(seed=values.pop("seed", 0))}
         write_bundle(path, tiny_manifest(**values), members)
         return {}
 
     with pytest.raises(BundleError, match=r"the model, precision or largest batch of .* changed while the engine was"):
-        insert_engine(Bundle.open(path), out, "onnxruntime", prove=meanwhile)
+        insert_engine(Bundle.open(path), out, "onnxruntime", prove=change_bundle)
     assert not out.exists()
