@@ -112,7 +112,11 @@ class CalibrationResult(Result):
             return (len(step.float_layers), *figures)
 
         rows = tuple(row(step) for step in (*search.together, *search.beyond))
-        return Table("all layers in int8 but some", ("layers in float", "divergence", "drop", "+/-", "agree %"), rows)
+        return Table(
+            "all layers in int8, except the ones of the largest divergence",
+            ("layers in float", "divergence", "drop", "+/-", "agree %"),
+            rows,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Calibration sets: the same images every time, or a word on which one is not."""
+"""Calibration sets: the same images every time, or an error that names the changed one."""
 
 from __future__ import annotations
 
@@ -33,43 +33,43 @@ def images(count: int, label: str | None = None) -> tuple[CalibrationImage, ...]
     return tuple(CalibrationImage(f"{i}.png", f"{i:064}", label or names[i % 3]) for i in range(count))
 
 
-def test_a_seed_chooses_and_classes_are_balanced(root: Path) -> None:
+def test_choice_depends_on_the_seed_and_is_balanced(root: Path) -> None:
     first = chosen(root)
     assert first == chosen(root) != chosen(root, seed=1)
     assert first.summary()["classes"] == {"happiness": 20, "neutral": 20, "surprise": 20}
     assert all(image.file.startswith("FER2013Train/") for image in first.images)
-    # Classes take turns, so that every batch holds all of them.
+    # Classes alternate, so that every batch contains all of them.
     assert len({image.label for image in first.images[:3]}) == 3
 
 
-def test_rare_classes_give_what_they_have(root: Path) -> None:
+def test_rare_class_contributes_all_its_images(root: Path) -> None:
     split = read_split(root, "train")
-    kept = [index for index in range(90) if split.labels[index] != 1 or index < 10]
-    found = choose_images(split.take(np.array(kept)), root, 60).set.summary()["classes"]
-    assert found == {"happiness": 3, "neutral": 29, "surprise": 28}
+    indices = [index for index in range(90) if split.labels[index] != 1 or index < 10]
+    classes = choose_images(split.take(np.array(indices)), root, 60).set.summary()["classes"]
+    assert classes == {"happiness": 3, "neutral": 29, "surprise": 28}
 
 
-def test_black_small_double_and_damaged_images_are_passed_over(root: Path) -> None:
+def test_black_small_duplicate_and_damaged_images_are_left_out(root: Path) -> None:
     folder = root / "FER2013Train"
     Image.new("L", (48, 48)).save(folder / "0.png")
     Image.new("L", (31, 48), 200).save(folder / "3.png")
     (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
     (folder / "12.png").write_bytes(b"no image")
-    found = chosen(root, 90)
-    names = {Path(image.file).stem for image in found.images}
-    assert len(found) == 86 and not names & {"0", "3", "12"} and len(names & {"6", "9"}) == 1
+    images = chosen(root, 90).images
+    names = {Path(image.file).stem for image in images}
+    assert len(images) == 86 and not names & {"0", "3", "12"} and len(names & {"6", "9"}) == 1
 
 
-def test_a_manifest_holds_no_pixels_and_comes_back_the_same(root: Path, tmp_path: Path) -> None:
+def test_file_contains_no_pixels_and_is_read_back_equal(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "set.json"
-    found = chosen(root)
-    found.save(path)
-    assert read_set(path) == found
+    calibration_set = chosen(root)
+    calibration_set.save(path)
+    assert read_set(path) == calibration_set
     assert set(json.loads(path.read_text())["images"][0]) == {"file", "sha256", "label", "box"}
     assert len(path.read_text().splitlines()) == 60 + 7
 
 
-def test_batches_may_be_iterated_again(root: Path) -> None:
+def test_batches_can_be_iterated_twice(root: Path) -> None:
     opened = chosen(root).open(root)
     first, second = (list(opened.batches(16)) for _ in range(2))
     assert [len(batch) for batch in first] == [16, 16, 16, 12]
@@ -82,7 +82,7 @@ def test_batches_may_be_iterated_again(root: Path) -> None:
     [
         (images(31), "a calibration set of 31 images; expected at least 32"),
         (images(40, "happiness"), "all 40 images show happiness; expected several classes"),
-        ((*images(40), CalibrationImage("again.png", f"{5:064}", "anger")), r"again\.png is the same image as 5\.png"),
+        ((*images(40), CalibrationImage("again.png", f"{5:064}", "anger")), r"again\.png is a copy of 5\.png"),
     ],
 )
 def test_unfit_sets_are_refused(members: tuple[CalibrationImage, ...], message: str) -> None:
@@ -90,21 +90,21 @@ def test_unfit_sets_are_refused(members: tuple[CalibrationImage, ...], message: 
         CalibrationSet("test", 0, members)
 
 
-def test_images_that_changed_or_went_are_named(root: Path) -> None:
-    found = chosen(root)
-    path = root / found.images[7].file
+def test_changed_and_missing_images_are_named(root: Path) -> None:
+    calibration_set = chosen(root)
+    path = root / calibration_set.images[7].file
     data = path.read_bytes()
     Image.new("L", (48, 48), 90).save(path)
-    with pytest.raises(DataError, match=f"{path.name} is another image than the calibration set names"):
-        found.open(root)
+    with pytest.raises(DataError, match=f"the SHA-256 of .*{path.name} differs from the one in the calibration set"):
+        calibration_set.open(root)
     path.unlink()
     with pytest.raises(DataError, match=rf"{path.name} cannot be read .*expected the data set of FERPlus train"):
-        found.open(root)
+        calibration_set.open(root)
     path.write_bytes(data)
-    found.open(root)
+    calibration_set.open(root)
 
 
-def test_a_black_image_in_a_manifest_is_an_error(root: Path) -> None:
+def test_black_image_in_a_set_is_refused(root: Path) -> None:
     from fer_edge._files import sha256
 
     black = root / "black.png"
@@ -114,13 +114,13 @@ def test_a_black_image_in_a_manifest_is_an_error(root: Path) -> None:
         CalibrationSet("test", 0, (*chosen(root).images, unfit)).open(root)
 
 
-def test_a_manifest_reaches_no_file_outside(root: Path) -> None:
+def test_files_outside_of_the_folder_are_refused_in_a_set(root: Path) -> None:
     outside = CalibrationImage("../secret.png", "0" * 64, "anger")
     with pytest.raises(DataError, match=r"secret\.png is outside of"):
         CalibrationSet("test", 0, (*chosen(root).images, outside)).open(root)
 
 
-def test_images_may_be_links_to_elsewhere(root: Path, tmp_path: Path) -> None:
+def test_images_can_be_links_to_another_folder(root: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.mkdir()
     for path in root.rglob("*"):
@@ -154,16 +154,16 @@ def image(**changes: object) -> str:
         image(pixels="none"),
     ],
 )
-def test_files_that_are_no_set_are_refused(text: str, tmp_path: Path) -> None:
+def test_malformed_set_files_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="is no calibration set that this version understands"):
+    with pytest.raises(DataError, match="is not a calibration set that this version can read"):
         read_set(path)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_set(tmp_path / "none.json")
 
 
-def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
+def test_boxes_are_stored_with_the_images(tmp_path: Path) -> None:
     paths = []
     for index in range(40):
         paths.append(tmp_path / f"{index}.png")
@@ -171,17 +171,16 @@ def test_boxes_travel_with_the_images(tmp_path: Path) -> None:
         Image.fromarray(noise).save(paths[-1])
     labels = np.arange(40) % 4
     data = LabelledSplit("boxes", FERPLUS, tuple(paths), labels, None, ((10.0, 5.0, 40.0, 40.0),) * 40)
-    found = choose_images(data, tmp_path, 40).set
-    found.save(tmp_path / "set.json")
-    again = read_set(tmp_path / "set.json")
-    assert again.images[0].box == (10.0, 5.0, 40.0, 40.0)
-    whole = CalibrationImage(again.images[0].file, again.images[0].sha256, again.images[0].label)
-    opened = again.open(tmp_path)
-    assert not np.array_equal(opened.read(again.images[0]), opened.read(whole))
+    choose_images(data, tmp_path, 40).set.save(tmp_path / "set.json")
+    stored = read_set(tmp_path / "set.json")
+    image = stored.images[0]
+    assert image.box == (10.0, 5.0, 40.0, 40.0)
+    opened = stored.open(tmp_path)
+    assert not np.array_equal(opened.read(image), opened.read(replace(image, box=None)))
 
 
 def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit:
-    """40 images in a folder; the first has a box of our choice."""
+    """Write 40 images into a folder; the first has the given box."""
     folder.mkdir()
     paths = [folder / f"{index}.png" for index in range(40)]
     for index, path in enumerate(paths):
@@ -190,23 +189,23 @@ def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit
     return LabelledSplit("boxes", FERPLUS, tuple(paths), np.arange(40) % 4, None, boxes)
 
 
-def test_a_box_outside_its_image_is_passed_over(tmp_path: Path) -> None:
+def test_image_with_a_box_outside_is_left_out(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (200.0, 5.0, 40.0, 40.0))
-    found = choose_images(data, tmp_path / "faces", 40).set
-    assert len(found) == 39 and "0.png" not in {image.file for image in found.images}
-    first = replace(found.images[0], box=(200.0, 5.0, 40.0, 40.0))
+    calibration_set = choose_images(data, tmp_path / "faces", 40).set
+    assert len(calibration_set) == 39 and "0.png" not in {image.file for image in calibration_set.images}
+    first = replace(calibration_set.images[0], box=(200.0, 5.0, 40.0, 40.0))
     with pytest.raises(DataError, match=r"\.png: box .* outside of the frame of 80 x 60 pixels"):
-        replace(found, images=(first, *found.images[1:])).open(tmp_path / "faces")
+        replace(calibration_set, images=(first, *calibration_set.images[1:])).open(tmp_path / "faces")
 
 
-def test_the_reasons_of_images_passed_over_are_counted(root: Path) -> None:
+def test_reasons_of_left_out_images_are_counted(root: Path) -> None:
     folder = root / "FER2013Train"
     Image.new("L", (48, 48)).save(folder / "0.png")
     Image.new("L", (31, 48), 200).save(folder / "3.png")
     (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
     (folder / "12.png").write_bytes(b"no image")
     choice = choose_images(read_split(root, "train"), root, 90)
-    assert count_reasons(choice.passed_over) == {
+    assert count_reasons(choice.left_out) == {
         "image without a pixel brighter than 8 of 255": 1,
         "face of less than 32 x 32 pixels": 1,
         "copy of another image": 1,
@@ -215,7 +214,7 @@ def test_the_reasons_of_images_passed_over_are_counted(root: Path) -> None:
     assert choice == choose_images(read_split(root, "train"), root, 90)
 
 
-def test_too_few_images_say_why_the_others_were_passed_over(root: Path) -> None:
+def test_too_few_images_give_the_reasons_of_the_others(root: Path) -> None:
     split = read_split(root, "train")
     for path in split.paths[:40]:
         path.write_bytes(b"no image")
@@ -231,10 +230,12 @@ def test_too_few_images_say_why_the_others_were_passed_over(root: Path) -> None:
         choose_images(split, root, 5)
 
 
-def test_a_missing_image_is_named(tmp_path: Path) -> None:
+def test_missing_image_is_named(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
     data.paths[3].unlink()
-    with pytest.raises(DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or take it"):
+    with pytest.raises(
+        DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or remove it"
+    ):
         choose_images(data, tmp_path / "faces", 40)
 
 
@@ -245,12 +246,12 @@ def test_images_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
         choose_images(data, tmp_path / "lists", 40)
 
 
-def test_a_list_file_stands_for_its_folder(tmp_path: Path) -> None:
+def test_list_file_stands_for_its_folder(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
     table = tmp_path / "train.txt"
     names = FERPLUS.labels
     rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.labels, strict=True)]
     table.write_text("\n".join(rows))
-    found = choose_images(read_split(table, "train"), table, 40).set
-    assert {image.file for image in found.images} == {f"faces/{index}.png" for index in range(40)}
-    assert found.open(table).root == tmp_path
+    calibration_set = choose_images(read_split(table, "train"), table, 40).set
+    assert {image.file for image in calibration_set.images} == {f"faces/{index}.png" for index in range(40)}
+    assert calibration_set.open(table).root == tmp_path

@@ -1,4 +1,4 @@
-"""The int8 graph: where pairs stand, what they hold, and that engines agree on it."""
+"""The int8 graph: places and scales of the pairs, and agreement of the engines."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ def run(engine: str, model: bytes) -> Prediction:
 
 
 def pairs(graph: Graph) -> dict[tuple[str, int], float]:
-    """Reader and input position -> scale of the pair before it."""
-    found = {}
+    """Return the scale of each activation pair by consumer and input position."""
+    scales = {}
     for node in graph.model.graph.node:
         for index, tensor in enumerate(node.input):
-            maker = graph.makers.get(tensor)
-            if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] not in graph.constants:
-                found[node.name, index] = float(graph.array(maker.input[1]))
-    return found
+            producer = graph.producers.get(tensor)
+            if producer is None or producer.op_type != "DequantizeLinear" or producer.input[0] in graph.constants:
+                continue
+            scales[node.name, index] = float(graph.array(producer.input[1]))
+    return scales
 
 
 def test_equal_ranges_give_equal_bytes() -> None:
@@ -51,35 +52,35 @@ def test_every_quantiser_is_symmetric_and_signed() -> None:
             assert zero.dtype == np.int8 and not zero.any()
 
 
-def test_every_reader_has_a_pair_of_its_own() -> None:
+def test_every_consumer_has_a_pair_of_its_own() -> None:
     graph = Graph.parse(quantize_graph(tiny_graph(), tiny_ranges()))
     for node in graph.model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            assert len(graph.readers[node.output[0]]) == 1
+            assert len(graph.consumers[node.output[0]]) == 1
 
 
-def test_pairs_stand_where_engines_fuse_them() -> None:
-    found = pairs(Graph.parse(quantize_graph(tiny_graph(), tiny_ranges())))
+def test_pairs_are_where_engines_fuse_them() -> None:
+    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), tiny_ranges())))
     convolution, addition = "stem.blocks.1.conv1/Conv", "stem.blocks.1/Add"
-    assert (convolution, 0) in found  # what it multiplies,
-    assert ("stem.blocks.1.act/PRelu", 0) in found  # what it gives,
-    assert (addition, 0) in found and (addition, 1) in found  # and both sides of the addition at the block's end.
-    assert found[addition, 1] == found[convolution, 0]  # the skip branch is the same tensor
+    assert (convolution, 0) in scales  # its input
+    assert ("stem.blocks.1.act/PRelu", 0) in scales  # its output
+    assert (addition, 0) in scales and (addition, 1) in scales  # both operands at the end of the block
+    assert scales[addition, 1] == scales[convolution, 0]  # the skip branch is the same tensor
     # A rearranged tensor is quantised before and after, with one scale, so that bytes are moved.
-    assert found["blocks.0.attention/Transpose.4", 0] == found["blocks.0.attention.proj/MatMul", 0]
-    # No pair between a linear and its bias, none at softmax and heads.
-    assert not any(name.endswith(("fc1/Add", "Softmax", "Gemm", "LayerNormalization")) for name, _ in found)
+    assert scales["blocks.0.attention/Transpose.4", 0] == scales["blocks.0.attention.proj/MatMul", 0]
+    # No pair between a linear layer and its bias, at softmax or at heads.
+    assert not any(name.endswith(("fc1/Add", "Softmax", "Gemm", "LayerNormalization")) for name, _ in scales)
 
 
 def test_scales_come_from_the_ranges() -> None:
     ranges = tiny_ranges()
-    found = pairs(Graph.parse(quantize_graph(tiny_graph(), ranges)))
+    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), ranges)))
     expected = ranges.tensors["stem.blocks.0/Add"].magnitude / 127
-    assert found["stem.blocks.1.conv1/Conv", 0] == pytest.approx(expected, rel=1e-6)
+    assert scales["stem.blocks.1.conv1/Conv", 0] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((6, 4, 3, 3), 0), ((5, 7), 1), ((5, 7), 0)])
-def test_weights_have_a_scale_for_each_output(shape: tuple[int, ...], axis: int) -> None:
+def test_weights_have_one_scale_per_output_channel(shape: tuple[int, ...], axis: int) -> None:
     weight = np.random.default_rng(0).standard_normal(shape)
     weight[(slice(None),) * axis + (1,)] = 0
     quantized, scales = quantize_weight(weight, axis)
@@ -92,65 +93,65 @@ def test_weights_have_a_scale_for_each_output(shape: tuple[int, ...], axis: int)
     assert sorted(peaks)[0] == 0 and sorted(peaks)[1] == 127
 
 
-def test_engines_agree_on_the_graph_and_stay_near_the_float_one() -> None:
+def test_engines_agree_and_are_close_to_the_float_graph() -> None:
     model = quantize_graph(tiny_graph(), tiny_ranges())
     openvino, onnxruntime = run("openvino", model), run("onnxruntime", model)
     expected = run("onnxruntime", tiny_graph())
-    for found in (openvino, onnxruntime):
-        a, b = found.label_logits.ravel(), expected.label_logits.ravel()
+    for prediction in (openvino, onnxruntime):
+        a, b = prediction.label_logits.ravel(), expected.label_logits.ravel()
         assert float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) > 0.99
         assert not np.array_equal(a, b)
     assert np.abs(openvino.label_logits - onnxruntime.label_logits).max() < 0.1 * np.abs(expected.label_logits).max()
 
 
-def test_kinds_choose_the_layers() -> None:
+def test_layer_kinds_select_the_layers() -> None:
     graph = Graph.parse(tiny_graph())
     kinds = Counter(layer.kind for layer in graph.layers())
-    # Two convolutions in each of four blocks, one shortcut, the input's and one for each of four patch sizes; the
-    # position's; six linears in each of two blocks; two products a block; two heads.
+    # Convolutions: two in each of four blocks, one shortcut, the input layer, one for each of four patch sizes.
+    # Depthwise: the position encoding. Six linear layers and two products in each of two blocks. Two heads.
     assert kinds == {"conv": 14, "depthwise": 1, "linear": 12, "attention": 4, "head": 2}
-    heads = replace(tiny_ranges(), kinds=("head",))
+    heads = replace(tiny_ranges(), layer_kinds=("head",))
     assert [layer.name for layer in chosen_layers(graph, heads)] == ["label_head/Gemm", "text_matrix/MatMul"]
-    everything = replace(tiny_ranges(), kinds=("conv", "linear", "attention", "head"))
-    found = pairs(Graph.parse(quantize_graph(tiny_graph(), everything)))
-    assert ("blocks.0.attention/MatMul", 0) in found and ("blocks.0.attention/MatMul", 1) in found
-    assert ("label_head/Gemm", 0) in found
+    everything = replace(tiny_ranges(), layer_kinds=("conv", "linear", "attention", "head"))
+    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), everything)))
+    assert ("blocks.0.attention/MatMul", 0) in scales and ("blocks.0.attention/MatMul", 1) in scales
+    assert ("label_head/Gemm", 0) in scales
 
 
-def test_kept_layers_are_left_alone() -> None:
-    kept = replace(tiny_ranges(), kept=("stem.input/Conv", "blocks.0.fc1/MatMul"))
-    graph = Graph.parse(quantize_graph(tiny_graph(), kept))
+def test_float_layers_are_not_quantised() -> None:
+    ranges = replace(tiny_ranges(), float_layers=("stem.input/Conv", "blocks.0.fc1/MatMul"))
+    graph = Graph.parse(quantize_graph(tiny_graph(), ranges))
     assert graph.nodes["stem.input/Conv"].input[1] == "stem.input.weight"
     assert graph.nodes["blocks.0.fc1/MatMul"].input[1] == "blocks.0.fc1.weight"
     assert ("blocks.0.fc1/MatMul", 0) not in pairs(graph)
-    with pytest.raises(ConfigError, match="no layer nowhere/Conv to keep in float"):
-        quantize_graph(tiny_graph(), replace(kept, kept=("nowhere/Conv",)))
+    with pytest.raises(ConfigError, match="no layer nowhere/Conv in the graph; expected float_layers to name"):
+        quantize_graph(tiny_graph(), replace(ranges, float_layers=("nowhere/Conv",)))
     every = tuple(layer.name for layer in Graph.parse(tiny_graph()).layers())
     with pytest.raises(ConfigError, match="no layer would be int8"):
-        quantize_graph(tiny_graph(), replace(kept, kept=every))
+        quantize_graph(tiny_graph(), replace(ranges, float_layers=every))
 
 
 def test_ranges_of_another_model_are_refused() -> None:
     ranges = tiny_ranges()
     tensors = {name: value for name, value in ranges.tensors.items() if name != "stem.blocks.0/Add"}
-    with pytest.raises(DataError, match=r"no tensor stem\.blocks\.0/Add: they were made of another model"):
+    with pytest.raises(DataError, match=r"no tensor stem\.blocks\.0/Add: they are of another model"):
         quantize_graph(tiny_graph(), replace(ranges, tensors=tensors))
 
 
-def test_int8_over_half_has_half_scales() -> None:
+def test_int8_in_a_half_graph_has_half_scales() -> None:
     model = quantize_graph(tiny_graph("fp16"), tiny_ranges())
     graph = Graph.parse(model)
     dequantized = [node for node in graph.model.graph.node if node.op_type == "DequantizeLinear"]
     assert {graph.types[node.output[0]] for node in dequantized} == {onnx.TensorProto.FLOAT16}
     assert graph.model.opset_import[0].version == 19
     keys = [entry.key for entry in graph.model.metadata_props]
-    assert keys.count(HALF_SCALES) == 1  # for ONNX Runtime, which errs by them
+    assert keys.count(HALF_SCALES) == 1  # ONNX Runtime's engine switches off an optimizer that fails with them
     assert "labels" in keys and len(keys) == len(set(keys))
     a, b = run("onnxruntime", model).label_logits, run("onnxruntime", tiny_graph()).label_logits
     assert np.abs(a - b).max() < 0.15 * np.abs(b).max()
 
 
-def test_macs_by_hand() -> None:
+def test_macs_match_a_count_by_hand() -> None:
     weight: Any = np.zeros((6, 2, 3, 3), np.float32)
     linear = np.zeros((5, 7), np.float32)
     nodes = [
@@ -172,6 +173,6 @@ def test_macs_by_hand() -> None:
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    found = {layer.name: layer.macs for layer in Graph(model).layers()}
+    macs = {layer.name: layer.macs for layer in Graph(model).layers()}
     # 6 maps of 5 x 5, each from 2 of 4 channels through 3 x 3; 30 rows of 5 to 7; 7 x 7 from 30.
-    assert found == {"conv": 6 * 25 * 2 * 9, "linear": 30 * 5 * 7, "product": 7 * 7 * 30}
+    assert macs == {"conv": 6 * 25 * 2 * 9, "linear": 30 * 5 * 7, "product": 7 * 7 * 30}

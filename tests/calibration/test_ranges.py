@@ -1,28 +1,26 @@
-"""Files of ranges: readable, exact, and refused when they are something else."""
+"""Ranges files: readable, exact, and refused if malformed."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.histograms import METHODS, Method
 from fer_edge.calibration.ranges import Range, check_choices, measure, read_ranges
+from fer_edge.choices import CalibrationMethod
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
-from fer_edge.export.onnx_graph import onnx_from_checkpoint
-from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+from tests.calibration.tiny_ranges import export_once, tiny_graph, tiny_images, tiny_ranges
 from tests.tiny_model import overflowing_checkpoint
 
 
-def test_a_file_comes_back_the_same_and_people_can_read_it(tmp_path: Path) -> None:
+def test_file_is_readable_and_read_back_equal(tmp_path: Path) -> None:
     path = tmp_path / "ranges.json"
-    ranges = tiny_ranges().keeping(["stem.input/Conv"], max_drop=0.3)
+    ranges = tiny_ranges().with_float_layers(["stem.input/Conv"], max_drop=0.3)
     ranges.save(path)
     assert read_ranges(path) == ranges
     assert read_ranges(path).sha256() == ranges.sha256()
@@ -42,10 +40,18 @@ def test_calibrating_again_gives_the_same_bytes() -> None:
     assert again.to_json() == tiny_ranges().to_json()
 
 
-def test_methods_differ_but_in_what_they_saw() -> None:
+def test_methods_differ_only_in_the_magnitude() -> None:
     minmax, mse = tiny_ranges("minmax").tensors, tiny_ranges("mse").tensors
     assert {name: value[:2] for name, value in minmax.items()} == {name: value[:2] for name, value in mse.items()}
     assert any(mse[name].magnitude < 0.98 * minmax[name].magnitude for name in minmax)
+
+
+def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    ranges = tiny_ranges().with_float_layers(["stem.input/Conv"])
+    stored = json.loads(ranges.to_json())
+    earlier = {"kept": stored.pop("float_layers"), "kinds": stored.pop("layer_kinds"), **stored}
+    (tmp_path / "ranges.json").write_text(json.dumps(earlier))
+    assert read_ranges(tmp_path / "ranges.json") == ranges
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def test_methods_differ_but_in_what_they_saw() -> None:
     [
         {"format": 9},
         {"method": "guess"},
-        {"kinds": ["conv", "pool"]},
+        {"layer_kinds": ["conv", "pool"]},
         {"tensors": {"x": [0, 1]}},
         {"tensors": {"x": [0, 1, -1]}},
         {"tensors": {"x": [0, 1, float("inf")]}},
@@ -61,15 +67,15 @@ def test_methods_differ_but_in_what_they_saw() -> None:
         {"checkpoint": 5},
         {"images": []},
         {"batch": "16"},
-        {"kinds": [["conv"]]},
+        {"layer_kinds": [["conv"]]},
         {"tensors": {"x": [0, 1, 10**400]}},
         {"tensors": []},
     ],
 )
-def test_other_files_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+def test_malformed_content_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "ranges.json"
     path.write_text(json.dumps({**json.loads(tiny_ranges().to_json()), **change}))
-    with pytest.raises(DataError, match=r"ranges\.json holds no ranges that this version understands"):
+    with pytest.raises(DataError, match=r"ranges\.json is not a ranges file that this version can read"):
         read_ranges(path)
     with pytest.raises(DataError, match=r"none\.json cannot be read"):
         read_ranges(tmp_path / "none.json")
@@ -78,7 +84,7 @@ def test_other_files_are_refused(change: dict[str, Any], tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"[" * 100_000, r"holds no ranges that this version understands: RecursionError.*; calibrate again"),
+        (b"[" * 100_000, r"is not a ranges file that this version can read: RecursionError.*; calibrate again"),
         (b'"caf\xe9"', r"cannot be read: .*; name another file, or calibrate again"),
     ],
 )
@@ -89,50 +95,47 @@ def test_damaged_files_are_refused(data: bytes, message: str, tmp_path: Path) ->
         read_ranges(path)
 
 
-def test_unknown_tensors_methods_and_kinds_are_named() -> None:
+def test_unknown_tensors_methods_and_layer_kinds_are_named() -> None:
     with pytest.raises(DataError, match="the ranges have no tensor nowhere"):
         replace(tiny_ranges(), tensors={"x": Range(0, 1, 1)}).magnitude("nowhere")
     with pytest.raises(ConfigError, match="no method 'best'; expected one of: minmax, moving-average, percentile"):
         check_choices("best", ())
-    with pytest.raises(
-        ConfigError, match="no kind of layer 'pool'; expected some of: conv, depthwise, linear, attention"
-    ):
+    with pytest.raises(ConfigError, match="no layer kind 'pool'; expected some of: conv, depthwise, linear, attention"):
         check_choices("mse", ("conv", "pool"))
 
 
-@cache
 def overflowing_graph() -> bytes:
-    return onnx_from_checkpoint(overflowing_checkpoint())
+    return export_once(overflowing_checkpoint())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_that_gives_no_numbers_has_no_ranges(method: Method) -> None:
+@pytest.mark.parametrize("method", get_args(CalibrationMethod))
+def test_overflowing_model_has_no_ranges(method: CalibrationMethod) -> None:
     with pytest.raises(NonFiniteError) as refused:
         measure(overflowing_graph(), "of no file", tiny_images(), method)
     message = str(refused.value)
-    assert message.startswith("tensor stem.") and "holds NaN or infinity on the calibration images" in message
+    assert message.startswith("tensor stem.") and "with NaN or infinity on the calibration images" in message
     assert "train it again with a lower learning rate" in message
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_nothing_that_reading_refuses_is_written(value: float, tmp_path: Path) -> None:
+def test_values_that_reading_refuses_are_not_written(value: float, tmp_path: Path) -> None:
     ranges, path = tiny_ranges(), tmp_path / "ranges.json"
     name = next(iter(ranges.tensors))
     for changed, message in (
         (replace(ranges, tensors={**ranges.tensors, name: Range(0.0, value, 1.0)}), f"the range of {name} is"),
-        (replace(ranges, search={"drop": value}), "a figure of the images or of the search is NaN or infinite"),
+        (replace(ranges, search={"drop": value}), "a number under images or search is NaN or infinite"),
     ):
         with pytest.raises(NonFiniteError, match=message):
             changed.save(path)
         assert not path.exists()
     stored = json.loads(ranges.to_json())
     path.write_text(json.dumps({**stored, "search": {"drop": value}}))
-    with pytest.raises(DataError, match="a figure of the images or of the search is NaN or infinite"):
+    with pytest.raises(DataError, match="a number under images or search is NaN or infinite"):
         read_ranges(path)
 
 
-def test_misspelt_methods_and_kinds_are_guessed() -> None:
+def test_misspelt_methods_and_layer_kinds_get_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"no method 'entopy'; .*; did you mean entropy\?"):
         check_choices("entopy", ())
-    with pytest.raises(ConfigError, match=r"no kind of layer 'linaer'; .*; did you mean linear\?"):
+    with pytest.raises(ConfigError, match=r"no layer kind 'linaer'; .*; did you mean linear\?"):
         check_choices("minmax", ("linaer",))

@@ -1,4 +1,4 @@
-"""The search for layers to keep in float: on planted harm, and stopped half way."""
+"""Search for float layers: on planted sensitivities, and interrupted."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from fer_edge.calibration.qdq import chosen_layers
 from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score, Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
+from fer_edge.engines.base import RunOptions
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 from fer_edge.evaluation.dataset import ImageSet
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
 LAYERS = [layer.name for layer in chosen_layers(Graph.parse(tiny_graph()), tiny_ranges())]
-HARM = {"stem.blocks.1.conv1/Conv": 1.0, "blocks.0.fc1/MatMul": 0.5, "stem.input/Conv": 0.2}
+SENSITIVITY = {"stem.blocks.1.conv1/Conv": 1.0, "blocks.0.fc1/MatMul": 0.5, "stem.input/Conv": 0.2}
 
 
 def planted(model: bytes) -> Score:
-    """Each layer costs what `HARM` says, where its weight is int8."""
+    """Add up the drop of each layer in `SENSITIVITY` whose weight is int8."""
     graph = Graph.parse(model)
-    drop = sum(harm for name, harm in HARM.items() if graph.nodes[name].input[1].endswith(".dequantized"))
+    drop = sum(points for name, points in SENSITIVITY.items() if graph.nodes[name].input[1].endswith(".dequantized"))
     return Score(drop, 100 - drop, drop / 10)
 
 
@@ -42,41 +43,43 @@ def search(max_drop: float, state: Path | None = None, ranges: Ranges | None = N
 
 
 def test_each_layer_is_measured_alone() -> None:
-    found = search(10).alone
-    assert list(found) == LAYERS
-    assert {name: score.drop for name, score in found.items() if score.drop} == HARM
+    alone = search(10).alone
+    assert list(alone) == LAYERS
+    assert {name: score.drop for name, score in alone.items() if score.drop} == SENSITIVITY
 
 
 @pytest.mark.parametrize(
-    ("max_drop", "kept"),
+    ("max_drop", "float_layers"),
     [
         (2.0, []),
         (1.0, ["stem.blocks.1.conv1/Conv"]),
         (0.3, ["stem.blocks.1.conv1/Conv", "blocks.0.fc1/MatMul"]),
-        (0.0, list(HARM)),
+        (0.0, list(SENSITIVITY)),
     ],
 )
-def test_the_fewest_layers_return_to_float(max_drop: float, kept: list[str]) -> None:
+def test_fewest_layers_return_to_float(max_drop: float, float_layers: list[str]) -> None:
     result = search(max_drop)
-    assert list(result.kept) == kept
+    assert list(result.float_layers) == float_layers
     assert result.met
-    assert [len(step.kept) for step in result.together] == list(range(len(kept) + 1))
-    assert [len(step.kept) for step in result.beyond] == [n for n in (1, 2, 4, 8, 16) if n > len(kept)]
+    assert [len(step.float_layers) for step in result.together] == list(range(len(float_layers) + 1))
+    assert [len(step.float_layers) for step in result.beyond] == [
+        count for count in (1, 2, 4, 8, 16) if count > len(float_layers)
+    ]
 
 
-def test_layers_kept_before_stay_kept() -> None:
-    result = search(0.4, ranges=replace(tiny_ranges(), kept=("stem.input/Conv",)))
-    assert set(result.kept) == set(HARM)
+def test_float_layers_of_the_ranges_stay_in_float() -> None:
+    result = search(0.4, ranges=replace(tiny_ranges(), float_layers=("stem.input/Conv",)))
+    assert set(result.float_layers) == set(SENSITIVITY)
     assert "stem.input/Conv" not in result.alone
 
 
-def test_a_budget_that_cannot_be_kept_is_not_met() -> None:
+def test_unreachable_budget_is_not_met() -> None:
     result = find_float_layers(tiny_graph(), tiny_ranges(), lambda model: Score(1.0, 50.0, 0.1), 0.5)
     assert not result.met
-    assert len(result.kept) == len(LAYERS) - 1
+    assert len(result.float_layers) == len(LAYERS) - 1
 
 
-def test_a_stopped_search_goes_on_after_the_last_layer(tmp_path: Path) -> None:
+def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     calls: list[bytes] = []
 
@@ -122,7 +125,7 @@ find_float_layers(tiny_graph(), tiny_ranges(), slow, 1.0, state=Path(sys.argv[1]
 
 
 @pytest.mark.slow
-def test_killing_the_process_loses_at_most_one_layer(tmp_path: Path) -> None:
+def test_killed_process_loses_at_most_one_layer(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     root = Path(__file__).parents[2]
     with subprocess.Popen(
@@ -144,30 +147,32 @@ def test_killing_the_process_loses_at_most_one_layer(tmp_path: Path) -> None:
     assert len(again) == len(LAYERS) + len(result.together) + len(result.beyond) - 4
 
 
-def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
+def test_state_of_another_search_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     search(10, state)
     with pytest.raises(DataError, match=r"state\.json is of a search with another model, other ranges or images"):
         find_float_layers(tiny_graph(), tiny_ranges("mse"), planted, 10, state=state)
-    wrong = '{"format": 1, "key": "", "scores": {"alone x": {"drop": "1", "agreement": 1, "divergence": 1}}}'
+    wrong = '{"format": 1, "key": "", "scores": {"only x in int8": {"drop": "1", "agreement": 1, "divergence": 1}}}'
     for text in ("{", "[" * 100_000, "[]", '{"scores": 5}', wrong):
         state.write_text(text)
-        with pytest.raises(DataError, match=r"state\.json holds no search that can be gone on with: .*; remove it"):
+        with pytest.raises(
+            DataError, match=r"the search in .*state\.json cannot be resumed: .*; delete it to start over"
+        ):
             search(10, state)
 
 
-def test_scores_are_counted_against_the_float_graph(tmp_path: Path) -> None:
+def test_scores_compare_with_the_float_graph(tmp_path: Path) -> None:
     images = tiny_images()
     paths = tuple(images.root / image.file for image in images.set.images)
     labels = np.arange(len(paths)) % 3
-    scorer = Scorer(tiny_graph(), ImageSet(paths, labels), threads=1)
+    scorer = Scorer(tiny_graph(), ImageSet(paths, labels), options=RunOptions(threads=1))
     same = scorer(tiny_graph())
     assert (same.drop, same.agreement, same.divergence) == (0, 100, 0)
     with pytest.raises(DataError, match="an accuracy budget needs labelled images"):
         Scorer(tiny_graph(), ImageSet(paths, None))
 
 
-def test_the_search_is_drawn(tmp_path: Path) -> None:
+def test_search_is_plotted(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from fer_edge.calibration.plot import plot_search
 
@@ -177,29 +182,29 @@ def test_the_search_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("figure", ["drop", "agreement", "divergence"])
-def test_measurements_that_are_no_numbers_stop_the_search_and_are_not_noted(figure: str, tmp_path: Path) -> None:
+def test_non_finite_measurement_stops_the_search_unsaved(figure: str, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    made: list[bytes] = []
+    measured: list[bytes] = []
 
     def score(model: bytes) -> Score:
-        made.append(model)
-        return planted(model) if len(made) < 3 else replace(planted(model), **{figure: math.nan})
+        measured.append(model)
+        return planted(model) if len(measured) < 3 else replace(planted(model), **{figure: math.nan})
 
-    with pytest.raises(NonFiniteError, match=f"the {figure} of the int8 graph with alone .* is NaN or infinite"):
+    with pytest.raises(NonFiniteError, match=f"the {figure} with only .* in int8 is NaN or infinite"):
         find_float_layers(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
     assert len(json.loads(state.read_text())["scores"]) == 2
-    find_float_layers(tiny_graph(), tiny_ranges(), planted, 1.0, state=state)  # goes on with what was noted
+    find_float_layers(tiny_graph(), tiny_ranges(), planted, 1.0, state=state)  # resumes
 
 
 @pytest.mark.parametrize("max_drop", [math.nan, math.inf, -0.1])
-def test_a_budget_is_a_number_of_points(max_drop: float) -> None:
+def test_non_finite_or_negative_budget_is_refused(max_drop: float) -> None:
     with pytest.raises(ConfigError, match=r"max_drop is .*; expected a finite number of points from 0"):
         find_float_layers(tiny_graph(), tiny_ranges(), planted, max_drop)
 
 
 @given(changed=st.integers(0, 300), images=st.integers(300, 5000))
-def test_the_interval_of_a_drop(changed: int, images: int) -> None:
+def test_interval_of_a_drop(changed: int, images: int) -> None:
     score = Score(drop=0.0, agreement=100 * (1 - changed / images), divergence=0.0)
     half = drop_interval(score, images)
-    assert half >= 100 / images  # at least what one image is worth
+    assert half >= 100 / images  # at least one image
     assert half == pytest.approx(max(1.0, 1.96 * changed**0.5) * 100 / images, rel=1e-3)

@@ -1,7 +1,7 @@
-"""Old versions of ONNX Runtime, each in a folder of its own: `scripts/test-onnxruntime` makes them.
+"""Old versions of ONNX Runtime, each in a folder of its own, installed by `scripts/test-onnxruntime`.
 
-As a program: without arguments it prints the versions that have wheels for this Python; with a folder, which a
-process with such a version on its path does, it runs the graphs in it.
+Run as a program without arguments, it prints the versions with wheels for this Python. With a folder, it runs the
+graphs in it on the ONNX Runtime of its Python path.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "build" / "onnxruntime"
-# Version -> newest Python that it has wheels for.
+# Newest Python with wheels, by version.
 NEWEST_PYTHON = {"1.16.3": (3, 11), "1.18.1": (3, 12)}
 
 
 def supported_versions() -> list[str]:
-    """Versions that have wheels for this Python."""
+    """Return the versions with wheels for this Python."""
     return [version for version, newest in NEWEST_PYTHON.items() if sys.version_info[:2] <= newest]
 
 
@@ -30,11 +30,11 @@ def run_graphs(folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if "half_scales" in path.stem:
-            # 1.16 refuses float16 scales in its further optimisations; newer versions compute them wrong with any.
+            # 1.16's extended optimisations refuse float16 scales; newer versions give wrong values with all of them.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        outputs = dict(zip(names, session.run(names, {"images": images})))  # noqa: B905  all are asked for
+        outputs = dict(zip(names, session.run(names, {"images": images})))  # noqa: B905  zip has no strict on every Python that runs this
         np.savez(path.with_suffix(".npz"), **outputs)
 
 

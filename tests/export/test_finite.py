@@ -1,4 +1,4 @@
-"""Models that give no numbers are refused before a bundle of them is written."""
+"""Models with NaN or infinity in their outputs are refused before a bundle is written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import NonFiniteError
-from fer_edge.export.build import build_bundle
-from fer_edge.export.finite import check_graph, check_reference, probes
+from fer_edge.export.build import build
+from fer_edge.export.finite import check_graph, check_reference, synthetic_images
 from tests.calibration.tiny_ranges import tiny_graph
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
@@ -20,7 +20,7 @@ CAUSE = "the weights are finite, but the activations overflow; train the model a
 
 
 def graph_with(name: str, value: float) -> bytes:
-    """The tiny graph with one value of a constant changed."""
+    """Return the tiny graph with the first value of a constant changed."""
     proto = onnx.load_from_string(tiny_graph())
     (tensor,) = [tensor for tensor in proto.graph.initializer if tensor.name == name]
     changed = numpy_helper.to_array(tensor).copy()
@@ -29,32 +29,32 @@ def graph_with(name: str, value: float) -> bytes:
     return proto.SerializeToString()
 
 
-def test_a_diverged_model_is_not_built(tmp_path: Path) -> None:
+def test_diverged_model_is_not_built(tmp_path: Path) -> None:
     path, out = tmp_path / "big.safetensors", tmp_path / "big.fer"
     overflowing_checkpoint().save(path)
     with pytest.raises(NonFiniteError) as refused:
-        build_bundle(path, out)
+        build(path, out)
     assert str(refused.value).startswith("the model gives NaN or infinity for a test image (")
     assert CAUSE in str(refused.value) and "\n" not in str(refused.value)
     assert not out.exists()
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_a_graph_whose_constants_overflowed_is_refused(value: float) -> None:
+def test_graph_with_overflowed_constants_is_refused(value: float) -> None:
     with pytest.raises(NonFiniteError, match=r"the exported graph gives NaN or infinity for a test image \(black\)"):
         check_graph(graph_with("label_head.bias", value))
 
 
-def test_a_model_that_gives_numbers_passes(tmp_path: Path) -> None:
+def test_finite_model_is_built(tmp_path: Path) -> None:
     check_reference(tiny_checkpoint())
     check_graph(tiny_graph())
     tiny_checkpoint().save(tmp_path / "a.safetensors")
-    build_bundle(tmp_path / "a.safetensors", tmp_path / "a.fer")
+    build(tmp_path / "a.safetensors", tmp_path / "a.fer")
     assert Bundle.open(tmp_path / "a.fer").manifest.name == "a"
 
 
-def test_the_images_to_try_are_always_the_same() -> None:
-    first, second = probes(), probes()
+def test_synthetic_images_are_reproducible() -> None:
+    first, second = synthetic_images(), synthetic_images()
     assert list(first) == ["black", "white", "grey ramp", "noise"]
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert {image.shape for image in first.values()} == {(112, 112, 3)}

@@ -1,4 +1,4 @@
-"""Half precision is refused where real data would overflow it."""
+"""Half precision is refused if real data would overflow it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fer_edge.calibration.ranges import Range
+from fer_edge.choices import BuildPrecision
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.export.build import typed_graph
 from fer_edge.export.fp16 import check_half
@@ -14,7 +15,7 @@ from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
 from tests.tiny_model import tiny_checkpoint
 
 
-def test_a_model_that_fits_is_built() -> None:
+def test_model_within_the_limits_is_built() -> None:
     assert typed_graph(tiny_checkpoint(), "fp16", tiny_ranges()) == tiny_graph("fp16")
 
 
@@ -24,29 +25,30 @@ def test_overflowing_tensors_are_named() -> None:
     with pytest.raises(EngineError) as raised:
         check_half(tiny_graph("fp16"), replace(ranges, tensors=wide))
     assert str(raised.value) == (
-        "float16 would overflow: stem.blocks.1/Add reaches 50000; blocks.0.fc2/Add reaches 1e+06; 32752 is allowed. "
-        "Build fp32, or int8"
+        "float16 would overflow: stem.blocks.1/Add reaches 50000; blocks.0.fc2/Add reaches 1e+06; the limit is "
+        "32752. Build fp32 or int8 instead"
     )
 
 
-def test_tensors_that_stay_in_float32_may_be_large() -> None:
+def test_float32_tensors_may_be_large() -> None:
     ranges = tiny_ranges()
     norms = {name: Range(-1e6, 1e6, 1e6) for name in ranges.tensors if name.endswith("LayerNormalization")}
     check_half(tiny_graph("fp16"), replace(ranges, tensors={**ranges.tensors, **norms}))
 
 
-def test_weights_that_half_has_not_are_named() -> None:
+def test_weights_beyond_half_are_named() -> None:
     checkpoint = tiny_checkpoint()
     checkpoint.model.encoder.blocks[0].mlp.fc2.weight.data[0, 0] = 1e5  # type: ignore[union-attr,operator]
-    with pytest.raises(EngineError, match=r"blocks\.0\.fc2\.weight holds a value that float16 has not"):
+    with pytest.raises(EngineError, match=r"blocks\.0\.fc2\.weight contains a value beyond float16's range"):
         typed_graph(checkpoint, "fp16", tiny_ranges())
 
 
 def test_half_and_int8_need_ranges() -> None:
-    for precision in ("fp16", "int8"):
+    precisions: tuple[BuildPrecision, ...] = ("fp16", "int8")
+    for precision in precisions:
         with pytest.raises(ConfigError, match=f"{precision} needs activation ranges.*fer-edge calibrate.*--ranges"):
             typed_graph(tiny_checkpoint(), precision)
-    with pytest.raises(ConfigError, match="precision is 'int4'; expected fp32, fp16 or int8"):
+    with pytest.raises(ConfigError, match="precision is 'int4'; expected one of: fp32, fp16, int8"):
         typed_graph(tiny_checkpoint(), "int4")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="float_precision is 'int8'; expected one of: fp32, fp16"):
-        typed_graph(tiny_checkpoint(), "int8", tiny_ranges(), "int8")
+        typed_graph(tiny_checkpoint(), "int8", tiny_ranges(), "int8")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Int8 and fp16 graphs of real weights on real faces: accuracy, agreement, and the shipped graph built again."""
+"""Int8 and fp16 graphs of real weights on real faces: accuracy, agreement, and reproduction of the shipped graphs."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def edge() -> Checkpoint:
     return load_checkpoint(CHECKPOINT)
 
 
-def some(images: CalibrationSet, root: Path, count: int) -> CalibrationImages:
+def first_images(images: CalibrationSet, root: Path, count: int) -> CalibrationImages:
     return replace(images, images=images.images[:count]).open(root)
 
 
 @pytest.mark.slow
-def test_the_shipped_graphs_are_built_again_bit_for_bit() -> None:
+def test_shipped_graphs_are_reproduced_bit_for_bit() -> None:
     lock = json.loads(LOCK.read_text())
     if lock.pop("made_with") != made_with():
-        pytest.skip("the hashes were made with other versions of torch, onnx or onnxscript, or on another platform")
+        pytest.skip("the hashes are valid for other versions of torch, onnx or onnxscript, or another platform")
     assert hashes() == lock, "the shipped checkpoint, its ranges or the export changed: run scripts/ship"
     shipped = Bundle.open(CHECKPOINT.with_suffix(".fer")).manifest
     assert shipped.files["model.onnx"]["sha256"] == lock["graphs"]["fp32"]
@@ -51,16 +51,16 @@ def test_the_shipped_graphs_are_built_again_bit_for_bit() -> None:
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_calibrating_again_gives_the_shipped_ranges(edge: Checkpoint, ferplus: Path) -> None:
+def test_shipped_ranges_are_reproduced(edge: Checkpoint, ferplus: Path) -> None:
     chosen = read_set(SET)
     assert choose_images(read_split(ferplus, "train"), ferplus, len(chosen), chosen.seed).set == chosen
     shipped = read_ranges(RANGES)
     again = measure(onnx_from_checkpoint(edge), shipped.checkpoint, chosen.open(ferplus), shipped.method)
     assert again.images == shipped.images
     assert list(again.tensors) == list(shipped.tensors)
-    for name, found in again.tensors.items():
-        # Another processor may round the last of four digits otherwise.
-        np.testing.assert_allclose(found, shipped.tensors[name], rtol=2e-3, atol=1e-6, err_msg=name)
+    for name, measured in again.tensors.items():
+        # Processors may round the last of four digits differently.
+        np.testing.assert_allclose(measured, shipped.tensors[name], rtol=2e-3, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.data
@@ -79,7 +79,7 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(engine: str, edge: Checkpo
 @pytest.mark.data
 @pytest.mark.slow
 def test_fp16_keeps_the_accuracy_of_the_shipped_model(edge: Checkpoint, ferplus: Path) -> None:
-    """ONNX Runtime computes in float32, and rounds to half between operators."""
+    """ONNX Runtime computes in float32, and rounds to float16 between operators."""
     scorer = Scorer(onnx_from_checkpoint(edge), image_set(ferplus, FERPLUS.labels), "onnxruntime")
     score = scorer(typed_graph(edge, "fp16", read_ranges(RANGES)))
     assert score.drop <= 0.05 and score.agreement >= 99.8, score
@@ -90,12 +90,12 @@ def test_fp16_keeps_the_accuracy_of_the_shipped_model(edge: Checkpoint, ferplus:
 def test_int8_keeps_the_logits_of_the_authors_architecture(shared: Path, ferplus: Path) -> None:
     checkpoint = release_checkpoint(shared)
     model = onnx_from_checkpoint(checkpoint)
-    ranges = measure(model, "golden", some(read_set(SET), ferplus, 48), "moving-average")
+    ranges = measure(model, "golden", first_images(read_set(SET), ferplus, 48), "moving-average")
     quantized = typed_graph(checkpoint, "int8", ranges)
     batches = [batch for batch, _ in image_set(ferplus, FERPLUS.labels).limited(256).batches(16)]
-    expected, found = (logits(graph, batches) for graph in (model, quantized))
-    for ours, theirs in zip(found, expected, strict=True):
-        cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    pairs = zip(logits(quantized, batches), logits(model, batches), strict=True)
+    for actual, expected in pairs:
+        cosine = (actual * expected).sum(axis=1) / np.linalg.norm(actual, axis=1) / np.linalg.norm(expected, axis=1)
         assert float(np.median(cosine)) >= 0.995
 
 

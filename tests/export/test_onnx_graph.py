@@ -1,4 +1,4 @@
-"""The deploy graph: exact against PyTorch, clean, the same every time."""
+"""The deploy graph: equal to PyTorch, clean and reproducible."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def run(engine: str, model: bytes, images: Images) -> Prediction:
         return runner.infer(images)
 
 
-def worst(found: Prediction, expected: Prediction) -> float:
-    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a is not None and b is not None]
+def worst(actual: Prediction, expected: Prediction) -> float:
+    pairs = [(a, b) for a, b in zip(actual, expected, strict=True) if a is not None and b is not None]
     return max(relative_error(a, b) for a, b in pairs)
 
 
@@ -58,29 +58,29 @@ def test_fp32_graph_agrees_with_the_training_form(variant: str) -> None:
         images = random_images(count)
         expected = PyTorchRunner(checkpoint).infer(images)
         for engine in ("openvino", "onnxruntime"):
-            found = run(engine, model, images)
-            assert (found.text_logits is None) == (expected.text_logits is None)
-            assert worst(found, expected) < 1e-4, (engine, count)
+            actual = run(engine, model, images)
+            assert (actual.text_logits is None) == (expected.text_logits is None)
+            assert worst(actual, expected) < 1e-4, (engine, count)
 
 
 @pytest.mark.parametrize("head", ["label", "text", "mean"])
-def test_decision_is_computed_in_the_graph(head: str) -> None:
+def test_head_is_computed_in_the_graph(head: str) -> None:
     checkpoint = tiny_checkpoint(head=head)
     images = random_images(2)
-    found = run("onnxruntime", onnx_from_checkpoint(checkpoint), images)
-    assert found.text_logits is not None
+    actual = run("onnxruntime", onnx_from_checkpoint(checkpoint), images)
+    assert actual.text_logits is not None
 
     def softmax(x: Any) -> Any:
         e = np.exp(x - x.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    label, text = softmax(found.label_logits), softmax(found.text_logits)
+    label, text = softmax(actual.label_logits), softmax(actual.text_logits)
     expected = {"label": label, "text": text, "mean": (label + text) / 2}[head]
-    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(actual.probabilities, expected, atol=1e-6)
 
 
-def test_border_is_exact_where_a_norm_stands_before_a_padded_convolution() -> None:
-    """Folding the norm's shift into a bias would be wrong along the border only; a constant image shows it."""
+def test_border_is_exact_with_a_norm_before_a_padded_convolution() -> None:
+    """Folding the norm's shift into a bias would be wrong only along the border; a constant image reveals it."""
     checkpoint = tiny_checkpoint(depth=1)
     images = np.full((1, 112, 112, 3), 255, np.uint8)
     assert (
@@ -89,7 +89,7 @@ def test_border_is_exact_where_a_norm_stands_before_a_padded_convolution() -> No
     )
 
 
-def test_a_norm_with_a_vanishing_scale_stays_an_operator() -> None:
+def test_norm_with_a_vanishing_scale_remains_an_operator() -> None:
     checkpoint = tiny_checkpoint()
     norm = checkpoint.model.stem.blocks[1].norm1
     norm.weight.data[0] = 0.0  # type: ignore[union-attr,operator]
@@ -139,7 +139,7 @@ def test_equal_checkpoints_give_equal_bytes() -> None:
     assert onnx_from_checkpoint(tiny_checkpoint()) == onnx_from_checkpoint(tiny_checkpoint())
 
 
-def test_fp16_graph_is_half_but_for_norms_softmax_and_heads() -> None:
+def test_fp16_graph_is_half_except_norms_softmax_and_heads() -> None:
     checkpoint = tiny_checkpoint()
     model = onnx_from_checkpoint(checkpoint, "fp16")
     types = operator_types(model)
@@ -149,7 +149,7 @@ def test_fp16_graph_is_half_but_for_norms_softmax_and_heads() -> None:
     assert worst(run("onnxruntime", model, images), PyTorchRunner(checkpoint).infer(images)) < 2e-2
 
 
-def test_export_leaves_the_checkpoint_alone() -> None:
+def test_export_does_not_change_the_checkpoint() -> None:
     checkpoint: Checkpoint = tiny_checkpoint()
     before = PyTorchRunner(checkpoint).infer(random_images(1))
     onnx_from_checkpoint(checkpoint, "fp16")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,12 +16,12 @@ from fer_edge._files import sha256
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import measure
+from fer_edge.choices import FloatPrecision, Precision
 from fer_edge.data.layouts import read_split
-from fer_edge.engines.base import Artifact, BuildRequest, Images, Precision, Prediction, Runner, RunOptions
+from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import GATES, compare
-from fer_edge.export.build import FLOAT_PRECISIONS
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.export.precision import prove_precision
 from fer_edge.labels import FERPLUS, RAFDB
@@ -47,8 +47,8 @@ def paper_checkpoint() -> Checkpoint:
     return checkpoint_of(settle(FERFormer(preset("paper", classes=len(FERPLUS)))))
 
 
-def calm(checkpoint: Checkpoint) -> Checkpoint:
-    """Residuals as small as training makes them: those of random weights add up beyond what float16 holds."""
+def scale_down_residuals(checkpoint: Checkpoint) -> Checkpoint:
+    """Scale residuals down to the size of trained ones: those of random weights add up beyond float16's range."""
     for block in checkpoint.model.stem.blocks:
         assert isinstance(block, IRBlock)
         block.norm3.weight.data *= 0.2
@@ -62,19 +62,19 @@ def smooth_images(folder: Path, count: int) -> ImageSet:
     return ImageSet(paths, None)
 
 
-class Remembered(Runner):
-    """The reference, run once on each batch however many engines are compared with it: it takes longest."""
+class CachedRunner(Runner):
+    """Runner that runs each batch once, for a slow reference that several engines are compared with."""
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner.max_batch)
         self._runner = runner
-        self._found: dict[str, Prediction] = {}
+        self._predictions: dict[str, Prediction] = {}
 
     def _infer(self, images: Images) -> Prediction:
         batch = f"{images.shape} {sha256(images.data)}"
-        if batch not in self._found:
-            self._found[batch] = self._runner.infer(images)
-        return self._found[batch]
+        if batch not in self._predictions:
+            self._predictions[batch] = self._runner.infer(images)
+        return self._predictions[batch]
 
 
 def release_checkpoint(shared: Path) -> Checkpoint:
@@ -97,7 +97,7 @@ def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> No
         checkpoint = paper_checkpoint() if name == "paper" else release_checkpoint(shared)
     images = image_set(ferplus, FERPLUS.labels).limited(IMAGES)
     model = onnx_from_checkpoint(checkpoint)
-    reference = Remembered(PyTorchRunner(checkpoint))
+    reference = CachedRunner(PyTorchRunner(checkpoint))
     for engine in ("openvino", "onnxruntime"):
         with get_engine(engine).load(Artifact(model, None, 32), RunOptions()) as runner:
             report = compare(runner, reference, images)
@@ -108,7 +108,9 @@ class Graphs:
     """Checkpoints and their float graphs, each exported once."""
 
     def __init__(self) -> None:
-        self.checkpoint = cache(lambda name: load_checkpoint(WEIGHTS) if name == "edge" else calm(paper_checkpoint()))
+        self.checkpoint = cache(
+            lambda name: load_checkpoint(WEIGHTS) if name == "edge" else scale_down_residuals(paper_checkpoint())
+        )
         self.float = cache(lambda name, precision: onnx_from_checkpoint(self.checkpoint(name), precision))
 
 
@@ -119,7 +121,7 @@ def graphs() -> Graphs:
 
 
 def check_cpu_engines(model: bytes, checkpoint: Checkpoint, images: ImageSet, precision: Precision) -> None:
-    reference = Remembered(PyTorchRunner(checkpoint))
+    reference = CachedRunner(PyTorchRunner(checkpoint))
     for engine in CPU:
         with get_engine(engine).load(Artifact(model, None, 8), RunOptions()) as runner:
             report = compare(runner, reference, images, gate=GATES[precision])
@@ -140,7 +142,7 @@ def check_build(model: bytes, precision: Precision, record_property: Callable[[s
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["edge", "paper"])
-def test_tensorrt_rtx_builds_what_cpu_engines_pass_parity_on(
+def test_tensorrt_rtx_builds_graphs_that_pass_parity_on_cpus(
     name: str, precision: Precision, graphs: Graphs, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     model = graphs.float(name, precision)
@@ -151,15 +153,17 @@ def test_tensorrt_rtx_builds_what_cpu_engines_pass_parity_on(
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["edge", "paper"])
-def test_tensorrt_rtx_builds_the_int8_that_cpu_engines_pass_parity_on(
+def test_tensorrt_rtx_builds_int8_that_passes_parity_on_cpus(
     name: str, graphs: Graphs, ferplus: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Ranges of real faces, and other faces for parity. Made-up ranges do not pass: at +-4, `paper` errs by its all."""
-    seen = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).set.open(ferplus)
-    # Random weights have no outliers that would be worth cutting off.
-    ranges = measure(graphs.float(name, "fp32"), "of no file", seen, "minmax")
-    faces = image_set(ferplus, FERPLUS.labels).limited(64)  # of fewer, one decided otherwise would be too many
-    for float_precision in FLOAT_PRECISIONS:
+    """Measure ranges on real faces, and parity on others: with synthetic ranges of +-4, parity of `paper` fails."""
+    images = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).set.open(ferplus)
+    # Random weights give no outliers, so clipping would only lose accuracy.
+    ranges = measure(graphs.float(name, "fp32"), "of no file", images, "minmax")
+    faces = image_set(ferplus, FERPLUS.labels).limited(
+        64
+    )  # with fewer images, one different top-1 label would exceed the limit
+    for float_precision in get_args(FloatPrecision):
         model = quantize_graph(graphs.float(name, float_precision), ranges)
         check_cpu_engines(model, graphs.checkpoint(name), faces, "int8")
         check_build(model, "int8", record_property)

@@ -1,4 +1,4 @@
-"""The exported graphs where hosts read ONNX alone: old versions of ONNX Runtime, and the operators of Unity Sentis."""
+"""Exported graphs in apps that import ONNX: old versions of ONNX Runtime, and the operators of Unity Sentis."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.tiny_model import LABELS, tiny_checkpoint
 
 SENTIS = json.loads((Path(__file__).parent / "sentis_operators.json").read_text())
 
-# Largest relative difference between versions: in int8 and half each has kernels of its own, which round otherwise.
+# Largest relative difference between versions: their int8 and half kernels round differently.
 TOLERANCES = {"fp32": 1e-4, "shipped": 1e-4, "fp16": 5e-3, "int8": 0.1}
 
 
 @cache
 def graphs() -> dict[str, bytes]:
-    """Name -> graph of every precision, and the shipped one."""
+    """Return the graph of every precision, and the shipped one, by name."""
     checkpoint, ranges = tiny_checkpoint(), tiny_ranges()
     return {
         "fp32": typed_graph(checkpoint, "fp32"),
@@ -42,7 +42,7 @@ def graphs() -> dict[str, bytes]:
 
 
 def path_of(version: str) -> Path:
-    """Folder of an old ONNX Runtime; skips where there is none, which a run that must not skip does not accept."""
+    """Return the folder of an old ONNX Runtime; skip the test without one, or fail if skipping is not allowed."""
     if version not in old_runtimes.supported_versions():
         pytest.skip(f"ONNX Runtime {version} has no wheel for Python {sys.version_info[0]}.{sys.version_info[1]}")
     folder = old_runtimes.FOLDER / version
@@ -55,21 +55,21 @@ def path_of(version: str) -> Path:
 
 
 def outputs_in(folder: Path, python_path: Path | None) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
-    """Version of ONNX Runtime, and graph -> output -> values, of a process with that path."""
+    """Run all graphs in a process with this path; return its ONNX Runtime version, and values by graph and output."""
     folder.mkdir()
     np.save(folder / "images.npy", next(tiny_images().batches(3)))
     for name, model in graphs().items():
         (folder / f"{name}.onnx").write_bytes(model)
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(python_path or "")}
     program = [sys.executable, old_runtimes.__file__, str(folder)]
-    found = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr[-2000:]
-    return found.stdout.strip(), {name: dict(np.load(folder / f"{name}.npz")) for name in graphs()}
+    process = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout.strip(), {name: dict(np.load(folder / f"{name}.npz")) for name in graphs()}
 
 
 @pytest.fixture(scope="module")
 def current(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
-    """Values of the installed ONNX Runtime."""
+    """Return the values of the installed ONNX Runtime."""
     return outputs_in(tmp_path_factory.mktemp("current") / "graphs", None)[1]
 
 
@@ -81,11 +81,12 @@ def test_every_graph_runs_in_old_onnx_runtimes(
     assert used == version
     for name, outputs in values.items():
         assert outputs.keys() == current[name].keys()
-        for output, found in outputs.items():
+        for output, actual in outputs.items():
             expected = current[name][output]
-            assert found.shape == expected.shape == (3, len(LABELS)) and np.isfinite(found).all()
-            error = np.abs(found - expected).max() / np.abs(expected).max()
-            # Old versions load int8 with a rest in fp16, but compute float16 scales inexactly: docs/guides/onnx.md.
+            assert actual.shape == expected.shape == (3, len(LABELS)) and np.isfinite(actual).all()
+            error = np.abs(actual - expected).max() / np.abs(expected).max()
+            # Old versions load int8 graphs with fp16 float layers, but compute float16 scales inexactly: see
+            # docs/guides/onnx.md.
             assert error <= TOLERANCES.get(name, np.inf), (name, output)
 
 
@@ -99,7 +100,7 @@ def test_every_layer_norm_has_a_bias_and_the_ir_is_old() -> None:
 
 
 @pytest.mark.parametrize("name", ["fp32", "fp16", "int8", "int8_half_scales"])
-def test_the_graph_alone_says_what_it_takes_and_gives(name: str) -> None:
+def test_metadata_describes_inputs_and_outputs(name: str) -> None:
     stored = {entry.key: entry.value for entry in onnx.load_from_string(graphs()[name]).metadata_props}
     assert json.loads(stored["labels"]) == list(LABELS)
     assert stored["head"] == "mean"
@@ -111,20 +112,20 @@ def test_the_graph_alone_says_what_it_takes_and_gives(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_fp32_graphs_have_operators_of_sentis_only(variant: str) -> None:
+def test_fp32_graphs_have_only_operators_of_sentis(variant: str) -> None:
     proto = onnx.load_from_string(typed_graph(tiny_checkpoint(**VARIANTS[variant]), "fp32"))
     used = {node.op_type for node in proto.graph.node}
     assert used <= set(SENTIS["operators"]), used - set(SENTIS["operators"])
 
 
-def test_only_quantisation_keeps_other_graphs_from_sentis() -> None:
+def test_other_graphs_lack_only_quantisation_in_sentis() -> None:
     for name, model in graphs().items():
         missing = {node.op_type for node in onnx.load_from_string(model).graph.node} - set(SENTIS["operators"])
         assert missing == ({"QuantizeLinear", "DequantizeLinear"} if name.startswith("int8") else set()), name
     assert {"QuantizeLinear", "DequantizeLinear"} <= set(SENTIS["unsupported"])
 
 
-def test_the_guide_names_every_metadata_key() -> None:
+def test_guide_names_every_metadata_key() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "guides" / "onnx.md").read_text()
     stored = onnx.load_from_string(graphs()["int8_half_scales"]).metadata_props
     assert [entry.key for entry in stored if f"`{entry.key}`" not in guide] == []

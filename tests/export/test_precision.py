@@ -1,4 +1,4 @@
-"""What engines execute, read from themselves, against the typed graph."""
+"""Operators that engines report, compared with the typed graph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def proof(engine: str, model: bytes) -> PrecisionProof:
 
 
 def hand_count() -> tuple[int, int]:
-    """Multiplications of the tiny model's int8 layers and of all, from its configuration alone."""
+    """Count the multiply-accumulates of the tiny model's int8 layers and of all, from its configuration."""
     convolutions = 56 * 56 * 8 * 27  # 3 channels to 8, at 56 x 56
     for width_in, width, size in ((8, 8, 56), (8, 8, 28), (8, 12, 28), (12, 12, 14)):
         stride = 2 if size in (56,) or (width_in, width) == (8, 12) else 1
@@ -41,44 +41,44 @@ def hand_count() -> tuple[int, int]:
     return int8, int8 + depthwise + attention + heads
 
 
-def test_the_share_of_int8_matches_a_hand_count() -> None:
+def test_share_of_int8_matches_a_count_by_hand() -> None:
     int8, total = hand_count()
     graph = Graph.parse(tiny_graph())
     assert sum(layer.macs for layer in graph.layers()) == total
     assert sum(layer.macs for layer in chosen_layers(graph, tiny_ranges())) == int8
     for engine in CPU:
-        found = proof(engine, quantize_graph(tiny_graph(), tiny_ranges()))
-        assert found.fallbacks == ()
-        assert found.macs == {"fp32": round(1 - int8 / total, 4), "int8": round(int8 / total, 4)}
-        assert found.operators["int8"] >= 20
+        result = proof(engine, quantize_graph(tiny_graph(), tiny_ranges()))
+        assert result.fallbacks == ()
+        assert result.macs == {"fp32": round(1 - int8 / total, 4), "int8": round(int8 / total, 4)}
+        assert result.operators["int8"] >= 20
 
 
 @pytest.mark.parametrize("engine", CPU)
-def test_a_float_graph_runs_in_float(engine: str) -> None:
-    found = proof(engine, tiny_graph())
-    assert found.macs == {"fp32": 1.0}
-    check_precision(engine, found)
+def test_float_graph_runs_in_float(engine: str) -> None:
+    result = proof(engine, tiny_graph())
+    assert result.macs == {"fp32": 1.0}
+    check_precision(engine, result)
 
 
 @pytest.mark.parametrize("engine", CPU)
-def test_cpus_run_half_in_float_and_that_is_an_error(engine: str) -> None:
-    found = proof(engine, tiny_graph("fp16"))
-    assert found.macs == {"fp32": 1.0}
+def test_cpus_run_half_in_float_which_is_an_error(engine: str) -> None:
+    result = proof(engine, tiny_graph("fp16"))
+    assert result.macs == {"fp32": 1.0}
     with pytest.raises(
         EngineError, match=rf"{engine} does not run \d+ layers in the precision of the graph: stem\.input/Conv: "
     ):
-        check_precision(engine, found)
+        check_precision(engine, result)
 
 
-def test_layers_kept_in_float_are_no_fallback() -> None:
-    kept = replace(tiny_ranges(), kept=("stem.input/Conv",))
-    found = proof("openvino", quantize_graph(tiny_graph(), kept))
-    assert found.fallbacks == ()
-    assert found.macs["fp32"] > proof("openvino", quantize_graph(tiny_graph(), tiny_ranges())).macs["fp32"]
+def test_float_layers_are_not_fallbacks() -> None:
+    ranges = replace(tiny_ranges(), float_layers=("stem.input/Conv",))
+    result = proof("openvino", quantize_graph(tiny_graph(), ranges))
+    assert result.fallbacks == ()
+    assert result.macs["fp32"] > proof("openvino", quantize_graph(tiny_graph(), tiny_ranges())).macs["fp32"]
 
 
-def test_a_fallback_is_named() -> None:
-    """OpenVINO computes a linear in float whose zero points another weight shares: planted, and found."""
+def test_fallback_is_named() -> None:
+    """OpenVINO runs a linear layer in float if another weight uses the same zero points: planted here."""
     import onnx
 
     model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
@@ -87,29 +87,29 @@ def test_a_fallback_is_named() -> None:
     weights = [node for node in dequantized if sizes[node.input[2]] == (16,)]
     for node in weights:
         node.input[2] = weights[0].input[2]
-    found = proof("openvino", model.SerializeToString())
-    assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in found.fallbacks
+    result = proof("openvino", model.SerializeToString())
+    assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in result.fallbacks
     with pytest.raises(
         EngineError, match=r"openvino does not run .* layers .*blocks\.0\.attention\..*--allow-fallback"
     ):
-        check_precision("openvino", found)
+        check_precision("openvino", result)
 
 
-def test_an_engine_that_tells_nothing_proves_nothing() -> None:
-    found = prove_precision(tiny_graph(), ())
-    assert found.macs == {"unknown": 1.0} and not found.operators and not found.fallbacks
+def test_engine_without_a_report_proves_nothing() -> None:
+    result = prove_precision(tiny_graph(), ())
+    assert result.macs == {"unknown": 1.0} and not result.operators and not result.fallbacks
 
 
-def test_names_are_matched_whole() -> None:
+def test_only_whole_names_match() -> None:
     def operators(*names: str) -> list[ExecutedOperator]:
         return [ExecutedOperator("x", "int8", (name,), True) for name in names]
 
-    one = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul.2"))
-    two = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul_token_7"))
+    second = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul.2"))
+    first = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul_token_7"))
     layers = {layer.name: layer.macs for layer in Graph.parse(tiny_graph()).layers()}
     total = sum(layers.values())
-    assert one.macs["int8"] == round(layers["blocks.0.attention/MatMul.2"] / total, 4)
-    assert two.macs["int8"] == round(layers["blocks.0.attention/MatMul"] / total, 4)
+    assert second.macs["int8"] == round(layers["blocks.0.attention/MatMul.2"] / total, 4)
+    assert first.macs["int8"] == round(layers["blocks.0.attention/MatMul"] / total, 4)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_tensorrt_rtx_networks_keep_their_types(precision: Any, float_precision:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     model = tiny_graph(precision) if float_precision != "int8" else quantize_graph(tiny_graph(precision), tiny_ranges())
     built = get_engine("tensorrt-rtx").build(model, BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
-    found = prove_precision(model, built.operators)
-    assert found.fallbacks == ()
-    assert max(found.macs, key=lambda name: found.macs[name]) == float_precision
-    assert found.unverified == 1  # there is no GPU of these to ask the engine on
+    result = prove_precision(model, built.operators)
+    assert result.fallbacks == ()
+    assert max(result.macs, key=lambda name: result.macs[name]) == float_precision
+    assert result.unverified == 1  # no GPU of these architectures to inspect the engine on

@@ -1,4 +1,4 @@
-"""PReLUs in two forms: split for ONNX Runtime, joined again for OpenVINO."""
+"""PReLUs in two forms: split for ONNX Runtime, restored for OpenVINO."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ def kinds(network: Any) -> list[str]:
 
 @given(st.lists(st.floats(-3, 1, width=32), min_size=3, max_size=3))
 @settings(max_examples=30, deadline=None)
-def test_both_forms_give_the_same(slopes: list[float]) -> None:
+def test_both_forms_are_equal(slopes: list[float]) -> None:
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
     split = onnx.load_from_string(split_prelus(model(slopes)))
     assert [node.op_type for node in split.graph.node] == ["Mul", "Max"]
     expected = np.where(x > 0, x, x * np.asarray(slopes, np.float32)[:, None, None])
-    (found,) = list(ReferenceEvaluator(split).run(None, {"x": x}))
-    np.testing.assert_array_equal(found, expected)
+    (actual,) = list(ReferenceEvaluator(split).run(None, {"x": x}))
+    np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_slope_above_one_stays_a_prelu() -> None:
+def test_slope_above_one_remains_a_prelu() -> None:
     assert [node.op_type for node in onnx.load_from_string(split_prelus(model([0.5, 1.5, 0]))).graph.node] == ["PRelu"]
 
 
-def test_openvino_gets_its_prelu_back() -> None:
+def test_openvino_prelu_is_restored() -> None:
     network = core().read_model(split_prelus(model([0.5, -2, 1])))
     assert join_prelus(network) == 1
     assert "PRelu" in kinds(network) and "Maximum" not in kinds(network)
     assert "y" in {node.get_friendly_name() for node in network.get_ordered_ops()}
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    found = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
+    actual = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
     expected = np.where(x > 0, x, x * np.array([0.5, -2, 1], np.float32)[:, None, None])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("slopes", "of_another"), [(np.full((3, 1, 1), 1.5), False), (np.full((1, 5), 0.5), False), (0.5, True)]
 )
-def test_other_maxima_stay(slopes: Any, of_another: bool) -> None:
+def test_other_maxima_are_not_changed(slopes: Any, of_another: bool) -> None:
     from openvino import opset13 as ops
 
     x, other = ops.parameter(list(SHAPE), np.float32), ops.parameter(list(SHAPE), np.float32)
