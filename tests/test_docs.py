@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import skimage.data
 import typer
-from fer_edge.export.recipe import parse_build_recipe
 from PIL import Image
 
 import fer_edge
 from fer_edge._toml import read_toml
 from fer_edge.cli.main import app
+from fer_edge.export.recipe import parse_build_recipe
 from fer_edge.shipped import shipped_file
 from tests import command
 from tests.tiny_model import tiny_checkpoint

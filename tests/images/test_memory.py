@@ -66,9 +66,7 @@ def test_decoding_takes_at_most_three_copies_of_the_pixels(tmp_path: Path) -> No
     paths = sorted(map(str, tmp_path.glob("large.*")))
     shown = subprocess.run([sys.executable, "-c", PEAK, *paths], capture_output=True, text=True, check=True).stdout
     copies = dict(zip(paths, map(float, shown.split()), strict=True))
-    assert len(copies) == 11 and max(copies.values()) < 3.2, (
-        copies
-    )  # with the blocks
+    assert len(copies) == 11 and max(copies.values()) < 3.2, copies  # with the blocks
 
 
 LIMITED = """
