@@ -106,28 +106,21 @@ def parity(
 
     Example: fer-edge parity edge.fer --checkpoint edge.safetensors --images faces/
     """
+    outputs_only = {
+        "device": device,
+        "threads": threads,
+        "allow-host-code": allow_host_code or None,
+        "tolerance": tolerance,
+        "save-outputs": save_outputs,
+        "load-outputs": load_outputs,
+    }
+    per_tensor_only = {"reference-bundle": reference_bundle, "threshold": threshold, "plot": plot, "all": every or None}
     if per_tensor:
-        refuse_given(
-            "outputs, which --per-tensor does not compare",
-            "leave out --per-tensor",
-            device=device,
-            threads=threads,
-            allow_host_code=allow_host_code or None,
-            tolerance=tolerance,
-            save_outputs=save_outputs,
-            load_outputs=load_outputs,
-        )
+        refuse_given("outputs, which --per-tensor does not compare", "leave out --per-tensor", **outputs_only)
     else:
-        refuse_given(
-            "what --per-tensor compares",
-            "add --per-tensor",
-            reference_bundle=reference_bundle,
-            threshold=threshold,
-            plot=plot,
-            all=every or None,
-        )
-    if checkpoint is None and not per_tensor:
-        raise typer.BadParameter("--checkpoint is missing; name the checkpoint that the bundle was built from")
+        refuse_given("what --per-tensor compares", "add --per-tensor", **per_tensor_only)
+        if checkpoint is None:
+            raise typer.BadParameter("--checkpoint is missing; name the checkpoint that the bundle was built from")
     folder = cast("Path", images)  # required, although the option's type is shared with commands where it is not
     check_outputs({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
     from fer_edge.cli.output import print_result, progress

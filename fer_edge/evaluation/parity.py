@@ -51,7 +51,7 @@ class Gate:
     drop: float  # largest drop of accuracy on labelled images, in points; one image is always allowed
 
 
-# On a few hundred images, one image more or less decides; the whole split has stricter limits (docs/quantisation.md).
+# Limits for a few hundred images, where a single one matters. docs/quantisation.md has those for a whole split.
 GATES = {
     "fp32": Gate(1e-4, 100.0, 0.1),
     "fp16": Gate(2e-2, 99.0, 0.1),

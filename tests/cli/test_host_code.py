@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": lambda bundle, faces: [str(bundle), str(faces)],
     "bench": lambda bundle, faces: [str(bundle), "--scenario", "on-device"],
     # The bundle is opened first: its refusal comes before the checkpoint, which is none, is missed.
-    "parity": lambda bundle, faces: [str(bundle), "--reference", "none.txt", "--images", str(faces)],
+    "parity": lambda bundle, faces: [str(bundle), "--checkpoint", "none.txt", "--images", str(faces)],
 }
 
 
