@@ -1,4 +1,4 @@
-"""Face boxes: their form, and mistakes that are recognised as what they are."""
+"""Face boxes: accepted types, and detection of likely mistakes."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_likely_mistakes_are_named(box: Any, message: str) -> None:
 
 @st.composite
 def faces(draw: st.DrawFn) -> tuple[int, int, tuple[float, float, float, float]]:
-    """Frame sizes with a box as detectors give it: up to 40 % beyond each edge, cut off there or not."""
+    """Frame sizes with the box of a detector: up to 40 % beyond each edge, clipped or not."""
     width, height = draw(st.sampled_from([(640, 480), (1920, 1080), (512, 512), (480, 640), (1280, 720)]))
     tall = draw(st.floats(16, 0.9 * min(width, height)))
     wide = tall / draw(st.floats(0.95, 1.55))

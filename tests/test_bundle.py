@@ -1,4 +1,4 @@
-"""Bundles: written whole, read only when every byte is as promised."""
+"""Bundles: atomic writing, and checks of every byte on reading."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Write the bundle again with its members changed, checksums of the zip format right."""
+    """Write the bundle again with changed members and valid zip checksums."""
     with zipfile.ZipFile(path) as archive:
         members = [(info.filename, archive.read(info)) for info in archive.infolist()]
     with zipfile.ZipFile(path, "w") as archive:
@@ -131,13 +131,13 @@ def test_compressed_member_is_refused_without_unpacking(tmp_path: Path, method: 
 
 
 def change_directory(path: Path, offset: int, pattern: str, value: int) -> None:
-    """Write over a field of the first entry of a zip file's central directory, which is what readers believe."""
+    """Overwrite a field of the first entry in the central directory of a zip file, which readers use."""
     data = bytearray(path.read_bytes())
     struct.pack_into(pattern, data, data.index(b"PK\x01\x02") + offset, value)
     path.write_bytes(data)
 
 
-METHOD, STORED_SIZE, SIZE = (10, "<H"), (20, "<L"), (24, "<L")  # places in an entry
+METHOD, STORED_SIZE, SIZE = (10, "<H"), (20, "<L"), (24, "<L")  # offset and type of fields of an entry
 
 
 @pytest.mark.parametrize("size", [0, 100, 3 << 30])
@@ -145,9 +145,7 @@ def test_contradictory_sizes_are_damage(tmp_path: Path, size: int) -> None:
     for place in (SIZE, STORED_SIZE):
         path = tiny_bundle(tmp_path / "a.fer")
         change_directory(path, *place, size)
-        with pytest.raises(
-            BundleDamagedError, match=r"'manifest\.json' has size .* stored size .* expected equal sizes"
-        ):
+        with pytest.raises(BundleDamagedError, match=r"'manifest\.json' has size .* expected equal sizes"):
             Bundle.open(path)
 
 
@@ -402,12 +400,12 @@ def test_tuning_applies_to_its_gpu_only(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "a.fer"
     entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106", "engines/x", None)
     engines = (entry, *tiny_manifest().engines)
-    before_gpus = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
+    without_gpu_name = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
     of_cpu = Tuning("openvino", machine_name(), 2, 1, 1, "p99=8", 1.0, 1.0)
-    manifest = tiny_manifest(engines=engines, tunings=(before_gpus, of_cpu))
+    manifest = tiny_manifest(engines=engines, tunings=(without_gpu_name, of_cpu))
     write_bundle(path, manifest, {"model.onnx": tiny_onnx(), "engines/x": b"x"})
-    assert Bundle.open(path).tuning("openvino") == of_cpu, "as before there were names of GPUs"
-    assert Bundle.open(path).tuning("tensorrt") is None, "it may be another GPU's"
+    assert Bundle.open(path).tuning("openvino") == of_cpu, "machine name of earlier versions"
+    assert Bundle.open(path).tuning("tensorrt") is None, "a tuning without the GPU's name may be of another GPU"
     point = ScalingPoint(1, 1, 4, 900.0, distribution_from_samples(np.full(10, 1e6)))
     first = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 8))
     second = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 9), device=1)

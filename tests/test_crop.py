@@ -77,9 +77,9 @@ def test_every_box_gives_a_crop_or_an_error(x: float, y: float, w: float, h: flo
 def test_crop_is_written_to_the_output_array() -> None:
     frame = np.random.default_rng(3).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     for box in ((10, 20, 112, 112), (10, 20, 90, 140), None):
-        place = np.zeros((112, 112, 3), np.uint8)
-        assert crop_and_resize(frame, box, out=place) is place
-        assert np.array_equal(place, crop_and_resize(frame, box))
+        out = np.zeros((112, 112, 3), np.uint8)
+        assert crop_and_resize(frame, box, out=out) is out
+        assert np.array_equal(out, crop_and_resize(frame, box))
 
 
 @pytest.mark.parametrize("box", [(-1, -1, 1.7e308, 1.7e308), (-1e9, -1e9, 3e9, 3e9), (0, 0, 241, 5)])
@@ -99,16 +99,16 @@ def test_crop_is_a_copy() -> None:
     assert not frame.any()
 
 
-def padded(frame: Images, left: int, top: int, side: int) -> Images:
-    """Square of a frame, black beyond it, the plain way."""
+def pad(frame: Images, left: int, top: int, side: int) -> Images:
+    """Return a square of a frame, black beyond it, by padding."""
     height, width = frame.shape[:2]
     wide = np.pad(frame, ((side, side), (side, side), (0, 0)))
     top, left = min(max(top, -side), height), min(max(left, -side), width)
     return wide[top + side : top + 2 * side, left + side : left + 2 * side]
 
 
-def resized(square: Images, size: int) -> Images:
-    """Pillow's bilinear resampling, across and then down, as its versions up to 12 do in one call."""
+def resample(square: Images, size: int) -> Images:
+    """Resample with Pillow, horizontally and then vertically, as one call of Pillow up to 12 does."""
     image = Image.fromarray(np.ascontiguousarray(square))
     across = image.resize((size, len(square)), Image.Resampling.BILINEAR)
     return np.asarray(across.resize((size, size), Image.Resampling.BILINEAR))
@@ -128,12 +128,12 @@ def test_crops_equal_those_of_padded_frames(
     frame = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
     try:
         with mock.patch.object(crop_module, "BAND_BYTES", band):
-            found = crop_and_resize(frame, (*corner, side, side), size)
+            crop = crop_and_resize(frame, (*corner, side, side), size)
     except InputError as error:
         inside = [-side < place < length for place, length in zip(corner, shape[::-1], strict=True)]
         assert not all(inside) or "8 times" in str(error)
         return
-    assert np.array_equal(found, resized(padded(frame, *corner, side), size))
+    assert np.array_equal(crop, resample(pad(frame, *corner, side), size))
 
 
 @given(st.floats(-40, 60), st.floats(-40, 60), st.floats(0.1, 80), st.floats(0.1, 80), st.integers(20, 60))
@@ -170,14 +170,14 @@ def test_whole_frame_is_padded_to_a_square() -> None:
 
 
 def numbered(height: int, width: int) -> Images:
-    """Frame of pixels that no library's generator decides."""
+    """Return a frame of pixels that do not depend on a library's random generator."""
     index = np.arange(height * width * 3, dtype=np.uint64) * np.uint64(2654435761)
     index = (index ^ (index >> np.uint64(13))) * np.uint64(0x9E3779B97F4A7C15)
     return (index >> np.uint64(40)).astype(np.uint8).reshape(height, width, 3)
 
 
 SHAPES = ((48, 48), (111, 111), (113, 113), (300, 300), (640, 200), (240, 320), (700, 30), (30, 700), (1000, 1000))
-# Of Pillow 10.3, 11.3, 12.2 and 13.0: one sum for all.
+# Computed with Pillow 10.3, 11.3, 12.2 and 13.0, all equal.
 SUM = "e87602216fff6d5a8a9f127d0d2548ea7dd09c05da8dcd6f8fea85f4300cb0b7"
 
 
@@ -195,8 +195,8 @@ def test_bgr_frames_give_rgb_crops() -> None:
     bgr = np.ascontiguousarray(frame[:, :, ::-1])
     for box in ((20.0, 10.0, 112.0, 112.0), (-30.0, 20.0, 112.0, 112.0), (-9.0, 5.0, 90.0, 130.0)):
         region = find_region(box, 200, 150)
-        found = crop_region(bgr, region, np.ones((112, 112, 3), np.uint8), color="bgr")
-        assert np.array_equal(found, crop_and_resize(frame, box))
+        crop = crop_region(bgr, region, np.ones((112, 112, 3), np.uint8), color="bgr")
+        assert np.array_equal(crop, crop_and_resize(frame, box))
 
 
 def test_large_frame_is_not_copied_as_a_whole() -> None:

@@ -1,4 +1,4 @@
-"""Files named by their content."""
+"""Detection of the kind of a file by its content."""
 
 from __future__ import annotations
 

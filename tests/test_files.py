@@ -1,4 +1,4 @@
-"""Files appear whole, and only in the place of files."""
+"""Atomic writing of files, and checks of output paths."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_permissions_follow_the_umask_or_the_replaced_file(tmp_path: Path, monke
     umask = os.umask(0o027)
     try:
         with monkeypatch.context() as patched:
-            # It is the whole process's, and asking for it changes it: other threads make files meanwhile.
+            # The umask belongs to the process, and reading it changes it while other threads create files.
             patched.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
             write_atomically(tmp_path / "new", b"x")
             (tmp_path / "private").touch(0o600)
@@ -91,8 +91,8 @@ def test_cleanup_error_does_not_hide_the_first_error(tmp_path: Path, monkeypatch
         raise PermissionError(errno.EACCES, "it is open elsewhere")
 
     monkeypatch.setattr(Path, "unlink", refused)
-    told = "cannot write .*file: No space left on device; nothing was changed"
-    with pytest.raises(FerEdgeError, match=told), atomic_path(tmp_path / "file"):
+    expected = "cannot write .*file: No space left on device; nothing was changed"
+    with pytest.raises(FerEdgeError, match=expected), atomic_path(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not (tmp_path / "file").exists()
 

@@ -1,4 +1,4 @@
-"""Warnings of crops that give no trustworthy label."""
+"""Warnings about crops with unreliable labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_small_and_cut_off_faces_get_a_warning(box: Any, expected: str) -> None:
 def test_constant_frames_get_a_warning(level: int) -> None:
     frame = np.full((200, 200, 3), level, np.uint8)
     assert warning(frame) == "no contrast: there may be no face"
-    # What is black beyond the frame is no contrast.
+    # The black border beyond the frame does not count as contrast.
     assert "no contrast" in warning(frame, (-40, -40, 100, 100))
     wall = frame.astype(np.int16) + np.random.default_rng(0).integers(-6, 7, frame.shape)
     assert warning(wall.clip(0, 255).astype(np.uint8)) == "no contrast: there may be no face"
@@ -70,9 +70,9 @@ def test_every_visible_part_can_be_measured() -> None:
 @pytest.mark.data
 def test_faces_of_ferplus_get_no_warning(ferplus: Path) -> None:
     split = read_split(ferplus, "valid")
-    found = np.array([contrast_and_noise(crop) for crop in map(_crop, split.paths)])
-    assert found[:, 0].min() > 1.4 * MIN_CONTRAST
-    assert found[:, 1].max() < MAX_NOISE / 1.25
+    measurements = np.array([contrast_and_noise(crop) for crop in map(_crop, split.paths)])
+    assert measurements[:, 0].min() > 1.4 * MIN_CONTRAST
+    assert measurements[:, 1].max() < MAX_NOISE / 1.25
 
 
 def _crop(path: Path) -> Images:

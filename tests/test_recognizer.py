@@ -1,4 +1,4 @@
-"""What an app holds."""
+"""Recognizer: expressions of frames and boxes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_faces_of_a_frame_in_batches(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer", max_batch=2)
     boxes = [(float(10 * i), 5.0, 60.0, 80.0) for i in range(5)]
     with Recognizer.open(path, "onnxruntime", threads=1) as recognizer:
-        found = recognizer.recognize_faces(FRAME, boxes)
+        expressions = recognizer.recognize_faces(FRAME, boxes)
         single = [recognizer.recognize(FRAME, box) for box in boxes]
         assert recognizer.recognize_faces(FRAME, []) == []
-    assert [expression.label for expression in found] == [expression.label for expression in single]
-    for expression in found:
+    assert [expression.label for expression in expressions] == [expression.label for expression in single]
+    for expression in expressions:
         assert list(expression.scores) == list(LABELS)
         assert expression.score == max(expression.scores.values()) == expression.scores[expression.label]
         assert sum(expression.scores.values()) == pytest.approx(1)
@@ -54,7 +54,7 @@ def test_closed_recognizer_is_refused(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
-    assert not len(recognizer._input), "the engine's memory is kept"
+    assert not len(recognizer._input), "the engine's memory is still referenced"
     uses: list[Callable[[Any], Any]] = [
         recognizer.recognize,
         lambda frame: recognizer.recognize_faces(frame, []),
@@ -75,22 +75,22 @@ def test_wrong_boxes_are_refused(tmp_path: Path, box: Any) -> None:
 
 def test_boxes_that_are_not_a_list_are_refused(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), "onnxruntime", threads=1) as recognizer:
-        one: Any = (10, 10, 50, 50)
-        for single in (one, list(one)):
+        face: Any = (10, 10, 50, 50)
+        for single in (face, list(face)):
             with pytest.raises(InputError, match=r"boxes .10, 10, 50, 50. are a single box; expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, single)
         for shape in ((4,), (2, 5), (1, 2, 4)):
             with pytest.raises(InputError, match=rf"boxes are an array of shape {re.escape(str(shape))}; expected a"):
                 recognizer.recognize_faces(FRAME, np.zeros(shape))
         assert recognizer.recognize_faces(FRAME, np.zeros((0, 4))) == recognizer.recognize_faces(FRAME, ()) == []
-        for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
+        for boxes, kind in ((5, "int"), (iter([face]), "tuple_iterator|list_iterator"), ({0: face}, "dict")):
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.preprocess(FRAME, boxes)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="3 boxes; the largest batch of this engine is 2: call recognize_faces"):
-            recognizer.preprocess(FRAME, [one] * 3)
-        array = np.array([one, one, one])
+            recognizer.preprocess(FRAME, [face] * 3)
+        array = np.array([face, face, face])
         assert len(recognizer.recognize_faces(FRAME, array)) == 3
 
 
@@ -108,7 +108,7 @@ def test_invalid_devices_are_refused(device: Any) -> None:
 
 
 class Double(Runner):
-    """A runner that gives what it is told, or raises it."""
+    """Runner that returns or raises a given outcome."""
 
     def __init__(self, outcome: Any) -> None:
         super().__init__(4)
@@ -163,7 +163,7 @@ def test_engine_exceptions_become_engine_errors(error: Exception, reason: str) -
     with pytest.raises(EngineError, match=rf"the engine failed on a batch of 2: {reason}") as caught:
         Double(error).infer(images)
     assert caught.value.__cause__ is error
-    for passed in (InputError("ours"), KeyboardInterrupt()):
+    for passed in (InputError("own error"), KeyboardInterrupt()):
         with pytest.raises(type(passed)):
             Double(passed).infer(images)
 
@@ -224,8 +224,8 @@ def test_openvino_converter_is_imported_on_demand(tmp_path: Path) -> None:
         "import openvino; print(openvino.convert_model.__module__, hasattr(openvino, 'nothing'))"
     )
     path = tiny_bundle(tmp_path / "a.fer")
-    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
-    assert found.stdout.startswith("openvino.tools.ovc") and found.stdout.endswith("False\n"), found.stderr
+    result = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("openvino.tools.ovc") and result.stdout.endswith("False\n"), result.stderr
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -235,11 +235,11 @@ def test_batches_up_to_faces_are_prepared(tmp_path: Path, engine: str) -> None:
     ran: list[int] = []
     infer = Runner.infer
 
-    def told(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
+    def record(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
         ran.append(len(images))
         return infer(runner, images, checked=checked)
 
-    with mock.patch.object(Runner, "infer", told):
+    with mock.patch.object(Runner, "infer", record):
         recognizer = Recognizer.open(path, engine, threads=1, faces=3)
     assert ran == [1, 2, 3]
     with recognizer, mock.patch.object(OpenVINOEngine, "compile_network", side_effect=AssertionError("compiled")):

@@ -1,4 +1,4 @@
-"""Files found by name: in a clone, in a wheel, in a zip archive; and what PyInstaller is told."""
+"""Shipped files by name in a clone, a wheel and a zip archive, and the hooks for PyInstaller."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_local_file_has_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     assert checkpoint_path("edge").is_absolute()
     (tmp_path / "edge").mkdir()
-    assert checkpoint_path("edge").name == "edge.safetensors"  # a folder is no checkpoint
+    assert checkpoint_path("edge").name == "edge.safetensors"  # the folder of this name is ignored
     (tmp_path / "edge").rmdir()
     (tmp_path / "edge").write_bytes(b"")
     assert checkpoint_path("edge") == Path("edge")
@@ -88,8 +88,8 @@ def test_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> None:
         "import fer_edge, sys\nfrom fer_edge.export.recipe import read_recipe\n"
         "from fer_edge.shipped import shipped_file\n"
         "assert fer_edge.__file__.startswith(sys.argv[1]), fer_edge.__file__\n"
-        "found = read_recipe(shipped_file('recipe', 'rtx-int8'))\n"
-        "print(found['checkpoint'].is_file(), found['ranges'].is_file(), found['ranges'])"
+        "recipe = read_recipe(shipped_file('recipe', 'rtx-int8'))\n"
+        "print(recipe['checkpoint'].is_file(), recipe['ranges'].is_file(), recipe['ranges'])"
     )
     site = tmp_path / "site"
     printed = subprocess.run(
@@ -107,11 +107,11 @@ def test_package_in_a_zip_archive_opens_its_bundle(wheel: Path, tmp_path: Path) 
         "    frame = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)\n"
         "    print(len(recognizer.recognize(frame).scores))"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(wheel)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (found.returncode, found.stdout) == (0, "8\n"), found.stderr
+    assert (result.returncode, result.stdout) == (0, "8\n"), result.stderr
 
 
 def run_hook(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
@@ -165,5 +165,5 @@ def test_spawned_process_opens_its_own_recognizer(tmp_path: Path) -> None:
         "        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:\n"
         "            print(list(pool.map(work, range(2))))\n"
     )
-    found = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "[8, 8]\n", "")
+    result = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[8, 8]\n", "")

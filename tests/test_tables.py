@@ -1,4 +1,4 @@
-"""Tables on terminals and in pipes: what wraps, what is shortened, and what stays whole."""
+"""Tables on terminals and in pipes: wrapping and shortening."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_terminal_gets_fitting_tables(tmp_path: Path) -> None:
 
 
 def in_terminal(command: list[str], columns: int) -> list[str]:
-    """Lines that a command writes on a terminal of so many columns, without colours."""
+    """Return the lines that a command prints on a terminal with a number of columns, without colours."""
     import pty
 
     pid, terminal = pty.fork()

@@ -1,4 +1,4 @@
-"""Text for one line of a terminal."""
+"""Text for one line of a terminal: escaping, joining, suggestions."""
 
 from __future__ import annotations
 

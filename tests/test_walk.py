@@ -1,4 +1,4 @@
-"""Folders of images: what is taken, and what is left out and why."""
+"""Listing of the images in a folder, with reasons for the paths left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def picture(path: Path) -> Path:
 
 
 def reasons(root: Path) -> dict[str, str]:
-    """Everything that a walk left out, by its path below the folder."""
+    """Return the reasons of the paths left out, by path below the folder."""
     return {entry.path.relative_to(root).as_posix(): entry.reason for entry in walk_folder(root).left_out}
 
 
@@ -162,7 +162,7 @@ def test_pipes_and_empty_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty.png").touch()
-    assert names(tmp_path) == ["empty.png"]  # decoding it says that it is empty
+    assert names(tmp_path) == ["empty.png"]  # reported when it is decoded
     assert reasons(tmp_path) == {"pipe.png": "not a regular file"}
 
 
@@ -186,22 +186,22 @@ def test_unreadable_folder_is_left_out_unreadable_root_fails(tmp_path: Path, mon
 
 @POSIX
 def test_unusual_names_are_sorted(tmp_path: Path) -> None:
-    weird = [
+    unusual = [
         "a\nb.png",
         "c d.png",
         "x" * 251 + ".png",
         os.fsdecode(b"\xff\xfe.png"),
         unicodedata.normalize("NFD", "ä.png"),
     ]
-    for name in weird:
+    for name in unusual:
         try:
             picture(tmp_path / "d" / name)
-        except OSError:  # a file system of Unicode names only
+        except OSError:  # file system that allows only Unicode names
             continue
     (tmp_path / "B.png").write_bytes(b"")
-    found = find_images(tmp_path).paths
-    assert len(found) == 1 + len(list((tmp_path / "d").iterdir()))
-    assert list(found) == sorted(found) == list(find_images(tmp_path).paths)
+    paths = find_images(tmp_path).paths
+    assert len(paths) == 1 + len(list((tmp_path / "d").iterdir()))
+    assert list(paths) == sorted(paths) == list(find_images(tmp_path).paths)
 
 
 def test_error_lists_the_reasons(tmp_path: Path) -> None:
@@ -242,14 +242,14 @@ def test_image_is_either_listed_or_left_out(tmp_path_factory: pytest.TempPathFac
 def test_ten_thousand_files_are_listed(tmp_path: Path) -> None:
     for index in range(10_000):
         os.close(os.open(tmp_path / f"{index:05}.jpg", os.O_CREAT | os.O_WRONLY))
-    found = find_images(tmp_path).paths
-    assert len(found) == 10_000 and found[0].name == "00000.jpg" and found[-1].name == "09999.jpg"
+    paths = find_images(tmp_path).paths
+    assert len(paths) == 10_000 and paths[0].name == "00000.jpg" and paths[-1].name == "09999.jpg"
 
 
 def test_other_modules_do_not_walk_folders() -> None:
     walks = re.compile(r"rglob|\bos\.walk|scandir|\.iterdir\(|glob\(")
     readers = ("data", "evaluation", "calibration", "training", "cli")
-    others = {PACKAGE / "training" / "files.py"}  # looks for temporary files of a run, not for images
+    others = {PACKAGE / "training" / "files.py"}  # lists temporary files of a run, not images
     files = [path for room in readers for path in (PACKAGE / room).rglob("*.py") if path not in others]
     lines = [line for path in files for line in path.read_text().splitlines() if walks.search(line)]
     assert [line for line in lines if "resources.files" not in line] == []

@@ -1,4 +1,4 @@
-"""What is opened in place of a bundle is called what it is."""
+"""Other files and paths in place of a bundle."""
 
 from __future__ import annotations
 

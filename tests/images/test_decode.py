@@ -50,7 +50,7 @@ def test_16_bits_are_scaled(tmp_path: Path) -> None:
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side: turn a quarter clockwise to view
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise for display
     path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
     assert np.array_equal(read_image(path), np.rot90(RGB, -1))
 
@@ -87,7 +87,7 @@ def test_huge_image_is_refused_without_decoding(tmp_path: Path) -> None:
         read_image(tmp_path / "huge.png")
 
 
-# As the picture is to be seen, of one stored with each orientation.
+# Upright image by orientation, from the stored image.
 UPRIGHT = {
     1: RGB,
     2: RGB[:, ::-1],
@@ -150,7 +150,7 @@ def test_exif_is_not_parsed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fails(exif: Image.Exif, offset: int = 8) -> bytes:
         raise struct.error("required argument is not an integer")
 
-    monkeypatch.setattr(Image.Exif, "tobytes", fails)  # as some versions do with tags of another type than the rule's
+    monkeypatch.setattr(Image.Exif, "tobytes", fails)  # as in some versions for tags of an unexpected type
     assert np.array_equal(read_image(path), np.rot90(RGB, -1))
 
 
@@ -164,7 +164,7 @@ def test_warnings_of_other_threads_are_unaffected(tmp_path: Path, monkeypatch: p
 
 
 def of_size(path: Path, width: int, height: int) -> Path:
-    """A PNG file with a header and hardly any pixels."""
+    """Return a PNG file with a header and hardly any pixel data."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     path.write_bytes(data + struct.pack(">I", 4) + b"IDAT\0\0\0\0" + struct.pack(">I", zlib.crc32(b"IDAT\0\0\0\0")))
@@ -175,7 +175,7 @@ def test_allowed_images_give_no_warning(tmp_path: Path) -> None:
     assert Image.MAX_IMAGE_PIXELS is not None and images.MAX_PIXELS <= Image.MAX_IMAGE_PIXELS
     path = of_size(tmp_path / "large.png", 10_000, 9_000)
     with pytest.raises(ImageError, match=r"large\.png has too many pixels"):
-        read_image(path)  # warnings are errors here
+        read_image(path)  # pytest raises warnings as errors
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=r"large\.png is 10000 x 9000 pixels; expected at most 89478485 pixels"):
@@ -184,7 +184,7 @@ def test_allowed_images_give_no_warning(tmp_path: Path) -> None:
 
 def test_operating_system_errors_are_not_damage(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
-    read_image(path)  # Pillow loads its readers
+    read_image(path)  # imports Pillow's readers
     with no_more_files(), pytest.raises(ImageError) as caught:
         read_image(path)
     assert str(caught.value) == f"cannot read {path}: Too many open files"
@@ -199,10 +199,10 @@ def test_max_pixels_is_a_limit_in_both_directions(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ImageError, match=r"32 x 24 pixels; expected at most 700 pixels: make it smaller, or incre"):
         read_image(data, max_pixels=700)
     monkeypatch.setattr(decode, "MAX_PIXELS", 200)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow refuses twice as many, and warns before
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow warns above it and refuses twice as many
     for kind in ("PNG", "TIFF", "WEBP", "GIF"):
         image = make.encoded(Image.fromarray(make.RGB), kind)
-        with pytest.raises(ImageError, match="has too many pixels; images may have 200 pixels"):
+        with pytest.raises(ImageError, match="has too many pixels; expected at most 200"):
             read_image(image)
         assert read_image(image, max_pixels=768).shape == (24, 32, 3)
         assert Image.MAX_IMAGE_PIXELS == 200
@@ -223,4 +223,4 @@ def test_max_pixels_extends_the_file_limit(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_broken_exif_is_ignored_with_warnings_as_errors() -> None:
     data = make.encoded(Image.fromarray(make.RGB), "JPEG", exif=BROKEN["a place outside"], quality=98)
-    assert read_image(data).shape == (24, 32, 3)  # warnings are errors here
+    assert read_image(data).shape == (24, 32, 3)  # pytest raises warnings as errors

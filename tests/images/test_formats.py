@@ -1,4 +1,4 @@
-"""Formats: the promised ones are read, every other one is named and refused before a reader of it runs."""
+"""Image formats: reading of the supported ones, refusal of all others before their readers run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EXPECTED = "expected JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF"
 
 
 def written_elsewhere() -> Iterator[tuple[str, bytes]]:
-    """A file of every other format that Pillow writes here."""
+    """Yield a file of every other format that this Pillow can write."""
     Image.init()
     for name in sorted(set(Image.SAVE) - {*FORMATS, "MPO"}):
         for mode in ("RGB", "L", "1", "RGBA", "P", "F"):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # of formats that Pillow will drop
+                    warnings.simplefilter("ignore", DeprecationWarning)  # formats that Pillow will remove
                     data = encoded(Image.fromarray(RGB).convert(mode), name)
             except (OSError, KeyError, ValueError):
                 continue
@@ -49,7 +49,7 @@ PROGRAMS = {
 
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every way to start a program fails the test."""
+    """Fail the test on any attempt to start a program."""
 
     def fails(*arguments: object, **options: object) -> None:
         pytest.fail(f"a program is started: {arguments}")
@@ -85,11 +85,11 @@ def test_postscript_is_refused_without_running_it(name: str, tmp_path: Path) -> 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([data[:16] for data in OTHERS.values()]), st.binary(max_size=64))
 def test_pillow_tries_only_supported_formats(head: bytes, rest: bytes) -> None:
-    asked: list[tuple[str, ...]] = []
+    tried: list[tuple[str, ...]] = []
     original = Image.open
 
     def recorded(fp: Any, mode: Any = "r", formats: Any = None) -> Image.Image:
-        asked.append(formats)
+        tried.append(formats)
         return original(fp, mode, formats)
 
     with pytest.MonkeyPatch.context() as patched:
@@ -97,7 +97,7 @@ def test_pillow_tries_only_supported_formats(head: bytes, rest: bytes) -> None:
         with pytest.raises(ImageError):
             read_image(head + rest)
         read_image(png(RGB))
-    assert len(asked) == 2 and all(formats and set(formats) <= set(FORMATS) for formats in asked)
+    assert len(tried) == 2 and all(formats and set(formats) <= set(FORMATS) for formats in tried)
 
 
 def test_source_files_open_only_supported_formats() -> None:

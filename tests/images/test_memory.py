@@ -1,4 +1,4 @@
-"""Memory of one picture: at most three copies of its pixels, and an error of its own where that is too much."""
+"""Memory of decoding: at most three copies of the pixels, and an error without enough memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for path in sys.argv[1:]:
 
 
 def save(folder: Path, side: int, name: str) -> None:
-    """Write a picture of each kind that is stored and decoded in another way."""
+    """Write one image for every way of storing and decoding."""
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(64, 256, (side, side, 3), dtype=np.uint8)
@@ -66,7 +66,7 @@ def test_decoding_takes_at_most_three_copies_of_the_pixels(tmp_path: Path) -> No
     paths = sorted(map(str, tmp_path.glob("large.*")))
     shown = subprocess.run([sys.executable, "-c", PEAK, *paths], capture_output=True, text=True, check=True).stdout
     copies = dict(zip(paths, map(float, shown.split()), strict=True))
-    assert len(copies) == 11 and max(copies.values()) < 3.2, copies  # the blocks of a small picture count too
+    assert len(copies) == 11 and max(copies.values()) < 3.2, copies  # with the blocks
 
 
 LIMITED = """
@@ -121,7 +121,7 @@ def test_insufficient_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(decode, "write_rgb", raised)
         with pytest.raises(ImageError, match="not enough memory for the image data: its 32 x 24 pixels need") as caught:
             read_image(data)
-        assert caught.value.__context__ is None  # the frames that hold the picture are free
+        assert caught.value.__context__ is None  # the frames with the image are released
     monkeypatch.setattr(Image, "open", fails)
     with pytest.raises(ImageError, match="not enough memory for the image data: it could not be opened; free memory"):
         read_image(data)

@@ -1,4 +1,4 @@
-"""Pixels of every type: scaled to the right values, or refused with the cause; never black for a picture."""
+"""Pixels of every type: correct scaling, or refusal instead of a black image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDE: dict[str, npt.NDArray[Any]] = {
 
 
 def differs(actual: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> int:
-    """Largest difference of two pictures of the same shape."""
+    """Return the largest difference of two images of the same shape."""
     assert actual.shape == expected.shape and actual.dtype == np.uint8 and actual.flags.c_contiguous
     return int(np.abs(actual.astype(int) - expected).max())
 
@@ -83,10 +83,10 @@ def test_stated_range_is_used_for_small_values() -> None:
     assert differs(read_image(tiff(twelve, tags={281: ("H", [4095])})), GREY_RGB) <= 1
     signed = (GREY / 127.5 - 1).astype(np.float32)
     assert differs(read_image(tiff(signed, tags={340: ("f", [-1.0]), 341: ("f", [1.0])})), GREY_RGB) == 0
-    full = GREY.astype(np.uint16) * 257  # as the standard has it: scaled when stored, whatever sBIT says
+    full = GREY.astype(np.uint16) * 257  # as the standard requires: scaled to 16 bits, independent of sBIT
     assert differs(read_image(png(full, chunk(b"sBIT", b"\x0c"))), GREY_RGB) == 0
     with pytest.raises(ImageError, match="has only values up to 4095 of 65535"):
-        read_image(png(twelve, chunk(b"sBIT", b"\x08")))  # more than it states
+        read_image(png(twelve, chunk(b"sBIT", b"\x08")))  # above the stated range
 
 
 def test_12_bit_tiff_is_scaled_by_12_bits() -> None:
@@ -143,7 +143,7 @@ def test_zero_alpha_of_a_bmp_is_ignored() -> None:
 def test_transparency_is_composited_on_black() -> None:
     half = read_image(png(with_alpha(RGB, 128)))
     assert differs(half, (RGB.astype(int) * 128 // 255).astype(np.uint8)) <= 1
-    if (b"II", 1, (1,), 1, (8, 8), (1,)) in TiffImagePlugin.OPEN_INFO:  # not in older Pillow
+    if (b"II", 1, (1,), 1, (8, 8), (1,)) in TiffImagePlugin.OPEN_INFO:  # missing in older versions of Pillow
         assert differs(read_image(tiff(with_alpha(GREY, 255), tags={338: ("H", [1])})), GREY_RGB) == 0
     cut_out = with_alpha(RGB, 255)
     cut_out[:12, :, 3] = 0
@@ -176,7 +176,7 @@ def test_other_colour_spaces_are_converted() -> None:
     assert differs(read_image(jpeg), RGB) <= 12
     assert differs(read_image(encoded(image.convert("YCbCr"), "TIFF", compression="jpeg", quality=98)), RGB) <= 20
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    assert differs(read_image(encoded(to_lab.apply(image), "TIFF")), RGB) <= 30  # of saturated colours
+    assert differs(read_image(encoded(to_lab.apply(image), "TIFF")), RGB) <= 30  # large for saturated colours
     bits = Image.fromarray(GREY > 99)
     assert differs(read_image(encoded(bits, "PNG")), np.asarray(bits.convert("RGB"))) == 0
     palette = image.quantize(9)

@@ -1,4 +1,4 @@
-"""Sources of images: paths, bytes, streams, pipes, sockets and devices."""
+"""Image sources: paths, bytes, streams, pipes, sockets and devices."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
 
 
 def at_its_end(data: bytes) -> io.BytesIO:
-    """A file in memory that was just written."""
+    """Return an in-memory file, positioned at its end."""
     file = io.BytesIO()
     file.write(data)
     return file
 
 
 class OneWay(io.RawIOBase):
-    """A stream that cannot seek and gives a few bytes at a time, as a network does."""
+    """Stream like a network's: not seekable, a few bytes per read."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -65,7 +65,7 @@ def test_open_file_stays_open(tmp_path: Path) -> None:
         assert np.array_equal(read_image(file), RGB) and not file.closed
     with pytest.raises(ImageError, match=r"cannot read .*a\.png: .*closed file"):
         read_image(file)
-    with tempfile.SpooledTemporaryFile() as upload:  # as web frameworks hand it over
+    with tempfile.SpooledTemporaryFile() as upload:  # as in web frameworks
         upload.write(DATA)
         assert np.array_equal(read_image(cast(BinaryIO, upload)), RGB)
 
@@ -78,11 +78,11 @@ def test_pipes_sockets_and_descriptors_are_read(tmp_path: Path) -> None:
     writer.start()
     assert np.array_equal(read_image(fifo), RGB)
     writer.join()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(DATA)
-        theirs.shutdown(socket.SHUT_WR)
-        assert np.array_equal(read_image(f"/dev/fd/{ours.fileno()}"), RGB)
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.sendall(DATA)
+        sender.shutdown(socket.SHUT_WR)
+        assert np.array_equal(read_image(f"/dev/fd/{receiver.fileno()}"), RGB)
     with pytest.raises(ImageError, match="cannot read /dev/fd/99: Bad file descriptor"):
         read_image("/dev/fd/99")
     with pytest.raises(ImageError, match=r"/dev/null is empty \(0 bytes\); expected an image file"):
@@ -105,7 +105,7 @@ def test_endless_source_is_stopped_at_the_limit(monkeypatch: pytest.MonkeyPatch)
 
 
 class Later:
-    """A stream without data yet, as non-blocking sockets are."""
+    """Stream without data yet, like a non-blocking socket."""
 
     def read(self, size: int) -> None:
         return None
