@@ -145,7 +145,7 @@ def test_environment_has_the_gpu_of_its_contenders(tmp_path: Path, monkeypatch: 
     path, members = tmp_path / "a.fer", {"model.onnx": tiny_onnx(), "engines/x": b"x"}
     on_gpu = EngineEntry("tensorrt", ("sm86",), "11", "engines/x", None)
     write_bundle(path, tiny_manifest(engines=(EngineEntry("openvino", ("cpu",), "1", None, None), on_gpu)), members)
-    bundle, openvino, tensorrt = map(_Contender.parse, (path, f"{path}@openvino", f"{path}@tensorrt"))
+    bundle, openvino, tensorrt = (_Contender.parse(f"{path}{engine}") for engine in ("", "@openvino", "@tensorrt"))
     assert "GPU" not in _environment([bundle, openvino], None)
     facts = _environment([bundle, tensorrt], None)
     assert (facts["GPU device"], facts["GPU"], facts["GPU architecture"]) == ("0", "NVIDIA RTX A2000", "sm86")

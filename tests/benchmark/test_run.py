@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.benchmark import all_scenarios, run, worker
+from fer_edge.benchmark import run, worker
 from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.bench_report import BenchReport
 from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
@@ -26,7 +26,7 @@ from fer_edge.benchmark.gpu import GpuState, Spread
 from fer_edge.benchmark.html_report import page_from_report
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.run import run_scenarios
-from fer_edge.benchmark.scenarios import cold_start
+from fer_edge.benchmark.scenarios import cold_start, roofline
 from fer_edge.benchmark.scenarios.cold_start import _import_times, run_cold_start
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.benchmark.session import QUICK, BenchTarget, Plan
@@ -188,7 +188,7 @@ def test_tuned_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: p
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1, tunings=(tuning,))
     used: dict[str, object] = {}
     monkeypatch.setattr(run, "split_supported", lambda scenarios, *others: (scenarios, {}))
-    for module, name in ((all_scenarios.roofline, "measure_roofline"), (cold_start, "run_cold_start")):
+    for module, name in ((roofline, "measure_roofline"), (cold_start, "run_cold_start")):
 
         def record(
             bundle: object, engine: str, threads: int, *others: object, name: str = name, **more: object

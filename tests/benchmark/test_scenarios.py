@@ -178,7 +178,7 @@ def test_rate_of_real_streams_is_at_most_streams_over_latency(report: BenchRepor
 
 
 def _contended(first_ms: Sequence[float], milliseconds: float, seed: int) -> list[Stamps]:
-    """Return the stamps of streams that need one resource for 5 ms; the first ten take `first_ms` before it."""
+    """Return stamps of streams that need one resource for 5 ms; before it, the first ten queries take `first_ms`."""
     rng = np.random.default_rng(seed)
     free, stamps = 0.0, [[(0.0, 0.0)] for _ in first_ms]
     while waiting := [stream for stream, spans in enumerate(stamps) if spans[-1][1] < milliseconds]:
