@@ -1,0 +1,1 @@
+"""Benchmarks of fer-edge and of other software on the same task."""

@@ -1,10 +1,10 @@
-"""The int8 graph against the fp32 graph on the same engine, and against NNCF's quantisation of a plain export.
+"""Compare the int8 graph with the fp32 graph on the same engine, and with NNCF's quantisation of a plain export.
 
-`openvino_fp32` is our engine, which rewrites wide convolutions; `openvino_fp32_direct` the same graph on OpenVINO as it
-comes; `openvino_fp32_plain` a plain export there.
+`openvino_fp32` is fer-edge's engine, which rewrites wide convolutions. `openvino_fp32_direct` is the same graph on
+OpenVINO without this engine, and `openvino_fp32_plain` is a plain export on OpenVINO.
 
-NNCF (`pip install nncf`) is left out where it is not installed. Its rivals get OpenVINO's default
-precision hint, as their users would have; ours is the engine as users run it.
+NNCF (`pip install nncf`) is skipped if it is not installed. Its models run with OpenVINO's default precision hint, as
+their users would run them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import turns
+from benchmarks import in_process
 from benchmarks.plain_export import plain_onnx
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.ranges import measure
@@ -39,7 +39,7 @@ EDGE = Path(__file__).parents[1] / "fer_edge" / "weights" / "edge.safetensors"
 
 
 def checkpoint_of(name: str) -> Checkpoint:
-    """The shipped `edge`, or another preset with random weights."""
+    """Load the shipped model `edge`, or make another preset with random weights."""
     if name == "edge":
         return load_checkpoint(EDGE)
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def checkpoint_of(name: str) -> Checkpoint:
 
 
 def nncf_models(plain: bytes, checkpoint: Checkpoint, images: Images) -> dict[str, Any]:
-    """NNCF's default and transformer quantisation of a plain export."""
+    """Quantise a plain export with NNCF's default and transformer settings."""
     try:
         import nncf
         import openvino
@@ -58,23 +58,21 @@ def nncf_models(plain: bytes, checkpoint: Checkpoint, images: Images) -> dict[st
         return {}
     mean, std = (np.asarray(values, np.float32) for values in (checkpoint.info.mean, checkpoint.info.std))
 
-    def normalised(image: Images) -> Any:
+    def normalise(image: Images) -> Any:
         return ((image[None] / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
 
-    found = {}
+    models = {}
     for name, settings in {"default": {}, "transformer": {"model_type": nncf.ModelType.TRANSFORMER}}.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = openvino.Core().read_model(plain)
-            network = nncf.quantize(
-                network, nncf.Dataset(list(images), normalised), subset_size=len(images), **settings
-            )
-        found[f"nncf_{name}"] = network
-    return found
+            network = nncf.quantize(network, nncf.Dataset(list(images), normalise), subset_size=len(images), **settings)
+        models[f"nncf_{name}"] = network
+    return models
 
 
 def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> dict[str, Callable[[Images], Any]]:
-    """What is timed, by name; each takes uint8 pixels (1, 112, 112, 3)."""
+    """Return the functions to time by name; each takes uint8 pixels of shape (1, 112, 112, 3)."""
     import openvino
 
     model = onnx_from_checkpoint(checkpoint)
@@ -101,7 +99,13 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
 
 
 def openvino_request(network: Any, threads: int, hint: str | None) -> Callable[[Any], Any]:
-    """A model on OpenVINO without fer-edge's engine around it, for one image."""
+    """Return a function that runs a model for one image on OpenVINO, without fer-edge's engine.
+
+    Args:
+        network: OpenVINO model.
+        threads: Number of CPU threads.
+        hint: Precision hint; None: OpenVINO's default.
+    """
     import openvino
 
     network.reshape([1, *(size.get_length() for size in list(network.inputs[0].partial_shape)[1:])])
@@ -113,22 +117,22 @@ def openvino_request(network: Any, threads: int, hint: str | None) -> Callable[[
 
 
 def main() -> None:
-    """Print figures; write them as CSV where asked to."""
+    """Print results and write them as CSV if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="FERPlus's folder, to calibrate on")
+    parser.add_argument("data", type=Path, help="FERPlus folder to calibrate on")
     parser.add_argument("--preset", default="edge")
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--count", type=int, default=128, help="number of images to calibrate on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    run = contenders(checkpoint_of(arguments.preset), arguments.data, arguments.images, arguments.threads)
-    settings = {name: getattr(arguments, name) for name in ("preset", "threads", "images")}
+    run = contenders(checkpoint_of(arguments.preset), arguments.data, arguments.count, arguments.threads)
+    settings = {name: getattr(arguments, name) for name in ("preset", "threads", "count")}
     pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
     calls = {name: partial(call, pixels) for name, call in run.items()}
-    rivals = [name for name in run if name != "openvino_int8" and not name.startswith("onnxruntime")]
-    pairs = [("onnxruntime_int8", "onnxruntime_fp32"), *(("openvino_int8", rival) for rival in rivals)]
-    turns.run(calls, pairs, arguments.rounds, settings, arguments.csv)
+    others = [name for name in run if name != "openvino_int8" and not name.startswith("onnxruntime")]
+    pairs = [("onnxruntime_int8", "onnxruntime_fp32"), *(("openvino_int8", other) for other in others)]
+    in_process.run(calls, pairs, arguments.rounds, settings, arguments.csv)
 
 
 if __name__ == "__main__":

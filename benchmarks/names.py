@@ -1,4 +1,4 @@
-"""How result files are named."""
+"""Names of result files."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from fer_edge.machine import cores, cpu_name
 
 
 def machine_slug() -> str:
-    """The processor and how many of its cores may be used, as part of a file's name: `amd-epyc-2cores`."""
+    """Return the CPU and the number of cores that this process may use for a file name: `amd-epyc-2cores`."""
     return f"{re.sub('[^a-z0-9]+', '-', cpu_name().lower()).strip('-')}-{cores()}cores"

@@ -1,11 +1,12 @@
-"""fer-edge's OpenVINO engine against a plain `torch.onnx` export of the same weights on the same OpenVINO, interleaved.
+"""Compare fer-edge's OpenVINO engine with a plain `torch.onnx` export of the same weights on OpenVINO.
 
-`deploy` is the deploy graph as it stands; `engine` is what users run: the same graph with the engine's own rewriting of
-wide convolutions, behind the runner's checks.
+`deploy` is the deploy graph without changes. `engine` is the engine that users run: the same graph with rewritten wide
+convolutions, and the checks of the runner.
 
-All start from the same uint8 pixels: ours normalise inside, the plain export is given what NumPy normalised.
-The plain network without that is timed too. `--slopes trained` gives every PReLU a slope of its own, as training does;
-`--slopes initial` leaves all at 0.25, which the exporter then stores once, and OpenVINO no longer fuses.
+All start from the same uint8 pixels. The deploy graph normalises inside the model; pixels for the plain export are
+normalised with NumPy, and `plain_network` is the plain export without this step. `--slopes trained` gives every PReLU
+its own slopes, as training does. With `--slopes initial` all slopes are 0.25: the exporter stores them once, and
+OpenVINO does not fuse a shared slope.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import openvino
 import torch
 from torch import nn
 
-from benchmarks import turns
+from benchmarks import in_process
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
@@ -41,7 +42,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def as_published(model: FERFormer) -> FERFormer:
-    """The model with the identity shortcuts that face.evoLVe and the authors' code have: max pools of size 1."""
+    """Copy the model with the identity shortcuts of face.evoLVe and the authors' code: max pools of size 1."""
     plain = copy.deepcopy(model)
     for module in plain.modules():
         if isinstance(module, IRBlock) and module.shortcut is None:
@@ -50,7 +51,7 @@ def as_published(model: FERFormer) -> FERFormer:
 
 
 def plain_onnx(model: FERFormer) -> bytes:
-    """What `torch.onnx.export` gives for the published form of the model, with a fixed batch of one."""
+    """Export the published form of the model with `torch.onnx.export`, with a fixed batch of one."""
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,16 +63,16 @@ def plain_onnx(model: FERFormer) -> bytes:
 
 
 def network(model: bytes, threads: int) -> Any:
-    """A compiled request for batch 1."""
+    """Compile a model for batch 1 and return its request."""
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
-    read = core.read_model(model)
-    read.reshape([1, *(size.get_length() for size in list(read.inputs[0].partial_shape)[1:])])
-    return core.compile_model(read, "CPU", settings).create_infer_request()
+    graph = core.read_model(model)
+    graph.reshape([1, *(size.get_length() for size in list(graph.inputs[0].partial_shape)[1:])])
+    return core.compile_model(graph, "CPU", settings).create_infer_request()
 
 
 def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixels], Any]]:
-    """What is timed, by name; each takes uint8 pixels (1, 112, 112, 3)."""
+    """Return the functions to time by name; each takes uint8 pixels of shape (1, 112, 112, 3)."""
     plain = network(plain_onnx(checkpoint.model), threads)
     graph = onnx_from_checkpoint(checkpoint)
     deploy = network(graph, threads)
@@ -80,7 +81,7 @@ def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixe
     scale = 1 / np.asarray(checkpoint.info.std, np.float32)
     fixed = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)
 
-    def normalised(pixels: Pixels) -> npt.NDArray[np.float32]:
+    def normalise(pixels: Pixels) -> npt.NDArray[np.float32]:
         scaled = (pixels * np.float32(1 / 255) - mean) * scale
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
@@ -88,7 +89,7 @@ def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixe
         return request.infer([images], share_inputs=True, share_outputs=True)
 
     return {
-        "plain": lambda pixels: infer(plain, normalised(pixels)),
+        "plain": lambda pixels: infer(plain, normalise(pixels)),
         "plain_network": lambda pixels: infer(plain, fixed),
         "deploy": lambda pixels: infer(deploy, pixels),
         "engine": engine.infer,
@@ -96,7 +97,7 @@ def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixe
 
 
 def main() -> None:
-    """Print figures; write them as CSV where asked to."""
+    """Print results and write them as CSV if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--slopes", choices=("initial", "trained"), default="trained")
@@ -117,7 +118,7 @@ def main() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), dtype=np.uint8)
     calls = {name: partial(call, pixels) for name, call in run.items()}
     pairs = product(("engine", "deploy"), ("plain", "plain_network"))
-    turns.run(calls, pairs, arguments.rounds, settings, arguments.csv)
+    in_process.run(calls, pairs, arguments.rounds, settings, arguments.csv)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What the TensorRT runner's own Python costs a frame: against a driver that does nothing.
+"""Measure the Python overhead of the TensorRT runner per frame, with a driver that does nothing.
 
     python benchmarks/runner_overhead.py
 
-Prints microseconds, medians and 99th percentiles: one call of an `execute_async_v3` that returns at once, and `infer`
-of one image, in place and copied, with graphs and without.
+Prints median and 99th percentile in microseconds: of an `execute_async_v3` that returns at once, and of `infer` with
+one image, in the input buffer and copied, with and without CUDA graphs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CALLS = 20_000
 
 
 def microseconds(call: Callable[[], Any]) -> str:
-    """Median and 99th percentile of many calls."""
+    """Return the median and 99th percentile of many calls."""
     for _ in range(1000):
         call()
     samples = np.zeros(CALLS, np.int64)
@@ -43,9 +43,9 @@ def main() -> None:
         with idle_runner(4, graphs=graphs) as runner:
             context = next(iter(runner._contexts.values())).context
             print(f"{'execute_async_v3 alone':32} {microseconds(lambda context=context: context.execute_async_v3(1))}")  # type: ignore[misc]
-            place = runner.input_buffer()[:1]
+            buffer = runner.input_buffer()[:1]
             kind = "graph" if graphs else "no graph"
-            print(f"{f'infer, in place, {kind}':32} {microseconds(lambda run=runner, at=place: run.infer(at))}")  # type: ignore[misc]
+            print(f"{f'infer, in place, {kind}':32} {microseconds(lambda run=runner, batch=buffer: run.infer(batch))}")  # type: ignore[misc]
             print(f"{f'infer, copied, {kind}':32} {microseconds(lambda run=runner: run.infer(images))}")  # type: ignore[misc]
 
 

@@ -1,7 +1,7 @@
-"""The expression network of @vladmandic/face-api, rebuilt from its weights in OpenVINO.
+"""Worker of the expression network of @vladmandic/face-api, rebuilt from its weights in OpenVINO.
 
-WebAssembly is what the package runs on; this is what its network could do on the engine that fer-edge uses. Layers
-are those of the package's `denseBlock4` and `FaceFeatureExtractor`; scaling is TensorFlow's without half-pixel centres.
+The package runs on WebAssembly; this worker shows the speed of its network on fer-edge's default engine. The layers
+are those of its `denseBlock4` and `FaceFeatureExtractor`; scaling is without half-pixel centres, as in TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import openvino
 from openvino import opset13 as ops
 
-from benchmarks.peers.protocol import SIDE, Face, answer, parser
+from benchmarks.peers.protocol import SIDE, Face, parser, serve
 
 LABELS = ["neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise"]
 SIZE = 112
@@ -25,20 +25,20 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 
 def read_weights(folder: Path) -> Weights:
-    """Arrays by name; stored as 8 bits with a scale and an offset, or as float32."""
-    data, place, found = (folder / f"{NAME}.bin").read_bytes(), 0, {}
+    """Return arrays by name; the file has 8-bit values with a scale and an offset, or float32."""
+    data, offset, arrays = (folder / f"{NAME}.bin").read_bytes(), 0, {}
     for group in json.loads((folder / f"{NAME}-weights_manifest.json").read_text()):
         for entry in group["weights"]:
             count, stored = int(np.prod(entry["shape"])), entry.get("quantization")
             kind = np.dtype(stored["dtype"] if stored else entry["dtype"])
-            values = np.frombuffer(data, kind, count, place).astype(np.float32).reshape(entry["shape"])
-            place += count * kind.itemsize
-            found[entry["name"]] = values * stored["scale"] + stored["min"] if stored else values
-    return {name: values.astype(np.float32) for name, values in found.items()}
+            values = np.frombuffer(data, kind, count, offset).astype(np.float32).reshape(entry["shape"])
+            offset += count * kind.itemsize
+            arrays[entry["name"]] = values * stored["scale"] + stored["min"] if stored else values
+    return {name: values.astype(np.float32) for name, values in arrays.items()}
 
 
 def network(weights: Weights) -> Any:
-    """From uint8 (1, 48, 48, 3) to seven scores."""
+    """Build the network from uint8 of shape (1, 48, 48, 3) to seven scores."""
     face = ops.parameter([1, SIDE, SIDE, 3], np.uint8)
     x = ops.convert(ops.transpose(face, np.array([0, 3, 1, 2])), np.float32)
     size, axes = ops.constant(np.array([SIZE, SIZE])), ops.constant(np.array([2, 3]))
@@ -53,17 +53,17 @@ def network(weights: Weights) -> Any:
 
 
 def _dense_block(x: Any, weights: Weights, name: str, *, first: bool) -> Any:
-    """Four convolutions; each sees the sum of all before it."""
+    """Add four convolutions; the input of each is the sum of all before it."""
     if first:
         filters = np.ascontiguousarray(weights[f"{name}/conv0/filters"].transpose(3, 2, 0, 1))
         x = ops.convolution(x, ops.constant(filters), [2, 2], [0, 0], [0, 0], [1, 1], "same_upper")
         total = ops.relu(ops.add(x, _row(weights[f"{name}/conv0/bias"])))
     else:
         total = ops.relu(_separable(x, weights, f"{name}/conv0", 2))
-    seen = total
+    summed = total
     for index in (1, 2, 3):
-        seen = ops.add(seen, _separable(total, weights, f"{name}/conv{index}", 1))
-        total = ops.relu(seen)
+        summed = ops.add(summed, _separable(total, weights, f"{name}/conv{index}", 1))
+        total = ops.relu(summed)
     return total
 
 
@@ -81,14 +81,14 @@ def _row(values: npt.NDArray[np.float32]) -> Any:
 
 
 def main() -> None:
-    """Serve."""
-    options = parser(__doc__)
-    options.add_argument("--node", type=Path, required=True, help="where npm installed the package")
-    given = options.parse_args()
-    package = given.node / "node_modules" / "@vladmandic" / "face-api"
+    """Build the network and serve."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--node", type=Path, required=True, help="folder in which npm installed the package")
+    options = arguments.parse_args()
+    package = options.node / "node_modules" / "@vladmandic" / "face-api"
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": given.threads,
+        "INFERENCE_NUM_THREADS": options.threads,
         "INFERENCE_PRECISION_HINT": "f32",
     }
     model = network(read_weights(package / "model"))
@@ -103,7 +103,7 @@ def main() -> None:
         "bytes": (package / "model" / f"{NAME}.bin").stat().st_size,
         "versions": f"@vladmandic/face-api {version}, openvino {openvino.__version__.split('-')[0]}",
     }
-    answer(recognise, given.faces, ready)
+    serve(recognise, options.faces, ready)
 
 
 if __name__ == "__main__":

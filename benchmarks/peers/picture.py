@@ -1,8 +1,8 @@
-"""A suite's CSV as one picture (.svg or .png): a row for each contender, the fastest first, with its accuracy.
+"""Draw the suite's CSV file as one picture (.svg or .png): a row for each contender, fastest first, with its accuracy.
 
 PYTHONPATH=. .venv/bin/python benchmarks/peers/picture.py results/peers-edge-....csv peers-edge.svg
 
-Ours are in colour.
+Rows of fer-edge are coloured.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from fer_edge.evaluation.pictures import save_plot
 from fer_edge.html.theme import LIGHT
 
-WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: of all, of a row, of what is above and below
+WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: width, height of a row, height of title and axis
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender."""
+    """Results of one contender."""
 
     name: str
     p50: float  # ms
@@ -33,25 +33,25 @@ class Row:
 
 
 def rows_of(file: Path) -> list[Row]:
-    """All contenders, the fastest first."""
-    found: dict[str, dict[str, float]] = {}
+    """Return the rows of all contenders, fastest first."""
+    figures: dict[str, dict[str, float]] = {}
     with file.open(newline="") as lines:
         for line in csv.DictReader(lines):
-            found.setdefault(line["setting"], {})[line["figure"]] = float(line["value"])
-    rows = [Row(name, own["p50"], own["p90"], own.get("accuracy")) for name, own in found.items() if "p50" in own]
+            figures.setdefault(line["setting"], {})[line["figure"]] = float(line["value"])
+    rows = [Row(name, own["p50"], own["p90"], own.get("accuracy")) for name, own in figures.items() if "p50" in own]
     return sorted(rows, key=lambda row: row.p50)
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """A dot at the median and a line to the 90th percentile; ours in colour."""
+    """Draw a dot at the median and a line to the 90th percentile."""
     figure = Figure(figsize=(WIDTH, FRAME + ROW * len(rows)), layout="constrained")
     axes = figure.subplots()
     right = axes.secondary_yaxis("right")
-    for place, row in enumerate(rows):
+    for y, row in enumerate(rows):
         color = LIGHT.accent if row.name.startswith("fer-edge") else LIGHT.faint
-        axes.plot([row.p50, row.p90], [place, place], color=color, linewidth=2, alpha=0.5)
-        axes.plot(row.p50, place, "o", color=color)
-        axes.annotate(f"{row.p50:.2f}", (row.p50, place), (-6, 0), textcoords="offset points", ha="right", va="center")
+        axes.plot([row.p50, row.p90], [y, y], color=color, linewidth=2, alpha=0.5)
+        axes.plot(row.p50, y, "o", color=color)
+        axes.annotate(f"{row.p50:.2f}", (row.p50, y), (-6, 0), textcoords="offset points", ha="right", va="center")
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for one face: median, and line to the 90th percentile")
     axes.margins(x=0.12)
@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     accuracies = ["" if row.accuracy is None else f"{row.accuracy:.1f} %" for row in rows]
     right.set_yticks(range(len(rows)), accuracies)
     if any(accuracies):
-        axes.set_title("accuracy, FERPlus's validation split", loc="right", fontsize="medium")
+        axes.set_title("accuracy, validation split of FERPlus", loc="right", fontsize="medium")
     axes.invert_yaxis()
     axes.grid(axis="x", which="both", color=LIGHT.line, linewidth=0.5)
     axes.set_axisbelow(True)
@@ -69,13 +69,13 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def main() -> None:
-    """Draw the file that was named."""
+    """Draw the file on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("csv", type=Path)
     parser.add_argument("picture", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with rc_context({"font.size": 9, "text.color": LIGHT.ink}):
-        save_plot(draw(rows_of(given.csv)), given.picture)
+        save_plot(draw(rows_of(options.csv)), options.picture)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A plain `torch.onnx` export, or what NNCF made of one, on OpenVINO."""
+"""Worker of a plain `torch.onnx` export, or of its quantisation by NNCF, on OpenVINO."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from pathlib import Path
 
 import openvino
 
-from benchmarks.peers.plain import Plain
-from benchmarks.peers.protocol import Face, answer, parser
+from benchmarks.peers.plain_model import PlainModel
+from benchmarks.peers.protocol import Face, parser, serve
 
 
 def main() -> None:
-    """Serve."""
-    options = parser(__doc__)
-    options.add_argument("--model", type=Path, required=True, help=".onnx, or .xml with its .bin beside it")
-    options.add_argument("--described", type=Path, required=True)
-    options.add_argument("--precision", help="precision hint; default: OpenVINO's own choice")
-    given = options.parse_args()
-    plain = Plain(given.described)
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": given.threads}
-    if given.precision is not None:
-        settings["INFERENCE_PRECISION_HINT"] = given.precision
+    """Load the model and serve."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--model", type=Path, required=True, help=".onnx, or .xml with its .bin beside it")
+    arguments.add_argument("--description", type=Path, required=True)
+    arguments.add_argument("--precision", help="precision hint; default: OpenVINO's default")
+    options = arguments.parse_args()
+    plain = PlainModel(options.description)
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": options.threads}
+    if options.precision is not None:
+        settings["INFERENCE_PRECISION_HINT"] = options.precision
     core = openvino.Core()
-    request = core.compile_model(core.read_model(given.model), "CPU", settings).create_infer_request()
+    request = core.compile_model(core.read_model(options.model), "CPU", settings).create_infer_request()
 
     def recognise(face: Face) -> int:
         logits = request.infer([plain.prepare(face)], share_inputs=True, share_outputs=True)
-        return plain.decide(logits[0], logits[1] if len(logits) > 1 else None)
+        return plain.predict(logits[0], logits[1] if len(logits) > 1 else None)
 
-    weights = given.model.with_suffix(".bin")
+    weights = options.model.with_suffix(".bin")
     ready = {
         "labels": plain.labels,
-        "bytes": given.model.stat().st_size + (weights.stat().st_size if weights.exists() else 0),
+        "bytes": options.model.stat().st_size + (weights.stat().st_size if weights.exists() else 0),
         "versions": f"openvino {openvino.__version__.split('-')[0]}",
     }
-    answer(recognise, given.faces, ready)
+    serve(recognise, options.faces, ready)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all contenders share: faces, labels, and both models in every form."""
+"""Inputs of all workers: faces, labels, and both models in every form."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ CALIBRATION = 300
 RANGES = Path(__file__).parents[2] / "calibration" / "edge.json"
 
 
-def prepare_faces(data: Path, split: Split, out: Path, limit: int | None) -> list[str]:
-    """Write the faces of a split of FERPlus as bytes, and return the label of each.
+def prepare_faces(data: Path, split: Split, out: Path, count: int | None) -> list[str]:
+    """Write the faces of a split of FERPlus to a file without header, and return the label of each.
 
     Args:
-        data: FERPlus's folder.
-        split: Which.
-        out: The file.
-        limit: So many, evenly spread over the split; all if not given.
+        data: FERPlus folder.
+        split: Split to use.
+        out: File to write.
+        count: Number of faces, evenly spread over the split; default: all.
     """
     images = image_set(data, FERPLUS.labels, FERPLUS.words, split)
     assert images.labels is not None
-    count = len(images) if limit is None else min(limit, len(images))
-    chosen = images.take(np.linspace(0, len(images) - 1, count).astype(np.int64))
-    faces = np.zeros((count, SIDE, SIDE, 3), np.uint8)
+    used = len(images) if count is None else min(count, len(images))
+    chosen = images.take(np.linspace(0, len(images) - 1, used).astype(np.int64))
+    faces = np.zeros((used, SIDE, SIDE, 3), np.uint8)
     for index, path in enumerate(chosen.paths):
         crop_and_resize(read_image(path), chosen.boxes[index] if chosen.boxes else None, SIDE, out=faces[index])
     faces.tofile(out)
@@ -56,10 +56,10 @@ def prepare_model(name: str, folder: Path, data: Path) -> None:
     """Write a model as checkpoint, bundles (fp32 and int8), plain export and description, unless they are up to date.
 
     `edge` has the shipped weights and activation ranges. `paper` has random weights with the statistics of trained
-    ones, since nobody has trained it on data that may be had: its latency does not depend on them.
+    ones, because no trained weights are available; its latency does not depend on them.
     """
-    described = folder / f"{name}.json"
-    if is_made(described):
+    description = folder / f"{name}.json"
+    if is_up_to_date(description):
         return
     checkpoint, ranges = folder / f"{name}.safetensors", folder / f"{name}.ranges.json"
     if name == "edge":
@@ -76,19 +76,19 @@ def prepare_model(name: str, folder: Path, data: Path) -> None:
     (folder / f"{name}.onnx").write_bytes(plain_onnx(loaded.model))
     info = loaded.info
     fields = {"labels": info.labels, "mean": info.mean, "std": info.std, "head": info.head}
-    described.write_text(json.dumps(fields))
-    mark_made(described)
+    description.write_text(json.dumps(fields))
+    mark_up_to_date(description)
 
 
-def is_made(file: Path) -> bool:
-    """Whether a file is there, made by the code, weights and ranges as they are now."""
+def is_up_to_date(file: Path) -> bool:
+    """Return whether a file exists and was made from the current code, weights and ranges."""
     mark = _mark(file)
-    return file.exists() and mark.exists() and mark.read_text() == _sources()
+    return file.exists() and mark.exists() and mark.read_text() == _source_hash()
 
 
-def mark_made(file: Path) -> None:
-    """Say so."""
-    _mark(file).write_text(_sources())
+def mark_up_to_date(file: Path) -> None:
+    """Record that a file was made from the current code, weights and ranges."""
+    _mark(file).write_text(_source_hash())
 
 
 def _mark(file: Path) -> Path:
@@ -96,8 +96,8 @@ def _mark(file: Path) -> Path:
 
 
 @cache
-def _sources() -> str:
-    """One hash of all that the models come from: fer-edge, its weights and ranges, and the exports of the suite."""
+def _source_hash() -> str:
+    """Return one hash of the sources of all models: fer-edge, its weights and ranges, and the exports of the suite."""
     package, here = Path(fer_edge.__file__).parent, Path(__file__).parent
     exports = (here.parent / "plain_export.py", here / "prepare.py", here / "quantise_nncf.py")
     files = [*package.rglob("*.py"), *package.glob("presets/*"), *package.glob("weights/*"), *exports, RANGES]

@@ -1,12 +1,12 @@
-"""The contender's side of the suite, for every environment: standard library and NumPy only.
+"""Worker side of the peers' protocol, for every environment: standard library and NumPy only.
 
-A contender prints one line {"ready": {...}}, then answers each line of standard input with one of its own:
+A worker prints one line {"ready": {...}}, then answers each line of standard input with one line:
 
-    {"time": 10}       {"nanoseconds": [...]}  ten queries, one face after the other
-    {"choose": 100}    {"choices": [...]}      the label of each of the first hundred faces, as an index of "labels"
+    {"time": 10}       {"nanoseconds": [...]}  durations of ten queries, one face after another
+    {"predict": 100}   {"predictions": [...]}  label of each of the first hundred faces, as an index into "labels"
 
-A query starts from one face, uint8 RGB (48, 48, 3), as the data set has it, and ends with the index of its label:
-scaling and normalising are part of it.
+A query starts from one face as stored in the data set, uint8 RGB of shape (48, 48, 3), and ends with the index of its
+label. It includes scaling and normalisation.
 """
 
 from __future__ import annotations
@@ -29,42 +29,43 @@ Face = npt.NDArray[np.uint8]  # RGB (48, 48, 3)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Options that every contender has."""
-    found = argparse.ArgumentParser(description=description)
-    found.add_argument("--faces", type=Path, required=True, help="bytes of uint8 RGB faces, 48 x 48, one after another")
-    found.add_argument("--threads", type=int, required=True)
-    return found
+    """Return a parser with the options of every worker."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--faces", type=Path, required=True, help="file of uint8 RGB faces, 48 x 48, without a header")
+    options.add_argument("--threads", type=int, required=True)
+    return options
 
 
-def answer(recognise: Callable[[Face], int], faces: Path, ready: dict[str, Any]) -> None:
-    """Say what this contender is and answer every line.
+def serve(recognise: Callable[[Face], int], faces: Path, ready: dict[str, Any]) -> None:
+    """Print the facts of this worker and answer every line.
 
     Args:
-        recognise: One query.
-        faces: The file of faces.
-        ready: What is said: "labels", "bytes" of the model and "versions".
+        recognise: One query: returns the index of a face's label.
+        faces: File of faces.
+        ready: Facts: "labels", "bytes" of the model and "versions".
     """
     images = np.fromfile(faces, np.uint8).reshape(-1, SIDE, SIDE, 3)
-    turn = itertools.cycle(range(len(images)))
+    order = itertools.cycle(range(len(images)))
     recognise(images[0])
     print(json.dumps({"ready": {"python": sys.version.split()[0], **ready}}), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
-        if "time" in asked:
-            told: dict[str, Any] = {"nanoseconds": _time(recognise, images, turn, asked["time"])}
+        request = json.loads(line)
+        if "time" in request:
+            answer: dict[str, Any] = {"nanoseconds": _time(recognise, images, order, request["time"])}
         else:
-            told = {"choices": [int(recognise(image)) for image in images[: asked["choose"]]]}
-        print(json.dumps(told), flush=True)
+            answer = {"predictions": [int(recognise(image)) for image in images[: request["predict"]]]}
+        print(json.dumps(answer), flush=True)
 
 
-def _time(recognise: Callable[[Face], int], images: npt.NDArray[np.uint8], turn: Any, queries: int) -> list[int]:
-    taken = []
+def _time(recognise: Callable[[Face], int], images: npt.NDArray[np.uint8], order: Any, queries: int) -> list[int]:
+    """Return the nanoseconds of each query."""
+    durations = []
     gc.collect()
     gc.disable()
     for _ in range(queries):
-        image = images[next(turn)]
+        image = images[next(order)]
         started = time.perf_counter_ns()
         recognise(image)
-        taken.append(time.perf_counter_ns() - started)
+        durations.append(time.perf_counter_ns() - started)
     gc.enable()
-    return taken
+    return durations

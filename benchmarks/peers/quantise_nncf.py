@@ -1,6 +1,6 @@
-"""Quantise a plain export with NNCF as it comes: default preset, 300 training faces.
+"""Quantise a plain export with NNCF's default preset and 300 training faces.
 
-quantise_nncf.py MODEL.onnx DESCRIBED.json FACES OUT.xml
+quantise_nncf.py MODEL.onnx DESCRIPTION.json FACES OUT.xml
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import nncf
 import numpy as np
 import openvino
 
-from benchmarks.peers.plain import Plain
+from benchmarks.peers.plain_model import PlainModel
 from benchmarks.peers.protocol import SIDE
 
 
 def main() -> None:
-    """Write the model."""
-    model, described, faces, out = map(Path, sys.argv[1:5])
-    plain = Plain(described)
+    """Quantise and write the model."""
+    model, description, faces, out = map(Path, sys.argv[1:5])
+    plain = PlainModel(description)
     images = np.fromfile(faces, np.uint8).reshape(-1, SIDE, SIDE, 3)
     network = openvino.Core().read_model(model)
     quantised = nncf.quantize(network, nncf.Dataset(list(images), plain.prepare), subset_size=len(images))

@@ -10,7 +10,7 @@ from fer_edge.benchmark.scenarios.cold_start import RUNS
 from fer_edge.benchmark.scenarios.open_loop import RATES
 from fer_edge.benchmark.scenarios.single_stream import MLPERF_QUERIES, Stamps
 from fer_edge.benchmark.workload import Workload, synthetic_workload
-from fer_edge.boxes import Box
+from fer_edge.boxes import XYWH
 from fer_edge.bundle import Bundle
 from fer_edge.recognizer import Recognizer
 
@@ -71,7 +71,7 @@ class PlanSummary:
     image: str  # origin of the frame
     width: int  # of the frame, in pixels
     height: int
-    box: Box | None  # face box; None: the whole frame
+    box: XYWH | None  # face box; None: the whole frame
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.workload import Query
-    from fer_edge.boxes import XYWH, Box
+    from fer_edge.boxes import XYWH
     from fer_edge.recognizer import Recognizer
 
 QUERIES = 50  # queries after the first result, to measure the memory of a process at work
@@ -37,7 +37,7 @@ def settings_text(
     device: int,
     allow_host_code: bool,
     frame: Path,
-    box: Box | None,
+    box: XYWH | None,
 ) -> str:
     """Return the content of a worker's settings file.
 
