@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import tarfile
 from collections.abc import Iterator
@@ -23,6 +25,15 @@ for package in ("onnxruntime", "openvino"):
         import_package(package)
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _return_free_memory() -> Iterator[None]:
+    """Return freed memory to the operating system after each module of tests; glibc keeps gigabytes of it otherwise."""
+    yield
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

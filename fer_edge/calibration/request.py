@@ -15,7 +15,7 @@ from fer_edge.errors import ConfigError
 
 PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 COUNT = 512  # images of a new calibration set
-ENGINE: EngineName = "openvino"  # that accuracy is measured on
+ENGINE: EngineName = "openvino"  # default engine for measuring accuracy
 
 
 @dataclass(frozen=True)
