@@ -20,9 +20,8 @@ import typer
 from PIL import Image
 
 import fer_edge
-from fer_edge._toml import read_toml
 from fer_edge.cli.main import app
-from fer_edge.export.recipe import parse_build_recipe
+from fer_edge.export.recipe import read_recipe
 from fer_edge.shipped import shipped_file
 from tests import command
 from tests.tiny_model import tiny_checkpoint
@@ -141,11 +140,12 @@ def test_python_blocks_import_what_exists(page: Path, block: Block) -> None:
             assert {alias.name for alias in node.names} <= set(fer_edge.__all__)
 
 
-def test_toml_blocks_are_build_recipes() -> None:
+def test_toml_blocks_are_build_recipes(tmp_path: Path) -> None:
     texts = [block.text for page in PAGES for block in blocks(page, "toml")]
     assert texts
     for text in texts:
-        parse_build_recipe(read_toml(text))
+        (tmp_path / "recipe.toml").write_text(text)
+        read_recipe(tmp_path / "recipe.toml")
 
 
 def test_titles_of_commands_that_are_not_run() -> None:

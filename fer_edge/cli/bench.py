@@ -49,7 +49,7 @@ Tune = Annotated[
     typer.Option(
         "--tune",
         metavar="GOAL",
-        help="Find settings that meet p99=MS or throughput=IMAGES_PER_SECOND, and store them in the bundle for "
+        help="Goal of tuning: p99=MS or throughput=IMAGES_PER_SECOND. The best settings are stored in the bundle for "
         "machines of this type.",
     ),
 ]

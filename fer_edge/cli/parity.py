@@ -13,7 +13,6 @@ from fer_edge.cli.options import (
     AllowHostCode,
     BundleArgument,
     Checkpoint,
-    Count,
     Device,
     Engine,
     Everything,
@@ -76,6 +75,15 @@ LoadOutputs = Annotated[
     ),
 ]
 
+ImageCount = Annotated[
+    int | None,
+    typer.Option(
+        "--count",
+        min=1,
+        help="Number of images to use, evenly spread over the data set; default: 256, or 16 with --per-tensor.",
+    ),
+]
+
 
 def parity(
     bundle: BundleArgument,
@@ -87,7 +95,7 @@ def parity(
     device: Device = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
-    count: Count = None,
+    count: ImageCount = None,
     tolerance: Tolerance = None,
     save_outputs: SaveOutputs = None,
     load_outputs: LoadOutputs = None,
@@ -102,7 +110,6 @@ def parity(
 
     With `--per-tensor`, compare the bundle's graph on its engine with the fp32 graph of the checkpoint, and name the
     first tensor that diverges. Exit code 1: a stage failed, or a tensor diverged.
-    Default of `--count`: 256, or 16 with `--per-tensor`.
 
     Example: fer-edge parity edge.fer --checkpoint edge.safetensors --images faces/
     """

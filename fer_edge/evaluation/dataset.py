@@ -76,7 +76,7 @@ class ImageSet:
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
         )
 
-    def limited(self, count: int | None) -> ImageSet:
+    def limit(self, count: int | None) -> ImageSet:
         """Return `count` images, evenly spread because class folders are sorted; None returns all of them.
 
         Raises:
@@ -117,7 +117,7 @@ def image_set(
             return image_set(below, labels, words, split, layout)
         listing = find_images(root)
         return ImageSet(
-            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled(root, names, labels, words)
+            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled_message(root, names, labels, words)
         )
     unknown = unknown_names(names, labels, words)
     if unknown:
@@ -130,7 +130,7 @@ def _any_label(names: Sequence[str], labels: Sequence[str], words: Sequence[str]
     return any(index >= 0 for index in match_labels(names, labels, words))
 
 
-def _unlabelled(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
+def _unlabelled_message(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
     """Return the error message of commands that need labels, for a folder of unlabelled images."""
     if not names:
         return NO_LABELS

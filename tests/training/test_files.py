@@ -35,7 +35,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch, written: int) -> None:
     count = 0
     write = files._ErrorRecorder.write
 
-    def limited(self: Any, data: bytes) -> int:
+    def limit(self: Any, data: bytes) -> int:
         nonlocal count
         count += len(data)
         if count > written:
