@@ -42,7 +42,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch, written: int) -> None:
             self._file = FullDisk()
         return write(self, data)
 
-    monkeypatch.setattr(files._ErrorRecorder, "write", limited)
+    monkeypatch.setattr(files._ErrorRecorder, "write", limit)
 
 
 class FullDisk:
