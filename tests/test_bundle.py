@@ -145,7 +145,9 @@ def test_contradictory_sizes_are_damage(tmp_path: Path, size: int) -> None:
     for place in (SIZE, STORED_SIZE):
         path = tiny_bundle(tmp_path / "a.fer")
         change_directory(path, *place, size)
-        with pytest.raises(BundleDamagedError, match=r"'manifest\.json' has size .* expected equal sizes"):
+        with pytest.raises(
+            BundleDamagedError, match=r"'manifest\.json' has size .* stored size .* expected equal sizes"
+        ):
             Bundle.open(path)
 
 

@@ -44,7 +44,7 @@ def test_remediable_exceptions_are_converted(config: dict[str, object], error: E
 def test_other_exceptions_are_not_converted() -> None:
     for error in (
         RuntimeError("a mistake"),
-        FailedCompilationError("not compiled"),
+        FailedCompilationError("torch.compile is not used"),
         ConfigError("a setting"),
     ):
         with pytest.raises(type(error), match=str(error)), convert_errors(TrainingConfig()):
