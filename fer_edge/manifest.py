@@ -62,7 +62,7 @@ class EngineEntry:
     engine_version: str
     file: str | None
     platform: str | None
-    proof: dict[str, Any] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict, repr=False)
     options: dict[str, BuildOption] = field(default_factory=dict)
 
 

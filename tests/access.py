@@ -1,4 +1,4 @@
-"""Ways in which a system refuses a file, for tests. They work for root too, whom permissions do not stop."""
+"""Failures of the operating system to open a file, for tests. They affect root too, unlike permissions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
-TOO_LONG = "a" * 300  # longer than any file system's names
+TOO_LONG = "a" * 300  # longer than the limit of every file system
 
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """A process that may open no other file."""
+    """Forbid this process to open another file."""
     resource = pytest.importorskip("resource", reason="this system does not limit open files")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))

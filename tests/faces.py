@@ -1,4 +1,4 @@
-"""Made-up data sets in the official layouts: classes told apart by brightness."""
+"""Synthetic data sets in the official layouts: the brightness depends on the class."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def face(path: Path, label: int, seed: int, size: int = 48, color: bool = False)
 
 
 def smooth_frame(seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random picture of a face crop's size."""
+    """Return a smooth random image of the size of a face crop."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(noise).resize((112, 112), Image.Resampling.BICUBIC))
 
 
 def make_ferplus(root: Path, train: int = 48, valid: int = 12) -> Path:
-    """Three of the eight classes, nine votes each."""
+    """Write a data set with three of the eight classes and nine votes per image."""
     for folder, count in (("FER2013Train", train), ("FER2013Valid", valid)):
         lines = []
         for index in range(count):
@@ -40,7 +40,7 @@ def make_ferplus(root: Path, train: int = 48, valid: int = 12) -> Path:
 
 
 def make_rafdb(root: Path, train: int = 14, test: int = 7) -> Path:
-    """All seven classes; aligned crops, and original images with boxes."""
+    """Write a data set with seven classes: aligned crops, and original images with boxes."""
     basic = root / "basic"
     lines = []
     for split, count in (("train", train), ("test", test)):

@@ -1,4 +1,4 @@
-"""The hashes of what is built from the shipped checkpoint and its ranges, and what they hold for; see scripts/ship."""
+"""Hashes of the files built from the shipped checkpoint and its ranges, per platform and versions; see scripts/ship."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ROOT = Path(__file__).parents[1]
 CHECKPOINT = ROOT / "fer_edge" / "weights" / "edge.safetensors"
 RANGES = ROOT / "calibration" / "edge.json"
 LOCK = ROOT / "calibration" / "edge.lock.json"
-# What the bytes of an exported graph depend on; others give a graph of the same values, written otherwise.
+# Packages that determine the bytes of an exported graph; with other versions only its values are equal.
 VERSIONS = ("torch", "onnx", "onnxscript")
 
 
 def made_with() -> dict[str, str]:
-    """What the hashes hold for."""
+    """Return platform and versions that the hashes are valid for."""
     return {"platform": platform_tag(), **{name: version(name) for name in VERSIONS}}
 
 
 def hashes() -> dict[str, Any]:
-    """Of the shipped checkpoint, its ranges, and the graphs of every recipe."""
+    """Return the hashes of the shipped checkpoint, its ranges, and the graphs of every recipe."""
     checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
     return {
         "checkpoint": sha256(CHECKPOINT.read_bytes()),

@@ -11,7 +11,6 @@ from fer_edge.cli.main import COMMANDS, module_name
 
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
-    "__init__",
     "_archive",
     "_bundle_path",
     "_few_threads",

@@ -1,4 +1,4 @@
-"""Face boxes: their form, and mistakes that are recognised as what they are."""
+"""Face boxes: accepted types, and detection of likely mistakes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge import box_from_corners
-from fer_edge.boxes import numbers_of, refuse_mistakes, region_of
+from fer_edge.boxes import check_plausible, find_region, parse_box
 from fer_edge.errors import InputError
 
 WIDTH, HEIGHT = 640, 480
 
 
 def check(box: Any, width: int = WIDTH, height: int = HEIGHT) -> None:
-    numbers = numbers_of(box)
-    refuse_mistakes(numbers, width, height)
-    region_of(numbers, width, height)
+    numbers = parse_box(box)
+    check_plausible(numbers, width, height)
+    find_region(numbers, width, height)
 
 
 @pytest.mark.parametrize(
@@ -38,38 +38,38 @@ def check(box: Any, width: int = WIDTH, height: int = HEIGHT) -> None:
         range(1, 5),
     ],
 )
-def test_numbers_of_all_kinds_are_a_box(box: Any) -> None:
-    assert numbers_of(box) == (1.0, 2.0, 3.0, 4.0)
+def test_numbers_of_every_type_are_accepted(box: Any) -> None:
+    assert parse_box(box) == (1.0, 2.0, 3.0, 4.0)
 
 
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ((1, 2, 3), r"box \(1, 2, 3\) is no box; expected four finite numbers: x, y, width, height in pixels$"),
-        ((1, 2, 3, 4, 5), "is no box"),
-        (("1", 2, 3, 4), "is no box"),
-        ((1, 2, None, 4), "is no box"),
-        (5, "box 5 is no box"),
-        ("abcd", "is no box"),
-        (b"abcd", "is no box"),
-        ((10**400, 1, 1, 1), "is no box"),
-        ((1, 1, 1, 1j), "is no box"),
-        ((1, 1, 1, float("nan")), "is no box"),
-        ((0, float("inf"), 1, 1), "is no box"),
-        ((1, 1, 1, True), "is no box"),
-        ({1, 2, 3, 4}, "is no box"),
-        ({"x": 1, "y": 2, "w": 3, "h": 4}, "take its values in this order"),
-        (np.zeros((1, 4)), r"box of shape \(1, 4\) is no box; .*hand over a row of the array"),
-        (np.zeros((4, 1)), r"box of shape \(4, 1\) is no box"),
-        (np.zeros(15), r"box of shape \(15,\) is no box; .*box\[:4\]"),
-        ([np.zeros(1)] * 4, "is no box"),
+        ((1, 2, 3), r"box \(1, 2, 3\) is not a box; expected four finite numbers: x, y, width, height in pixels$"),
+        ((1, 2, 3, 4, 5), "is not a box"),
+        (("1", 2, 3, 4), "is not a box"),
+        ((1, 2, None, 4), "is not a box"),
+        (5, "box 5 is not a box"),
+        ("abcd", "is not a box"),
+        (b"abcd", "is not a box"),
+        ((10**400, 1, 1, 1), "is not a box"),
+        ((1, 1, 1, 1j), "is not a box"),
+        ((1, 1, 1, float("nan")), "is not a box"),
+        ((0, float("inf"), 1, 1), "is not a box"),
+        ((1, 1, 1, True), "is not a box"),
+        ({1, 2, 3, 4}, "is not a box"),
+        ({"x": 1, "y": 2, "w": 3, "h": 4}, "pass its values in this order"),
+        (np.zeros((1, 4)), r"box of shape \(1, 4\) is not a box; .*pass one row of the array"),
+        (np.zeros((4, 1)), r"box of shape \(4, 1\) is not a box"),
+        (np.zeros(15), r"box of shape \(15,\) is not a box; .*box\[:4\]"),
+        ([np.zeros(1)] * 4, "is not a box"),
         (((225.0, 130.0), (120.0, 120.0), 15.0), r"cv2.boundingRect\(cv2.boxPoints\(rectangle\)\)"),
-        (((165, 70), (285, 190)), r"two corners are a box by box_from_corners"),
+        (((165, 70), (285, 190)), r"convert two corners by "),
     ],
 )
-def test_what_is_no_box_is_told(box: Any, message: str) -> None:
+def test_other_objects_are_refused_with_a_hint(box: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        numbers_of(box)
+        parse_box(box)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_box_is_told(box: Any, message: str) -> None:
         ((0, 0, 1e300, 50), "is more than 8 times as large as the frame of 640 x 480 pixels"),
     ],
 )
-def test_boxes_without_a_face_in_the_frame_are_refused(box: Any, message: str) -> None:
+def test_empty_outside_and_huge_boxes_are_refused(box: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(box)
 
@@ -112,7 +112,7 @@ def test_likely_mistakes_are_named(box: Any, message: str) -> None:
 
 @st.composite
 def faces(draw: st.DrawFn) -> tuple[int, int, tuple[float, float, float, float]]:
-    """Frame sizes with a box as detectors give it: up to 40 % beyond each edge, cut off there or not."""
+    """Frame sizes with the box of a detector: up to 40 % beyond each edge, clipped or not."""
     width, height = draw(st.sampled_from([(640, 480), (1920, 1080), (512, 512), (480, 640), (1280, 720)]))
     tall = draw(st.floats(16, 0.9 * min(width, height)))
     wide = tall / draw(st.floats(0.95, 1.55))
@@ -126,17 +126,17 @@ def faces(draw: st.DrawFn) -> tuple[int, int, tuple[float, float, float, float]]
 
 
 @given(faces())
-def test_boxes_of_detectors_are_never_taken_for_mistakes(face: tuple[int, int, Any]) -> None:
+def test_detector_boxes_are_always_accepted(face: tuple[int, int, Any]) -> None:
     width, height, box = face
     check(box, width, height)
     check(np.array(box, np.float32), width, height)
 
 
-def test_corners_become_a_box() -> None:
+def test_corners_are_converted_to_a_box() -> None:
     assert box_from_corners(165, 70, 285, 190) == (165.0, 70.0, 120.0, 120.0)
     assert box_from_corners(*np.array([-5, 2, 10, 20], np.int16)) == (-5.0, 2.0, 15.0, 18.0)
     for corners in ((10, 10, 10, 20), (285, 190, 165, 70)):
-        with pytest.raises(InputError, match=r"corners .* are no box; .* left < right and top < bottom"):
+        with pytest.raises(InputError, match=r"corners .* are not a box; .* left < right and top < bottom"):
             box_from_corners(*corners)
-    with pytest.raises(InputError, match=r"is no box; expected four finite numbers: left, top, right, bottom"):
+    with pytest.raises(InputError, match=r"is not a box; expected four finite numbers: left, top, right, bottom"):
         box_from_corners(1, 2, float("nan"), 4)

@@ -1,4 +1,4 @@
-"""Bundles: written whole, read only when every byte is as promised."""
+"""Bundles: atomic writing, and checks of every byte on reading."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Write the bundle again with its members changed, checksums of the zip format right."""
+    """Write the bundle again with changed members and valid zip checksums."""
     with zipfile.ZipFile(path) as archive:
         members = [(info.filename, archive.read(info)) for info in archive.infolist()]
     with zipfile.ZipFile(path, "w") as archive:
@@ -61,20 +61,20 @@ def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
 
 
-def test_a_missing_engine_of_a_bundle_is_named(tmp_path: Path) -> None:
+def test_missing_engine_is_named(tmp_path: Path) -> None:
     opened = Bundle.open(tiny_bundle(tmp_path / "a.fer"))
     with pytest.raises(BundleError, match="has no engine tensorrt-rtx; it has: openvino, onnxruntime"):
         opened.runner("tensorrt-rtx")
 
 
-def test_an_empty_file_is_told(tmp_path: Path) -> None:
+def test_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.fer").touch()
     with pytest.raises(BundleDamagedError, match=r"a\.fer is an empty file \(0 bytes\); expected a fer-edge bundle"):
         Bundle.open(tmp_path / "a.fer")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_truncated_bundles_are_damaged(tmp_path: Path, share: float) -> None:
+def test_truncated_bundle_is_damaged(tmp_path: Path, share: float) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
@@ -84,7 +84,7 @@ def test_truncated_bundles_are_damaged(tmp_path: Path, share: float) -> None:
 
 @pytest.mark.parametrize("member", ["manifest.json", "model.onnx", "engines/x.engine"])
 @pytest.mark.parametrize("place", [0, 7, -1])
-def test_a_flipped_byte_in_any_member_is_found(tmp_path: Path, member: str, place: int) -> None:
+def test_flipped_byte_in_any_member_is_detected(tmp_path: Path, member: str, place: int) -> None:
     path = tmp_path / "a.fer"
     entry = EngineEntry("openvino", ("cpu",), "1", "engines/x.engine", None)
     members = {"model.onnx": tiny_onnx(), "engines/x.engine": b"engine bytes, fixed"}
@@ -99,7 +99,7 @@ def test_a_flipped_byte_in_any_member_is_found(tmp_path: Path, member: str, plac
         Bundle.open(path)
 
 
-def test_a_forged_member_with_right_zip_checksum_is_found(tmp_path: Path) -> None:
+def test_changed_member_with_valid_zip_checksum_is_detected(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [(n, d if n == "manifest.json" else d[:-1] + b"\x7f") for n, d in members])
     with pytest.raises(BundleDamagedError, match=r"model\.onnx differs from the SHA-256"):
@@ -111,7 +111,7 @@ METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bz2": zipfile.ZIP_BZIP2, "lzma": zi
 
 @pytest.mark.parametrize("member", ["manifest.json", "model.onnx"])
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_compressed_members_are_refused_before_they_are_unpacked(tmp_path: Path, method: int, member: str) -> None:
+def test_compressed_member_is_refused_without_unpacking(tmp_path: Path, method: int, member: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
@@ -122,7 +122,8 @@ def test_compressed_members_are_refused_before_they_are_unpacked(tmp_path: Path,
     del members
     tracemalloc.start()
     try:
-        with pytest.raises(BundleError, match=f"'{member}' is compressed .zip method {method}.*stored as they are"):
+        expected = f"'{member}' is compressed .zip method {method}.*expected members stored uncompressed"
+        with pytest.raises(BundleError, match=expected):
             Bundle.open(path)
         assert tracemalloc.get_traced_memory()[1] < 2 << 20
     finally:
@@ -130,21 +131,23 @@ def test_compressed_members_are_refused_before_they_are_unpacked(tmp_path: Path,
 
 
 def change_directory(path: Path, offset: int, pattern: str, value: int) -> None:
-    """Write over a field of the first entry of a zip file's central directory, which is what readers believe."""
+    """Overwrite a field of the first entry in the central directory of a zip file, which readers use."""
     data = bytearray(path.read_bytes())
     struct.pack_into(pattern, data, data.index(b"PK\x01\x02") + offset, value)
     path.write_bytes(data)
 
 
-METHOD, STORED_SIZE, SIZE = (10, "<H"), (20, "<L"), (24, "<L")  # places in an entry
+METHOD, STORED_SIZE, SIZE = (10, "<H"), (20, "<L"), (24, "<L")  # offset and type of fields of an entry
 
 
 @pytest.mark.parametrize("size", [0, 100, 3 << 30])
-def test_sizes_that_contradict_each_other_are_damage(tmp_path: Path, size: int) -> None:
+def test_contradictory_sizes_are_damage(tmp_path: Path, size: int) -> None:
     for place in (SIZE, STORED_SIZE):
         path = tiny_bundle(tmp_path / "a.fer")
         change_directory(path, *place, size)
-        with pytest.raises(BundleDamagedError, match=r"'manifest\.json' is said to have .* expected equal numbers"):
+        with pytest.raises(
+            BundleDamagedError, match=r"'manifest\.json' has size .* stored size .* expected equal sizes"
+        ):
             Bundle.open(path)
 
 
@@ -152,11 +155,11 @@ def test_members_larger_than_the_file_are_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     for place in (SIZE, STORED_SIZE):
         change_directory(path, *place, 3 << 30)
-    with pytest.raises(BundleDamagedError, match="bytes, but its members are said to have 32212"):
+    with pytest.raises(BundleDamagedError, match="bytes, but its members have 32212"):
         Bundle.open(path)
 
 
-def test_a_manifest_said_to_be_shorter_is_damage(tmp_path: Path) -> None:
+def test_manifest_with_too_small_size_is_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     for place in (SIZE, STORED_SIZE):
         change_directory(path, *place, 10)
@@ -164,7 +167,7 @@ def test_a_manifest_said_to_be_shorter_is_damage(tmp_path: Path) -> None:
         Bundle.open(path)
 
 
-def test_a_compressed_member_said_to_be_stored_is_damage(tmp_path: Path) -> None:
+def test_compressed_member_marked_as_stored_is_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     with zipfile.ZipFile(path) as archive:
         stored = archive.read("manifest.json")
@@ -177,16 +180,16 @@ def test_a_compressed_member_said_to_be_stored_is_damage(tmp_path: Path) -> None
         Bundle.open(path)
 
 
-def test_the_shipped_bundle_is_stored() -> None:
+def test_shipped_bundle_is_uncompressed() -> None:
     with zipfile.ZipFile(shipped_bundle()) as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_a_file_that_changes_while_it_is_open_is_damage(tmp_path: Path) -> None:
+def test_change_after_opening_is_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     opened = Bundle.open(path)
     rewrite(path, lambda members: members[:1])
-    with pytest.raises(BundleDamagedError, match=r"model\.onnx is gone since the bundle was opened; open it again"):
+    with pytest.raises(BundleDamagedError, match=r"model\.onnx was removed after the bundle was opened; open it again"):
         opened.read("model.onnx")
     path.unlink()
     with pytest.raises(BundleError, match=r"a\.fer cannot be read: No such file or directory"):
@@ -212,9 +215,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("values", "message"), UNUSABLE)
-def test_values_that_cannot_be_used_are_neither_read_nor_written(
-    tmp_path: Path, values: dict[str, Any], message: str
-) -> None:
+def test_invalid_values_are_neither_read_nor_written(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     before = path.read_bytes()
     with pytest.raises(BundleError, match=f"not written, since it could not be opened again: .*{message}"):
@@ -225,7 +226,7 @@ def test_values_that_cannot_be_used_are_neither_read_nor_written(
         Bundle.open(path)
 
 
-def test_what_no_version_knows_is_not_written(tmp_path: Path) -> None:
+def test_unknown_values_are_not_written(tmp_path: Path) -> None:
     tuning = Tuning("openvino", "cpu", True, 1, 1, "p99=8", 1.0, 1.0)
     for values in ({"precision": "int4"}, {"tunings": (tuning,)}, {"checkpoint": {"metrics": {"a": object()}}}):
         with pytest.raises(BundleError, match="not written, since it could not be opened again"):
@@ -233,23 +234,23 @@ def test_what_no_version_knows_is_not_written(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_notes_may_have_lines_and_any_writing(tmp_path: Path) -> None:
+def test_notes_may_contain_newlines_and_any_script(tmp_path: Path) -> None:
     notes = {"provenance": {"data": "two\n\tlines, 表情, \u00a0"}}
     path = tiny_bundle(tmp_path / "a.fer", checkpoint=notes, labels=("中性", "joie", "très surpris"), words=())
     assert Bundle.open(path).manifest.checkpoint == notes
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\b", "C:evil", "a//b", "a\x1b[31m"])
-def test_names_that_escape_are_refused(tmp_path: Path, name: str) -> None:
+def test_unsafe_member_names_are_refused(tmp_path: Path, name: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [*members, (name, b"x")])
-    with pytest.raises(BundleError, match="not acceptable: expected a plain relative path"):
+    with pytest.raises(BundleError, match=r"unsafe member name .*; expected a plain relative path"):
         Bundle.open(path)
-    with pytest.raises(BundleError, match="not acceptable"):
+    with pytest.raises(BundleError, match="unsafe member name"):
         write_bundle(path, tiny_manifest(), {"model.onnx": b"", name: b""})
 
 
-def test_unlisted_and_missing_members_are_found(tmp_path: Path) -> None:
+def test_unlisted_and_missing_members_are_detected(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     rewrite(path, lambda members: [*members, ("extra", b"x")])
     with pytest.raises(BundleDamagedError, match=r"members not in the manifest: \['extra'\]"):
@@ -260,7 +261,7 @@ def test_unlisted_and_missing_members_are_found(tmp_path: Path) -> None:
         Bundle.open(path)
 
 
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+def test_unknown_format_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, format=99)
     with pytest.raises(BundleVersionError, match="has bundle format 99; this version reads 1"):
@@ -282,7 +283,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
         {"precision": None},
     ],
 )
-def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str, Any]) -> None:
+def test_malformed_manifest_is_damage(tmp_path: Path, values: dict[str, Any]) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, **values)
     with pytest.raises(BundleDamagedError):
@@ -292,12 +293,12 @@ def test_hostile_manifests_are_damaged_bundles(tmp_path: Path, values: dict[str,
 BUILT_WITH = {"weights": "inside", "optimal_batches": [1, 8], "tf32": False, "workspace_mb": None}
 
 
-def test_an_entry_keeps_what_it_was_built_with(tmp_path: Path) -> None:
+def test_entry_records_build_options(tmp_path: Path) -> None:
     bundle = rtx_bundle(tmp_path / "a.fer", options=BUILT_WITH)
     assert bundle.entry().options == BUILT_WITH
 
 
-def test_entries_without_options_are_stored_as_before_there_were_any(tmp_path: Path) -> None:
+def test_entry_without_options_has_the_former_format(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     with zipfile.ZipFile(path) as archive:
         stored = json.loads(archive.read("manifest.json"))["engines"]
@@ -316,7 +317,7 @@ def test_entries_without_options_are_stored_as_before_there_were_any(tmp_path: P
         ({"optimal_batches": [[1]]}, r"engines\[0\]\.options\.optimal_batches\[0\] is \[1\]; expected a plain value"),
     ],
 )
-def test_options_of_another_shape_are_refused(tmp_path: Path, options: Any, message: str) -> None:
+def test_nested_options_are_refused(tmp_path: Path, options: Any, message: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     entry = {"engine": "openvino", "targets": ["cpu"], "engine_version": "1", "file": None, "platform": None}
     change_manifest(path, engines=[{**entry, "options": options}])
@@ -324,21 +325,21 @@ def test_options_of_another_shape_are_refused(tmp_path: Path, options: Any, mess
         Bundle.open(path)
 
 
-def test_a_precision_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_unknown_precision_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, precision="int4")
     with pytest.raises(BundleVersionError, match="has precision 'int4'; this version reads fp32, fp16"):
         Bundle.open(path)
 
 
-def test_an_input_this_version_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_unknown_input_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     change_manifest(path, input={"layout": "NCHW"})
     with pytest.raises(BundleVersionError, match="input"):
         Bundle.open(path)
 
 
-def test_a_manifest_nested_without_end_is_refused(tmp_path: Path) -> None:
+def test_deeply_nested_manifest_is_refused(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     nested = b"[" * 100_000 + b"]" * 100_000
     rewrite(path, lambda members: [(name, nested if name == "manifest.json" else data) for name, data in members])
@@ -353,7 +354,7 @@ def rtx_bundle(path: Path, **changes: Any) -> Bundle:
     return Bundle.open(path)
 
 
-def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_files_for_other_machines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rtx = get_engine("tensorrt-rtx")
     monkeypatch.setattr(rtx, "version", lambda: "1.7")
     monkeypatch.setattr(rtx, "local_target", lambda device: ("sm86", "sm89")[device])
@@ -369,7 +370,7 @@ def test_engine_files_for_other_places_are_refused(tmp_path: Path, monkeypatch: 
         rtx_bundle(tmp_path / "e.fer", engine_version="1.7", targets=("sm86",)).runner(options=RunOptions(device=1))
 
 
-def test_nothing_is_half_written(tmp_path: Path) -> None:
+def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FerEdgeError, match=r"cannot write .*; nothing was changed"):
         tiny_bundle(tmp_path / "file" / "a.fer")
@@ -378,7 +379,7 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+def test_operating_system_errors_are_not_damage(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     opened = Bundle.open(path)
     for use in (lambda: Bundle.open(path), lambda: opened.read("model.onnx")):
@@ -388,25 +389,25 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
         assert not isinstance(caught.value, BundleDamagedError)
     with pytest.raises(BundleError, match="cannot be read: File name too long"):
         Bundle.open(tmp_path / TOO_LONG)
-    for nothing in (path / "below a file", "a\0b", tmp_path):
+    for missing in (path / "below a file", tmp_path):
         with pytest.raises(BundleError, match="no bundle at"):
-            Bundle.open(nothing)
+            Bundle.open(missing)
 
 
 GPUS = (Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False), Gpu("NVIDIA L4", "sm89", 23034, False))
 
 
-def test_what_was_tuned_on_a_gpu_is_for_that_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_applies_to_its_gpu_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), GPUS))
     path = tmp_path / "a.fer"
     entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106", "engines/x", None)
     engines = (entry, *tiny_manifest().engines)
-    before_gpus = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
+    without_gpu_name = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
     of_cpu = Tuning("openvino", machine_name(), 2, 1, 1, "p99=8", 1.0, 1.0)
-    manifest = tiny_manifest(engines=engines, tunings=(before_gpus, of_cpu))
+    manifest = tiny_manifest(engines=engines, tunings=(without_gpu_name, of_cpu))
     write_bundle(path, manifest, {"model.onnx": tiny_onnx(), "engines/x": b"x"})
-    assert Bundle.open(path).tuning("openvino") == of_cpu, "as before there were names of GPUs"
-    assert Bundle.open(path).tuning("tensorrt") is None, "it may be another GPU's"
+    assert Bundle.open(path).tuning("openvino") == of_cpu, "machine name of earlier versions"
+    assert Bundle.open(path).tuning("tensorrt") is None, "a tuning without the GPU's name may be of another GPU"
     point = ScalingPoint(1, 1, 4, 900.0, distribution_from_samples(np.full(10, 1e6)))
     first = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 8))
     second = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 9), device=1)

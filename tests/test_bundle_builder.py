@@ -1,7 +1,9 @@
-"""One more engine for a bundle, without the checkpoint."""
+"""Addition of an engine to a bundle, without the checkpoint."""
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,25 @@ import numpy as np
 import pytest
 
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
-from fer_edge.bundle_builder import add_engine
+from fer_edge.bundle_builder import insert_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.errors import BundleError, ConfigError, EngineError
+from fer_edge.export.add_engine import add_engine
 from tests.builder_double import BuilderBindings
 from tests.command import fer_edge
 from tests.cuda_double import Gpu
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 
-def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_engine_comes_first_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     double: Any = BuilderBindings(Gpu())
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
     path = tiny_bundle(tmp_path / "a.fer")
     cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"optimal_batches": [1, 8]}, 2)]
     for options, size in cases:
-        manifest = add_engine(Bundle.open(path), path, "tensorrt", options=options)
+        manifest = insert_engine(Bundle.open(path), path, "tensorrt", options=options)
         assert [entry.engine for entry in manifest.engines] == ["tensorrt", "openvino", "onnxruntime"]
         assert set(manifest.files) == {
             "model.onnx",
@@ -43,77 +46,107 @@ def test_the_new_engine_comes_first_and_the_rest_stays(tmp_path: Path, monkeypat
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
 
 
-def test_a_bundle_keeps_build_options_but_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_stores_build_options_except_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     double: Any = BuilderBindings(Gpu())
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
     bundle, options = Bundle.open(tiny_bundle(tmp_path / "a.fer")), {"optimal_batches": (1, 8), "weights": "inside"}
-    for place in ("here", "there"):
+    for place in ("first", "second"):
         local = {**options, "timing_cache": str(tmp_path / place)}
-        manifest = add_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
+        manifest = insert_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
         assert manifest.engines[0].options == {"optimal_batches": [1, 8], "weights": "inside"}
-    assert (tmp_path / "here.fer").read_bytes() == (tmp_path / "there.fer").read_bytes()
+    assert (tmp_path / "first.fer").read_bytes() == (tmp_path / "second.fer").read_bytes()
 
 
-def test_nothing_is_written_when_it_fails(tmp_path: Path) -> None:
+def test_failed_build_writes_nothing(tmp_path: Path) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
     with pytest.raises(ConfigError, match="openvino has no build option 'x'"):
-        add_engine(Bundle.open(path), out, "openvino", options={"x": 1})
+        insert_engine(Bundle.open(path), out, "openvino", options={"x": 1})
     with pytest.raises(EngineError, match="builds for cpu"):
-        add_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
+        insert_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
 
-    def fallbacks(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def refuse_fallbacks(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         raise EngineError(f"{engine} does not run 1 layers in the precision of the graph")
 
     with pytest.raises(EngineError, match="onnxruntime does not run 1 layers"):
-        add_engine(Bundle.open(path), out, "onnxruntime", prove=fallbacks)
+        insert_engine(Bundle.open(path), out, "onnxruntime", prove=refuse_fallbacks)
     assert not out.exists()
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_command_adds_an_engine(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
-    arguments = ["--engine", "tensorrt-rtx", "--target", "sm89", "--option", "optimization_level=1", "-o", out]
-    found = fer_edge("add-engine", path, *arguments)
-    assert found.returncode == 0, found.stderr
-    assert "tensorrt-rtx 1." in found.stdout and "(sm89)" in found.stdout
+    setting = "tensorrt-rtx.optimization_level=1"
+    arguments = ["--engine", "tensorrt-rtx", "--gpu-arch", "sm89", "--set", setting, "-o", out]
+    result = fer_edge("bundle", "add-engine", path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "tensorrt-rtx 1." in result.stdout and "(sm89)" in result.stdout
     assert "engines/tensorrt-rtx-sm89.engine" in Bundle.open(out).manifest.files
     assert Bundle.open(out).entry().options == {"optimization_level": 1}
-    assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "as executed" in found.stdout
+    assert Bundle.open(out).entry().proof["macs"] == {"fp32": 1.0} and "by executed precision" in result.stdout
     assert "optimization_level: 1" in fer_edge("inspect", "--full", out).stdout
-    wrong = fer_edge("add-engine", path, "--engine", "tensorrt-rtx", "--option", "level", "-o", out)
-    assert wrong.returncode == 2 and "--option level: expected NAME=VALUE" in wrong.stderr
 
 
-def test_what_is_written_while_an_engine_is_built_is_kept(tmp_path: Path) -> None:
+def test_settings_of_other_engines_are_refused(tmp_path: Path) -> None:
+    path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
+    for setting, message in (
+        ("level", "--set level: expected ENGINE.NAME=VALUE"),
+        ("tensorrt.level=1", "options for tensorrt, which is not built; engines are openvino"),
+    ):
+        refused = fer_edge("bundle", "add-engine", path, "--engine", "openvino", "--set", setting, "-o", out)
+        assert refused.returncode == 2 and message in refused.stderr
+        assert not out.exists()
+
+
+def test_call_takes_paths_and_returns_the_proof(tmp_path: Path) -> None:
+    path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
+    result = add_engine(str(path), str(out), engine="onnxruntime")
+    assert (result.bundle, result.built, result.size) == (out, ("onnxruntime",), out.stat().st_size)
+    assert [entry.engine for entry in result.entries] == ["onnxruntime"]
+    assert result.manifest == Bundle.open(out).manifest and result.entries[0].proof["macs"] == {"fp32": 1.0}
+    assert f"{out}: fp32, onnxruntime" in str(result) and "by executed precision" in str(result)
+    assert json.loads(result.to_json())["manifest"]["engines"][0]["engine"] == "onnxruntime"
+
+
+def test_missing_onnx_leaves_the_precision_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
-    of_others = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
-    of_replaced = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+    monkeypatch.setitem(sys.modules, "fer_edge.export.precision", None)
+    result = add_engine(path, path, engine="onnxruntime")
+    assert result.entries[0].proof == {} and result.tables() == ()
+    assert "onnxruntime: the executed precision was not compared with the model" in str(result)
 
-    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+
+def test_changes_during_the_build_are_preserved(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    other_tuning = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+    replaced_tuning = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
+
+    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         extra = EngineEntry("tensorrt", ("sm87",), "11", "engines/other", None)
         manifest = Bundle.open(path).manifest
-        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(of_others, of_replaced))
+        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(other_tuning, replaced_tuning))
         write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
         return {}
 
-    add_engine(Bundle.open(path), path, "onnxruntime", prove=meanwhile)
+    insert_engine(Bundle.open(path), path, "onnxruntime", prove=change_bundle)
     opened = Bundle.open(path)
     assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
     assert opened.read("engines/other") == b"other"
-    assert opened.manifest.tunings == (of_others,), "another engine's settings say nothing of the new one"
+    assert opened.manifest.tunings == (other_tuning,)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])
-def test_an_engine_of_a_model_that_is_gone_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_engine_of_a_replaced_model_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
 
-    def meanwhile(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         values = dict(changes)
         members = {"model.onnx": tiny_onnx(seed=values.pop("seed", 0))}
         write_bundle(path, tiny_manifest(**values), members)
         return {}
 
-    with pytest.raises(BundleError, match="was given another model, precision or largest batch while the engine was"):
-        add_engine(Bundle.open(path), out, "onnxruntime", prove=meanwhile)
+    with pytest.raises(
+        BundleError, match=r"the model, precision or largest batch of .* changed while the engine was built"
+    ):
+        insert_engine(Bundle.open(path), out, "onnxruntime", prove=change_bundle)
     assert not out.exists()

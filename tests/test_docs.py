@@ -1,52 +1,222 @@
-"""Commands in the README and the guides: their options exist, and what half precision and int8 need is given."""
+"""Documentation: links, code blocks, and every command in them."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import skimage.data
 import typer
+from PIL import Image
 
+import fer_edge
 from fer_edge.cli.main import app
+from fer_edge.export.recipe import read_recipe
+from fer_edge.shipped import shipped_file
+from tests import command
+from tests.tiny_model import tiny_checkpoint
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"^ +fer-edge ((?:.*\\\n)*.+)$", re.MULTILINE)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "README.md",
+    ROOT / "fer_edge" / "weights" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+BLOCK = re.compile(
+    r'^(?P<indent> *)```(?P<language>\w*)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^(?P=indent)```$', re.M | re.S
+)
+SNIPPET = re.compile(r'^--8<-- "([^":]+):(\w+)"$', re.M)
 
 
-def commands(page: Path) -> list[list[str]]:
-    found = (shlex.split(text.replace("\\\n", " "), comments=True) for text in COMMAND.findall(page.read_text()))
-    return [words for words in found if words]
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block of a page."""
+
+    page: str
+    language: str
+    title: str  # what a command needs that the tests lack: "needs an NVIDIA GPU"; empty: the tests run it
+    text: str
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    found = BLOCK.finditer(page.read_text())
+    return [
+        Block(page.name, language, match["title"] or "", re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M))
+        for match in found
+        if match["language"] == language
+    ]
+
+
+def commands(block: Block) -> Iterator[str]:
+    """Yield the commands of a shell block, with continued lines joined and comments removed."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            yield line
+
+
+ALL = [(page, block) for page in PAGES for block in blocks(page, "sh")]
+PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python")]
+
+
+def _fer_edge_words(block: Block) -> Iterator[list[str]]:
+    for line in commands(block):
+        words = shlex.split(line, comments=True)
+        if words[0] == "fer-edge":
+            yield words[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_are_understood(page: Path) -> None:
-    group = typer.main.get_command(app)
-    for name, *words in commands(page):
-        with group.make_context("fer-edge", [name], resilient_parsing=True) as context:
-            command = group.get_command(context, name)  # type: ignore[attr-defined]
-            assert command is not None, f"{page.name}: {name}"
-            command.make_context(name, list(words), parent=context)
-        if "--precision" in words and words[words.index("--precision") + 1] != "fp32":
-            assert "--ranges" in words, f"{page.name}: {name} {words}"
+def test_options_of_all_commands_exist(page: Path) -> None:
+    for block in blocks(page, "sh"):
+        for words in _fer_edge_words(block):
+            _parse(words)
+            if "--precision" in words and words[words.index("--precision") + 1] != "fp32":
+                assert "--ranges" in words, words
+
+
+def _parse(words: list[str]) -> None:
+    """Parse a command line as the command does, without running it."""
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("fer-edge", [words[0]], resilient_parsing=True)
+    name, *rest = words
+    parsed = group.get_command(context, name)
+    if name in ("bundle", "checkpoint"):
+        context = parsed.make_context(name, [rest[0]], parent=context, resilient_parsing=True)
+        parsed, name, rest = parsed.get_command(context, rest[0]), rest[0], rest[1:]
+    assert parsed is not None, words
+    parsed.make_context(name, list(rest), parent=context)
 
 
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.parent.name != "benchmarks"], ids=lambda page: page.name
 )
 def test_commands_name_no_file_of_a_clone(page: Path) -> None:
-    for words in commands(page):
-        assert not [word for word in words if "/" in word and (ROOT / word).exists()], f"{page.name}: {words}"
+    for block in blocks(page, "sh"):
+        for words in _fer_edge_words(block):
+            assert not [word for word in words if "/" in word and (ROOT / word).exists()], words
 
 
-def test_links_lead_somewhere() -> None:
+def test_internal_links_lead_to_files() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            if target not in (
+                "changelog.md",
+                "contributing.md",
+                "model-card.md",
+                "benchmarks.md",
+                "security.md",
+                "../security.md",
+                "reference/cli.md",
+            ):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_commands_are_found() -> None:
-    assert len(commands(ROOT / "README.md")) >= 8
-    assert commands(ROOT / "docs" / "guides" / "build-farm.md")[0][-2:] == ["-o", "model-rtx.fer"]
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=lambda value: getattr(value, "name", ""))
+def test_python_blocks_import_what_exists(page: Path, block: Block) -> None:
+    def included(match: re.Match[str]) -> str:
+        text = (ROOT / match[1]).read_text()
+        return text.split(f"[start:{match[2]}]\n")[1].rsplit(f"# --8<-- [end:{match[2]}]", 1)[0]
+
+    tree = compile(
+        SNIPPET.sub(included, block.text), block.page, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "fer_edge":
+            assert {alias.name for alias in node.names} <= set(fer_edge.__all__)
+
+
+def test_toml_blocks_are_build_recipes(tmp_path: Path) -> None:
+    texts = [block.text for page in PAGES for block in blocks(page, "toml")]
+    assert texts
+    for text in texts:
+        (tmp_path / "recipe.toml").write_text(text)
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_titles_of_commands_that_are_not_run() -> None:
+    titles = {block.title for _, block in ALL} - {""}
+    assert titles <= {
+        "needs an NVIDIA GPU",
+        "on a Jetson",
+        "needs a network",
+        "needs Docker and a network",
+        "needs Triton",
+        "needs PyInstaller",
+        "needs FERPlus and takes hours",
+        "takes hours",
+        "runs in CI",
+    }
+
+
+def _prepare(folder: Path, ferplus: Path) -> None:
+    """Make the files that the commands of every page name."""
+    tiny_checkpoint().save(folder / "model.safetensors")
+    shutil.copy(shipped_file("checkpoint", "edge"), folder / "edge.safetensors")
+    Image.fromarray(skimage.data.astronaut()).save(folder / "photo.jpg")
+    for split, count in (("Train", 70), ("Valid", 12)):
+        copy_of_ferplus(ferplus / f"FER2013{split}", folder / "ferplus" / f"FER2013{split}", count)
+    faces = sorted((folder / "ferplus" / "FER2013Valid").glob("*.png"))
+    for index, face in enumerate(faces[:64]):
+        for copy in (
+            folder / "faces" / face.name,
+            folder / "my-faces" / ("train", "valid")[index % 2] / ("calm", "smile")[index // 2 % 2] / face.name,
+        ):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(face, copy)
+    bundles = {"model.fer": "model.safetensors", "edge.fer": "edge", "old.fer": "edge", "new.fer": "edge"}
+    for bundle, checkpoint in bundles.items():
+        engines = ["--engine", "openvino", "--engine", "onnxruntime"]
+        assert command.fer_edge("build-engine", checkpoint, *engines, "-o", bundle).returncode == 0
+    ranges = command.fer_edge("calibrate", "model.safetensors", "ferplus", "-o", "ranges.json")
+    assert ranges.returncode == 0, ranges.stderr
+
+
+def copy_of_ferplus(source: Path, target: Path, count: int) -> None:
+    """Copy images of one split of FERPlus, `count` of each class or as many as there are."""
+    target.mkdir(parents=True)
+    lines, taken = [], Counter[int]()
+    for line in (source / "label.csv").read_text().splitlines():
+        name, votes = line.split(",")[0], [int(vote) for vote in line.rsplit('"', 1)[1].split(",")[1:]]
+        label = votes.index(max(votes))
+        if taken[label] < count and max(votes) > sum(votes) / 2:
+            taken[label] += 1
+            lines.append(line)
+            shutil.copy(source / name, target / name)
+    (target / "label.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(not block.title for block in blocks(page, "sh"))], ids=lambda page: page.name
+)
+def test_commands_run(page: Path, tmp_path: Path, ferplus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of a page in their order, on a tiny model and a small data set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    _prepare(tmp_path, ferplus)
+    for block in blocks(page, "sh"):
+        if block.title:
+            continue
+        for line in commands(block):
+            words = shlex.split(line, comments=True)
+            if words[0] == "fer-edge":
+                done = command.fer_edge(*words[1:])
+            else:
+                done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"

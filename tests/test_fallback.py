@@ -46,7 +46,7 @@ def test_first_runnable_engine_is_used_and_logged(tmp_path: Path, caplog: pytest
     assert record.getMessage().startswith(
         f"{path} runs on openvino; not on tensorrt-rtx: the tensorrt-rtx engine was built for plan9-mips; this machine"
     )
-    assert "; abacus: this version of fer-edge does not know it; update fer-edge" in record.getMessage()
+    assert "; abacus: unknown to this version of fer-edge; update fer-edge" in record.getMessage()
 
 
 def test_nothing_is_logged_if_the_first_engine_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Files named by their content."""
+"""Detection of the kind of a file by its content."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_content_decides(tmp_path: Path, content: bytes) -> None:
+def test_content_determines_the_kind(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.png").write_bytes(content)
     assert describe_file(tmp_path / "file.png").startswith(CONTENTS[content])
     assert describe_bytes(content).startswith(CONTENTS[content])
@@ -63,6 +63,6 @@ def test_bundles_and_missing_files(tmp_path: Path) -> None:
     assert describe_file(tmp_path / "none") == "an unreadable file"
 
 
-def test_pictures_that_can_be_converted_are_told_from_other_files() -> None:
+def test_pictures_contain_only_images() -> None:
     assert {"a HEIC image", "a PostScript file", "an SVG drawing", "a JPEG image", "an ICO image"} <= PICTURES
     assert not {"a text file", "a zip archive", "a file of an unknown kind", "an AVI video"} & PICTURES

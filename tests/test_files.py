@@ -1,4 +1,4 @@
-"""Files appear whole, and only in the place of files."""
+"""Atomic writing of files, and checks of output paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_edge._files import atomic_path, check_output, write_atomically, write_t
 from fer_edge.errors import ConfigError, FerEdgeError
 
 
-def test_links_stay_and_what_they_point_to_is_replaced(tmp_path: Path) -> None:
+def test_targets_of_links_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     file, link, dangling = tmp_path / "there" / "file", tmp_path / "link", tmp_path / "dangling"
     file.write_bytes(b"old")
@@ -25,7 +25,7 @@ def test_links_stay_and_what_they_point_to_is_replaced(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["dangling", "file", "link", "new", "there"]
 
 
-def test_only_files_are_replaced(tmp_path: Path) -> None:
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     names = ["folder", "loop"]
@@ -35,26 +35,24 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
         names += ["pipe", "to_pipe"]
     before = sorted(tmp_path.iterdir())
     for name in names:
-        with pytest.raises(FerEdgeError, match=f"cannot write .*{name}: it is no regular file; name a file"):
+        with pytest.raises(FerEdgeError, match=f"cannot write .*{name}: it is not a regular file; use the path"):
             write_atomically(tmp_path / name, b"x")
     assert sorted(tmp_path.iterdir()) == before
     assert not (tmp_path / "folder").is_file() and (tmp_path / "loop").is_symlink()
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+def test_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for below in ("a", "b/c"):
-        with pytest.raises(FerEdgeError, match=r"cannot write .*: .*file is no folder; nothing was changed"):
+        with pytest.raises(FerEdgeError, match=r"cannot write .*: .*file is not a folder; nothing was changed"):
             write_atomically(tmp_path / "file" / below, b"x")
 
 
-def test_permissions_are_those_of_the_umask_or_of_the_file_that_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_permissions_follow_the_umask_or_the_replaced_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     umask = os.umask(0o027)
     try:
         with monkeypatch.context() as patched:
-            # It is the whole process's, and asking for it changes it: other threads make files meanwhile.
+            # The umask belongs to the process, and reading it changes it while other threads create files.
             patched.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
             write_atomically(tmp_path / "new", b"x")
             (tmp_path / "private").touch(0o600)
@@ -69,14 +67,14 @@ def test_permissions_are_those_of_the_umask_or_of_the_file_that_is_replaced(
     assert modes == {"new": "0o640", "private": "0o600", "shared": "0o664", "read only": "0o400"}
 
 
-def test_what_is_private_is_so_from_the_first_byte(tmp_path: Path) -> None:
+def test_private_file_is_private_from_the_first_byte(tmp_path: Path) -> None:
     (tmp_path / "private").touch(0o600)
     with atomic_path(tmp_path / "private") as temporary:
         temporary.write_bytes(b"secret")
         assert temporary.stat().st_mode & 0o077 == 0
 
 
-def test_what_is_flushed_was_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flushed_file_is_open_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl", reason="only Unix tells how a file was opened; Windows refuses to flush")
     flushed = []
 
@@ -88,20 +86,18 @@ def test_what_is_flushed_was_opened_for_writing(tmp_path: Path, monkeypatch: pyt
     assert flushed == [os.O_RDWR]
 
 
-def test_what_cannot_be_tidied_up_does_not_hide_what_went_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cleanup_error_does_not_hide_the_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(errno.EACCES, "it is open elsewhere")
 
     monkeypatch.setattr(Path, "unlink", refused)
-    told = "cannot write .*file: No space left on device; nothing was changed"
-    with pytest.raises(FerEdgeError, match=told), atomic_path(tmp_path / "file"):
+    expected = "cannot write .*file: No space left on device; nothing was changed"
+    with pytest.raises(FerEdgeError, match=expected), atomic_path(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not (tmp_path / "file").exists()
 
 
-def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
+def test_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.fer").write_bytes(b"a")
     (tmp_path / "link.fer").symlink_to(tmp_path / "a.fer")
     check_output(tmp_path / "b.fer", tmp_path / "a.fer", None)
@@ -110,11 +106,11 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
             check_output(out, tmp_path / "a.fer")
 
 
-def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     first, second, folder = tmp_path / "a.json", tmp_path / "new" / "b.json", tmp_path / "folder"
     folder.mkdir()
     first.write_bytes(b"old")
-    with pytest.raises(FerEdgeError, match=r"cannot write .*folder: it is no regular file"):
+    with pytest.raises(FerEdgeError, match=r"cannot write .*folder: it is not a regular file"):
         write_together({first: b"1", second: b"2", folder: b"3"})
     assert first.read_bytes() == b"old" and not second.exists()
     write_together({first: b"1", second: b"2"})
@@ -122,7 +118,7 @@ def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "folder", "new"]
 
 
-def test_none_of_several_files_appears_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_none_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = 0
 
     def full_at_the_second(number: int) -> None:

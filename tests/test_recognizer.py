@@ -1,4 +1,4 @@
-"""What an app holds."""
+"""Recognizer: expressions of frames and boxes."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def test_faces_of_a_frame_in_batches(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer", max_batch=2)
     boxes = [(float(10 * i), 5.0, 60.0, 80.0) for i in range(5)]
     with Recognizer.open(path, "onnxruntime", threads=1) as recognizer:
-        found = recognizer.recognize_faces(FRAME, boxes)
+        expressions = recognizer.recognize_faces(FRAME, boxes)
         single = [recognizer.recognize(FRAME, box) for box in boxes]
         assert recognizer.recognize_faces(FRAME, []) == []
-    assert [expression.label for expression in found] == [expression.label for expression in single]
-    for expression in found:
+    assert [expression.label for expression in expressions] == [expression.label for expression in single]
+    for expression in expressions:
         assert list(expression.scores) == list(LABELS)
         assert expression.score == max(expression.scores.values()) == expression.scores[expression.label]
         assert sum(expression.scores.values()) == pytest.approx(1)
 
 
-def test_wrong_frames_are_named(tmp_path: Path) -> None:
+def test_wrong_frame_is_refused(tmp_path: Path) -> None:
     frame = np.zeros((4, 4, 3), np.float32)
     expected = r"the frame is float32 \(4, 4, 3\); expected a uint8 array"
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer")) as recognizer, pytest.raises(InputError, match=expected):
         recognizer.recognize(frame)  # type: ignore[arg-type]
 
 
-def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
+def test_closed_recognizer_is_refused(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
-    assert not len(recognizer._input), "the engine's memory is kept"
+    assert not len(recognizer._input), "the engine's memory is still referenced"
     uses: list[Callable[[Any], Any]] = [
         recognizer.recognize,
         lambda frame: recognizer.recognize_faces(frame, []),
@@ -66,49 +66,49 @@ def test_a_closed_recognizer_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [(1, 2, 3), ("1", 2, 3, 4), (1, 2, None, 4), 5, (1, 1, 10**400, 1)])
-def test_wrong_boxes_are_told(tmp_path: Path, box: Any) -> None:
+def test_wrong_boxes_are_refused(tmp_path: Path, box: Any) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1) as recognizer:
-        with pytest.raises(InputError, match="is no box; expected four finite numbers"):
+        with pytest.raises(InputError, match="is not a box; expected four finite numbers"):
             recognizer.recognize(FRAME, box)
         assert recognizer.recognize(FRAME, (10, 10, 50, 50)).label in LABELS
 
 
-def test_boxes_that_are_no_list_of_boxes_are_told(tmp_path: Path) -> None:
+def test_boxes_that_are_not_a_list_are_refused(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), "onnxruntime", threads=1) as recognizer:
-        one: Any = (10, 10, 50, 50)
-        for single in (one, list(one)):
+        face: Any = (10, 10, 50, 50)
+        for single in (face, list(face)):
             with pytest.raises(InputError, match=r"boxes .10, 10, 50, 50. are a single box; expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, single)
         for shape in ((4,), (2, 5), (1, 2, 4)):
             with pytest.raises(InputError, match=rf"boxes are an array of shape {re.escape(str(shape))}; expected a"):
                 recognizer.recognize_faces(FRAME, np.zeros(shape))
         assert recognizer.recognize_faces(FRAME, np.zeros((0, 4))) == recognizer.recognize_faces(FRAME, ()) == []
-        for boxes, kind in ((5, "int"), (iter([one]), "tuple_iterator|list_iterator"), ({0: one}, "dict")):
+        for boxes, kind in ((5, "int"), (iter([face]), "tuple_iterator|list_iterator"), ({0: face}, "dict")):
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.recognize_faces(FRAME, boxes)  # type: ignore[arg-type]
             with pytest.raises(InputError, match=f"boxes are of type ({kind}); expected a list of boxes"):
                 recognizer.preprocess(FRAME, boxes)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="3 boxes; this engine takes at most 2 at once: call recognize_faces"):
-            recognizer.preprocess(FRAME, [one] * 3)
-        array = np.array([one, one, one])
+        with pytest.raises(InputError, match="3 boxes; the largest batch of this engine is 2: call recognize_faces"):
+            recognizer.preprocess(FRAME, [face] * 3)
+        array = np.array([face, face, face])
         assert len(recognizer.recognize_faces(FRAME, array)) == 3
 
 
 @pytest.mark.parametrize("threads", [-3, 0, 1025, "2", 1.5, True])
-def test_threads_that_cannot_be_right_are_refused(tmp_path: Path, threads: Any) -> None:
+def test_invalid_threads_are_refused(tmp_path: Path, threads: Any) -> None:
     with pytest.raises(ConfigError, match=f"threads is {threads!r}; expected a whole number from 1 to 1024"):
         Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=threads)
 
 
 @pytest.mark.parametrize("device", [-1, "0", 0.0, None, False])
-def test_devices_that_cannot_be_right_are_refused(device: Any) -> None:
+def test_invalid_devices_are_refused(device: Any) -> None:
     with pytest.raises(ConfigError, match=f"device is {device!r}; expected a whole number >= 0"):
         RunOptions(device=device)
     assert RunOptions(threads=1024, device=7).device == 7
 
 
 class Double(Runner):
-    """A runner that gives what it is told, or raises it."""
+    """Runner that returns or raises a given outcome."""
 
     def __init__(self, outcome: Any) -> None:
         super().__init__(4)
@@ -124,7 +124,7 @@ class Double(Runner):
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (1, 8), (1, 0), (3,), (2, 3)])
-def test_labels_that_do_not_fit_the_model_are_refused(
+def test_other_number_of_outputs_than_labels_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     runner = Double(np.zeros(shape, np.float32))
@@ -136,13 +136,13 @@ def test_labels_that_do_not_fit_the_model_are_refused(
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d")])
-def test_a_bundle_with_labels_of_another_model_is_refused(tmp_path: Path, labels: tuple[str, ...], engine: str) -> None:
+def test_bundle_with_labels_of_another_model_is_refused(tmp_path: Path, labels: tuple[str, ...], engine: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer", labels=labels, words=())
     with pytest.raises(BundleError, match=f"has {len(labels)} labels, but its model gives probabilities of shape"):
         Recognizer.open(path, engine, threads=1)
 
 
-def test_a_runner_that_fails_at_first_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runner_is_closed_after_a_failed_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Double(EngineError("no memory"))
     monkeypatch.setattr(Bundle, "runner", lambda *_: runner)
     with pytest.raises(EngineError, match="no memory"):
@@ -158,17 +158,17 @@ def test_a_runner_that_fails_at_first_is_closed(tmp_path: Path, monkeypatch: pyt
         (MemoryError("native"), r"there is not enough memory \(MemoryError: native\); close other programs"),
     ],
 )
-def test_exceptions_of_engines_are_engine_errors(error: Exception, reason: str) -> None:
+def test_engine_exceptions_become_engine_errors(error: Exception, reason: str) -> None:
     images = np.zeros((2, 112, 112, 3), np.uint8)
     with pytest.raises(EngineError, match=rf"the engine failed on a batch of 2: {reason}") as caught:
         Double(error).infer(images)
     assert caught.value.__cause__ is error
-    for passed in (InputError("ours"), KeyboardInterrupt()):
+    for passed in (InputError("own error"), KeyboardInterrupt()):
         with pytest.raises(type(passed)):
             Double(passed).infer(images)
 
 
-def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+def test_missing_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle at"):
         Recognizer.open(tmp_path / "none.fer")
 
@@ -190,7 +190,7 @@ def test_shipped_bundle_names_its_checkpoint() -> None:
     assert [entry.engine for entry in manifest.engines] == ["openvino", "onnxruntime"]
 
 
-def test_a_frame_leaves_no_copy_of_its_pixels(tmp_path: Path) -> None:
+def test_frame_is_not_copied(tmp_path: Path) -> None:
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
         box = (20.0, 30.0, 112.0, 112.0)
         recognizer.recognize(FRAME, box)
@@ -203,7 +203,7 @@ def test_a_frame_leaves_no_copy_of_its_pixels(tmp_path: Path) -> None:
     assert peak < 112 * 112 * 3 // 2
 
 
-def test_predictions_are_kept_when_the_next_frame_comes(tmp_path: Path) -> None:
+def test_predictions_are_not_overwritten(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     images[1] //= 4
     for engine in ("openvino", "onnxruntime"):
@@ -217,29 +217,29 @@ def test_predictions_are_kept_when_the_next_frame_comes(tmp_path: Path) -> None:
         assert not np.allclose(one_by_one[0].probabilities, one_by_one[1].probabilities)
 
 
-def test_openvino_is_imported_without_its_converter_until_that_is_wanted(tmp_path: Path) -> None:
+def test_openvino_converter_is_imported_on_demand(tmp_path: Path) -> None:
     code = (
         "import sys; from fer_edge import Recognizer; Recognizer.open(sys.argv[1]).close();"
         "assert 'openvino.tools.ovc' not in sys.modules and 'openvino_telemetry' not in sys.modules;"
         "import openvino; print(openvino.convert_model.__module__, hasattr(openvino, 'nothing'))"
     )
     path = tiny_bundle(tmp_path / "a.fer")
-    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
-    assert found.stdout.startswith("openvino.tools.ovc") and found.stdout.endswith("False\n"), found.stderr
+    result = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("openvino.tools.ovc") and result.stdout.endswith("False\n"), result.stderr
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_batches_of_several_faces_are_ready_before_the_first_frame(tmp_path: Path, engine: str) -> None:
+def test_batches_up_to_faces_are_prepared(tmp_path: Path, engine: str) -> None:
     path = tiny_bundle(tmp_path / "a.fer", max_batch=4)
     boxes = [(float(10 * index), 5.0, 60.0, 80.0) for index in range(3)]
     ran: list[int] = []
     infer = Runner.infer
 
-    def told(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
+    def record(runner: Runner, images: Images, *, checked: bool = True) -> Prediction:
         ran.append(len(images))
         return infer(runner, images, checked=checked)
 
-    with mock.patch.object(Runner, "infer", told):
+    with mock.patch.object(Runner, "infer", record):
         recognizer = Recognizer.open(path, engine, threads=1, faces=3)
     assert ran == [1, 2, 3]
     with recognizer, mock.patch.object(OpenVINOEngine, "compile_network", side_effect=AssertionError("compiled")):
@@ -247,7 +247,7 @@ def test_batches_of_several_faces_are_ready_before_the_first_frame(tmp_path: Pat
             assert len(recognizer.recognize_faces(FRAME, boxes[:count])) == count
 
 
-def test_no_more_is_made_ready_than_was_tuned(tmp_path: Path) -> None:
+def test_no_batch_beyond_the_tuning_is_prepared(tmp_path: Path) -> None:
     tuning = Tuning("openvino", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
     path = tiny_bundle(tmp_path / "a.fer", tunings=(tuning,))
     with (
@@ -259,13 +259,13 @@ def test_no_more_is_made_ready_than_was_tuned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faces", [0, -1, 9, True, "2", 1.5, None])
-def test_numbers_of_faces_that_cannot_be_right_are_refused(tmp_path: Path, faces: Any) -> None:
-    expected = rf"faces are {faces!r}; expected a whole number from 1 to 8, the bundle's largest batch"
+def test_invalid_numbers_of_faces_are_refused(tmp_path: Path, faces: Any) -> None:
+    expected = rf"faces is {faces!r}; expected a whole number from 1 to 8, the bundle's largest batch"
     with pytest.raises(ConfigError, match=expected):
         Recognizer.open(tiny_bundle(tmp_path / "a.fer"), faces=faces)
 
 
-def test_boxes_that_are_refused_cost_only_themselves(tmp_path: Path) -> None:
+def test_refused_boxes_do_not_affect_the_others(tmp_path: Path) -> None:
     face, outside = (10, 10, 80, 100), (700, 10, 80, 80)
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), threads=1) as recognizer:
         expected = recognizer.recognize(FRAME, face)
@@ -292,7 +292,7 @@ def test_all_boxes_may_be_refused(tmp_path: Path) -> None:
         recognizer.recognize_faces(FRAME, [(700, 10, 80, 80)] * 30)
 
 
-def test_frames_of_opencv_are_taken_by_their_order_of_channels(tmp_path: Path) -> None:
+def test_bgr_frames_give_the_same_expressions(tmp_path: Path) -> None:
     bgr = np.ascontiguousarray(FRAME[:, :, ::-1])
     box = (30, 40, 100, 130)
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
@@ -307,7 +307,7 @@ def test_frames_of_opencv_are_taken_by_their_order_of_channels(tmp_path: Path) -
                 recognizer.recognize(FRAME, box, color=color)  # type: ignore[arg-type]
 
 
-def test_an_expression_says_when_it_should_not_be_trusted(tmp_path: Path) -> None:
+def test_unreliable_expressions_have_a_warning(tmp_path: Path) -> None:
     frame = np.tile(smooth_frame(), (2, 2, 1))
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer", max_batch=2), threads=1) as recognizer:
         good, small, beyond = recognizer.recognize_faces(frame, [(40, 40, 80, 100), (9, 9, 10, 12), (-60, 20, 90, 90)])
@@ -315,11 +315,11 @@ def test_an_expression_says_when_it_should_not_be_trusted(tmp_path: Path) -> Non
         assert recognizer.postprocess(recognizer.runner.infer(recognizer.preprocess(frame, [None])))[0].warning == ""
     assert (good.warning, good.reliable) == ("", True)
     assert small.warning == "face of 10 x 12 pixels; below 24 the label is often wrong" and not small.reliable
-    assert beyond.warning == "only 33 % of the face box lies inside the frame" and not beyond.reliable
+    assert beyond.warning == "only 33 % of the face box is inside the frame" and not beyond.reliable
     assert black.warning == "no contrast: there may be no face" and not black.reliable
 
 
-def test_objects_are_shown_in_one_short_line(tmp_path: Path) -> None:
+def test_repr_is_one_short_line(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1)
     assert repr(recognizer) == "<Recognizer a.fer on openvino, 3 labels, open>"
     recognizer.close()
@@ -333,7 +333,7 @@ def test_objects_are_shown_in_one_short_line(tmp_path: Path) -> None:
     )
 
 
-def test_boxes_of_every_form_pass_the_type_checker_too(tmp_path: Path) -> None:
+def test_boxes_of_every_type_give_equal_expressions(tmp_path: Path) -> None:
     lists: list[list[float]] = [[10, 20, 60, 80], [30.5, 20, 60, 80]]
     with Recognizer.open(tiny_bundle(tmp_path / "a.fer"), threads=1) as recognizer:
         expected: list[Expression] = recognizer.recognize_faces(FRAME, lists)

@@ -1,4 +1,4 @@
-"""Files found by name: in a clone, in a wheel, in a zip archive; and what PyInstaller is told."""
+"""Shipped files by name in a clone, a wheel and a zip archive, and the hooks for PyInstaller."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import runpy
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 import fer_edge
 from fer_edge.bundle import Bundle
-from fer_edge.cli.main import COMMANDS
+from fer_edge.cli.main import COMMANDS, module_name
 from fer_edge.engines.registry import ENGINE_MODULES
 from fer_edge.errors import ConfigError
 from fer_edge.shipped import checkpoint_path, path_or_shipped, shipped_bundle, shipped_file, shipped_names
@@ -27,7 +28,7 @@ PACKAGE = Path(fer_edge.__file__).parent
 HOOKS = PACKAGE / "_pyinstaller"
 
 
-def test_names_of_what_is_shipped() -> None:
+def test_names_of_shipped_files() -> None:
     assert shipped_names("bundle") == shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
     assert shipped_names("calibration set") == ["ferplus-512"]
     assert shipped_names("recipe") == sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
@@ -36,22 +37,22 @@ def test_names_of_what_is_shipped() -> None:
     assert len(json.loads(shipped_file("calibration set", "ferplus-512").read_text())["images"]) == 512
 
 
-def test_a_file_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_file_has_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert checkpoint_path("edge").is_absolute()
     (tmp_path / "edge").mkdir()
-    assert checkpoint_path("edge").name == "edge.safetensors"  # a folder is no checkpoint
+    assert checkpoint_path("edge").name == "edge.safetensors"  # the folder of this name is ignored
     (tmp_path / "edge").rmdir()
     (tmp_path / "edge").write_bytes(b"")
     assert checkpoint_path("edge") == Path("edge")
 
 
-def test_paths_stay_as_they_are() -> None:
+def test_paths_are_returned_unchanged() -> None:
     for path in ("none.toml", "folder/edge", "/edge", "../rtx-fp16"):
         assert path_or_shipped("recipe", path) == Path(path)
     with pytest.raises(ConfigError, match=r"no recipe at rtx-fp61; .*; did you mean rtx-fp16\?"):
         path_or_shipped("recipe", "rtx-fp61")
-    with pytest.raises(ConfigError, match="no shipped ranges 'egde'; there are: edge; did you mean edge"):
+    with pytest.raises(ConfigError, match="no shipped ranges 'egde'; expected one of: edge; did you mean edge"):
         shipped_file("ranges", "egde")
 
 
@@ -67,7 +68,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_a_wheel_has_every_named_file(wheel: Path) -> None:
+def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
@@ -80,15 +81,15 @@ def test_a_wheel_has_every_named_file(wheel: Path) -> None:
     assert "fer_edge.cli.entry:main" in entries and "fer_edge._pyinstaller:hook_folders" in entries
 
 
-def test_a_wheel_finds_its_files_by_name(wheel: Path, tmp_path: Path) -> None:
+def test_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
         "import fer_edge, sys\nfrom fer_edge.export.recipe import read_recipe\n"
         "from fer_edge.shipped import shipped_file\n"
         "assert fer_edge.__file__.startswith(sys.argv[1]), fer_edge.__file__\n"
-        "found = read_recipe(shipped_file('recipe', 'rtx-int8'))\n"
-        "print(found['checkpoint'].is_file(), found['ranges'].is_file(), found['ranges'])"
+        "recipe = read_recipe(shipped_file('recipe', 'rtx-int8'))\n"
+        "print(recipe['checkpoint'].is_file(), recipe['ranges'].is_file(), recipe['ranges'])"
     )
     site = tmp_path / "site"
     printed = subprocess.run(
@@ -98,7 +99,7 @@ def test_a_wheel_finds_its_files_by_name(wheel: Path, tmp_path: Path) -> None:
     assert printed == f"True True {site / 'fer_edge' / 'ranges' / 'edge.json'}\n"
 
 
-def test_a_package_in_a_zip_archive_opens_its_bundle(wheel: Path, tmp_path: Path) -> None:
+def test_package_in_a_zip_archive_opens_its_bundle(wheel: Path, tmp_path: Path) -> None:
     code = (
         "import fer_edge, numpy as np\n"
         "assert '.whl' in fer_edge.__file__\n"
@@ -106,25 +107,28 @@ def test_a_package_in_a_zip_archive_opens_its_bundle(wheel: Path, tmp_path: Path
         "    frame = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)\n"
         "    print(len(recognizer.recognize(frame).scores))"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(wheel)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (found.returncode, found.stdout) == (0, "8\n"), found.stderr
+    assert (result.returncode, result.stdout) == (0, "8\n"), result.stderr
 
 
 def run_hook(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Run a hook as PyInstaller does; its helpers return what they are asked for."""
+    """Run a hook as PyInstaller does, with doubles of its helper functions."""
     helpers = types.ModuleType("PyInstaller.utils.hooks")
     helpers.collect_data_files = lambda package, includes: [(package, pattern) for pattern in includes]  # type: ignore[attr-defined]
     helpers.collect_dynamic_libs = lambda package, search_patterns: [(package, search_patterns)]  # type: ignore[attr-defined]
+    helpers.collect_submodules = lambda package: [  # type: ignore[attr-defined]
+        module.name for module in pkgutil.iter_modules([str(PACKAGE / package.partition(".")[2])], f"{package}.")
+    ]
     for module in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
     monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", helpers)
     return runpy.run_path(str(HOOKS / name))
 
 
-def test_a_frozen_app_gets_engines_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_app_gets_engines_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
     from fer_edge._pyinstaller import hook_folders
 
     assert hook_folders() == [str(HOOKS)]
@@ -140,13 +144,13 @@ def test_a_frozen_app_gets_engines_and_data(monkeypatch: pytest.MonkeyPatch) -> 
         assert importlib.util.find_spec(name) is not None
 
 
-def test_a_frozen_command_gets_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_command_gets_its_subcommands(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = run_hook("hook-fer_edge.cli.main.py", monkeypatch)["hiddenimports"]
-    assert len(hidden) == len(COMMANDS)  # type: ignore[arg-type]
+    assert {module_name(command) for command in COMMANDS} <= set(hidden)  # type: ignore[call-overload]
     assert all(importlib.util.find_spec(name) for name in hidden)  # type: ignore[attr-defined]
 
 
-def test_a_spawned_process_opens_its_own_recognizer(tmp_path: Path) -> None:
+def test_spawned_process_opens_its_own_recognizer(tmp_path: Path) -> None:
     script = tmp_path / "app.py"
     script.write_text(
         "import multiprocessing, sys\n"
@@ -161,5 +165,5 @@ def test_a_spawned_process_opens_its_own_recognizer(tmp_path: Path) -> None:
         "        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:\n"
         "            print(list(pool.map(work, range(2))))\n"
     )
-    found = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "[8, 8]\n", "")
+    result = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[8, 8]\n", "")

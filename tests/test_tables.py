@@ -1,4 +1,4 @@
-"""Tables on terminals and in pipes: what wraps, what is shortened, and what stays whole."""
+"""Tables on terminals and in pipes: wrapping and shortening."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fer_edge.cli.output import print_line, print_table
-from fer_edge.tables import FRAME, LEAST_NAME, fitted, shortened
+from fer_edge.tables import FRAME, MIN_NAME, fit_columns, shorten
 
 NAME = "stem.blocks.0.conv1/Conv_of_a_very_long_name_that_nobody_would_type_" + "x" * 60
 
 
-def test_a_pipe_gets_everything_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipe_gets_unwrapped_rows(capsys: pytest.CaptureFixture[str]) -> None:
     reason = "a sentence that is longer than eighty columns, " * 5
     print_table("a title " * 20, ("layer", "why not"), [(NAME, reason)])
     print_line(f"wrote {NAME} {reason}\x1b[2K")
@@ -27,7 +27,7 @@ def test_a_pipe_gets_everything_on_one_line(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
-def test_a_terminal_gets_tables_that_fit(tmp_path: Path) -> None:
+def test_terminal_gets_fitting_tables(tmp_path: Path) -> None:
     code = (
         "from fer_edge.cli.output import print_table\n"
         f"print_table('', ('layer', 'kernel', 'us'), [({NAME!r}, 'jit_avx512_core', '12')])\n"
@@ -41,7 +41,7 @@ def test_a_terminal_gets_tables_that_fit(tmp_path: Path) -> None:
 
 
 def in_terminal(command: list[str], columns: int) -> list[str]:
-    """Lines that a command writes on a terminal of so many columns, without colours."""
+    """Return the lines that a command prints on a terminal with a number of columns, without colours."""
     import pty
 
     pid, terminal = pty.fork()
@@ -64,8 +64,8 @@ def in_terminal(command: list[str], columns: int) -> list[str]:
     st.text(st.characters(min_codepoint=32, max_codepoint=0x3100, exclude_categories=["Cc", "Cs", "Mn"])),
     st.integers(1, 40),
 )
-def test_a_shortened_name_fits_and_keeps_both_ends(name: str, width: int) -> None:
-    short = shortened(name, width)
+def test_shortened_name_keeps_both_ends(name: str, width: int) -> None:
+    short = shorten(name, width)
     assert cell_len(short) <= max(width, 1)
     if cell_len(name) > width and name.isascii() and width > 2:
         assert short[0] == name[0] and short[-1] == name[-1] and "…" in short
@@ -77,7 +77,7 @@ def test_a_shortened_name_fits_and_keeps_both_ends(name: str, width: int) -> Non
     ),
     st.integers(30, 120),
 )
-def test_figures_are_never_cut(rows: list[tuple[str, str]], width: int) -> None:
-    cells, widths = fitted(("a layer", "us"), rows, width)
+def test_figures_are_never_truncated(rows: list[tuple[str, str]], width: int) -> None:
+    cells, widths = fit_columns(("a layer", "us"), rows, width)
     assert [row[1] for row in cells] == [row[1] for row in rows]
-    assert sum(widths) + FRAME * 2 + 1 <= max(width, LEAST_NAME + 6 + FRAME * 2 + 1)
+    assert sum(widths) + FRAME * 2 + 1 <= max(width, MIN_NAME + 6 + FRAME * 2 + 1)

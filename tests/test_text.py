@@ -1,4 +1,4 @@
-"""Text for one line of a terminal."""
+"""Text for one line of a terminal: escaping, joining, suggestions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def test_controls_are_escaped() -> None:
 
 
 @given(st.text(st.characters()))
-def test_every_text_becomes_one_printable_line(text: str) -> None:
+def test_any_text_becomes_one_printable_line(text: str) -> None:
     for line in (printable(text), one_line(text)):
         assert len(line.splitlines()) <= 1
         assert "\x1b" not in line
         line.encode()
 
 
-def test_lines_are_joined_colours_dropped_and_the_end_is_cut() -> None:
+def test_lines_are_joined_without_colours_and_truncated() -> None:
     assert one_line("\x1b[31mException\x1b[0m from\n\n  src/core.cpp:\tfailed") == "Exception from src/core.cpp: failed"
     assert one_line("a" * 400) == "a" * 297 + "..."
 
 
-def test_the_nearest_name_is_suggested() -> None:
+def test_closest_name_is_suggested() -> None:
     assert did_you_mean("OpenVINO", ["openvino", "onnxruntime"]) == "; did you mean openvino?"
     assert did_you_mean("cuda", ["openvino", "onnxruntime"]) == ""

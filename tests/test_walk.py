@@ -1,4 +1,4 @@
-"""Folders of images: what is taken, and what is left out and why."""
+"""Listing of the images in a folder, with reasons for the paths left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def picture(path: Path) -> Path:
 
 
 def reasons(root: Path) -> dict[str, str]:
-    """Everything that a walk left out, by its path below the folder."""
+    """Return the reasons of the paths left out, by path below the folder."""
     return {entry.path.relative_to(root).as_posix(): entry.reason for entry in walk_folder(root).left_out}
 
 
@@ -36,8 +36,8 @@ def names(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in find_images(root).paths]
 
 
-def test_find_images(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"no images below .*; looked for \.avif, \.bmp"):
+def test_images_below_a_folder_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no images below .*; expected files with suffix \.avif, \.bmp"):
         find_images(tmp_path)
     paths = [picture(tmp_path / "b" / "x.JPG"), picture(tmp_path / "c.png")]
     (tmp_path / "note.txt").touch()
@@ -48,7 +48,7 @@ def test_find_images(tmp_path: Path) -> None:
         find_images(tmp_path / "none")
 
 
-def test_operating_system_errors_are_passed_on(tmp_path: Path) -> None:
+def test_operating_system_errors_are_reported(tmp_path: Path) -> None:
     with no_more_files(), pytest.raises(ImageError, match=r"cannot read .*: Too many open files"):
         find_images(tmp_path)
     with pytest.raises(ImageError, match=r"cannot read .*: File name too long"):
@@ -57,7 +57,7 @@ def test_operating_system_errors_are_passed_on(tmp_path: Path) -> None:
         find_images(Path("a\0b"))
 
 
-def test_every_supported_ending_is_taken_whatever_its_case(tmp_path: Path) -> None:
+def test_suffixes_are_matched_in_any_case(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         picture(tmp_path / f"lower{suffix}")
         picture(tmp_path / f"UPPER{suffix.upper()}")
@@ -84,7 +84,7 @@ def test_every_supported_ending_is_taken_whatever_its_case(tmp_path: Path) -> No
         ("a.png.", "PNG image without an image ending"),
     ],
 )
-def test_pictures_that_are_not_taken_have_a_reason(name: str, reason: str, tmp_path: Path) -> None:
+def test_images_left_out_have_a_reason(name: str, reason: str, tmp_path: Path) -> None:
     picture(tmp_path / "taken.png")
     picture(tmp_path / name)
     assert names(tmp_path) == ["taken.png"]
@@ -92,7 +92,7 @@ def test_pictures_that_are_not_taken_have_a_reason(name: str, reason: str, tmp_p
 
 
 @pytest.mark.parametrize("name", ["README", "labels.csv", ".DS_Store", ".gitkeep", "Thumbs.db", "model.npy", "a.lst"])
-def test_files_that_are_no_pictures_are_not_counted(name: str, tmp_path: Path) -> None:
+def test_other_files_are_ignored(name: str, tmp_path: Path) -> None:
     picture(tmp_path / "taken.png")
     (tmp_path / name).write_bytes(b"some text")
     assert reasons(tmp_path) == {}
@@ -112,7 +112,7 @@ def test_files_that_are_no_pictures_are_not_counted(name: str, tmp_path: Path) -
         ("lost+found", "system folder"),
     ],
 )
-def test_folders_that_programs_make_are_left_out_unless_named(name: str, reason: str, tmp_path: Path) -> None:
+def test_system_folders_are_left_out_unless_they_are_the_root(name: str, reason: str, tmp_path: Path) -> None:
     picture(tmp_path / "happy" / "a.png")
     picture(tmp_path / "happy" / name / "a.png")
     assert names(tmp_path) == ["happy/a.png"]
@@ -122,7 +122,7 @@ def test_folders_that_programs_make_are_left_out_unless_named(name: str, reason:
 
 
 @POSIX
-def test_links_are_followed_and_broken_ones_counted(tmp_path: Path) -> None:
+def test_links_are_followed_and_broken_links_left_out(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     picture(root / "a.png")
     picture(elsewhere / "deep" / "b.png")
@@ -135,12 +135,12 @@ def test_links_are_followed_and_broken_ones_counted(tmp_path: Path) -> None:
     assert reasons(root) == {"gone.jpg": "broken link", "gone": "broken link"}
     (tmp_path / "named").symlink_to(root)
     assert names(tmp_path / "named") == names(root)
-    with pytest.raises(ImageError, match=r"gone\.jpg is a broken link: there is nothing at /nowhere/gone\.jpg"):
+    with pytest.raises(ImageError, match=r"gone\.jpg is a broken link: /nowhere/gone\.jpg does not exist"):
         find_images(root / "gone.jpg")
 
 
 @POSIX
-def test_each_folder_is_entered_once_and_loops_end(tmp_path: Path) -> None:
+def test_folders_are_entered_once_and_loops_left_out(tmp_path: Path) -> None:
     picture(tmp_path / "z_real" / "a.png")
     (tmp_path / "a_link").symlink_to(tmp_path / "z_real")
     (tmp_path / "z_real" / "up").symlink_to(tmp_path)
@@ -162,13 +162,11 @@ def test_pipes_and_empty_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty.png").touch()
-    assert names(tmp_path) == ["empty.png"]  # decoding it says that it is empty
+    assert names(tmp_path) == ["empty.png"]  # reported when it is decoded
     assert reasons(tmp_path) == {"pipe.png": "not a regular file"}
 
 
-def test_unreadable_folders_are_counted_and_an_unreadable_root_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_is_left_out_unreadable_root_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a" / "a.png")
     picture(tmp_path / "b" / "b.png")
     scandir = os.scandir
@@ -187,26 +185,26 @@ def test_unreadable_folders_are_counted_and_an_unreadable_root_is_an_error(
 
 
 @POSIX
-def test_weird_names_are_taken_in_a_fixed_order(tmp_path: Path) -> None:
-    weird = [
+def test_unusual_names_are_sorted(tmp_path: Path) -> None:
+    unusual = [
         "a\nb.png",
         "c d.png",
         "x" * 251 + ".png",
         os.fsdecode(b"\xff\xfe.png"),
         unicodedata.normalize("NFD", "ä.png"),
     ]
-    for name in weird:
+    for name in unusual:
         try:
             picture(tmp_path / "d" / name)
-        except OSError:  # a file system of Unicode names only
+        except OSError:  # file system that allows only Unicode names
             continue
     (tmp_path / "B.png").write_bytes(b"")
-    found = find_images(tmp_path).paths
-    assert len(found) == 1 + len(list((tmp_path / "d").iterdir()))
-    assert list(found) == sorted(found) == list(find_images(tmp_path).paths)
+    paths = find_images(tmp_path).paths
+    assert len(paths) == 1 + len(list((tmp_path / "d").iterdir()))
+    assert list(paths) == sorted(paths) == list(find_images(tmp_path).paths)
 
 
-def test_an_error_says_what_was_left_out(tmp_path: Path) -> None:
+def test_error_lists_the_reasons(tmp_path: Path) -> None:
     for index in range(8):
         (tmp_path / f"{index}.heic").touch()
     (tmp_path / ".hidden").mkdir()
@@ -218,7 +216,7 @@ def test_an_error_says_what_was_left_out(tmp_path: Path) -> None:
         find_images(tmp_path)
 
 
-def test_notes_give_one_line_for_each_reason() -> None:
+def test_notes_have_one_line_per_reason() -> None:
     entries = [
         LeftOut(Path("a"), "broken link"),
         LeftOut(Path("b"), "hidden folder"),
@@ -231,7 +229,7 @@ def test_notes_give_one_line_for_each_reason() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", ".c", "@eaDir"]), min_size=1, max_size=4))
-def test_an_image_is_either_taken_or_left_out(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
+def test_image_is_either_listed_or_left_out(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     root = tmp_path_factory.mktemp("walk")
     path = root.joinpath(*parts) / "x.png"
     path.parent.mkdir(parents=True)
@@ -244,14 +242,14 @@ def test_an_image_is_either_taken_or_left_out(tmp_path_factory: pytest.TempPathF
 def test_ten_thousand_files_are_listed(tmp_path: Path) -> None:
     for index in range(10_000):
         os.close(os.open(tmp_path / f"{index:05}.jpg", os.O_CREAT | os.O_WRONLY))
-    found = find_images(tmp_path).paths
-    assert len(found) == 10_000 and found[0].name == "00000.jpg" and found[-1].name == "09999.jpg"
+    paths = find_images(tmp_path).paths
+    assert len(paths) == 10_000 and paths[0].name == "00000.jpg" and paths[-1].name == "09999.jpg"
 
 
-def test_no_other_module_walks_over_folders() -> None:
+def test_other_modules_do_not_walk_folders() -> None:
     walks = re.compile(r"rglob|\bos\.walk|scandir|\.iterdir\(|glob\(")
     readers = ("data", "evaluation", "calibration", "training", "cli")
-    others = {PACKAGE / "training" / "files.py"}  # looks for temporary files of a run, not for images
+    others = {PACKAGE / "training" / "files.py"}  # lists temporary files of a run, not images
     files = [path for room in readers for path in (PACKAGE / room).rglob("*.py") if path not in others]
     lines = [line for path in files for line in path.read_text().splitlines() if walks.search(line)]
     assert [line for line in lines if "resources.files" not in line] == []

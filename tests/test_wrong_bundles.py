@@ -1,4 +1,4 @@
-"""What is opened in place of a bundle is called what it is."""
+"""Other files and paths in place of a bundle."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ WRITERS: dict[str, Any] = {
     ),
     "checkpoint.fer": (
         lambda path: safetensors(path, fer_edge="{}"),
-        "a fer-edge checkpoint; make a bundle of it with: fer-edge build-engine",
+        "a fer-edge checkpoint; build a bundle from it: fer-edge build-engine",
     ),
     "text.safetensors": (
         lambda path: safetensors(path, fer_edge_text="{}"),
-        "a file of text features; it is for fer-edge train --text-features; .* fer-edge build-engine",
+        "a file of text features; pass it to fer-edge train --text-features; .* fer-edge build-engine",
     ),
     "other.safetensors": (lambda path: safetensors(path), "a safetensors file made by another program"),
     "last.pt": (
         torch_file,
         "a resume file of fer-edge train; .* best.safetensors beside it; .*: fer-edge build-engine",
     ),
-    "weights.pth": (torch_file, "a PyTorch file; import it first: fer-edge import-checkpoint"),
+    "weights.pth": (torch_file, "a PyTorch file; import it first: fer-edge checkpoint import"),
     "old.pth": (
         lambda path: path.write_bytes(pickle.dumps({}, protocol=2)),
-        "a Python pickle; import it first: fer-edge import-checkpoint",
+        "a Python pickle; import it first: fer-edge checkpoint import",
     ),
     "model.onnx": (
         lambda path: path.write_bytes(b"\x08\x0a\x12\x08fer-edge"),
@@ -81,7 +81,7 @@ WRITERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_other_files_are_named(tmp_path: Path, name: str) -> None:
+def test_other_files_are_described(tmp_path: Path, name: str) -> None:
     write, expected = WRITERS[name]
     write(tmp_path / name)
     with pytest.raises(BundleError, match=f"{name} is {expected}") as caught:
@@ -93,36 +93,36 @@ def test_other_files_are_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("", "the path of a bundle is empty; expected a .fer file, or no path for the shipped bundle"),
+        ("", "the path of a bundle is empty; expected a .fer file, or None for the shipped bundle"),
         (" ", "the path of a bundle is empty"),
         (".", r"no bundle at \.: a folder; expected a .fer file"),
         ("~/none.fer", r"no bundle at ~/none.fer; ~ is not expanded here: use pathlib.Path\(path\).expanduser\(\)"),
-        ("https://example.com/edge.fer", "a URL; download the file and give its path"),
-        ("no\0name.fer", "no bundle at"),
-        (b"edge.fer", "the path of a bundle is of type bytes; expected a string or pathlib.Path"),
+        ("https://example.com/edge.fer", "a URL; download the file and pass its path"),
+        ("no\0name.fer", "expected a path without null bytes"),
+        (b"edge.fer", "the path of a bundle is of type bytes; expected a path: str or os.PathLike"),
         (5, "the path of a bundle is of type int"),
         (["edge.fer"], "the path of a bundle is of type list"),
     ],
 )
-def test_paths_that_lead_to_no_bundle_are_told(path: Any, message: str) -> None:
+def test_wrong_paths_are_refused(path: Any, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         Recognizer.open(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_is_refused_without_reading(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.fer")
-    with pytest.raises(BundleError, match=r"no bundle at .*a\.fer: a pipe or device; copy what comes of it"):
+    with pytest.raises(BundleError, match=r"no bundle at .*a\.fer: a pipe or device; write its content to a"):
         Recognizer.open(tmp_path / "a.fer")
 
 
-def test_a_bundle_without_its_end_is_damaged(tmp_path: Path) -> None:
+def test_bundle_without_its_end_is_damaged(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(BundleDamagedError, match=r"is not a bundle, or is truncated: .*; fetch or build it again"):
         Bundle.open(path)
 
 
-def test_a_bundle_is_shown_in_one_short_line(tmp_path: Path) -> None:
+def test_repr_is_one_short_line(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
     assert repr(Bundle.open(path)) == f"<Bundle {path}: 3 labels, fp32, openvino, onnxruntime>"

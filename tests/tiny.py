@@ -1,4 +1,4 @@
-"""Tiny real models for tests: a three-class ONNX model with the deploy graph's inputs and outputs, and its bundle."""
+"""Tiny ONNX model with the inputs and outputs of a deploy graph and three classes, and its bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABELS = ("neutral", "happiness", "surprise")
 
 
 def tiny_onnx(*, text_head: bool = True, seed: int = 0) -> bytes:
-    """Mean colour of the image -> linear -> softmax: the deploy graph's contract with five operators."""
+    """Return a model of five operators: mean colour of the image, linear layer, softmax."""
     rng = np.random.default_rng(seed)
     weights = {"label": rng.normal(size=(3, 3)), "text": rng.normal(size=(3, 3))}
     heads = ["label", "text"] if text_head else ["label"]
@@ -46,7 +46,7 @@ def tiny_onnx(*, text_head: bool = True, seed: int = 0) -> bytes:
 
 
 def tiny_manifest(**changes: object) -> Manifest:
-    """A manifest that fits `tiny_onnx`."""
+    """Return a manifest for `tiny_onnx`."""
     values: dict[str, object] = {
         "name": "tiny",
         "labels": LABELS,

@@ -1,4 +1,4 @@
-"""A tiny FER-former and its checkpoint, with the statistics of a trained one."""
+"""A tiny FER-former and its checkpoint, with weights as after training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS = FERPLUS.labels
 
 
 def tiny_config(**changes: Any) -> ModelConfig:
-    """56 x 56 after the input layer, a 14 x 14 map, two encoder blocks."""
+    """Return a configuration with 56 x 56 after the input layer, a 14 x 14 map and two encoder blocks."""
     values: dict[str, Any] = {
         "classes": len(LABELS),
         "stem": StemConfig(input_width=8, input_stride=2, widths=(8, 12), units=(2, 2)),
@@ -29,7 +29,7 @@ def tiny_config(**changes: Any) -> ModelConfig:
 
 
 def settle(model: FERFormer, seed: int = 0) -> FERFormer:
-    """Give norms, slopes and biases values as after training, so that no folding is trivially right."""
+    """Give norms, slopes and biases non-trivial values, so that errors in folding change the output."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -49,14 +49,14 @@ def settle(model: FERFormer, seed: int = 0) -> FERFormer:
 
 
 def tiny_checkpoint(seed: int = 0, head: Any = None, **changes: Any) -> Checkpoint:
-    """A settled tiny model with its metadata."""
+    """Make a tiny checkpoint with non-trivial weights."""
     config = tiny_config(**changes)
     torch.manual_seed(seed)
     return checkpoint_of(settle(FERFormer(config), seed), head)
 
 
 def checkpoint_of(model: FERFormer, head: Any = None) -> Checkpoint:
-    """Metadata for a model that has FERPlus's classes, or the first of them."""
+    """Make a checkpoint of a model with FERPlus's classes, or the first ones."""
     classes = model.config.classes
     info = CheckpointInfo(
         config=model.config,
@@ -72,7 +72,7 @@ def checkpoint_of(model: FERFormer, head: Any = None) -> Checkpoint:
 
 
 def overflowing_checkpoint() -> Checkpoint:
-    """A tiny model as a diverged training leaves it: finite weights, activations that overflow."""
+    """Make a tiny checkpoint as after a diverged training: finite weights, activations that overflow."""
     checkpoint = tiny_checkpoint()
     for module in checkpoint.model.stem.modules():
         if isinstance(module, nn.Conv2d):

@@ -118,7 +118,7 @@ def ranges_from_json(text: str) -> Ranges:
     data = with_new_names(json.loads(text), OLD_NAMES)
     version = data.pop("format")
     if version != FORMAT_VERSION:
-        raise ValueError(f"format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
+        raise ValueError(f"format {version!r}; this version reads {FORMAT_VERSION}: update fer-edge")
     if problem := _find_invalid({}, data.get("images"), data.get("search")):
         raise ValueError(problem)
     return convert(data, Ranges)

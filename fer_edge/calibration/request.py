@@ -47,7 +47,7 @@ class CalibrationRequest:
 
     @property
     def set_exists(self) -> bool:
-        """Whether the calibration set is read from its file, not chosen."""
+        """True if the calibration set is read from its file instead of being chosen."""
         return self.calibration_set is not None and self.calibration_set.exists()
 
     @property

@@ -51,7 +51,7 @@ class SearchResult:
 
     @property
     def met(self) -> bool:
-        """Whether the result is within the budget."""
+        """True if the result is within the budget."""
         return self.together[-1].score.drop <= self.max_drop
 
 

@@ -112,7 +112,11 @@ class CalibrationResult(Result):
             return (len(step.float_layers), *figures)
 
         rows = tuple(row(step) for step in (*search.together, *search.beyond))
-        return Table("all layers in int8, except the ones of the largest divergence", ("layers in float", "divergence", "drop", "+/-", "agree %"), rows)
+        return Table(
+            "all layers in int8, except the ones of the largest divergence",
+            ("layers in float", "divergence", "drop", "+/-", "agree %"),
+            rows,
+        )
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def _scored_images(model: FloatModel, request: CalibrationRequest) -> ImageSet:
     """Return the labelled images that accuracy is measured on."""
     images = image_set(request.data, model.labels, model.words, request.split or "valid", request.layout)
     _log_notes(notes(images.left_out))
-    return images.limited(request.eval_count)
+    return images.limit(request.eval_count)
 
 
 def _choose(request: CalibrationRequest, progress: Progress) -> CalibrationSet:

@@ -57,14 +57,14 @@ def ablate(
     from fer_edge.training.ablation import ablate as run_ablation
     from fer_edge.training.recipe import parse_settings
 
-    given = {} if epochs is None else {"epochs": epochs}
+    chosen = {} if epochs is None else {"epochs": epochs}
     with stop_exit_codes():
         result = run_ablation(
             data,
             out,
             tables=table or ("IV", "VI"),
             recipe=recipe,
-            settings={**given, **parse_settings(settings or ())},
+            settings={**chosen, **parse_settings(settings or ())},
             runs=runs,
             stem_weights=stem_weights,
             text_features=text_features,

@@ -49,8 +49,8 @@ Tune = Annotated[
     typer.Option(
         "--tune",
         metavar="GOAL",
-        help="Goal of a tuning, p99=MS or throughput=IMAGES_PER_SECOND: settings that meet it are stored in the bundle "
-        "for machines of this type.",
+        help="Goal of tuning: p99=MS or throughput=IMAGES_PER_SECOND. The best settings are stored in the bundle for "
+        "machines of this type.",
     ),
 ]
 Force = Annotated[

@@ -41,7 +41,7 @@ def calibrate(
         ),
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of images to choose; default: 512.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed for choosing the images; default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random choices; default: 0.")] = None,
     method: CalibrationMethod = "moving-average",
     layer_kind: LayerKinds = None,
     layout: Layout = "auto",

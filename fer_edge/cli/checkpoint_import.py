@@ -16,7 +16,7 @@ def checkpoint_import(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="The authors' checkpoint, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
+            help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
         ),
     ],
     out: CheckpointOut,
@@ -49,7 +49,7 @@ def checkpoint_import(
     The authors' checkpoints contain no text features, so these come from a file or a CLIP text tower. With --stem-only,
     text features are random and learned in training unless a file is given.
 
-    Example: fer-edge checkpoint import best.pth -o release.safetensors --text-features text.safetensors
+    Example: fer-edge checkpoint import best.pth -o release.safetensors
     """
     from fer_edge.cli.option_checks import check_out_file
     from fer_edge.cli.output import print_result

@@ -13,7 +13,6 @@ from fer_edge.cli.options import (
     AllowHostCode,
     BundleArgument,
     Checkpoint,
-    Count,
     Device,
     Engine,
     Everything,
@@ -76,6 +75,15 @@ LoadOutputs = Annotated[
     ),
 ]
 
+ImageCount = Annotated[
+    int | None,
+    typer.Option(
+        "--count",
+        min=1,
+        help="Number of images to use, evenly spread over the data set; default: 256, or 16 with --per-tensor.",
+    ),
+]
+
 
 def parity(
     bundle: BundleArgument,
@@ -87,7 +95,7 @@ def parity(
     device: Device = None,
     threads: Threads = None,
     allow_host_code: AllowHostCode = False,
-    count: Count = None,
+    count: ImageCount = None,
     tolerance: Tolerance = None,
     save_outputs: SaveOutputs = None,
     load_outputs: LoadOutputs = None,
@@ -102,32 +110,24 @@ def parity(
 
     With `--per-tensor`, compare the bundle's graph on its engine with the fp32 graph of the checkpoint, and name the
     first tensor that diverges. Exit code 1: a stage failed, or a tensor diverged.
-    Default of `--count`: 256, or 16 with `--per-tensor`.
 
     Example: fer-edge parity edge.fer --checkpoint edge.safetensors --images faces/
     """
+    outputs_only = {
+        "device": device,
+        "threads": threads,
+        "allow-host-code": allow_host_code or None,
+        "tolerance": tolerance,
+        "save-outputs": save_outputs,
+        "load-outputs": load_outputs,
+    }
+    per_tensor_only = {"reference-bundle": reference_bundle, "threshold": threshold, "plot": plot, "all": every or None}
     if per_tensor:
-        refuse_given(
-            "outputs, which --per-tensor does not compare",
-            "leave out --per-tensor",
-            device=device,
-            threads=threads,
-            allow_host_code=allow_host_code or None,
-            tolerance=tolerance,
-            save_outputs=save_outputs,
-            load_outputs=load_outputs,
-        )
+        refuse_given("outputs, which --per-tensor does not compare", "leave out --per-tensor", **outputs_only)
     else:
-        refuse_given(
-            "what --per-tensor compares",
-            "add --per-tensor",
-            reference_bundle=reference_bundle,
-            threshold=threshold,
-            plot=plot,
-            all=every or None,
-        )
-    if checkpoint is None and not per_tensor:
-        raise typer.BadParameter("--checkpoint is missing; name the checkpoint that the bundle was built from")
+        refuse_given("what --per-tensor compares", "add --per-tensor", **per_tensor_only)
+        if checkpoint is None:
+            raise typer.BadParameter("--checkpoint is missing; name the checkpoint that the bundle was built from")
     folder = cast("Path", images)  # required, although the option's type is shared with commands where it is not
     check_outputs({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
     from fer_edge.cli.output import print_result, progress

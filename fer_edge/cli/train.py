@@ -19,6 +19,8 @@ from fer_edge.cli.options import (
     StemWeights,
     Templates,
     TextFeatures,
+    TextModel,
+    TextWeights,
     Threads,
     TrainingRecipe,
     TrainingSettings,
@@ -84,16 +86,8 @@ def train(
         typer.Option("--text-side", help="Source of the text features; default: the recipe's."),
     ] = None,
     text_features: TextFeatures = None,
-    text_model: Annotated[
-        str | None,
-        typer.Option("--text-model", help="Name of an open_clip model, for its text tower; default: the recipe's."),
-    ] = None,
-    text_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--text-weights", help="Weights of the text tower: a tag of open_clip or a file; default: the recipe's."
-        ),
-    ] = None,
+    text_model: TextModel = None,
+    text_weights: TextWeights = None,
     template: Templates = None,
     accelerator: Annotated[
         choices.Accelerator | None, typer.Option("--accelerator", help="Device type; default: the recipe's, cpu.")
@@ -121,7 +115,7 @@ def train(
 
     Example: fer-edge train ferplus/ -o runs/edge --recipe edge-ferplus --epochs 12
 
-    Example: fer-edge train my-faces/ -o runs/mine --init edge --epochs 5 --batch 16
+    Example: fer-edge train my-faces/ -o runs/faces --init edge --epochs 5 --batch 16
     """
     from fer_edge._require import require
     from fer_edge.cli.output import print_result, progress
@@ -137,13 +131,13 @@ def train(
         "text_model": text_model, "text_weights": text_weights, "templates": template, "accelerator": accelerator,
         "devices": processes, "nodes": nodes, "amp": amp or None, "compile": compile or None,
     }  # fmt: skip
-    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
     with stop_exit_codes():
         result = run_training(
             data,
             out,
             recipe=recipe,
-            settings={**given, **parse_settings(settings or ())},
+            settings={**chosen, **parse_settings(settings or ())},
             valid_data=valid_data,
             init=init,
             stem_weights=stem_weights,

@@ -106,7 +106,7 @@ def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> La
         source: Name of the split for messages.
 
     Raises:
-        DataError: No folders, no images, or a folder name that is no label.
+        DataError: No folders, no images, or a folder name that is not a label.
         ImageError: Unreadable folder.
     """
     listing = walk_folder(folder)
@@ -118,7 +118,7 @@ def read_class_folders(folder: Path, labels: LabelSet | None, source: str) -> La
     unknown = [name for name, index in zip(names, indices, strict=True) if index < 0]
     if unknown:
         expected = expected_names(unknown, label_set.labels)
-        raise DataError(f"{folder} has folders that are no labels: {expected}; rename or remove them")
+        raise DataError(f"{folder} has folders that are not labels: {expected}; rename or remove them")
     index_of = dict(zip(names, indices, strict=True))
     parts_of = [path.relative_to(folder).parts for path in listing.paths]
     labelled = [(path, index_of[parts[0]]) for path, parts in zip(listing.paths, parts_of, strict=True) if parts[1:]]

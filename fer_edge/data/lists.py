@@ -62,7 +62,7 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
         path, name, index = parts
         if comparable(name_of_index.setdefault(index, name)) != comparable(name):
             raise DataError(f"{table}, line {number}: index {index} is {name} here and {name_of_index[index]} before")
-        paths.append(table.parent / _unquoted(path.strip()))
+        paths.append(table.parent / _strip_quotes(path.strip()))
         names.append(name)
     if not paths:
         raise DataError(f"{table} lists no image")
@@ -78,7 +78,7 @@ def _lines(table: Path) -> list[str]:
     return read_text_file(table).replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _unquoted(path: str) -> str:
+def _strip_quotes(path: str) -> str:
     quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
     return path[1:-1] if quoted else path
 

@@ -29,7 +29,7 @@ def match_split(
         Targets (N,), -1 for an image without one; and one entry for each image without a target.
 
     Raises:
-        DataError: No label in common, or a label of the data set that is no known expression, such as a misspelt one.
+        DataError: No label in common, or an unknown label in the data set, such as a misspelt one.
     """
     names = data.label_set.labels
     index = np.array([*match_labels(names, labels, words), -1], np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from fer_edge.data.layouts import AUTO, find_layout, read_split
 from fer_edge.data.matching import match_split
 from fer_edge.data.splits import Box, LabelledSplit
 from fer_edge.engines.base import IMAGE_SIZE, Images
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import expected_names, match_labels, unknown_names
 from fer_edge.walk import LeftOut, find_images, list_folders
 
@@ -75,8 +76,14 @@ class ImageSet:
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
         )
 
-    def limited(self, count: int | None) -> ImageSet:
-        """Return `count` images, evenly spread because class folders are sorted; None returns all of them."""
+    def limit(self, count: int | None) -> ImageSet:
+        """Return `count` images, evenly spread because class folders are sorted; None returns all of them.
+
+        Raises:
+            ConfigError: A count below 1.
+        """
+        if count is not None and count < 1:
+            raise ConfigError(f"the number of images is {count}; expected at least 1")
         if count is None or count >= len(self):
             return self
         return self.take(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
@@ -95,9 +102,12 @@ def image_set(
         layout: Layout of the data set; "auto" detects it.
 
     Raises:
+        ConfigError: An unknown split or layout.
         DataError: Only some folders are named after labels, or the model has none of the data set's labels.
         ImageError: No images.
     """
+    if split not in get_args(Split):
+        raise ConfigError(f"no split {split!r}; expected one of: {', '.join(get_args(Split))}")
     if layout != AUTO or find_layout(root) is not None:
         return _matched_set(read_split(root, split, layout), labels, words)
     names = [folder.name for folder in list_folders(root)] if root.is_dir() else []
@@ -107,7 +117,7 @@ def image_set(
             return image_set(below, labels, words, split, layout)
         listing = find_images(root)
         return ImageSet(
-            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled(root, names, labels, words)
+            listing.paths, None, left_out=listing.left_out, unlabelled=_unlabelled_message(root, names, labels, words)
         )
     unknown = unknown_names(names, labels, words)
     if unknown:
@@ -120,7 +130,7 @@ def _any_label(names: Sequence[str], labels: Sequence[str], words: Sequence[str]
     return any(index >= 0 for index in match_labels(names, labels, words))
 
 
-def _unlabelled(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
+def _unlabelled_message(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
     """Return the error message of commands that need labels, for a folder of unlabelled images."""
     if not names:
         return NO_LABELS

@@ -151,7 +151,7 @@ def evaluate(
     with opened.runner:
         if checkpoint_path is not None:
             _check_checkpoint_use(folder, opened.engine == "pytorch")
-        images = image_set(data_path, opened.labels, opened.words, split, layout).limited(count)
+        images = image_set(data_path, opened.labels, opened.words, split, layout).limit(count)
         for line in notes(images.left_out):
             LOG.info(line)
         reference = None if folder is None else _prepare_report(folder, opened, checkpoint_path, threads)

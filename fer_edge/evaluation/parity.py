@@ -51,7 +51,7 @@ class Gate:
     drop: float  # largest drop of accuracy on labelled images, in points; one image is always allowed
 
 
-# On a few hundred images, one image more or less decides; the whole split has stricter limits (docs/quantisation.md).
+# Limits for a few hundred images, where a single one matters. docs/quantisation.md has those for a whole split.
 GATES = {
     "fp32": Gate(1e-4, 100.0, 0.1),
     "fp16": Gate(2e-2, 99.0, 0.1),
@@ -84,7 +84,7 @@ class ParityReport(Result):
 
     @property
     def passed(self) -> bool:
-        """Whether every stage passed."""
+        """True if every stage passed."""
         return all(stage.passed for stage in self.stages)
 
     def __bool__(self) -> bool:
@@ -168,7 +168,7 @@ def parity(
             model, candidate = _load_candidate(bundle_path, as_path(load_outputs, "the outputs file"), bool(replaced))
         reference = open_model(checkpoint_path, "pytorch", threads)
         stack.enter_context(reference.runner)
-        data = image_set(images_path, reference.labels, reference.words, split, layout).limited(count)
+        data = image_set(images_path, reference.labels, reference.words, split, layout).limit(count)
         for line in notes(data.left_out):
             LOG.info(line)
         gate = GATES[model.precision]

@@ -27,7 +27,7 @@ def confusion(theme: Theme, report: AccuracyReport) -> Figure:
     """Draw the confusion matrix: percent of each true label's images, and counts."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    labels = [shortened(label) for label in report.recall]
+    labels = [shorten(label) for label in report.recall]
     side = max(4.0, 1.3 + 0.5 * len(labels))
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     axes = figure.add_subplot()
@@ -89,7 +89,7 @@ def feature_map(theme: Theme, features: FeatureMap, labels: Sequence[str]) -> Fi
     axes = figure.add_subplot()
     size = np.clip(10_000 / len(features.true), 9, 50)  # square points; fewer dots can be larger
     halo = [patheffects.withStroke(linewidth=3, foreground=theme.paper)]
-    for index, label in enumerate(map(shortened, labels)):
+    for index, label in enumerate(map(shorten, labels)):
         x, y = features.points[features.true == index].T
         if not len(x):
             continue
@@ -104,7 +104,7 @@ def feature_map(theme: Theme, features: FeatureMap, labels: Sequence[str]) -> Fi
     return figure
 
 
-def shortened(text: str, most: int = LABEL) -> str:
+def shorten(text: str, most: int = LABEL) -> str:
     """Cut a text to the space in a picture; the page has the full text."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -120,6 +120,6 @@ def contact_sheet(theme: Theme, images: Sequence[Images], captions: Sequence[str
         axes.axis("off")
     for axes, image, caption in zip(grid, images, captions, strict=False):
         axes.imshow(image)
-        text = "\n".join(shortened(line, CAPTION) for line in caption.splitlines())
+        text = "\n".join(shorten(line, CAPTION) for line in caption.splitlines())
         axes.set_title(text, fontsize=7.5, color=theme.ink, loc="left", y=0, va="top", pad=-3)
     return figure

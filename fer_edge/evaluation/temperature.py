@@ -117,7 +117,7 @@ def fit_temperature(
 
     runner = load_reference(path, threads)
     info = runner.info
-    images = image_set(folder, info.labels, info.words, split, layout).limited(count)
+    images = image_set(folder, info.labels, info.words, split, layout).limit(count)
     for line in notes(images.left_out):
         logger.info(line)
     if images.labels is not None:

@@ -185,8 +185,8 @@ class TensorReport(Result):
             (tensor.name, f"{tensor.sqnr:.1f}", f"{tensor.cosine:.5f}", f"{tensor.largest:.3g}", f"{tensor.peak:.3g}")
             for tensor in listed
         )
-        part = "" if len(listed) == len(self.tensors) else f": worst {len(listed)} of {len(self.tensors)} tensors"
-        return [Table(f"{self.title}{part}", ("tensor", "dB", "cosine", "max error", "max value"), rows)]
+        part = "" if len(listed) == len(self.tensors) else f", worst {len(listed)} of {len(self.tensors)}"
+        return [Table(self.title, (f"tensor{part}", "dB", "cosine", "max error", "max value"), rows)]
 
     def notes(self) -> list[str]:
         """Return the verdict."""

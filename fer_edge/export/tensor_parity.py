@@ -74,7 +74,7 @@ def compare_tensors(
     else:
         reference = path_or_shipped("bundle", as_path(reference_bundle or "", "the reference bundle"))
         expected = Bundle.open(reference).read(MODEL)
-    data = image_set(as_path(images, "the images"), manifest.labels, manifest.words, split, layout).limited(count)
+    data = image_set(as_path(images, "the images"), manifest.labels, manifest.words, split, layout).limit(count)
     for line in notes(data.left_out):
         LOG.info(line)
     batches = [batch for batch, _ in data.batches(BATCH)]

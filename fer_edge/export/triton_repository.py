@@ -94,7 +94,7 @@ def write_version(new: ModelVersion) -> None:
     """
     missing = [folder for folder in (new.folder, *new.folder.parents) if not folder.exists()]
     try:
-        with _staged(new) as staging:
+        with _stage(new) as staging:
             write_together({new.folder / LABELS: new.labels.encode(), new.folder / CONFIG: new.config.encode()})
             _put_in_place(staging, new.target)
     except BaseException as error:
@@ -116,7 +116,7 @@ def versions(folder: Path) -> list[int]:
 
 
 @contextmanager
-def _staged(new: ModelVersion) -> Iterator[Path]:
+def _stage(new: ModelVersion) -> Iterator[Path]:
     """Write the model into a temporary folder beside the version's; Triton ignores names that are not numbers."""
     staging = new.folder / f".{new.version}.{os.urandom(4).hex()}"
     try:

@@ -85,7 +85,7 @@ class CheckpointInfo:
             raise CheckpointError(
                 f"checkpoint metadata not understood: {error}; get the file from its maker again"
             ) from error
-        raise CheckpointError(f"checkpoint format {version}; this version reads {FORMAT_VERSION}: update fer-edge")
+        raise CheckpointError(f"checkpoint format {version!r}; this version reads {FORMAT_VERSION}: update fer-edge")
 
 
 def default_head(config: ModelConfig) -> Head:

@@ -18,7 +18,7 @@ from fer_edge.progress import Progress, silent
 from fer_edge.training.ablation_results import AblationResult, RunResult, read_results, row_order, write_results
 from fer_edge.training.ablation_tables import ABLATIONS, Variant
 from fer_edge.training.devices import is_first_process, make_fabric
-from fer_edge.training.lock import locked
+from fer_edge.training.lock import lock_folder
 from fer_edge.training.recipe import Recipe, change_settings
 from fer_edge.training.results import TrainingResult
 from fer_edge.training.run import Display, PathLike, configure, make_sources, no_display, run_recipe
@@ -87,7 +87,7 @@ def ablate(
     if text_features is not None:
         changes.setdefault("text", "features")
     changed, base = configure(recipe, changes, sources)
-    planned = planned_runs(changed, tables, runs, changes)
+    planned = plan_runs(changed, tables, runs, changes)
     check_output(folder, *sources.paths())
     if threads is not None:
         torch.set_num_threads(threads)
@@ -102,7 +102,7 @@ def ablate(
         place = folder / run.name
         return run_recipe(run.recipe, fixed, place, skip_damaged=skip_damaged, display=display, progress=progress)
 
-    with _locked_by_first_process(folder, base):
+    with _lock_in_first_process(folder, base):
         results, failed = run_all(planned, train_run, lambda rows: write_results(folder / CSV_FILE, rows))
     if not is_first_process():
         return None
@@ -110,15 +110,15 @@ def ablate(
 
 
 @contextmanager
-def _locked_by_first_process(folder: Path, recipe: Recipe) -> Iterator[None]:
+def _lock_in_first_process(folder: Path, recipe: Recipe) -> Iterator[None]:
     """Create the folder, and lock it in the first process of the run."""
     make_folder(folder)
-    with locked(folder) if make_fabric(recipe.training).is_global_zero else nullcontext():
+    with lock_folder(folder) if make_fabric(recipe.training).is_global_zero else nullcontext():
         yield
 
 
-def planned_runs(
-    recipe: Mapping[str, Any], tables: Sequence[str], runs: int, given: Mapping[str, Any] | None = None
+def plan_runs(
+    recipe: Mapping[str, Any], tables: Sequence[str], runs: int, user_settings: Mapping[str, Any] | None = None
 ) -> list[Run]:
     """Plan the trainings of some tables, each once.
 
@@ -126,7 +126,7 @@ def planned_runs(
         recipe: Recipe as plain data, with the user's settings; settings of the variants replace them.
         tables: Names in `ABLATIONS`.
         runs: Number of trainings of each variant; their seeds count up from the recipe's.
-        given: Settings of the user.
+        user_settings: Settings of the user, which must not be among the varied ones.
 
     Raises:
         ConfigError: Unknown table, a recipe that does not fit it, or a setting that the tables vary.
@@ -136,7 +136,7 @@ def planned_runs(
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
     base = Recipe.from_dict(recipe)
-    _check_not_varied(tables, [*_names(given or {}), *_names({"model": base.model})])
+    _check_not_varied(tables, [*_names(user_settings or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
             f"table V compares prompts, which text = {base.training.text!r} does not use; "
@@ -166,7 +166,7 @@ def run_all(
     """Train every run. A run that fails with NaN or infinity does not stop the others.
 
     Args:
-        runs: Result of `planned_runs`.
+        runs: Result of `plan_runs`.
         train_run: Function that trains a run; it returns None in all processes but the first.
         save: Callback that receives all rows so far after each run.
 

@@ -26,7 +26,7 @@ class Teachers:
 
     Raises:
         CheckpointError: A teacher with other labels or another normalisation.
-        ConfigError: Targets that are no distributions.
+        ConfigError: Targets other than distributions.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Teachers:
             if config.targets == "multi_target":
                 raise ConfigError("teachers need targets that are distributions, not multi_target; use crossentropy")
             model = checkpoint.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-            self._models.append(compiled(fabric.to_device(model), config))
+            self._models.append(compile_model(fabric.to_device(model), config))
 
     @torch.no_grad()
     def blend(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Teachers:
         return torch.lerp(targets, torch.stack(probabilities).mean(dim=0), self._share)
 
 
-def compiled(model: nn.Module, config: TrainingConfig) -> nn.Module:
+def compile_model(model: nn.Module, config: TrainingConfig) -> nn.Module:
     """Return the model compiled with torch.compile if the run uses it, else unchanged."""
     if not config.compile:
         return model

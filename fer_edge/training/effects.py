@@ -59,21 +59,21 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def check_effects(given: Iterable[str], recipe: Recipe, sources: Sources) -> None:
+def check_effects(settings: Iterable[str], recipe: Recipe, sources: Sources) -> None:
     """Check that every setting of the user has an effect.
 
     Args:
-        given: Names of the settings, in the form of `--set`.
+        settings: Names of the user's settings, in the form of `--set`.
         recipe: Recipe with these settings.
         sources: Input files of the run.
 
     Raises:
         ConfigError: A setting without effect; the message names its requirement.
     """
-    given = list(given)
-    if sources.init is not None and any(map(is_model_setting, given)):
+    names = list(settings)
+    if sources.init is not None and any(map(is_model_setting, names)):
         raise ConfigError("--init defines the model; leave out --preset and settings of the model")
-    idle = _without_effect(given, recipe, sources)
+    idle = _without_effect(names, recipe, sources)
     if idle:
         name = idle[0]
         requirement = _REQUIREMENTS[name].description
@@ -130,6 +130,6 @@ def is_model_setting(name: str) -> bool:
     return name == "preset" or name.partition(".")[0] == "model"
 
 
-def _without_effect(given: Iterable[str], recipe: Recipe, sources: Sources) -> list[str]:
-    names = (name.removeprefix("training.") for name in given if name not in TOP)
-    return [name for name in names if name in _REQUIREMENTS and not _REQUIREMENTS[name].holds(recipe, sources)]
+def _without_effect(names: Iterable[str], recipe: Recipe, sources: Sources) -> list[str]:
+    training = (name.removeprefix("training.") for name in names if name not in TOP)
+    return [name for name in training if name in _REQUIREMENTS and not _REQUIREMENTS[name].holds(recipe, sources)]

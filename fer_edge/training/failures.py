@@ -16,7 +16,7 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @contextmanager
-def converted_errors(config: TrainingConfig, memory_advice: str = "lower --batch") -> Iterator[None]:
+def convert_errors(config: TrainingConfig, memory_advice: str = "lower --batch") -> Iterator[None]:
     """Convert exceptions of PyTorch that a user can remedy to FerEdgeError.
 
     Args:

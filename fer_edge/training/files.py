@@ -117,7 +117,9 @@ class RunFiles:
         try:
             self._next.replace(os.path.realpath(self.best))
         except OSError as error:
-            raise FerEdgeError(f"cannot write {self.best}: {error.strerror}; it is kept as {self._next}") from error
+            raise FerEdgeError(
+                f"cannot write {self.best}: {error.strerror}; the new checkpoint is {self._next}"
+            ) from error
 
 
 class _ErrorRecorder:

@@ -19,7 +19,7 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Lock an existing folder; the operating system releases the lock when the process ends.
 
     On file systems without locks, the folder is used without one.

@@ -22,8 +22,8 @@ from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.training.batches import Batches, TrainingData, needs_one_channel
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.devices import make_fabric
-from fer_edge.training.distillation import Teachers, compiled
-from fer_edge.training.failures import converted_errors
+from fer_edge.training.distillation import Teachers, compile_model
+from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.finite import StepCheck, nonfinite_error, nonfinite_state
 from fer_edge.training.losses import JointLoss
@@ -80,7 +80,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, config)
         self.schedule = make_schedule(self.optimizer, config, self.batches.steps)
         # Fabric's wrappers are for forward, backward and step only; everything else uses module and optimizer.
-        self._forward, self._stepper = self.fabric.setup(compiled(self.module, config), self.optimizer)
+        self._forward, self._stepper = self.fabric.setup(compile_model(self.module, config), self.optimizer)
         self.next_epoch = self.next_step = 0
         self.loss_sum = 0.0  # over the finished steps of the current epoch
         self._saved_position: str | None = None  # epoch and step of the resume point in the folder
@@ -107,7 +107,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are done, or early stopping applies."""
+        """True if all epochs are done, or early stopping applies."""
         if self.next_epoch >= self.config.epochs:
             return True
         patience = self.config.early_stop
@@ -164,7 +164,7 @@ class Trainer:
             FerEdgeError: A file that cannot be written, too little memory, or a failure of torch.compile.
         """
         self._stop_signal = stop_signal
-        with converted_errors(self.config):
+        with convert_errors(self.config):
             while not self.done:
                 started = time.perf_counter()
                 loss = self._train_epoch(callback)
@@ -186,12 +186,12 @@ class Trainer:
             NonFiniteError: NaN or infinity in loss, gradients or weights.
             FerEdgeError: Too little memory, or a failure of torch.compile.
         """
-        with converted_errors(self.config):
+        with convert_errors(self.config):
             self._forward.train()
             images, targets = next(self.batches.epoch(0))
             loss = self._step(images, targets)
             self._check_step(1)
-            self.validation.predict(self._averaged(), self.data.valid_images[: self.config.batch])
+            self.validation.predict(self._average_model(), self.data.valid_images[: self.config.batch])
             return loss.item()
 
     def checkpoint(self) -> Checkpoint:
@@ -206,9 +206,9 @@ class Trainer:
         provenance = {**self.info.provenance, "training": self.config.to_dict(), "torch": torch.__version__}
         if self.teachers.sha256:
             provenance["teachers"] = self.teachers.sha256
-        return Checkpoint(self._averaged(), self.info).with_info(metrics=metrics, provenance=provenance)
+        return Checkpoint(self._average_model(), self.info).with_info(metrics=metrics, provenance=provenance)
 
-    def _averaged(self) -> FERFormer:
+    def _average_model(self) -> FERFormer:
         return cast(TrainingModule, self.average.module).inference_model()
 
     def _train_epoch(self, callback: Callback) -> float:
@@ -325,7 +325,7 @@ class Trainer:
             if signal := self._max_over_processes(self._stop_signal()):
                 self._stop(self.batches.steps, self.loss_sum, signal)
 
-        scores = self.validation.scores(self._averaged(), after_batch)
+        scores = self.validation.scores(self._average_model(), after_batch)
         if not scores.finite:
             raise self._nonfinite_error("a logit of the validation images", self.batches.steps)
         return EpochResult(

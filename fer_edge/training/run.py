@@ -23,10 +23,10 @@ from fer_edge.training.callbacks import CallbackList, TensorBoard
 from fer_edge.training.dataset import Skip, load_data, read_splits, statistics
 from fer_edge.training.devices import make_fabric
 from fer_edge.training.effects import check_effects, check_recipe_file, check_run_folder
-from fer_edge.training.failures import converted_errors
+from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources, initial_module
-from fer_edge.training.lock import locked
+from fer_edge.training.lock import lock_folder
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 from fer_edge.training.results import Callback, DryRunResult, EpochResult, TrainingResult
@@ -209,10 +209,10 @@ def open_run(
     first = fabric.is_global_zero
     with ExitStack() as stack:
         if folder is not None and first:
-            stack.enter_context(locked(folder))
+            stack.enter_context(lock_folder(folder))
             RunFiles(folder).remove_temporary()
         advice = "use fewer images with --set limit_train=N, or smaller ones"
-        with converted_errors(recipe.training, advice):
+        with convert_errors(recipe.training, advice):
             trainer, unused.left_out = make_trainer(
                 recipe,
                 sources,

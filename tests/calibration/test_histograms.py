@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import get_args
+
 import numpy as np
 import pytest
 

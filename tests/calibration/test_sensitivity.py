@@ -83,16 +83,16 @@ def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None
     state = tmp_path / "state.json"
     calls: list[bytes] = []
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def score(model: bytes) -> Score:
         if len(calls) == 7:
-            raise Stop
+            raise StopError
         calls.append(model)
         return planted(model)
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         find_float_layers(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
     again: list[bytes] = []
 

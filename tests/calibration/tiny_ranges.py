@@ -43,7 +43,7 @@ def tiny_ranges(method: CalibrationMethod = "minmax") -> Ranges:
 
 
 def export_once(checkpoint: Checkpoint, precision: Any = "fp32") -> bytes:
-    """Stand in for `onnx_from_checkpoint`, which takes seconds: equal checkpoints give equal bytes (test_onnx_graph)."""
+    """Replace `onnx_from_checkpoint`, which takes seconds; equal checkpoints give equal bytes (see test_onnx_graph)."""
     state = checkpoint.model.state_dict()
     weights = sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values()))
     key = (weights, repr(checkpoint.info), precision)

@@ -1,4 +1,4 @@
-"""Builder options, by the same names in a recipe and on the command line."""
+"""`fer-edge build-engine`: options, recipes and refusals."""
 
 from __future__ import annotations
 
@@ -10,44 +10,48 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import BuildRequest
 from fer_edge.engines.registry import get_engine
+from tests.calibration.tiny_ranges import export_once, tiny_calibration
 from tests.command import fer_edge
 from tests.tiny import tiny_bundle
-from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
+from tests.tiny_model import tiny_checkpoint
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    tiny_checkpoint().save(path)
-    return path
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    return tiny_calibration().checkpoint
 
 
-def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+
+
+def test_options_override_the_recipe(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'checkpoint = "{checkpoint}"\nengines = ["tensorrt-rtx"]\ntargets = ["sm89"]\nmax_batch = 4\n'
+        f'checkpoint = "{checkpoint}"\nengines = ["tensorrt-rtx"]\ngpu_archs = ["sm89"]\nmax_batch = 4\n'
         "[options.tensorrt-rtx]\noptimal_batches = [1, 4]\noptimization_level = 1\n"
     )
-    flag = ["--option", "tensorrt-rtx.optimal_batches=4"]
-    found = fer_edge("build-engine", "--recipe", recipe, "-o", tmp_path / "a.fer", "--json", *flag)
-    assert found.returncode == 0, found.stderr
-    # Without a terminal there is a line every 30 s, on a slow machine.
-    assert all(line.startswith("building tensorrt-rtx from") for line in found.stderr.splitlines())
-    assert json.loads(found.stdout)["manifest"]["precision"] == "fp32"
+    flag = ["--set", "tensorrt-rtx.optimal_batches=4"]
+    result = fer_edge("build-engine", "--recipe", recipe, "-o", tmp_path / "a.fer", "--json", *flag)
+    assert result.returncode == 0, result.stderr
+    # Without a terminal, a line is printed every 30 s.
+    assert all(line.startswith("building from") for line in result.stderr.splitlines())
+    assert json.loads(result.stdout)["manifest"]["precision"] == "fp32"
     bundle = Bundle.open(tmp_path / "a.fer")
     assert bundle.entry().options == {"optimal_batches": 4, "optimization_level": 1}
-    by_hand = []
+    expected_sizes = []
     for batches in ([4], [1, 4]):
         options = {"optimal_batches": batches, "optimization_level": 1}
         request = BuildRequest("fp32", ("sm89",), 4, options)
-        by_hand.append(len(get_engine("tensorrt-rtx").build(bundle.read("model.onnx"), request).file or b""))
+        expected_sizes.append(len(get_engine("tensorrt-rtx").build(bundle.read("model.onnx"), request).file or b""))
     size = bundle.manifest.files["engines/tensorrt-rtx-sm89.engine"]["size"]
-    assert abs(size - by_hand[0]) < 0.1 * size < abs(size - by_hand[1])
+    assert abs(size - expected_sizes[0]) < 0.1 * size < abs(size - expected_sizes[1])
 
 
 @pytest.mark.parametrize(
-    ("option", "code", "message"),
+    ("setting", "code", "message"),
     [
         ("tensorrt-rtx.weights", 2, "expected ENGINE.NAME=VALUE"),
         ("weights=stripped", 2, "expected ENGINE.NAME=VALUE"),
@@ -57,77 +61,82 @@ def test_flags_win_over_the_recipes_options(checkpoint: Path, tmp_path: Path) ->
         ("tensorrt-rtx.timing_cache=x", 1, "has no timing_cache; leave it out"),
     ],
 )
-def test_options_that_cannot_be_are_named(
-    checkpoint: Path, tmp_path: Path, option: str, code: int, message: str
-) -> None:
+def test_invalid_settings_are_refused(checkpoint: Path, tmp_path: Path, setting: str, code: int, message: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     out = tmp_path / "a.fer"
-    found = fer_edge("build-engine", checkpoint, "--engine", "tensorrt-rtx", "--option", option, "-o", out)
-    assert (found.returncode, found.stdout) == (code, "")
-    assert message in " ".join(found.stderr.split())
+    result = fer_edge("build-engine", checkpoint, "--engine", "tensorrt-rtx", "--set", setting, "-o", out)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert message in " ".join(result.stderr.split())
     assert not out.exists()
 
 
-def test_engines_without_options_say_so(checkpoint: Path, tmp_path: Path) -> None:
-    found = fer_edge("build-engine", checkpoint, "--option", "openvino.level=1", "-o", tmp_path / "a.fer")
-    assert "openvino has no build option 'level'; it takes none" in found.stderr
+def test_settings_of_an_engine_without_options_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    result = fer_edge("build-engine", checkpoint, "--set", "openvino.level=1", "-o", tmp_path / "a.fer")
+    assert "openvino has no build option 'level'; it takes none" in result.stderr
     recipe = tmp_path / "r.toml"
     recipe.write_text("[options]\ntf32 = true\n")
-    found = fer_edge("build-engine", checkpoint, "--recipe", recipe)
-    assert "options.tf32 is True; expected a table of names and values" in found.stderr
+    result = fer_edge("build-engine", checkpoint, "--recipe", recipe)
+    assert "options.tf32 is True; expected a table of names and values" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "recipe", "message"),
     [
-        (["--target", "sm89"], "", "targets sm89 are GPUs, and openvino builds for CPUs alone: leave the targets out"),
+        (["--gpu-arch", "sm89"], "", "gpu_archs sm89 have no effect: openvino builds for CPUs; leave them out"),
         (["--engine", "openvino", "--engine", "openvino"], "", "engine openvino is named twice"),
         (
             ["--float-precision", "fp16"],
             "",
-            "float_precision is for int8 alone, and the precision is fp32; leave it out, or choose int8",
+            "float_precision has no effect: it is for int8, and the precision is fp32; leave it out, or",
         ),
         (
             ["--float-precision", "fp32"],
             "",
-            "float_precision is for int8 alone, and the precision is fp32; leave it out, or choose int8",
+            "float_precision has no effect: it is for int8, and the precision is fp32; leave it out, or",
         ),
         (
             ["--float-precision", "fp31"],
             "",
-            "no float precision 'fp31'; expected one of: fp32, fp16; did you mean fp32?",
+            "--float-precision: 'fp31' is not a choice; expected one of: fp32, fp16; did you mean fp32?",
         ),
-        (["--precision", "fp23"], "", "no precision 'fp23'; expected one of: fp32, fp16, int8; did you mean fp32?"),
-        ([], 'precision = "int4"', "precision is 'int4'; expected fp32, fp16 or int8; did you mean int8?"),
-        (["--ranges", "r.toml"], "", "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask"),
+        (
+            ["--precision", "fp23"],
+            "",
+            "--precision: 'fp23' is not a choice; expected one of: fp32, fp16, int8; did you mean fp32?",
+        ),
+        ([], 'precision = "int4"', "precision is 'int4'; expected one of: fp32, fp16, int8"),
+        (
+            ["--ranges", "r.toml"],
+            "",
+            "ranges have no effect: they are for int8 and fp16, and the precision is fp32; leave them",
+        ),
         (
             [],
             'ranges = "a.json"',
-            "ranges are for int8 and fp16, and the precision is fp32: leave them out, or ask for",
+            "ranges have no effect: they are for int8 and fp16, and the precision is fp32; leave them",
         ),
         ([], "engines = []", "no engine to build; expected some of: openvino, onnxruntime"),
         ([], "max_batch = true", "max_batch is True; expected a whole number"),
-        ([], "engines = [1]", "engines[0] is 1; expected a string"),
+        ([], "engines = [1]", "engines[0] is 1; expected one of: openvino, onnxruntime"),
         ([], "max_bach = 8", "max_bach is not known; did you mean max_batch?"),
+        ([], 'targets = ["sm89"]', "targets is not known"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_invalid_options_and_recipes_are_refused(
     checkpoint: Path, tmp_path: Path, arguments: list[str], recipe: str, message: str
 ) -> None:
     (tmp_path / "r.toml").write_text(recipe)
     out = tmp_path / "a.fer"
-    found = fer_edge("build-engine", checkpoint, "--recipe", tmp_path / "r.toml", "-o", out, *arguments)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert message in found.stderr and "Traceback" not in found.stderr
+    result = fer_edge("build-engine", checkpoint, "--recipe", tmp_path / "r.toml", "-o", out, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr and "Traceback" not in result.stderr
     assert not out.exists()
 
 
-def test_bundles_and_checkpoints_in_each_others_place_are_told(checkpoint: Path, tmp_path: Path) -> None:
-    inspected = fer_edge("bench", checkpoint)
-    assert inspected.returncode == 1
-    assert (
-        "tiny.safetensors is a fer-edge checkpoint; make a bundle of it with: fer-edge build-engine" in inspected.stderr
-    )
+def test_bundle_and_checkpoint_in_the_wrong_place_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    benched = fer_edge("bench", checkpoint)
+    assert benched.returncode == 1
+    assert "tiny.safetensors is a fer-edge checkpoint; build a bundle from it: fer-edge build-engine" in benched.stderr
     bundle = tiny_bundle(tmp_path / "a.fer")
     built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
     assert built.returncode == 1
@@ -143,18 +152,16 @@ def test_bundles_and_checkpoints_in_each_others_place_are_told(checkpoint: Path,
         ("folder.fer", "the output {out} is a folder; name a file"),
     ],
 )
-def test_an_output_that_other_commands_would_not_take_is_refused(
-    checkpoint: Path, tmp_path: Path, name: str, message: str
-) -> None:
+def test_outputs_with_another_suffix_are_refused(checkpoint: Path, tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder.fer").mkdir()
     out, bundle = tmp_path / name, tiny_bundle(tmp_path / "a.fer")
-    for command in (["build-engine", checkpoint], ["add-engine", bundle, "--engine", "openvino"]):
-        found = fer_edge(*command, "-o", out)
-        assert found.returncode == 2 and message.format(out=out, folder=tmp_path) in found.stderr
+    for command in (["build-engine", checkpoint], ["bundle", "add-engine", bundle, "--engine", "openvino"]):
+        result = fer_edge(*command, "-o", out)
+        assert result.returncode == 2 and message.format(out=out, folder=tmp_path) in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fer", "folder.fer"]
 
 
-def test_an_input_is_not_written_over(tmp_path: Path) -> None:
+def test_input_is_not_overwritten(tmp_path: Path) -> None:
     source = tmp_path / "model.fer"  # a checkpoint under the name of a bundle
     tiny_checkpoint().save(tmp_path / "model.safetensors")
     source.symlink_to("model.safetensors")
@@ -162,26 +169,27 @@ def test_an_input_is_not_written_over(tmp_path: Path) -> None:
     by_recipe = tmp_path / "recipe.toml"
     by_recipe.write_text('checkpoint = "model.safetensors"\n')
     for arguments in ([tmp_path / "model.safetensors"], ["--recipe", by_recipe]):
-        found = fer_edge("build-engine", *arguments, "-o", source)
-        assert (found.returncode, found.stdout) == (2, "")
-        assert f"the output {source} is also an input; name another file to write" in found.stderr
+        result = fer_edge("build-engine", *arguments, "-o", source)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"the output {source} is also an input; name another file to write" in result.stderr
     assert source.read_bytes() == before
 
 
-def test_a_flag_for_another_precision_drops_what_the_recipe_says_for_int8(checkpoint: Path, tmp_path: Path) -> None:
+def test_another_precision_drops_the_settings_for_int8(checkpoint: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "int8.toml"
-    recipe.write_text(f'checkpoint = "{checkpoint}"\nprecision = "int8"\nranges = "gone.json"\nrest = "fp16"\n')
+    recipe.write_text(
+        f'checkpoint = "{checkpoint}"\nprecision = "int8"\nranges = "gone.json"\nfloat_precision = "fp16"\n'
+    )
     built = fer_edge("build-engine", "--recipe", recipe, "--precision", "fp32", "-o", tmp_path / "a.fer")
     assert built.returncode == 0, built.stderr
     table = built.stdout.splitlines()
     assert Bundle.open(tmp_path / "a.fer").manifest.precision == "fp32"
     assert sum("openvino" in line and "fp32" in line and "100.0" in line for line in table) == 1
-    assert not any("int8" in line for line in table), "the input's conversion multiplies nothing"
+    assert not any("int8" in line for line in table)
 
 
-def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
-    overflowing_checkpoint().save(tmp_path / "big.safetensors")
-    found = fer_edge("build-engine", tmp_path / "big.safetensors", "-o", tmp_path / "big.fer")
-    assert (found.returncode, found.stdout) == (1, "")
-    assert found.stderr.startswith("error: the model gives NaN or infinity") and found.stderr.count("\n") == 1
+def test_overflowing_model_is_refused(tmp_path: Path) -> None:
+    result = fer_edge("build-engine", tiny_calibration().overflowing, "-o", tmp_path / "big.fer")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: the model gives NaN or infinity") and result.stderr.count("\n") == 1
     assert not (tmp_path / "big.fer").exists()

@@ -21,6 +21,11 @@ def tiny() -> TinyCalibration:
     return tiny_calibration()
 
 
+@pytest.fixture(autouse=True)
+def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+
+
 def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:
     result, ranges = tiny.result(), json.loads(tiny.ranges.read_text())
     assert result["ranges"] == str(tiny.ranges)
@@ -29,11 +34,6 @@ def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:
     assert ranges["search"]["max_drop"] == 50 and ranges["search"]["engine"] == "onnxruntime"
     assert len(json.loads(tiny.calibration_set.read_text())["images"]) == 48
     assert "scores" in json.loads(tiny.state.read_text())
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
 
 
 def test_repeated_search_resumes_and_gives_the_same_bytes(tiny: TinyCalibration, tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_bundle_with_float_layers_is_mixed(tiny: TinyCalibration, tmp_path: Path
 
 
 REFUSALS: list[tuple[list[str], int, str]] = [
-    (["--method", "best"], 2, "--method"),
-    (["--layer-kind", "pool"], 2, "--layer-kind"),
-    (["--engine", "cuda", "--max-drop", "1"], 2, "--engine"),
+    (["--method", "best"], 2, "--method: 'best' is not a choice; expected one of: minmax"),
+    (["--layer-kind", "pool"], 2, "--layer-kind: 'pool' is not a choice; expected one of: conv"),
+    (["--engine", "cuda", "--max-drop", "1"], 2, "--engine: 'cuda' is not a choice; expected one of: openvino"),
     (["--count", "8"], 1, "a calibration set of 8 images; expected at"),
     (["--max-drop", "1", "--plot", "{new}/x.foo"], 2, "expected one of: .svg, .png, .pdf"),
     (["--plot", "{new}/x.svg"], 2, "plot has no effect without a budget: add max_drop, or leave out plot"),
@@ -150,7 +150,7 @@ def test_refusals_do_not_import_torch(tiny: TinyCalibration, tmp_path: Path) -> 
         assert process.stdout.startswith(message) and process.stdout.endswith("[]\n"), process.stdout
 
 
-def test_float_precisions_that_do_not_fit_are_refused(tiny: TinyCalibration, tmp_path: Path) -> None:
+def test_missing_or_foreign_ranges_are_refused(tiny: TinyCalibration, tmp_path: Path) -> None:
     result = fer_edge("build-engine", tiny.checkpoint, "--precision", "int8", "-o", tmp_path / "x.fer")
     assert result.returncode == 2 and "int8 needs activation ranges" in result.stderr
     other = tmp_path / "other.safetensors"

@@ -1,18 +1,20 @@
-"""`fer-edge evaluate --report` as its users meet it."""
+"""`fer-edge evaluate`: results, and the HTML report."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fer_edge._files import sha256
+from fer_edge.evaluation.evaluate import evaluate
+from fer_edge.results import WIDTH
 from tests.browser import show
 from tests.command import fer_edge
 from tests.tiny import LABELS, tiny_bundle
@@ -40,13 +42,13 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_checkpoints_report(tmp_path: Path, faces: Path, checkpoint: Path, browser: Browser) -> None:
+def test_report_of_a_checkpoint(tmp_path: Path, faces: Path, checkpoint: Path, browser: Browser) -> None:
     (faces / "surprise" / "2.png").write_bytes(b"no image")
     arguments = ("evaluate", checkpoint, faces, "--skip-damaged", "--threads", 1)
-    found = [fer_edge(*arguments, "--report", tmp_path / name, "--json") for name in ("a", "b")]
-    assert found[0].returncode == 0, found[0].stderr
-    assert "skipped: " in found[0].stderr
-    printed = json.loads(found[0].stdout)
+    first, _ = (fer_edge(*arguments, "--report", tmp_path / name, "--json") for name in ("a", "b"))
+    assert first.returncode == 0, first.stderr
+    assert "skipped: " in first.stderr
+    printed = json.loads(first.stdout)
     assert printed["report"] == str(tmp_path / "a" / "report.html")
     numbers = json.loads((tmp_path / "a" / "report.json").read_text())
     assert (numbers["images"], numbers["data"], len(numbers["skipped"])) == (14, "faces", 1)
@@ -63,37 +65,61 @@ def test_a_checkpoints_report(tmp_path: Path, faces: Path, checkpoint: Path, bro
     assert shown.scroll_width <= 390
 
 
-def test_a_bundles_report(tmp_path: Path, faces: Path, checkpoint: Path) -> None:
+def test_report_of_a_bundle(tmp_path: Path, faces: Path, checkpoint: Path) -> None:
     folder = tmp_path / "out"
     bundle = tiny_bundle(tmp_path / "tiny.fer", checkpoint={"sha256": sha256(checkpoint.read_bytes())})
     plain = fer_edge("evaluate", bundle, faces, "--report", folder)
     assert plain.returncode == 0, plain.stderr
     assert f"wrote {folder / 'report.html'}" in plain.stdout
-    assert "a bundle does not give them; name its checkpoint with --checkpoint" in (folder / "report.html").read_text()
+    assert (
+        "a bundle does not compute them; name its checkpoint with --checkpoint" in (folder / "report.html").read_text()
+    )
     mapped = fer_edge("evaluate", bundle, faces, "--report", folder, "--checkpoint", checkpoint)
     assert mapped.returncode == 0, mapped.stderr
     assert (folder / "features.png").is_file()
 
 
-def test_wrong_usage(tmp_path: Path, faces: Path) -> None:
+def test_report_names_the_equivalent_command(tmp_path: Path, faces: Path) -> None:
+    bundle, out = tiny_bundle(tmp_path / "tiny.fer"), tmp_path / "out"
+    evaluate(bundle, faces, engine="onnxruntime", count=9, report=out)
+    origin = json.loads((out / "report.json").read_text())["origin"]
+    assert origin["command"] == f"fer-edge evaluate {bundle} {faces} --engine onnxruntime --count 9"
+    assert origin["sha256"] == sha256(bundle.read_bytes())
+
+
+def test_result_of_the_python_call_prints_as_tables(tmp_path: Path, faces: Path) -> None:
+    (faces / "note.heic").touch()
+    result = evaluate(str(tiny_bundle(tmp_path / "tiny.fer")), str(faces), engine="openvino", count=12)
+    text = str(result)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert text.startswith("tiny.fer on openvino fp32, 12 images\n")
+    assert f"{result.accuracy:.2f}" in text and str(result.accuracy_interval) in text
+    assert text.endswith("0 images skipped, 1 left out")
+    data = json.loads(result.to_json())
+    assert data == result.to_dict()
+    assert (data["model"], data["engine"], data["images"]) == (str(tmp_path / "tiny.fer"), "openvino", 12)
+    assert data["left_out"] == {"HEIC image (convert to JPEG or PNG)": 1}
+    assert data["selective"][0]["rule"] == "heads disagree"
+
+
+def test_wrong_usage_is_refused(tmp_path: Path, faces: Path) -> None:
     for model, *rest in (("a.fer",), ("a.safetensors", "--report", "r")):
-        found = fer_edge("evaluate", model, faces, *rest, "--checkpoint", "c.safetensors")
-        assert found.returncode == 2
-        assert "--checkpoint is for a bundle's --report" in found.stderr
+        result = fer_edge("evaluate", model, faces, *rest, "--checkpoint", "c.safetensors")
+        assert result.returncode == 2
+        assert "a checkpoint is used for the report of a bundle only" in result.stderr
     file = tmp_path / "file"
     file.write_text("")
-    found = fer_edge("evaluate", tiny_bundle(tmp_path / "tiny.fer"), faces, "--report", file)
-    assert found.returncode == 1
-    assert f"error: cannot make the folder {file}: File exists; name another one" in found.stderr
+    result = fer_edge("evaluate", tiny_bundle(tmp_path / "tiny.fer"), faces, "--report", file)
+    assert result.returncode == 1
+    assert f"error: cannot make the folder {file}: File exists; name another one" in result.stderr
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "sklearn", "jinja2"])
-def test_a_missing_package_names_the_extra(package: str, tmp_path: Path, faces: Path) -> None:
+def test_missing_package_names_the_extra(package: str, tmp_path: Path, faces: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny.fer")
-    code = f"import sys; sys.modules['{package}'] = None; from fer_edge.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "evaluate", bundle, faces, "--report", tmp_path / "out"]
-    found = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert "error: reports need matplotlib, scikit-learn and Jinja" in found.stderr
-    assert 'run: pip install "fer-edge[report]"' in found.stderr
+    with mock.patch.dict(sys.modules, {package: None}):
+        result = fer_edge("evaluate", bundle, faces, "--report", tmp_path / "out")
+    assert result.returncode == 1
+    assert f"error: a report needs {package} (" in result.stderr
+    assert 'run: pip install "fer-edge[report]"' in result.stderr
     assert not (tmp_path / "out").exists()

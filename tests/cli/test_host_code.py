@@ -1,4 +1,4 @@
-"""`--allow-host-code`: native code of a version-compatible TensorRT engine runs only where the user says so."""
+"""`--allow-host-code`: native code of a version-compatible TensorRT engine runs only with permission."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tests.tiny import tiny_manifest, tiny_onnx
 
 Command = Callable[[Path, Path], list[str]]
 COMMANDS: dict[str, Command] = {
-    "predict": lambda bundle, faces: [str(faces / "neutral"), "--model", str(bundle)],
+    "predict": lambda bundle, faces: [str(faces / "neutral"), "--bundle", str(bundle)],
     "evaluate": lambda bundle, faces: [str(bundle), str(faces)],
     "bench": lambda bundle, faces: [str(bundle), "--scenario", "on-device"],
-    # The bundle is opened first: its refusal comes before the checkpoint, which is none, is missed.
-    "parity": lambda bundle, faces: [str(bundle), "--reference", "none.txt", "--images", str(faces)],
+    # The bundle is opened before the checkpoint, which does not exist.
+    "parity": lambda bundle, faces: [str(bundle), "--checkpoint", "none.txt", "--images", str(faces)],
 }
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """TensorRT on a machine with an Ada GPU, on the doubles of bindings and driver."""
-    found = Gpu()
-    monkeypatch.setattr(engine_module, "find_api", lambda product: api_double(found))
-    monkeypatch.setattr(engine_module, "compute_capability", lambda device: "sm89")
-    monkeypatch.setattr(runner_module, "check_cuda", lambda device: None)
-    monkeypatch.setattr(runner_module, "CudaDevice", lambda index: DoubleDevice(found, index))
-    return found
+    """Simulate TensorRT and the driver of an Ada GPU."""
+    device = Gpu()
+    monkeypatch.setattr(engine_module, "find_api", lambda product: api_double(device))
+    monkeypatch.setattr(engine_module, "compute_capability", lambda index: "sm89")
+    monkeypatch.setattr(runner_module, "check_cuda", lambda index: None)
+    monkeypatch.setattr(runner_module, "CudaDevice", lambda index: DoubleDevice(device, index))
+    return device
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_host_code_is_refused_unless_allowed(command: str, gpu: Gpu, bundle: Pat
         assert allowed.exit_code == 0, allowed.exception
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "bench-compare"])
-def test_the_help_says_whom_to_trust(command: str) -> None:
+@pytest.mark.parametrize("command", [*COMMANDS, "compare"])
+def test_help_warns_of_untrusted_bundles(command: str) -> None:
     text = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output.split())
     assert "--allow-host-code" in text
-    assert "Only for a bundle whose origin you trust" in text
+    assert "Only for bundles from a trusted source" in text

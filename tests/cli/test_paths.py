@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from fer_edge.labels import FERPLUS
+from fer_edge.model.text import TextFeatures, save_text_features
 from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
@@ -53,10 +56,11 @@ def test_build_engine_and_bundle(folder: Path) -> None:
     check(folder / "models", "bundle", "export-triton", bundle, "--out", folder / "models")
 
 
-def test_checkpoint_commands(folder: Path, faces: Path) -> None:
-    checkpoint, fitted = folder / "tiny.safetensors", folder / "fitted.safetensors"
+def test_checkpoint_commands(folder: Path) -> None:
+    checkpoint, features, changed = (folder / f"{name}.safetensors" for name in ("tiny", "text", "changed"))
     tiny_checkpoint().save(checkpoint)
-    check(fitted, "checkpoint", "fit-temperature", checkpoint, faces, "--out", fitted)
+    save_text_features(features, TextFeatures(torch.eye(8, 10), FERPLUS.words, ("{}",), "a test"))
+    check(changed, "checkpoint", "set-prompts", checkpoint, "--text-features", features, "--out", changed)
 
 
 def test_calibrate(folder: Path, faces: Path) -> None:

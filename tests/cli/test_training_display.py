@@ -1,4 +1,4 @@
-"""What a run shows while it goes: remaining times in every epoch, validation, lines for a log."""
+"""Progress display of a training: remaining times, validation, lines of a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from fer_edge.cli import training_display
 from fer_edge.cli.pace import Pace
-from fer_edge.cli.training_display import TrainingDisplay, reading_images
+from fer_edge.cli.training_display import TrainingDisplay
 from fer_edge.training.results import EpochResult
 
 
@@ -25,8 +25,8 @@ def result(epoch: int) -> EpochResult:
     return EpochResult(epoch, 1.25, 50.0, 40.0, 60.0, 30.0, 70.0)
 
 
-def run_of(steps: int, epochs: int, epoch: int = 0, step: int = 0) -> Any:
-    """A trainer as far as a display looks at it."""
+def make_trainer(steps: int, epochs: int, epoch: int = 0, step: int = 0) -> Any:
+    """Make a stand-in for a trainer."""
     return SimpleNamespace(
         config=SimpleNamespace(epochs=epochs),
         batches=SimpleNamespace(steps=steps),
@@ -36,7 +36,7 @@ def run_of(steps: int, epochs: int, epoch: int = 0, step: int = 0) -> Any:
     )
 
 
-def test_remaining_times_hold_in_every_epoch_and_in_validation() -> None:
+def test_remaining_times_include_epochs_and_validation() -> None:
     clock = Clock()
     pace = Pace(10, 3, clock=clock)
     clock.now += 60  # compilation
@@ -63,7 +63,7 @@ def test_remaining_times_hold_in_every_epoch_and_in_validation() -> None:
     assert pace.remaining()[0] == 16 + 12
 
 
-def test_a_run_that_goes_on_counts_its_own_steps_only() -> None:
+def test_a_resumed_run_times_only_its_own_steps() -> None:
     clock = Clock()
     pace = Pace(10, 2, epoch=1, done=6, clock=clock)
     clock.now += 3
@@ -71,17 +71,17 @@ def test_a_run_that_goes_on_counts_its_own_steps_only() -> None:
     assert pace.remaining() == (9, 9)
 
 
-def test_a_log_has_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_a_line_every_30_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    display = TrainingDisplay(run_of(100, 2), clock)
+    display = TrainingDisplay(make_trainer(100, 2), clock)
     for epoch in (0, 1):
         for done in range(1, 101):
             clock.now += 1
-            display.batch(epoch, done, 100, 2.5)
+            display.on_batch(epoch, done, 100, 2.5)
         for done in range(0, 121, 20):
-            display.validating(epoch, done, 120)
+            display.on_validation(epoch, done, 120)
             clock.now += 10
-        display.epoch(result(epoch))
+        display.on_epoch(result(epoch))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == ("epoch 1 of 2, loss 2.500: 30 of 100 steps (30 %), 1:10 left in the epoch, 2:50 in the run")
     assert "epoch 1 of 2, validating: 40 of 120 images (33 %), 0:40 left in the epoch, 2:20 in the run" in lines
@@ -99,30 +99,16 @@ def test_a_terminal_shows_steps_validation_and_times(monkeypatch: pytest.MonkeyP
     console = Console(force_terminal=True, width=80, record=True, color_system=None, highlight=False)
     monkeypatch.setattr(training_display, "err_console", lambda: console)
     clock = Clock()
-    display = TrainingDisplay(run_of(10, 2, epoch=1, step=2), clock)
+    display = TrainingDisplay(make_trainer(10, 2, epoch=1, step=2), clock)
     for done in (3, 4):
         clock.now += 5
-        display.batch(1, done, 10, 1.5)
+        display.on_batch(1, done, 10, 1.5)
     console.print(display._view())
-    display.validating(1, 0, 60)
+    display.on_validation(1, 0, 60)
     clock.now += 5
-    display.validating(1, 20, 60)
+    display.on_validation(1, 20, 60)
     console.print(display._view())
     shown = console.export_text().splitlines()
     bars = [line for line in shown if "epoch 2 of 2" in line]
     assert bars[0].startswith("epoch 2 of 2, loss 1.500") and bars[0].rstrip().endswith("4/10 0:30 left, run 0:30")
     assert bars[1].startswith("epoch 2 of 2, validating") and bars[1].rstrip().endswith("20/60 0:10 left, run 0:10")
-
-
-def test_images_are_counted_while_they_are_read(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fer_edge.cli.output.LINE_SECONDS", 0)
-    with reading_images() as read:
-        for done in range(1, 4):
-            read(done, 3)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[1].startswith("reading images: 2 of 3 (67 %), ") and len(lines) == 3
-    with reading_images(shown=False) as read:
-        read(1, 3)
-    assert not capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Images that stand in both splits, or under two labels."""
+"""Duplicate images: in both splits, or under two labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.data.duplicates import COPY, keep_apart
+from fer_edge.data.duplicates import COPY, separate
 from fer_edge.data.layouts import read_split
 from fer_edge.data.splits import LabelledSplit
 from fer_edge.errors import DataError
@@ -19,7 +19,7 @@ from fer_edge.walk import count_reasons
 from tests.faces import face
 
 
-def made_up(folder: Path, count: int, seed: int) -> LabelledSplit:
+def make_split(folder: Path, count: int, seed: int) -> LabelledSplit:
     paths = tuple(folder / f"{index}.png" for index in range(count))
     for index, path in enumerate(paths):
         face(path, index, seed + index, 8)
@@ -28,87 +28,87 @@ def made_up(folder: Path, count: int, seed: int) -> LabelledSplit:
 
 @pytest.fixture
 def train(tmp_path: Path) -> LabelledSplit:
-    return made_up(tmp_path / "train", 30, 0)
+    return make_split(tmp_path / "train", 30, 0)
 
 
 @pytest.fixture
 def valid(tmp_path: Path) -> LabelledSplit:
-    return made_up(tmp_path / "valid", 20, 100)
+    return make_split(tmp_path / "valid", 20, 100)
 
 
-def test_splits_without_a_common_image_stay_as_they_are(train: LabelledSplit, valid: LabelledSplit) -> None:
-    kept, notes = keep_apart(train, valid)
-    assert kept is train and notes == []
+def test_splits_without_common_images_are_unchanged(train: LabelledSplit, valid: LabelledSplit) -> None:
+    result, notes = separate(train, valid)
+    assert result is train and notes == []
 
 
-@pytest.mark.parametrize("way", ["path", "spelling", "link", "hard link", "folder link"])
-def test_one_file_in_both_splits_is_refused(way: str, train: LabelledSplit, valid: LabelledSplit) -> None:
+@pytest.mark.parametrize("kind", ["path", "spelling", "link", "hard link", "folder link"])
+def test_a_file_in_both_splits_is_refused(kind: str, train: LabelledSplit, valid: LabelledSplit) -> None:
     shared, other = train.paths[4], valid.paths[7]
-    if way == "path":
+    if kind == "path":
         other = shared
-    elif way == "spelling":
+    elif kind == "spelling":
         other = shared.parent / ".." / shared.parent.name / shared.name
-    elif way == "folder link":
+    elif kind == "folder link":
         (other.parent / "link").symlink_to(shared.parent)
         other = other.parent / "link" / shared.name
     else:
         other.unlink()
-        other.symlink_to(shared) if way == "link" else os.link(shared, other)
+        other.symlink_to(shared) if kind == "link" else os.link(shared, other)
     paths = (*valid.paths[:7], other, *valid.paths[8:])
     with pytest.raises(DataError, match=r"1 of 20 images of valid are also in train, such as .*\.png; expected other"):
-        keep_apart(train, replace(valid, paths=paths))
+        separate(train, replace(valid, paths=paths))
 
 
-def test_few_copies_are_not_learned_from(train: LabelledSplit, valid: LabelledSplit) -> None:
+def test_few_copies_are_left_out_of_training(train: LabelledSplit, valid: LabelledSplit) -> None:
     shutil.copy(train.paths[4], valid.paths[7])
-    kept, notes = keep_apart(train, valid)
-    assert train.paths[4] not in kept.paths and len(kept) == 29 and notes == []
-    assert kept.labels.tolist() == np.delete(train.labels, 4).tolist()
-    assert count_reasons(kept.left_out) == {COPY: 1} and kept.left_out[0].path == train.paths[4]
+    result, notes = separate(train, valid)
+    assert train.paths[4] not in result.paths and len(result) == 29 and notes == []
+    assert result.labels.tolist() == np.delete(train.labels, 4).tolist()
+    assert count_reasons(result.left_out) == {COPY: 1} and result.left_out[0].path == train.paths[4]
 
 
 def test_many_copies_are_refused(train: LabelledSplit, valid: LabelledSplit) -> None:
     for index in range(3):
         shutil.copy(train.paths[index], valid.paths[index])
     with pytest.raises(DataError, match=r"3 of 20 images of valid are copies of images of train, such as .*0\.png of"):
-        keep_apart(train, valid)
+        separate(train, valid)
 
 
-def test_published_splits_keep_their_few_copies(train: LabelledSplit, valid: LabelledSplit) -> None:
+def test_official_splits_keep_few_copies(train: LabelledSplit, valid: LabelledSplit) -> None:
     shutil.copy(train.paths[4], valid.paths[7])
-    published = replace(train, official=True), replace(valid, official=True)
-    kept, notes = keep_apart(*published)
-    assert kept is published[0]
+    official = replace(train, official=True), replace(valid, official=True)
+    result, notes = separate(*official)
+    assert result is official[0]
     (note,) = notes
     assert note.startswith("1 of 20 images of valid are copies of images of train, such as ")
-    assert note.endswith("; both splits are used as they were published")
+    assert note.endswith("; both splits are used as published")
 
 
-def test_copies_that_do_not_count_in_validation_do_no_harm(train: LabelledSplit, valid: LabelledSplit) -> None:
+def test_copies_of_uncounted_validation_images_stay(train: LabelledSplit, valid: LabelledSplit) -> None:
     shutil.copy(train.paths[4], valid.paths[7])
     valid.labels[7] = -1
-    assert keep_apart(train, valid) == (train, [])
+    assert separate(train, valid) == (train, [])
 
 
-def test_equal_images_with_different_labels_are_named(train: LabelledSplit, valid: LabelledSplit) -> None:
+def test_equal_images_with_different_labels_are_noted(train: LabelledSplit, valid: LabelledSplit) -> None:
     shutil.copy(train.paths[0], train.paths[1])
-    shutil.copy(train.paths[3], train.paths[6])  # of one label
-    kept, (note,) = keep_apart(train, valid)
-    assert kept is train
+    shutil.copy(train.paths[3], train.paths[6])  # both have one label
+    result, (note,) = separate(train, valid)
+    assert result is train
     assert note.startswith("train has equal images with different labels: 1, such as ")
     assert "0.png (neutral) and " in note and note.endswith("1.png (happiness)")
 
 
-def test_missing_and_empty_files_are_left_to_decoding(train: LabelledSplit, valid: LabelledSplit) -> None:
+def test_missing_and_empty_files_are_not_compared(train: LabelledSplit, valid: LabelledSplit) -> None:
     train.paths[0].unlink()
     train.paths[1].write_bytes(b"")
     valid.paths[1].write_bytes(b"")
-    assert keep_apart(train, valid) == (train, [])
+    assert separate(train, valid) == (train, [])
 
 
 @pytest.mark.data
-def test_ferplus_itself_has_7_percent_of_copies(ferplus: Path) -> None:
+def test_ferplus_has_245_copies(ferplus: Path) -> None:
     train, valid = read_split(ferplus, "train"), read_split(ferplus, "valid")
-    kept, notes = keep_apart(train, valid)
-    assert kept is train
+    result, notes = separate(train, valid)
+    assert result is train
     assert any(note.startswith("245 of 3191 images of FERPlus valid are copies") for note in notes)

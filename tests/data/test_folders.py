@@ -1,4 +1,4 @@
-"""Class folders: what is a class, what is data, and what is neither."""
+"""Class folders: labels, images, and what is left out."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.faces import face, make_sfew
 ADJECTIVES = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "fearful", "contemptuous")
 
 
-def data_set(root: Path, names: tuple[str, ...] = FERPLUS.labels) -> Path:
+def make_data_set(root: Path, names: tuple[str, ...] = FERPLUS.labels) -> Path:
     for split in ("train", "valid"):
         for index, name in enumerate(names):
             face(root / split / name / "a.png", index, index + (100 if split == "valid" else 0), 8)
     return root
 
 
-def test_hidden_folders_are_neither_classes_nor_data(tmp_path: Path) -> None:
-    root = data_set(tmp_path / "own")
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    root = make_data_set(tmp_path / "own")
     face(root / "train" / ".ipynb_checkpoints" / "a-checkpoint.png", 0, 0, 8)
     face(root / "train" / "happiness" / "@eaDir" / "a.png", 0, 0, 8)
     face(root / "train" / "stray.png", 0, 0, 8)
@@ -43,8 +43,8 @@ def test_hidden_folders_are_neither_classes_nor_data(tmp_path: Path) -> None:
     }
 
 
-def test_empty_class_folders_are_named(tmp_path: Path) -> None:
-    root = data_set(tmp_path / "own")
+def test_empty_class_folders_are_left_out(tmp_path: Path) -> None:
+    root = make_data_set(tmp_path / "own")
     (root / "valid" / "fear" / "a.png").unlink()
     (root / "valid" / "fear" / "README.txt").touch()
     valid = read_split(root, "valid")
@@ -52,7 +52,7 @@ def test_empty_class_folders_are_named(tmp_path: Path) -> None:
     assert [(entry.path.name, entry.reason) for entry in valid.left_out] == [("fear", "label folder without images")]
 
 
-def test_a_split_of_other_formats_says_so(tmp_path: Path) -> None:
+def test_a_split_of_unsupported_formats_is_refused(tmp_path: Path) -> None:
     for name in ("happy", "sad"):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "a.heic").touch()
@@ -60,8 +60,8 @@ def test_a_split_of_other_formats_says_so(tmp_path: Path) -> None:
         read_split(tmp_path, "train")
 
 
-def test_a_missing_split_names_those_that_are_there(tmp_path: Path) -> None:
-    root = data_set(tmp_path / "kaggle")
+def test_a_missing_split_lists_the_existing_ones(tmp_path: Path) -> None:
+    root = make_data_set(tmp_path / "kaggle")
     (root / "valid").rename(root / "test")
     with pytest.raises(
         DataError,
@@ -74,7 +74,7 @@ def test_a_missing_split_names_those_that_are_there(tmp_path: Path) -> None:
         read_split(root, "valid")
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_unreadable_label_folder_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = data_set(tmp_path / "own")
+    root = make_data_set(tmp_path / "own")
     scandir = os.scandir
 
     def refuse(path: Path) -> object:
@@ -98,21 +98,21 @@ def test_an_unreadable_label_folder_is_counted_once(tmp_path: Path, monkeypatch:
     assert count_reasons(valid.left_out) == {"unreadable folder (Permission denied)": 1}
 
 
-def test_sfew_with_other_classes_is_a_set_of_folders(tmp_path: Path) -> None:
+def test_sfew_with_other_classes_is_read_as_folders(tmp_path: Path) -> None:
     root = make_sfew(tmp_path / "sfew", 1)
     assert read_split(root, "train").label_set is SFEW
     face(root / "Train" / "Contempt" / "0.png", 0, 0, 8)
     assert read_split(root, "train").label_set is FERPLUS
 
 
-def test_adjectives_are_labels() -> None:
+def test_adjectives_match_labels() -> None:
     assert label_set_of(ADJECTIVES) is FERPLUS
     assert match_labels(ADJECTIVES, FERPLUS.labels) == list(range(8))
     assert match_labels(("afraid", "Scared", "joy", "excited"), RAFDB.labels) == [1, 1, -1, -1]
 
 
 @pytest.mark.parametrize("name", ["fröhlich", "Überraschung", "ärgerlich", "기쁨", "İyi", "groß"])
-def test_unicode_forms_and_case_of_a_name_are_one_label(name: str) -> None:
+def test_unicode_forms_and_case_give_one_label(name: str) -> None:
     forms = [unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in (name, name.lower(), f" {name} ")]
     assert len({canonical(form) for form in forms}) == 1
     assert match_labels(forms, ("other", name)) == [1] * len(forms)
@@ -120,11 +120,11 @@ def test_unicode_forms_and_case_of_a_name_are_one_label(name: str) -> None:
 
 
 @given(st.text(min_size=1))
-def test_comparable_names_stay_what_they_are(name: str) -> None:
+def test_comparable_is_idempotent(name: str) -> None:
     assert comparable(comparable(name)) == comparable(name) == comparable(unicodedata.normalize("NFD", name))
 
 
-def test_a_label_of_the_very_name_comes_first() -> None:
+def test_an_exact_label_comes_before_a_synonym() -> None:
     assert match_labels(("scared", "fear", "Fearful"), ("scared", "fear")) == [0, 1, 1]
 
 
@@ -132,7 +132,7 @@ def test_two_names_of_one_label_are_refused_in_training(tmp_path: Path) -> None:
     check_distinct(["Happy", "happy", "sad"])
     with pytest.raises(DataError, match="the labels fear and scared mean the same, fear; expected one of them"):
         check_distinct(["scared", "fear", "sad"])
-    root = data_set(tmp_path / "own", ("fear", "scared", "sad"))
+    root = make_data_set(tmp_path / "own", ("fear", "scared", "sad"))
     with pytest.raises(DataError, match="mean the same"):
         read_split(root, "train")
     assert read_split(root, "valid").label_set.labels == ("fear", "sadness")

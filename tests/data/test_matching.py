@@ -1,4 +1,4 @@
-"""Labels of a data set that a model lacks."""
+"""Mapping of a data set's labels to a model's."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def split(*names: str, labels: list[int] | None = None) -> LabelledSplit:
     return LabelledSplit("faces valid", LabelSet("folders", names, names), paths, indices)
 
 
-def test_images_of_expressions_that_the_model_lacks_are_counted() -> None:
+def test_images_of_labels_that_the_model_lacks_are_counted() -> None:
     data = LabelledSplit("FERPlus valid", FERPLUS, tuple(map(Path, "abcde")), np.array([7, 1, -1, 7, 0]))
     targets, left_out = match_split(data, RAFDB.labels)
     assert targets.tolist() == [-1, 3, -1, -1, 6]
     assert count_reasons(left_out) == {"label contempt, which the model does not have": 2, UNCOUNTED: 1}
 
 
-def test_misspelt_labels_are_errors_with_the_likely_meaning() -> None:
+def test_misspelt_labels_are_refused_with_a_suggestion() -> None:
     with pytest.raises(
         DataError,
         match=r"faces valid has labels that the model does not have: happyness; did you mean happiness\? "
@@ -35,14 +35,14 @@ def test_misspelt_labels_are_errors_with_the_likely_meaning() -> None:
     ):
         match_split(split("neutral", "happyness"), RAFDB.labels)
     with pytest.raises(DataError, match="train does not have: bored; expected some of: neutral, sad"):
-        match_split(split("neutral", "bored"), ("neutral", "sad"), whose="train")
+        match_split(split("neutral", "bored"), ("neutral", "sad"), owner="train")
 
 
-def test_no_label_in_common_names_both_sides() -> None:
-    many = [str(index) for index in range(12)]
+def test_no_common_label_lists_both_label_sets() -> None:
+    names = [str(index) for index in range(12)]
     with pytest.raises(
         DataError,
         match=r"faces valid shares no label with the model: its labels are 0, 1, .*, 9 and 2 more; "
         r"expected some of: surprise, .*; rename its folders",
     ):
-        match_split(split(*many), RAFDB.labels)
+        match_split(split(*names), RAFDB.labels)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_edge.data.matching import UNCOUNTED
-from fer_edge.errors import DataError, ImageError
+from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import run_all
 from fer_edge.evaluation.dataset import image_set
 from fer_edge.labels import FERPLUS, RAFDB
@@ -74,7 +74,7 @@ def test_hidden_folders_and_other_formats_are_left_out(tmp_path: Path) -> None:
     assert len(images) == 8
     reasons = {"hidden folder": 2, "thumbnail folder": 1, "HEIC image (convert to JPEG or PNG)": 1}
     assert count_reasons(images.left_out) == reasons
-    assert images.limited(3).left_out == images.take(np.array([0])).left_out == images.left_out
+    assert images.limit(3).left_out == images.take(np.array([0])).left_out == images.left_out
 
 
 def test_unlabelled_folder_lists_files_left_out(tmp_path: Path) -> None:
@@ -94,3 +94,11 @@ def test_images_without_a_majority_are_left_out(tmp_path: Path) -> None:
     table.write_text("\n".join(lines))
     images = image_set(root, FERPLUS.labels)
     assert len(images) == 11 and count_reasons(images.left_out) == {UNCOUNTED: 1}
+
+
+def test_unknown_split_and_zero_images_are_refused(tmp_path: Path) -> None:
+    root = class_folders(tmp_path)
+    with pytest.raises(ConfigError, match="no split 'val'; expected one of: train, valid, test"):
+        image_set(root, FERPLUS.labels, split="val")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the number of images is 0; expected at least 1"):
+        image_set(root, FERPLUS.labels).limit(0)

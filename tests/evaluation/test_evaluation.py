@@ -126,11 +126,11 @@ def test_synonyms_name_class_folders(tmp_path: Path) -> None:
 def test_count_is_spread_over_all_classes(folder: Path) -> None:
     images = image_set(folder, LABELS)
     assert images.labels is not None
-    limited = images.limited(3)
+    limited = images.limit(3)
     assert limited.labels is not None and limited.labels.tolist() == [1, 0, 2]
     assert limited.paths == (images.paths[0], images.paths[4], images.paths[8])
-    assert images.limited(1).paths == images.paths[:1]
-    assert images.limited(100) is images.limited(None) is images
+    assert images.limit(1).paths == images.paths[:1]
+    assert images.limit(100) is images.limit(None) is images
 
 
 def test_box_outside_of_its_image_stops_or_is_skipped(folder: Path) -> None:

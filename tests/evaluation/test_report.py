@@ -51,7 +51,7 @@ def outputs(root: Path, rows: Any = ROWS, name: str = "face", skipped: tuple[str
         Image.new("L", (48, 48), 40 * true + 5 * index).save(paths[-1])
     true = np.array([row[0] for row in rows])
     label, text = (np.array([row[head] for row in rows], np.float32) for head in (1, 2))
-    images = ImageSet(tuple(paths), true, None, "made up")
+    images = ImageSet(tuple(paths), true, None, "synthetic")
     tiny = np.float32(1e-6)
     return Outputs(true, np.log(label + tiny), np.log(text + tiny), (label + text) * np.float32(0.5), images, skipped)
 
@@ -69,7 +69,7 @@ def test_report_writes_numbers_and_pictures(model: OpenedModel, tmp_path: Path) 
         with Image.open(page.parent / name) as image:
             assert min(image.size) > 100
     numbers = json.loads((page.parent / "report.json").read_text())
-    assert (numbers["model"], numbers["engine"], numbers["data"]) == ("tiny.fer", "onnxruntime", "made up")
+    assert (numbers["model"], numbers["engine"], numbers["data"]) == ("tiny.fer", "onnxruntime", "synthetic")
     assert numbers["labels"] == list(LABELS)
     assert numbers["accuracy"] == 40
     assert numbers["heads"]["label"]["accuracy"] == 60
@@ -107,7 +107,7 @@ def test_browser_shows_every_picture_without_errors(
         "Map of the images by the steering token's feature.",
     ]
     assert shown.scroll_width <= width
-    assert "tiny.fer on made up" in shown.text
+    assert "tiny.fer on synthetic" in shown.text
     assert "The heads agree on 60.00 % of the images. Accuracy on these images: 66.7 %." in shown.text
     assert "Accuracy on the other images: 0.0 %." in shown.text
 
@@ -119,7 +119,7 @@ def test_labels_and_file_names_are_escaped(model: OpenedModel, tmp_path: Path, b
     page = write_report(tmp_path / "out", bad, hostile, ATTACK, tmp_path)
     shown = show(browser, page, 390)
     assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
-    assert f"{ATTACK} on made up" in shown.text
+    assert f"{ATTACK} on synthetic" in shown.text
     assert f"{ATTACK} is empty" in shown.text
     assert f"No feature map: {ATTACK}." in shown.text
     assert f"{ATTACK} 1.png" in shown.images

@@ -30,7 +30,7 @@ def run_graphs(folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if "half_scales" in path.stem:
-            # 1.16's extended optimisations refuse float16 scales; newer versions give wrong values with any optimisation.
+            # 1.16's extended optimisations refuse float16 scales; newer versions give wrong values with all of them.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]

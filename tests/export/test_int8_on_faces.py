@@ -92,7 +92,7 @@ def test_int8_keeps_the_logits_of_the_authors_architecture(shared: Path, ferplus
     model = onnx_from_checkpoint(checkpoint)
     ranges = measure(model, "golden", first_images(read_set(SET), ferplus, 48), "moving-average")
     quantized = typed_graph(checkpoint, "int8", ranges)
-    batches = [batch for batch, _ in image_set(ferplus, FERPLUS.labels).limited(256).batches(16)]
+    batches = [batch for batch, _ in image_set(ferplus, FERPLUS.labels).limit(256).batches(16)]
     pairs = zip(logits(quantized, batches), logits(model, batches), strict=True)
     for actual, expected in pairs:
         cosine = (actual * expected).sum(axis=1) / np.linalg.norm(actual, axis=1) / np.linalg.norm(expected, axis=1)

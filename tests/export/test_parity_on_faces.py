@@ -16,8 +16,8 @@ from fer_edge._files import sha256
 from fer_edge.calibration.images import choose_images
 from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.calibration.ranges import measure
-from fer_edge.data.layouts import read_split
 from fer_edge.choices import FloatPrecision, Precision
+from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import ImageSet, image_set
@@ -95,7 +95,7 @@ def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> No
         checkpoint = load_checkpoint(WEIGHTS)
     else:
         checkpoint = paper_checkpoint() if name == "paper" else release_checkpoint(shared)
-    images = image_set(ferplus, FERPLUS.labels).limited(IMAGES)
+    images = image_set(ferplus, FERPLUS.labels).limit(IMAGES)
     model = onnx_from_checkpoint(checkpoint)
     reference = CachedRunner(PyTorchRunner(checkpoint))
     for engine in ("openvino", "onnxruntime"):
@@ -160,7 +160,7 @@ def test_tensorrt_rtx_builds_int8_that_passes_parity_on_cpus(
     images = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).set.open(ferplus)
     # Random weights give no outliers, so clipping would only lose accuracy.
     ranges = measure(graphs.float(name, "fp32"), "of no file", images, "minmax")
-    faces = image_set(ferplus, FERPLUS.labels).limited(
+    faces = image_set(ferplus, FERPLUS.labels).limit(
         64
     )  # with fewer images, one different top-1 label would exceed the limit
     for float_precision in get_args(FloatPrecision):

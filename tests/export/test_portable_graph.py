@@ -55,7 +55,7 @@ def path_of(version: str) -> Path:
 
 
 def outputs_in(folder: Path, python_path: Path | None) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
-    """Run all graphs in a process with this path; return its ONNX Runtime version and the values by graph and output."""
+    """Run all graphs in a process with this path; return its ONNX Runtime version, and values by graph and output."""
     folder.mkdir()
     np.save(folder / "images.npy", next(tiny_images().batches(3)))
     for name, model in graphs().items():

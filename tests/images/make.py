@@ -1,4 +1,4 @@
-"""Image files made byte by byte, in variants that Pillow does not write."""
+"""Image files in variants that Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fer_edge.images import decode
 
-# A smooth picture that reaches black and white, and its grey version.
+# Smooth image from black to white, and its grey version.
 _RAMP = np.linspace(0, 255, 24 * 32).reshape(24, 32)
 GREY = _RAMP.astype(np.uint8)
 RGB = np.stack([_RAMP, _RAMP[:, ::-1], _RAMP[::-1]], axis=2).astype(np.uint8)
@@ -37,7 +37,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 def png(
     pixels: npt.NDArray[Any], extra: bytes = b"", *, share: float = 1, interlaced: bool = False, depth: int = 0
 ) -> bytes:
-    """A PNG file.
+    """Return a PNG file.
 
     Args:
         pixels: uint8 or uint16 (H, W) or (H, W, channels); of less than 8 bits (H, W), one sample a byte.
@@ -74,7 +74,7 @@ def tiff(
     stored: bytes | None = None,
     tags: dict[int, tuple[str, list[float]]] | None = None,
 ) -> bytes:
-    """An uncompressed TIFF file.
+    """Return an uncompressed TIFF file.
 
     Args:
         pixels: (H, W) or (H, W, channels) of any type.

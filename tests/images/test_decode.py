@@ -28,7 +28,7 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
     return path
 
 
-def test_rgb_grey_palette_and_transparency(tmp_path: Path) -> None:
+def test_modes_are_converted_to_rgb(tmp_path: Path) -> None:
     assert np.array_equal(read_image(save(tmp_path / "a.png", Image.fromarray(RGB))), RGB)
     grey = read_image(save(tmp_path / "g.png", Image.fromarray(RGB[:, :, 0])))
     assert np.array_equal(grey, np.repeat(RGB[:, :, :1], 3, axis=2))
@@ -38,24 +38,24 @@ def test_rgb_grey_palette_and_transparency(tmp_path: Path) -> None:
     assert not read_image(save(tmp_path / "t.png", clear)).any()
 
 
-def test_cmyk(tmp_path: Path) -> None:
+def test_cmyk_is_converted_to_rgb(tmp_path: Path) -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     assert np.array_equal(read_image(save(tmp_path / "c.tif", cmyk))[0, 0], [255, 0, 0])
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+def test_16_bits_are_scaled(tmp_path: Path) -> None:
     wide = np.array([[0, 257, 32896, 65535]], np.uint16)
     assert read_image(save(tmp_path / "w.png", Image.fromarray(wide)))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side: turn a quarter clockwise to view
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise for display
     path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
     assert np.array_equal(read_image(path), np.rot90(RGB, -1))
 
 
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.png"
     empty.touch()
     with pytest.raises(ImageError, match=r"empty\.png is empty \(0 bytes\)"):
@@ -77,7 +77,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
-def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_huge_image_is_refused_without_decoding(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -87,7 +87,7 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         read_image(tmp_path / "huge.png")
 
 
-# As the picture is to be seen, of one stored with each orientation.
+# Upright image by orientation, from the stored image.
 UPRIGHT = {
     1: RGB,
     2: RGB[:, ::-1],
@@ -104,7 +104,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("kind", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int, kind: str) -> None:
+def test_every_orientation_is_applied(tmp_path: Path, orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     options = {"lossless": True} if kind == "webp" else {}
@@ -115,7 +115,7 @@ def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int, k
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_of_lossy_formats(orientation: int, kind: str) -> None:
+def test_every_orientation_of_lossy_formats_is_applied(orientation: int, kind: str) -> None:
     if kind == "AVIF" and not make.CAN_WRITE_AVIF:
         pytest.skip("this Pillow has no AVIF codec")
     upright = make.RGB
@@ -137,12 +137,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("exif", BROKEN.values(), ids=BROKEN)
-def test_broken_exif_leaves_the_picture_as_it_is(tmp_path: Path, exif: bytes) -> None:
+def test_broken_exif_is_ignored(tmp_path: Path, exif: bytes) -> None:
     path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
     assert np.array_equal(read_image(path), RGB)
 
 
-def test_exif_is_read_but_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exif_is_not_parsed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     path = save(tmp_path / "e.png", Image.fromarray(RGB), exif=exif)
@@ -150,11 +150,11 @@ def test_exif_is_read_but_not_written_again(tmp_path: Path, monkeypatch: pytest.
     def fails(exif: Image.Exif, offset: int = 8) -> bytes:
         raise struct.error("required argument is not an integer")
 
-    monkeypatch.setattr(Image.Exif, "tobytes", fails)  # as some versions do with tags of another type than the rule's
+    monkeypatch.setattr(Image.Exif, "tobytes", fails)  # as in some versions for tags of an unexpected type
     assert np.array_equal(read_image(path), np.rot90(RGB, -1))
 
 
-def test_warnings_of_other_threads_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_other_threads_are_unaffected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
     before = list(warnings.filters)
     with monkeypatch.context() as patched:
@@ -164,27 +164,27 @@ def test_warnings_of_other_threads_are_left_alone(tmp_path: Path, monkeypatch: p
 
 
 def of_size(path: Path, width: int, height: int) -> Path:
-    """A PNG file with a header and hardly any pixels."""
+    """Return a PNG file with a header and hardly any pixel data."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     path.write_bytes(data + struct.pack(">I", 4) + b"IDAT\0\0\0\0" + struct.pack(">I", zlib.crc32(b"IDAT\0\0\0\0")))
     return path
 
 
-def test_what_may_be_read_gives_no_warning(tmp_path: Path) -> None:
+def test_allowed_images_give_no_warning(tmp_path: Path) -> None:
     assert Image.MAX_IMAGE_PIXELS is not None and images.MAX_PIXELS <= Image.MAX_IMAGE_PIXELS
     path = of_size(tmp_path / "large.png", 10_000, 9_000)
     with pytest.raises(ImageError, match=r"large\.png has too many pixels"):
-        read_image(path)  # warnings are errors here
+        read_image(path)  # pytest raises warnings as errors
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with pytest.raises(ImageError, match=r"large\.png is 10000 x 9000 pixels; images may have 89478485 pixels"):
+        with pytest.raises(ImageError, match=r"large\.png is 10000 x 9000 pixels; expected at most 89478485 pixels"):
             read_image(path)
 
 
-def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+def test_operating_system_errors_are_not_damage(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
-    read_image(path)  # Pillow loads its readers
+    read_image(path)  # imports Pillow's readers
     with no_more_files(), pytest.raises(ImageError) as caught:
         read_image(path)
     assert str(caught.value) == f"cannot read {path}: Too many open files"
@@ -194,15 +194,15 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
         read_image("a\0b")
 
 
-def test_more_pixels_are_read_where_they_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_pixels_is_a_limit_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make.encoded(Image.fromarray(make.RGB), "PNG")  # 768 pixels
-    with pytest.raises(ImageError, match=r"32 x 24 pixels; images may have 700 pixels: make it smaller, or raise max_"):
+    with pytest.raises(ImageError, match=r"32 x 24 pixels; expected at most 700 pixels: make it smaller, or incre"):
         read_image(data, max_pixels=700)
     monkeypatch.setattr(decode, "MAX_PIXELS", 200)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow refuses twice as many, and warns before
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow warns above it and refuses twice as many
     for kind in ("PNG", "TIFF", "WEBP", "GIF"):
         image = make.encoded(Image.fromarray(make.RGB), kind)
-        with pytest.raises(ImageError, match="has too many pixels; images may have 200 pixels"):
+        with pytest.raises(ImageError, match="has too many pixels; expected at most 200"):
             read_image(image)
         assert read_image(image, max_pixels=768).shape == (24, 32, 3)
         assert Image.MAX_IMAGE_PIXELS == 200
@@ -211,16 +211,16 @@ def test_more_pixels_are_read_where_they_are_allowed(monkeypatch: pytest.MonkeyP
             read_image(data, max_pixels=wrong)  # type: ignore[arg-type]
 
 
-def test_larger_files_are_read_where_more_pixels_are_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_max_pixels_extends_the_file_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = make.encoded(Image.fromarray(make.RGB), "BMP")
     (tmp_path / "a.bmp").write_bytes(data)
     monkeypatch.setattr(decode, "MAX_FILE_BYTES", 1000)
     for source in (tmp_path / "a.bmp", data):
-        with pytest.raises(ImageError, match="bytes; images may have 1000: a larger max_pixels raises this limit"):
+        with pytest.raises(ImageError, match="bytes; expected at most 1000: a larger max_pixels increases this limit"):
             read_image(source)
         assert read_image(source, max_pixels=768).shape == (24, 32, 3)
 
 
-def test_broken_exif_is_no_reason_where_warnings_are_errors() -> None:
+def test_broken_exif_is_ignored_with_warnings_as_errors() -> None:
     data = make.encoded(Image.fromarray(make.RGB), "JPEG", exif=BROKEN["a place outside"], quality=98)
-    assert read_image(data).shape == (24, 32, 3)  # warnings are errors here
+    assert read_image(data).shape == (24, 32, 3)  # pytest raises warnings as errors

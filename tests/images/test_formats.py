@@ -1,4 +1,4 @@
-"""Formats: the promised ones are read, every other one is named and refused before a reader of it runs."""
+"""Image formats: reading of the supported ones, refusal of all others before their readers run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EXPECTED = "expected JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF"
 
 
 def written_elsewhere() -> Iterator[tuple[str, bytes]]:
-    """A file of every other format that Pillow writes here."""
+    """Yield a file of every other format that this Pillow can write."""
     Image.init()
     for name in sorted(set(Image.SAVE) - {*FORMATS, "MPO"}):
         for mode in ("RGB", "L", "1", "RGBA", "P", "F"):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # of formats that Pillow will drop
+                    warnings.simplefilter("ignore", DeprecationWarning)  # formats that Pillow will remove
                     data = encoded(Image.fromarray(RGB).convert(mode), name)
             except (OSError, KeyError, ValueError):
                 continue
@@ -49,7 +49,7 @@ PROGRAMS = {
 
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every way to start a program fails the test."""
+    """Fail the test on any attempt to start a program."""
 
     def fails(*arguments: object, **options: object) -> None:
         pytest.fail(f"a program is started: {arguments}")
@@ -68,13 +68,13 @@ def test_other_formats_are_refused(name: str, tmp_path: Path) -> None:
             read_image(source)
 
 
-def test_many_other_formats_were_tried() -> None:
+def test_other_formats_include_documents() -> None:
     assert {"EPS", "PDF", "ICO", "PPM", "TGA"} <= set(OTHERS)
 
 
 @pytest.mark.usefixtures("no_process")
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_postscript_is_named_and_not_run(name: str, tmp_path: Path) -> None:
+def test_postscript_is_refused_without_running_it(name: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(PROGRAMS[name])
     with pytest.raises(ImageError) as caught:
@@ -84,12 +84,12 @@ def test_postscript_is_named_and_not_run(name: str, tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([data[:16] for data in OTHERS.values()]), st.binary(max_size=64))
-def test_only_promised_formats_are_asked_of_pillow(head: bytes, rest: bytes) -> None:
-    asked: list[tuple[str, ...]] = []
+def test_pillow_tries_only_supported_formats(head: bytes, rest: bytes) -> None:
+    tried: list[tuple[str, ...]] = []
     original = Image.open
 
     def recorded(fp: Any, mode: Any = "r", formats: Any = None) -> Image.Image:
-        asked.append(formats)
+        tried.append(formats)
         return original(fp, mode, formats)
 
     with pytest.MonkeyPatch.context() as patched:
@@ -97,16 +97,16 @@ def test_only_promised_formats_are_asked_of_pillow(head: bytes, rest: bytes) -> 
         with pytest.raises(ImageError):
             read_image(head + rest)
         read_image(png(RGB))
-    assert len(asked) == 2 and all(formats and set(formats) <= set(FORMATS) for formats in asked)
+    assert len(tried) == 2 and all(formats and set(formats) <= set(FORMATS) for formats in tried)
 
 
-def test_no_source_file_opens_images_of_every_format() -> None:
+def test_source_files_open_only_supported_formats() -> None:
     package = Path(decode.__file__).parents[1]
     opens = [line for path in package.rglob("*.py") for line in path.read_text().splitlines() if "Image.open(" in line]
     assert len(opens) == 1 and "formats=" in opens[0]
 
 
-def test_only_readers_of_promised_formats_are_imported() -> None:
+def test_only_supported_readers_are_imported() -> None:
     code = (
         f"import sys; from fer_edge.images import read_image; read_image({encoded(Image.fromarray(GREY), 'GIF')!r}); "
         "print([name for name in sys.modules if name.startswith('PIL.') and name.endswith('ImagePlugin')])"
@@ -116,14 +116,14 @@ def test_only_readers_of_promised_formats_are_imported() -> None:
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
-def test_promised_formats_are_read(kind: str) -> None:
+def test_supported_formats_are_read(kind: str) -> None:
     if kind == "AVIF" and not CAN_WRITE_AVIF:
         pytest.skip("this Pillow has no AVIF codec")
     data = encoded(Image.fromarray(RGB), kind)
     assert np.abs(read_image(data).astype(int) - np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).max() == 0
 
 
-def test_avif_without_a_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avif_without_codec_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_formats", lambda: tuple(name for name in FORMATS if name != "AVIF"))
     with pytest.raises(ImageError, match="is an AVIF image, for which this Pillow has no decoder; update Pillow, or"):
         read_image(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf")
@@ -155,7 +155,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_what_cannot_be_decoded_is_called_what_it_is(name: str) -> None:
+def test_other_files_are_described(name: str) -> None:
     data, message = VARIANTS[name]
     with pytest.raises(ImageError, match=f"the image data {message}"):
         read_image(data)
@@ -176,7 +176,7 @@ WHOLE = {
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning", "ignore:Truncated File Read:UserWarning")
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_file_without_its_end_is_whole_or_refused(name: str) -> None:
+def test_truncated_file_is_complete_or_refused(name: str) -> None:
     whole = read_image(WHOLE[name])
     for length in range(1, len(WHOLE[name]), max(len(WHOLE[name]) // 40, 1)):
         try:
@@ -187,12 +187,12 @@ def test_a_file_without_its_end_is_whole_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_half_a_file_is_called_truncated(name: str) -> None:
+def test_half_a_file_is_truncated(name: str) -> None:
     with pytest.raises(ImageError, match="the image data is truncated, its end is missing; copy or download it again"):
         read_image(WHOLE[name][: len(WHOLE[name]) // 2])
 
 
-def test_png_whose_pixels_end_early_is_truncated() -> None:
+def test_png_with_missing_rows_is_truncated() -> None:
     for share in (0.1, 0.5, 0.99):
         with pytest.raises(ImageError, match="is truncated, its end is missing"):
             read_image(png(RGB, share=share))
@@ -205,20 +205,20 @@ def test_png_whose_pixels_end_early_is_truncated() -> None:
     assert np.array_equal(read_image(png(dark[-1:, :2], interlaced=True)), dark[-1:, :2])
 
 
-def test_tiff_without_all_its_strips_is_truncated() -> None:
+def test_tiff_with_missing_strips_is_truncated() -> None:
     assert np.array_equal(read_image(tiff(RGB, strips=4)), RGB)
     with pytest.raises(ImageError, match="is truncated, its end is missing"):
         read_image(tiff(RGB, strips=4, tags={273: ("I", [8, 584, 1160])}))
 
 
-def test_a_failed_checksum_is_damage() -> None:
+def test_wrong_checksum_is_damage() -> None:
     data = bytearray(png(RGB, chunk(b"gAMA", b"\0\0\xb1\x8f")))
     data[45] ^= 1
     with pytest.raises(ImageError, match="the image data is damaged or cannot be decoded: broken PNG file"):
         read_image(bytes(data))
 
 
-def test_readers_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_readers_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         if name == "PIL.AvifImagePlugin":
             raise ImportError(name)

@@ -1,4 +1,4 @@
-"""Memory of one picture: at most three copies of its pixels, and an error of its own where that is too much."""
+"""Memory of decoding: at most three copies of the pixels, and an error without enough memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for path in sys.argv[1:]:
 
 
 def save(folder: Path, side: int, name: str) -> None:
-    """Write a picture of each kind that is stored and decoded in another way."""
+    """Write one image for every way of storing and decoding."""
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(64, 256, (side, side, 3), dtype=np.uint8)
@@ -60,13 +60,13 @@ def save(folder: Path, side: int, name: str) -> None:
 
 
 @LINUX
-def test_a_picture_takes_at_most_three_copies_of_its_pixels(tmp_path: Path) -> None:
+def test_decoding_takes_at_most_three_copies_of_the_pixels(tmp_path: Path) -> None:
     save(tmp_path, SIDE, "large")
     save(tmp_path, 16, "small")
     paths = sorted(map(str, tmp_path.glob("large.*")))
     shown = subprocess.run([sys.executable, "-c", PEAK, *paths], capture_output=True, text=True, check=True).stdout
     copies = dict(zip(paths, map(float, shown.split()), strict=True))
-    assert len(copies) == 11 and max(copies.values()) < 3.2, copies  # the blocks of a small picture count too
+    assert len(copies) == 11 and max(copies.values()) < 3.2, copies  # with the blocks
 
 
 LIMITED = """
@@ -87,7 +87,7 @@ for path in sys.argv[2:]:
 
 
 @LINUX
-def test_a_picture_too_large_for_the_memory_costs_only_itself(tmp_path: Path) -> None:
+def test_image_beyond_the_memory_is_refused(tmp_path: Path) -> None:
     names = ["rgb.jpg", "rgba.png", "grey16.png", "float.tif", "rgb.webp"]
     save(tmp_path, SIDE, "large")
     save(tmp_path, 16, "small")
@@ -108,7 +108,7 @@ def test_a_picture_too_large_for_the_memory_costs_only_itself(tmp_path: Path) ->
         assert shown[2 * index + 1] == "(16, 16, 3)"
 
 
-def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_insufficient_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(Image.fromarray(RGB), "JPEG")
 
     def fails(*arguments: object) -> None:
@@ -121,17 +121,17 @@ def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(decode, "write_rgb", raised)
         with pytest.raises(ImageError, match="not enough memory for the image data: its 32 x 24 pixels need") as caught:
             read_image(data)
-        assert caught.value.__context__ is None  # the frames that hold the picture are free
+        assert caught.value.__context__ is None  # the frames with the image are released
     monkeypatch.setattr(Image, "open", fails)
     with pytest.raises(ImageError, match="not enough memory for the image data: it could not be opened; free memory"):
         read_image(data)
-    monkeypatch.setattr(decode, "opened", fails)
+    monkeypatch.setattr(decode, "open_source", fails)
     with pytest.raises(ImageError, match="not enough memory to read the image data; free memory, or make the file sm"):
         read_image(data)
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": Image.Exif()}])
-def test_the_size_of_webp_is_read_from_its_header(options: dict[str, Any]) -> None:
+def test_webp_size_is_read_from_the_header(options: dict[str, Any]) -> None:
     data = encoded(Image.fromarray(RGB), "WEBP", **options)
     assert faults.webp_size(io.BytesIO(data)) == (32, 24)
     assert faults.webp_size(io.BytesIO(b"RIFF")) == (0, 0)

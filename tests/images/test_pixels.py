@@ -1,4 +1,4 @@
-"""Pixels of every type: scaled to the right values, or refused with the cause; never black for a picture."""
+"""Pixels of every type: correct scaling, or refusal instead of a black image."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ WIDE: dict[str, npt.NDArray[Any]] = {
 
 
 def differs(actual: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> int:
-    """Largest difference of two pictures of the same shape."""
+    """Return the largest difference of two images of the same shape."""
     assert actual.shape == expected.shape and actual.dtype == np.uint8 and actual.flags.c_contiguous
     return int(np.abs(actual.astype(int) - expected).max())
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_more_than_eight_bits_and_floats_are_scaled_by_their_range(name: str) -> None:
+def test_deep_and_float_samples_are_scaled_by_their_range(name: str) -> None:
     assert differs(read_image(tiff(WIDE[name])), GREY_RGB) <= (1 if name == "int8" else 0)
 
 
 @pytest.mark.parametrize("name", ["uint16", "int16", "int32", "float 0 to 1"])
-def test_byte_order_makes_no_difference(name: str) -> None:
+def test_byte_orders_give_equal_pixels(name: str) -> None:
     assert np.array_equal(read_image(tiff(WIDE[name], order=">")), read_image(tiff(WIDE[name])))
 
 
 @pytest.mark.parametrize("name", ["uint16", "float 0 to 1"])
-def test_white_stored_as_zero_is_white(name: str) -> None:
+def test_inverted_samples_are_converted(name: str) -> None:
     inverted = (WIDE[name].max() - WIDE[name]).astype(WIDE[name].dtype)
     assert differs(read_image(tiff(inverted, photometric=0)), GREY_RGB) == 0
     assert differs(read_image(tiff(255 - GREY, photometric=0)), GREY_RGB) == 0
 
 
 REFUSED: dict[str, tuple[npt.NDArray[Any], str]] = {
-    "12 bits in 16": (GREY.astype(np.uint16) * 16, "uses only values up to 4080 of 65535: they are of 12 bits in a"),
-    "8 bits in 16": (GREY.astype(np.uint16), "uses only values up to 255 of 65535: they are of 8 bits in a file of 16"),
-    "14 bits in 16": (GREY.astype(np.uint16) * 64, "uses only values up to 16320 of 65535: they are of 14 bits"),
-    "8 bits in 32": (GREY.astype(np.uint32), "uses only values up to 255 of 4294967295"),
-    "signed 8 bits in 32": (GREY.astype(np.int32), "uses only values up to 255 of 2147483647"),
+    "12 bits in 16": (GREY.astype(np.uint16) * 16, "has only values up to 4080 of 65535: 12-bit values in a"),
+    "8 bits in 16": (GREY.astype(np.uint16), "has only values up to 255 of 65535: 8-bit values in a 16-bit file"),
+    "14 bits in 16": (GREY.astype(np.uint16) * 64, "has only values up to 16320 of 65535: 14-bit values"),
+    "8 bits in 32": (GREY.astype(np.uint32), "has only values up to 255 of 4294967295"),
+    "signed 8 bits in 32": (GREY.astype(np.int32), "has only values up to 255 of 2147483647"),
     "negative": (GREY.astype(np.int16) - 100, "has signed values from -100 to 155; expected values from 0"),
     "float -1 to 1": ((GREY / 127.5 - 1).astype(np.float32), "has float values from -1 to 1; expected 0 to 1 or 0 to"),
     "float to 65535": (GREY.astype(np.float32) * 257, "has float values from 0 to 65535; expected 0 to 1 or 0 to 255"),
@@ -60,56 +60,56 @@ REFUSED: dict[str, tuple[npt.NDArray[Any], str]] = {
     "float to 0.06": ((GREY / 4080).astype(np.float32), "has float values from 0 to 0.0625; .*at least a quarter"),
     "NaN": (np.where(GREY > 99, np.nan, GREY / 255).astype(np.float32), "has values that are NaN or infinite"),
     "infinite": (np.where(GREY > 99, np.inf, GREY / 255).astype(np.float32), "has values that are NaN or infinite"),
-    "12 bits in RGB of 16": (RGB.astype(np.uint16) * 16, "uses less than a quarter of the range of its 16 bits"),
+    "12 bits in RGB of 16": (RGB.astype(np.uint16) * 16, "fills less than a quarter of its 16-bit range"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_values_of_no_known_range_are_refused_with_the_cause(name: str) -> None:
+def test_values_of_an_unknown_range_are_refused(name: str) -> None:
     pixels, message = REFUSED[name]
     with pytest.raises(ImageError, match=f"the image data {message}"):
         read_image(tiff(pixels))
 
 
-def test_black_of_sixteen_bits_is_black() -> None:
+def test_16_bit_black_is_black() -> None:
     assert not read_image(png(np.zeros((4, 4), np.uint16))).any()
     assert not read_image(tiff(np.zeros((4, 4), np.float32))).any()
 
 
-def test_a_stated_range_is_used_where_the_whole_range_is_not_filled() -> None:
+def test_stated_range_is_used_for_small_values() -> None:
     twelve = GREY.astype(np.uint16) * 16 + 15  # 15 to 4095
     assert differs(read_image(png(twelve, chunk(b"sBIT", b"\x0c"))), GREY_RGB) <= 1
     assert differs(read_image(tiff(twelve, tags={340: ("H", [0]), 341: ("H", [4095])})), GREY_RGB) <= 1
     assert differs(read_image(tiff(twelve, tags={281: ("H", [4095])})), GREY_RGB) <= 1
     signed = (GREY / 127.5 - 1).astype(np.float32)
     assert differs(read_image(tiff(signed, tags={340: ("f", [-1.0]), 341: ("f", [1.0])})), GREY_RGB) == 0
-    full = GREY.astype(np.uint16) * 257  # as the standard has it: scaled when stored, whatever sBIT says
+    full = GREY.astype(np.uint16) * 257  # as the standard requires: scaled to 16 bits, independent of sBIT
     assert differs(read_image(png(full, chunk(b"sBIT", b"\x0c"))), GREY_RGB) == 0
-    with pytest.raises(ImageError, match="uses only values up to 4095 of 65535"):
-        read_image(png(twelve, chunk(b"sBIT", b"\x08")))  # more than it states
+    with pytest.raises(ImageError, match="has only values up to 4095 of 65535"):
+        read_image(png(twelve, chunk(b"sBIT", b"\x08")))  # above the stated range
 
 
-def test_tiff_of_twelve_bits_is_scaled_by_twelve_bits() -> None:
+def test_12_bit_tiff_is_scaled_by_12_bits() -> None:
     values = (GREY.astype(np.int32) * 4095 // 255).reshape(-1, 2)
     packed = np.stack([values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], axis=1)
     data = tiff(GREY, stored=packed.astype(np.uint8).tobytes(), tags={258: ("H", [12])})
     assert differs(read_image(data), GREY_RGB) <= 1
 
 
-def test_rgb_of_sixteen_bits() -> None:
+def test_16_bit_rgb_is_scaled() -> None:
     wide = RGB.astype(np.uint16) * 257
     assert differs(read_image(tiff(wide)), RGB) == 0
     assert differs(read_image(tiff(wide, order=">")), RGB) == 0
     assert differs(read_image(png(wide)), RGB) == 0
 
 
-def test_channels_of_sixteen_bits_in_separate_planes_are_refused_not_mixed_up() -> None:
+def test_16_bit_planar_samples_are_refused() -> None:
     assert differs(read_image(tiff(RGB, separate=True)), RGB) == 0
     with pytest.raises(ImageError, match="is a TIFF image of 3 channels of uint16 in separate planes, which is not"):
         read_image(tiff(RGB.astype(np.uint16) * 257, separate=True))
 
 
-def test_chroma_of_less_resolution_is_refused_not_mixed_up() -> None:
+def test_subsampled_uncompressed_chroma_is_refused() -> None:
     with pytest.raises(ImageError, match=r"chroma are not supported|is truncated"):
         read_image(tiff(RGB, photometric=6, tags={530: ("H", [2, 2])}))
 
@@ -131,19 +131,19 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_alpha_that_leaves_nothing_is_refused(name: str) -> None:
+def test_fully_transparent_image_is_refused(name: str) -> None:
     with pytest.raises(ImageError, match=r"is transparent everywhere \(alpha at most [01] of 255\).*save it without"):
         read_image(LOST[name])
 
 
-def test_alpha_of_zeros_in_a_bmp_says_nothing() -> None:
+def test_zero_alpha_of_a_bmp_is_ignored() -> None:
     assert differs(read_image(encoded(Image.fromarray(with_alpha(RGB, 0)), "BMP")), RGB) == 0
 
 
-def test_transparency_is_laid_on_black() -> None:
+def test_transparency_is_composited_on_black() -> None:
     half = read_image(png(with_alpha(RGB, 128)))
     assert differs(half, (RGB.astype(int) * 128 // 255).astype(np.uint8)) <= 1
-    if (b"II", 1, (1,), 1, (8, 8), (1,)) in TiffImagePlugin.OPEN_INFO:  # not in older Pillow
+    if (b"II", 1, (1,), 1, (8, 8), (1,)) in TiffImagePlugin.OPEN_INFO:  # missing in older versions of Pillow
         assert differs(read_image(tiff(with_alpha(GREY, 255), tags={338: ("H", [1])})), GREY_RGB) == 0
     cut_out = with_alpha(RGB, 255)
     cut_out[:12, :, 3] = 0
@@ -151,7 +151,7 @@ def test_transparency_is_laid_on_black() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_a_transparent_grey_of_any_depth_is_black(depth: int) -> None:
+def test_transparent_grey_of_any_depth_is_black(depth: int) -> None:
     most = (1 << depth) - 1
     samples = np.array([[0, 1, most], [most, 1, 0]], np.uint16 if depth == 16 else np.uint8)
     image = read_image(png(samples, chunk(b"tRNS", most.to_bytes(2, "big")), depth=depth))
@@ -160,7 +160,7 @@ def test_a_transparent_grey_of_any_depth_is_black(depth: int) -> None:
     assert visible[0, 2].tolist() == [255, 255, 255]
 
 
-def test_a_transparent_colour_of_sixteen_bits_does_not_hide_white() -> None:
+def test_16_bit_transparent_colour_does_not_hide_white() -> None:
     key = b"".join(value.to_bytes(2, "big") for value in (0x1234, 0x1234, 0x1234))
     wide = np.full((2, 2, 3), 65535, np.uint16)
     wide[0, 0] = 0x1234
@@ -168,7 +168,7 @@ def test_a_transparent_colour_of_sixteen_bits_does_not_hide_white() -> None:
     assert image[0, 0].tolist() == [0, 0, 0] and (image[1] == 255).all()
 
 
-def test_other_colour_spaces() -> None:
+def test_other_colour_spaces_are_converted() -> None:
     image = Image.fromarray(RGB)
     cmyk = image.convert("CMYK")
     assert differs(read_image(encoded(cmyk, "TIFF")), RGB) <= 1
@@ -176,7 +176,7 @@ def test_other_colour_spaces() -> None:
     assert differs(read_image(jpeg), RGB) <= 12
     assert differs(read_image(encoded(image.convert("YCbCr"), "TIFF", compression="jpeg", quality=98)), RGB) <= 20
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    assert differs(read_image(encoded(to_lab.apply(image), "TIFF")), RGB) <= 30  # of saturated colours
+    assert differs(read_image(encoded(to_lab.apply(image), "TIFF")), RGB) <= 30  # large for saturated colours
     bits = Image.fromarray(GREY > 99)
     assert differs(read_image(encoded(bits, "PNG")), np.asarray(bits.convert("RGB"))) == 0
     palette = image.quantize(9)
@@ -184,7 +184,7 @@ def test_other_colour_spaces() -> None:
         assert differs(read_image(encoded(palette, kind)), np.asarray(palette.convert("RGB"))) == 0
 
 
-def test_the_first_of_several_frames_counts() -> None:
+def test_first_frame_is_returned() -> None:
     first, second = Image.fromarray(RGB), Image.new("RGB", (32, 24))
     for kind in ("PNG", "TIFF", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -192,7 +192,7 @@ def test_the_first_of_several_frames_counts() -> None:
         assert differs(read_image(data), RGB) == 0
 
 
-def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_join_seamlessly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.images.pixels.BLOCK_PIXELS", 40)  # one row and part of the next
     assert differs(read_image(png(RGB)), RGB) == 0
     monkeypatch.setattr("fer_edge.images.pixels.BLOCK_PIXELS", 10)  # parts of a row

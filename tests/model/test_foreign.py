@@ -1,4 +1,4 @@
-"""Weights of other programs: every form that training scripts save them in, and files that are something else."""
+"""Weights of other programs: wrappers and prefixes of training scripts, invalid files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Tensors = dict[str, Any]
 
 
 def tiny_release() -> ModelConfig:
-    """The release's structure with few channels, so that its checkpoint is small."""
+    """Return the release's structure with few channels."""
     stem = StemConfig(input_width=64, input_stride=2, widths=(64, 4), units=(1, 1))
     changes = {"patches": (2, 12), "dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1, "text_dim": 4}
     release = preset("release", classes=7).to_dict()
@@ -40,13 +40,13 @@ def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.model.release.preset", lambda name, classes: tiny_release())
 
 
-def of_stem(ours: str) -> str:
-    """face.evoLVe's name for a tensor of the stem."""
-    kind, index, rest = ours.removeprefix("stem.").split(".", 2)
+def evolve_name(name: str) -> str:
+    """Return face.evoLVe's name of a tensor of the stem."""
+    kind, index, rest = name.removeprefix("stem.").split(".", 2)
     if kind == "input":
         return f"input_layer.{index}.{rest}"
     part, last = rest.rsplit(".", 1)
-    return f"body.{index}.{next(name for name, own in BLOCK_PARTS.items() if own == part)}.{last}"
+    return f"body.{index}.{next(key for key, value in BLOCK_PARTS.items() if value == part)}.{last}"
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def weights() -> Tensors:
 
 
 def small_weights() -> Tensors:
-    """The authors' state dict, in small; the stem stands in it twice."""
+    """Return a small state dict with the authors' names, which contains the stem twice."""
     config = tiny_release()
     torch.manual_seed(0)
-    ours = FERFormer(config).state_dict()
+    state = FERFormer(config).state_dict()
     fixed = {
         "encoder.class_token": "vit.cls_token",
         "encoder.steering_token": "vit.clip_token",
@@ -68,9 +68,9 @@ def small_weights() -> Tensors:
         "text_head.projection.bias": "fc2.bias",
     }
     result: Tensors = {}
-    for name, tensor in ours.items():
+    for name, tensor in state.items():
         if name.startswith("stem."):
-            result[f"backbone.{of_stem(name)}"] = result[f"{STEM_ALIAS}{of_stem(name)}"] = tensor
+            result[f"backbone.{evolve_name(name)}"] = result[f"{STEM_ALIAS}{evolve_name(name)}"] = tensor
         elif name.startswith("tokens.projections."):
             patch, last = name.removeprefix("tokens.projections.").split(".")
             result[f"token{({'2': 1, '12': 5})[patch]}.1.{last}"] = tensor
@@ -83,7 +83,7 @@ def small_weights() -> Tensors:
     return result
 
 
-def under(prefix: str, weights: Tensors) -> Tensors:
+def prefixed(prefix: str, weights: Tensors) -> Tensors:
     return {f"{prefix}{name}": value for name, value in weights.items()}
 
 
@@ -95,7 +95,7 @@ def changed(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Tensors]
     return lambda weights: {**weights, name: change(weights[name].clone())}
 
 
-def containing_itself(weights: Tensors) -> Any:
+def recursive(weights: Tensors) -> Any:
     contents: Tensors = {"weights": weights}
     contents["self"] = contents
     return contents
@@ -104,16 +104,16 @@ def containing_itself(weights: Tensors) -> Any:
 FORMS: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     "plain": (lambda w: w, ""),
     "ordered parameters": (lambda w: OrderedDict((k, _parameter(v)) for k, v in w.items()), ""),
-    "data parallel": (lambda w: {"epoch": 3, "state_dict": under("module.", w), "optimizer": {}}, "state_dict.module."),
-    "compiled": (lambda w: under("_orig_mod.", w), "_orig_mod."),
-    "compiled, data parallel": (lambda w: under("module._orig_mod.", w), "module._orig_mod."),
-    "data parallel, compiled": (lambda w: {"net": under("_orig_mod.module.", w)}, "net._orig_mod.module."),
-    "Lightning": (lambda w: {"state_dict": under("model.", w), "loops": {"fit": [1, 2]}}, "state_dict.model."),
-    "Lightning, net": (lambda w: {"state_dict": under("net.", w)}, "state_dict.net."),
+    "data parallel": (lambda w: {"epoch": 3, "state_dict": prefixed("module.", w), "opt": {}}, "state_dict.module."),
+    "compiled": (lambda w: prefixed("_orig_mod.", w), "_orig_mod."),
+    "compiled, data parallel": (lambda w: prefixed("module._orig_mod.", w), "module._orig_mod."),
+    "data parallel, compiled": (lambda w: {"net": prefixed("_orig_mod.module.", w)}, "net._orig_mod.module."),
+    "Lightning": (lambda w: {"state_dict": prefixed("model.", w), "loops": {"fit": [1, 2]}}, "state_dict.model."),
+    "Lightning, net": (lambda w: {"state_dict": prefixed("net.", w)}, "state_dict.net."),
     "nested": (lambda w: {"model": {"state_dict": w}}, "model.state_dict."),
-    "EMA alone": (lambda w: {"ema_state_dict": under("module.", w), "decay": 0.9}, "ema_state_dict.module."),
-    "average of weights": (lambda w: {**under("module.", w), "n_averaged": torch.tensor(3)}, "module."),
-    "a key of their own": (lambda w: {"student_weights": w}, "student_weights."),
+    "EMA alone": (lambda w: {"ema_state_dict": prefixed("module.", w), "decay": 0.9}, "ema_state_dict.module."),
+    "average of weights": (lambda w: {**prefixed("module.", w), "n_averaged": torch.tensor(3)}, "module."),
+    "another key": (lambda w: {"student_weights": w}, "student_weights."),
     "list": (lambda w: [w], "0."),
     "half": (cast(torch.float16), ""),
     "bfloat16": (cast(torch.bfloat16), ""),
@@ -126,7 +126,7 @@ FORMS: dict[str, tuple[Callable[[Tensors], Any], str]] = {
                    for part in ("backbone", "vit", "token1", "token5", "fc2")},
         "",
     ),
-    "containing itself": (containing_itself, "weights."),
+    "recursive": (recursive, "weights."),
     "without counters": (lambda w: {k: v for k, v in w.items() if not k.endswith("num_batches_tracked")}, ""),
 }  # fmt: skip
 
@@ -136,7 +136,7 @@ def _parameter(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_checkpoint_is_imported(form: str, weights: Tensors, tmp_path: Path) -> None:
+def test_every_wrapper_is_imported(form: str, weights: Tensors, tmp_path: Path) -> None:
     wrap, prefix = FORMS[form]
     torch.save(wrap(weights), tmp_path / "a.pth")
     checkpoint, report = load_release(read_foreign_weights(tmp_path / "a.pth"))
@@ -147,51 +147,51 @@ def test_every_form_of_a_checkpoint_is_imported(form: str, weights: Tensors, tmp
     assert all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point())
 
 
-def test_content_tells_the_format_whatever_the_name_ends_in(weights: Tensors, tmp_path: Path) -> None:
+def test_format_is_recognised_by_content(weights: Tensors, tmp_path: Path) -> None:
     names = ("a.safetensors", "a.bin", "a.npz", "b.pth", "old.ckpt", "a.tar")
     paths = [tmp_path / name for name in names]
-    own = {name: tensor.clone() for name, tensor in under("module.", weights).items()}
-    save_file(own, paths[0])
-    save_file(own, paths[1])
-    arrays = {name: tensor.numpy() for name, tensor in own.items()}
+    tensors = {name: tensor.clone() for name, tensor in prefixed("module.", weights).items()}
+    save_file(tensors, paths[0])
+    save_file(tensors, paths[1])
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     np.savez(paths[2], names=np.array(["a"]), **arrays)
     paths[2].rename(paths[2].with_suffix(".zip"))
     paths[2] = paths[2].with_suffix(".zip")
     for path in paths[3:]:
-        torch.save(own, path, _use_new_zipfile_serialization=path.suffix != ".ckpt")
+        torch.save(tensors, path, _use_new_zipfile_serialization=path.suffix != ".ckpt")
     for path in paths:
         assert load_release(read_foreign_weights(path))[1].prefix == "module."
 
 
-def test_of_raw_and_averaged_weights_the_raw_are_taken_unless_named(weights: Tensors, tmp_path: Path) -> None:
+def test_raw_weights_are_preferred_to_averaged_ones(weights: Tensors, tmp_path: Path) -> None:
     averaged = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     torch.save({"model_ema": averaged, "model": weights}, tmp_path / "a.pth")
     foreign = read_foreign_weights(tmp_path / "a.pth")
     checkpoint, report = load_release(foreign)
     assert (report.prefix, report.others) == ("model.", ("model_ema.",))
     assert checkpoint.model.label_head.weight.any()
-    assert report.ignored["model_ema.vit.head.0.weight"] == "beside the weights that were taken"
+    assert report.ignored["model_ema.vit.head.0.weight"] == "outside of the selected weights"
     checkpoint, report = load_release(foreign, "model_ema")
     assert (report.prefix, report.others) == ("model_ema.", ("model.",))
     assert not checkpoint.model.label_head.weight.any()
-    with pytest.raises(CheckpointError, match="holds no weights below 'ema'; it holds them below: model, model_ema"):
+    with pytest.raises(CheckpointError, match="has no weights below 'ema'; it has weights below: model, model_ema"):
         load_release(foreign, "ema")
 
 
 BIAS = "vit.head.0.bias"
 REFUSED: dict[str, tuple[Callable[[Tensors], Any], type[FerEdgeError], str]] = {
-    "NaN": (changed(BIAS, lambda t: t * float("nan")), NonFiniteError, "holds values that are not finite: 7 of"),
-    "infinity": (changed(BIAS, lambda t: t + float("inf")), NonFiniteError, "7 of 7 are NaN or infinity"),
-    "beyond float32": (changed(BIAS, lambda t: t.double() + 1e300), NonFiniteError, r"holds 1e\+300, beyond float32's"),
+    "NaN": (changed(BIAS, lambda t: t * float("nan")), NonFiniteError, "contains NaN or infinity: 7 of"),
+    "infinity": (changed(BIAS, lambda t: t + float("inf")), NonFiniteError, "contains NaN or infinity: 7 of 7 values"),
+    "beyond float32": (changed(BIAS, lambda t: t.double() + 1e300), NonFiniteError, r"1e\+300, beyond float32's"),
     "negative variance": (
-        changed("vit.norm.running_var", lambda t: -t), CheckpointError, "vit.norm.running_var holds negative values",
+        changed("vit.norm.running_var", lambda t: -t), CheckpointError, "vit.norm.running_var contains negative values",
     ),
     "whole numbers": (
         changed(BIAS, lambda t: t.to(torch.int8)), CheckpointError, "is of type int8; expected floating point",
     ),
     "eight classes": (
         lambda w: {**w, "vit.head.0.weight": torch.zeros(8, 8), BIAS: torch.zeros(8)}, CheckpointError,
-        r"vit.head.0.weight \(8, 8\), expected \(7, 8\).*tells 8 classes apart, the authors' release RAF-DB's 7",
+        r"vit.head.0.weight \(8, 8\), expected \(7, 8\).*has 8 classes, the authors' release RAF-DB's 7",
     ),
     "another network": (
         lambda w: {"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, CheckpointError,
@@ -200,15 +200,15 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Any], type[FerEdgeError], str]] = {
     ),
     "IR_50": (
         lambda w: {k.removeprefix("backbone."): v for k, v in w.items() if k.startswith("backbone.")}, CheckpointError,
-        "these are names of face.evoLVe's IR_50, which is imported with --stem",
+        "these are weights of face.evoLVe's IR_50; import them with --stem-only",
     ),
     "IR_50 below a prefix": (
         lambda w: {k: v for k, v in w.items() if k.startswith("backbone.")}, CheckpointError,
-        "'backbone.input_layer.*; a stem alone is imported with --stem",
+        "'backbone.input_layer.*; import a stem alone with --stem-only",
     ),
-    "fer-edge's own": (
+    "fer-edge": (
         lambda w: {"model": tiny_checkpoint().model.state_dict()}, CheckpointError,
-        "weights of fer-edge itself, such as a resume file; the checkpoint is best.safetensors beside it",
+        "weights are from fer-edge, such as a resume file; use best.safetensors in the same folder",
     ),
     "some missing": (
         lambda w: {k: v for k, v in w.items() if not k.startswith("fc2")}, CheckpointError,
@@ -216,15 +216,15 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Any], type[FerEdgeError], str]] = {
     ),
     "no tensors": (
         lambda w: {"epoch": 3, "state_dict": {}}, CheckpointError,
-        r"holds no tensors: it has epoch \(int\), state_dict \(empty dict\); expected a state dict",
+        r"contains no tensors: it has epoch \(int\), state_dict \(empty dict\); expected a state dict",
     ),
-    "an empty dictionary": (lambda w: {}, CheckpointError, "holds no tensors: it is an empty dictionary"),
-    "a number": (lambda w: 3, CheckpointError, "holds no tensors: it is a Python int"),
+    "an empty dictionary": (lambda w: {}, CheckpointError, "contains no tensors: it is an empty dictionary"),
+    "a number": (lambda w: 3, CheckpointError, "contains no tensors: it is a Python int"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_imported_is_named(case: str, weights: Tensors, tmp_path: Path) -> None:
+def test_invalid_weights_are_refused(case: str, weights: Tensors, tmp_path: Path) -> None:
     change, error, message = REFUSED[case]
     torch.save(change(weights), tmp_path / "a.pth")
     with pytest.raises(error, match=message) as refusal:
@@ -248,7 +248,7 @@ def test_python_objects_are_refused_in_one_line(
     path = tmp_path / "a.pth"
     torch.save({"x": contents}, path)
     with pytest.raises(
-        CheckpointError, match=rf"holds Python objects \(\S*{name}\).* save the state dict alone"
+        CheckpointError, match=rf"contains Python objects \(\S*{name}\).* save the state dict alone"
     ) as error:
         read_foreign_weights(path)
     path.write_bytes(pickle.dumps(contents))
@@ -270,7 +270,7 @@ def test_python_objects_are_refused_in_one_line(
         (pickle.dumps({"a": np.zeros(2)}, protocol=5), "is a Python pickle"),
     ],
 )
-def test_files_of_other_kinds_are_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_files_of_other_kinds_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=message) as error:
@@ -278,10 +278,10 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, data: bytes, message: st
     assert "\n" not in str(error.value) and "weights_only" not in str(error.value)
 
 
-def test_files_of_fer_edge_folders_and_cut_files_are_named(tmp_path: Path, weights: Tensors) -> None:
+def test_folders_cut_files_and_files_of_fer_edge_are_refused(tmp_path: Path, weights: Tensors) -> None:
     with pytest.raises(CheckpointError, match="no file at"):
         read_foreign_weights(tmp_path / "none.pth")
-    with pytest.raises(CheckpointError, match="is a folder; name the file of weights in it"):
+    with pytest.raises(CheckpointError, match="is a folder; name a file of weights in it"):
         read_foreign_weights(tmp_path)
     tiny_checkpoint().save(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="is a fer-edge checkpoint, not weights of another program"):
@@ -297,18 +297,18 @@ def test_files_of_fer_edge_folders_and_cut_files_are_named(tmp_path: Path, weigh
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
-def test_torchscript_is_named(tmp_path: Path) -> None:
+def test_torchscript_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"is a TorchScript archive.*torch\.jit\.load\(FILE\)\.state_dict\(\)"):
         read_foreign_weights(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "module.backbone.", "state_dict.encoder.stem."])
-def test_a_stem_is_found_below_any_prefix(weights: Tensors, prefix: str) -> None:
+def test_a_stem_is_imported_from_any_prefix(weights: Tensors, prefix: str) -> None:
     stem = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
-    report = load_ir50(FERFormer(tiny_release()), ForeignWeights("ir50.pth", under(prefix, stem)))
+    report = load_ir50(FERFormer(tiny_release()), ForeignWeights("ir50.pth", prefixed(prefix, stem)))
     assert report.prefix == prefix and all(name.startswith("stem.") for name in report.used.values())
-    assert all(stem_name(name) == ours for name, ours in report.used.items())
+    assert all(stem_name(name) == target for name, target in report.used.items())
 
 
 @given(st.lists(st.sampled_from(["module", "_orig_mod", "model", "net", "ema", "backbone", "vit", "a"]), max_size=5))
@@ -316,6 +316,6 @@ def test_a_stem_is_found_below_any_prefix(weights: Tensors, prefix: str) -> None
 def test_any_prefix_is_taken_off(parts: list[str]) -> None:
     known = {"vit.head.0.weight": "head", "backbone.body.weight": "body"}
     prefix = "".join(f"{part}." for part in parts)
-    foreign = ForeignWeights("a", under(prefix, dict.fromkeys(known, torch.zeros(1))))
-    selection = foreign.select(foreign.fits(known.get))
+    foreign = ForeignWeights("a", prefixed(prefix, dict.fromkeys(known, torch.zeros(1))))
+    selection = foreign.select(foreign.matches(known.get))
     assert (selection.prefix, set(selection.tensors)) == (prefix, set(known))

@@ -1,4 +1,4 @@
-"""Configurations, checkpoints and the text side."""
+"""Configurations, checkpoints and text features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fer_edge.model.text import (
     PromptFeatures,
     TextFeatures,
     load_text_features,
-    refold,
+    replace_text_features,
     save_text_features,
     text_features_from_tower,
 )
@@ -35,7 +35,7 @@ def write_metadata(path: Path, text: str) -> Path:
     return path
 
 
-def test_presets() -> None:
+def test_presets_are_complete() -> None:
     assert preset_names() == ["edge", "paper", "release", "teacher"]
     paper = preset("paper", classes=7)
     assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
@@ -44,7 +44,7 @@ def test_presets() -> None:
         preset("huge", classes=7)
 
 
-def test_edge_is_small() -> None:
+def test_edge_is_within_its_size_and_cost() -> None:
     model = FERFormer(preset("edge", classes=8)).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) <= 3_000_000
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -65,7 +65,7 @@ ABLATIONS: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_is_a_configuration(name: str) -> None:
+def test_every_ablation_has_a_configuration(name: str) -> None:
     changes, tokens = ABLATIONS[name]
     model = FERFormer(tiny_config(**changes)).eval()
     assert model.config.patch_tokens == tokens
@@ -96,7 +96,7 @@ def test_every_ablation_is_a_configuration(name: str) -> None:
         ({"stem": 5}, "stem is 5; expected a table of names and values"),
     ],
 )
-def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_configurations_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_config(**changes)
 
@@ -114,7 +114,7 @@ def test_impossible_configurations_are_refused(changes: dict[str, Any], message:
         ([], r"model is \[\]; expected a table"),
     ],
 )
-def test_configurations_that_are_none_are_refused(data: Any, message: str) -> None:
+def test_invalid_configuration_data_is_refused(data: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ModelConfig.from_dict(data)
 
@@ -130,7 +130,7 @@ def test_patches_are_cut_in_reading_order() -> None:
             assert torch.equal(cut[0, index], piece.permute(1, 2, 0).flatten())
 
 
-def test_checkpoint_round_trip(tmp_path: Path) -> None:
+def test_checkpoints_round_trip(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint()
     checkpoint.save(tmp_path / "a.safetensors")
     loaded = load_checkpoint(tmp_path / "a.safetensors")
@@ -143,7 +143,7 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     assert torch.equal(half["stem.input.1.running_var"], state["stem.input.1.running_var"])
 
 
-def test_grey_checkpoints_keep_their_luma(tmp_path: Path) -> None:
+def test_grey_checkpoints_restore_luma(tmp_path: Path) -> None:
     from fer_edge.model.config import StemConfig
 
     stem = StemConfig(color="grey", input_width=8, input_stride=2, widths=(8, 12), units=(1, 1))
@@ -155,12 +155,12 @@ def test_grey_checkpoints_keep_their_luma(tmp_path: Path) -> None:
         assert torch.equal(load_checkpoint(tmp_path / "g.safetensors").model(images).label_logits, expected)
 
 
-def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="made by another program: fer-edge import-checkpoint reads such weights"):
+    with pytest.raises(CheckpointError, match="made by another program: fer-edge checkpoint import reads such weights"):
         load_checkpoint(path)
     checkpoint = tiny_checkpoint()
     checkpoint.save(path)
@@ -189,17 +189,15 @@ def test_unusable_checkpoints_are_named(tmp_path: Path) -> None:
         ({"metric": {}}, r"metadata\.metric is not known; did you mean metadata\.metrics\?"),
     ],
 )
-def test_checkpoints_that_say_impossible_things_are_named(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    said = json.loads(tiny_checkpoint().info.to_json())
-    said["config"].update(changes.pop("config", {}))
-    path = write_metadata(tmp_path / "a.safetensors", json.dumps({**said, **changes}))
+def test_invalid_metadata_values_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    metadata = json.loads(tiny_checkpoint().info.to_json())
+    metadata["config"].update(changes.pop("config", {}))
+    path = write_metadata(tmp_path / "a.safetensors", json.dumps({**metadata, **changes}))
     with pytest.raises(CheckpointError, match=rf"a\.safetensors: checkpoint metadata not understood: .*{message}"):
         read_checkpoint_info(path)
 
 
-def test_metadata_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_invalid_metadata_is_refused(tmp_path: Path) -> None:
     for text, message in (
         ("[" * 100_000, "recursion"),
         ("[]", "expected a table"),
@@ -210,14 +208,14 @@ def test_metadata_of_another_kind_is_refused(tmp_path: Path) -> None:
             load_checkpoint(write_metadata(tmp_path / "a.safetensors", text))
 
 
-def test_a_vast_model_without_its_tensors_takes_no_memory(tmp_path: Path) -> None:
-    said = json.loads(tiny_checkpoint().info.to_json())
-    said["config"].update(dim=8192, depth=64, mlp_ratio=64)  # 4 TB
+def test_a_huge_configuration_allocates_no_memory(tmp_path: Path) -> None:
+    metadata = json.loads(tiny_checkpoint().info.to_json())
+    metadata["config"].update(dim=8192, depth=64, mlp_ratio=64)  # 4 TB
     with pytest.raises(CheckpointError, match="tensors missing"):
-        load_checkpoint(write_metadata(tmp_path / "a.safetensors", json.dumps(said)))
+        load_checkpoint(write_metadata(tmp_path / "a.safetensors", json.dumps(metadata)))
 
 
-def test_prompts_of_table_v() -> None:
+def test_prompts_match_table_v() -> None:
     assert list(TEMPLATES) == ["none", "word", "phrase", "active", "passive"]
     assert fill_template(TEMPLATES["passive"][0], "angry") == "an angry expression is shown in the image"
     assert fill_template(TEMPLATES["passive"][0], "sad") == "a sad expression is shown in the image"
@@ -226,7 +224,7 @@ def test_prompts_of_table_v() -> None:
         fill_template("a face", "sad")
 
 
-def test_label_sets_are_in_their_official_order() -> None:
+def test_label_sets_have_the_official_order() -> None:
     orders = {
         "rafdb": "surprise fear disgust happiness sadness anger neutral",
         "ferplus": "neutral happiness surprise sadness anger disgust fear contempt",
@@ -235,17 +233,17 @@ def test_label_sets_are_in_their_official_order() -> None:
     assert {name: " ".join(labels.labels) for name, labels in LABEL_SETS.items()} == orders
 
 
-def test_folding_against_one_label_at_a_time() -> None:
+def test_folding_matches_cosine_similarity() -> None:
     torch.manual_seed(0)
     features, weight, bias = torch.randn(5, 7), torch.randn(3, 7), torch.randn(3)
-    folded = fold_text_features(features, weight, bias, 20.0)
+    matrix = fold_text_features(features, weight, bias, 20.0)
     token = torch.randn(3)
     for index in range(5):
         expected = 20 * F.cosine_similarity(token, weight @ features[index] + bias, dim=0)
-        torch.testing.assert_close(token / token.norm() @ folded[:, index], expected)
+        torch.testing.assert_close(token / token.norm() @ matrix[:, index], expected)
 
 
-def slow_features(tower: Any, words: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
+def features_one_by_one(tower: Any, words: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
     rows = []
     for word in words:
         total = sum(F.normalize(tower([fill_template(text, word)])[0], dim=0) for text in templates)
@@ -254,7 +252,7 @@ def slow_features(tower: Any, words: tuple[str, ...], templates: tuple[str, ...]
 
 
 @pytest.mark.slow
-def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
+def test_text_features_match_one_label_at_a_time(tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
     config = tmp_path / "fer-tiny.json"
     config.write_text(
@@ -266,34 +264,37 @@ def test_a_real_text_tower_against_one_label_at_a_time(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tower = open_text_tower("fer-tiny", "untrained")
     templates = TEMPLATES["phrase"] + TEMPLATES["passive"]
-    found = text_features_from_tower(tower, FERPLUS.words, templates)
+    features = text_features_from_tower(tower, FERPLUS.words, templates)
     with torch.inference_mode():
-        torch.testing.assert_close(found, slow_features(tower, FERPLUS.words, templates), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features, features_one_by_one(tower, FERPLUS.words, templates), rtol=1e-4, atol=1e-5)
     PromptFeatures(tower, FERPLUS.words, templates)().sum().backward()
-    # Processes that train together wait for every gradient.
-    idle = [name for name, one in tower.named_parameters() if one.requires_grad and one.grad is None]
-    assert not idle and any(one.requires_grad for one in tower.parameters())
+    # Distributed training waits for the gradient of every parameter.
+    parameters = dict(tower.named_parameters())
+    idle = [name for name, value in parameters.items() if value.requires_grad and value.grad is None]
+    assert not idle and any(value.requires_grad for value in parameters.values())
 
 
-def test_features_travel_in_files_and_refold(tmp_path: Path) -> None:
+def test_text_features_are_saved_loaded_and_set(tmp_path: Path) -> None:
     features = TextFeatures(F.normalize(torch.randn(8, 10), dim=1), FERPLUS.words, TEMPLATES["active"], "test")
     save_text_features(tmp_path / "t.safetensors", features)
     loaded = load_text_features(tmp_path / "t.safetensors")
     assert torch.equal(loaded.matrix, features.matrix)
-    refolded = refold(tiny_checkpoint().with_info(metrics={"validation_accuracy": 88.0}), loaded)
-    assert refolded.info.metrics == {}
-    assert refolded.info.templates == TEMPLATES["active"]
-    assert torch.equal(refolded.model.state_dict()["text_head.text_features"], features.matrix)
+    changed = replace_text_features(tiny_checkpoint().with_info(metrics={"validation_accuracy": 88.0}), loaded)
+    assert changed.info.metrics == {}
+    assert changed.info.templates == TEMPLATES["active"]
+    assert torch.equal(changed.model.state_dict()["text_head.text_features"], features.matrix)
     with pytest.raises(CheckpointError, match="learned its text features"):
-        refold(tiny_checkpoint().with_info(text_source="learned"), loaded)
-    with pytest.raises(CheckpointError, match="trained with a text tower that learned too, and was not kept"):
-        refold(tiny_checkpoint().with_info(text_source="open_clip:ViT-B-32:openai, fine-tuned"), loaded)
+        replace_text_features(tiny_checkpoint().with_info(text_source="learned"), loaded)
+    with pytest.raises(
+        CheckpointError, match="trained with a fine-tuned text tower, which the checkpoint does not contain"
+    ):
+        replace_text_features(tiny_checkpoint().with_info(text_source="open_clip:ViT-B-32:openai, fine-tuned"), loaded)
     with pytest.raises(CheckpointError, match="the model has no text head"):
-        refold(tiny_checkpoint(text_head=False), loaded)
-    with pytest.raises(CheckpointError, match=r"text features of shape \(8, 4\); the model takes \(8, 10\)"):
-        refold(tiny_checkpoint(), TextFeatures(torch.zeros(8, 4), FERPLUS.words, (), ""))
+        replace_text_features(tiny_checkpoint(text_head=False), loaded)
+    with pytest.raises(CheckpointError, match=r"text features of shape \(8, 4\); the model expects \(8, 10\)"):
+        replace_text_features(tiny_checkpoint(), TextFeatures(torch.zeros(8, 4), FERPLUS.words, (), ""))
     with pytest.raises(CheckpointError, match="no text features at"):
         load_text_features(tmp_path / "none")
     tiny_checkpoint().save(tmp_path / "c.safetensors")
-    with pytest.raises(CheckpointError, match="holds no text features"):
+    with pytest.raises(CheckpointError, match="expected text features made with"):
         load_text_features(tmp_path / "c.safetensors")

@@ -1,4 +1,4 @@
-"""Text towers of open_clip: prompts that are too long, weights of other kinds, machines without network or packages."""
+"""Text towers of open_clip: long prompts, other weights, missing network or packages."""
 
 from __future__ import annotations
 
@@ -49,32 +49,32 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_network(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Addresses that were asked for; none answers."""
-    asked: list[str] = []
+    """Make every request fail, and return the list of requested addresses."""
+    requests: list[str] = []
 
     def refuse(request: Any, timeout: float) -> None:
-        asked.append(request.full_url)
+        requests.append(request.full_url)
         raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    return asked
+    return requests
 
 
-def test_prompts_beyond_the_context_length_are_counted_before_weights_are_fetched(no_network: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"the prompt 'a very detailed .*\.\.\.' has 208 tokens; ViT-B-32 takes 77"):
+def test_long_prompts_are_refused_before_a_download(no_network: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"the prompt 'a very detailed .*\.\.\.' has 208 tokens; ViT-B-32 accepts 77"):
         text_features_from_open_clip("ViT-B-32", "openai", FERPLUS.words, (LONG,))
     assert not no_network
     tower = open_text_tower("fer-tiny-tower", "untrained")
-    with pytest.raises(ConfigError, match="has 208 tokens; fer-tiny-tower takes 77: shorten the template"):
+    with pytest.raises(ConfigError, match="has 208 tokens; fer-tiny-tower accepts 77: shorten the template"):
         PromptFeatures(tower, FERPLUS.words, (LONG,))
-    # A start, 75 words and an end fit; one word more does not.
+    # 75 words fit with start and end token, 76 do not.
     assert PromptFeatures(tower, ("sad",), (f"{'a ' * 74}{{}}",))().shape == (1, 16)
     with pytest.raises(ConfigError, match="has 78 tokens"):
         PromptFeatures(tower, ("sad",), (f"{'a ' * 75}{{}}",))
 
 
 class WordTokenizer:
-    """open_clip's HFTokenizer with a tokenizer that counts words and adds a start and an end."""
+    """Stand-in for open_clip's HFTokenizer that counts words and adds start and end tokens."""
 
     context_length = 6
 
@@ -89,33 +89,31 @@ class WordTokenizer:
         return SimpleNamespace(input_ids=[0] * (len(text.split(" ")) + special))
 
 
-def test_tokens_of_tokenizers_of_transformers_are_counted() -> None:
+def test_tokens_of_transformers_tokenizers_are_counted() -> None:
     assert token_count(WordTokenizer(), "a  b c") == 5
     assert token_count(WordTokenizer("clips"), "a b c") == 6
     tower = ClipTextTower(torch.nn.Linear(1, 1), WordTokenizer(), "SigLIP")  # type: ignore[arg-type]
     tower.check_prompts(["a b c d"])
-    with pytest.raises(ConfigError, match="the prompt 'a b c d e' has 7 tokens; SigLIP takes 6"):
+    with pytest.raises(ConfigError, match="the prompt 'a b c d e' has 7 tokens; SigLIP accepts 6"):
         tower.check_prompts(["a b c d e"])
 
 
-def test_labels_that_a_tower_cannot_tell_apart_are_named() -> None:
+def test_labels_with_equal_features_are_refused() -> None:
     with pytest.raises(CheckpointError, match="the text tower: 'sad' and 'SAD' have the same text features"):
         text_features_from_open_clip("fer-tiny-tower", "untrained", ("happy", "sad", "SAD"), ("a {} face",))
 
 
-def test_without_network_one_line_says_which_file_is_needed(
-    no_network: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_network_the_error_names_the_file(no_network: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be reached \(Name or service not known\)") as error:
         text_features_from_open_clip("ViT-B-32", "openai", FERPLUS.words, ("{}",))
     message = str(error.value)
-    assert "\n" not in message and "fer-edge text-features -o" in message and "--text-weights" in message
+    assert "\n" not in message and "fer-edge checkpoint text-features -o" in message and "--text-weights" in message
     assert "weights 'openai' of ViT-B-32 (open_clip_model.safetensors of https://huggingface.co/timm/" in message
     assert len(no_network) == 1  # no retry
     assert capfd.readouterr() == ("", "")
 
 
-def test_hub_offline_is_obeyed(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_offline_is_respected(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -124,7 +122,7 @@ def test_hub_offline_is_obeyed(no_network: list[str], monkeypatch: pytest.Monkey
     assert not no_network
 
 
-def test_files_of_the_cache_need_no_network(no_network: list[str], empty_cache: Path) -> None:
+def test_cached_files_need_no_network(no_network: list[str], empty_cache: Path) -> None:
     snapshot = empty_cache / "models--timm--tower" / "snapshots" / "0"
     snapshot.mkdir(parents=True)
     (snapshot / "open_clip_model.bin").write_bytes(b"weights")
@@ -140,7 +138,7 @@ def test_files_of_the_cache_need_no_network(no_network: list[str], empty_cache: 
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[int]]]:
-    """An address, and the statuses that it answers with, the last of them for ever."""
+    """Start a server; return its address and its list of response statuses, of which the last one repeats."""
     statuses = [503]
 
     class Handler(BaseHTTPRequestHandler):
@@ -161,22 +159,22 @@ def server() -> Iterator[tuple[str, list[int]]]:
     listening.server_close()
 
 
-def test_hosts_are_asked_once_and_again_only_on_demand(
-    server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
+def test_connections_are_retried_only_with_retries(
+    server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     address, statuses = server
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
-    notes: list[str] = []
+    caplog.set_level("INFO", "fer_edge")
     with pytest.raises(CheckpointError, match=r"the host cannot be reached \(HTTP status 503\): make the text"):
-        connect(address, "weights", Download(note=notes.append))
-    assert not waits and not notes
-    statuses[:] = [503, 503, 404]  # a host that answers, be it without the file
-    connect(address, "weights", Download(retries=2, note=notes.append))
-    assert waits == [2.0, 4.0] and notes == ["downloading weights"]
+        connect(address, "weights", Download())
+    assert not waits and not caplog.messages
+    statuses[:] = [503, 503, 404]  # the host answers, although without the file
+    connect(address, "weights", Download(retries=2))
+    assert waits == [2.0, 4.0] and caplog.messages == ["downloading weights"]
 
 
-def test_a_port_that_nobody_listens_to_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/x"
@@ -184,7 +182,7 @@ def test_a_port_that_nobody_listens_to_is_said(monkeypatch: pytest.MonkeyPatch) 
         connect(address, "weights", Download())
 
 
-def test_towers_that_need_transformers_say_so(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_transformers_package_is_reported(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find_spec(name))
     for name in ("ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "roberta-ViT-B-32", "mt5-base-ViT-B-32"):
@@ -194,9 +192,7 @@ def test_towers_that_need_transformers_say_so(no_network: list[str], monkeypatch
             open_text_tower(name, "untrained")
 
 
-def test_tokenizers_that_are_not_in_the_cache_are_one_line(
-    no_network: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_tokenizer_is_reported_in_one_line(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: object() if name == "transformers" else find_spec(name)
@@ -219,24 +215,24 @@ def test_tokenizers_that_are_not_in_the_cache_are_one_line(
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("ViT-Z", "openai", r"open_clip knows no model 'ViT-Z'"),
-        ("ViT-B/32", "openai", r"open_clip knows no model 'ViT-B/32'; did you mean ViT-B-32\?"),
+        ("ViT-Z", "openai", r"open_clip has no model 'ViT-Z'"),
+        ("ViT-B/32", "openai", r"open_clip has no model 'ViT-B/32'; did you mean ViT-B-32\?"),
         (
             "fer-tiny-tower",
             "none.pt",
-            r"weights 'none\.pt' of fer-tiny-tower cannot be had: .* for it are \(none\)",
+            r"no weights 'none\.pt' for fer-tiny-tower: .* for it are \(none\)",
         ),
         ("ViT-B-32", "opnai", r"no such file, and open_clip's tags .* and \d+ more; did you mean openai\?"),
     ],
 )
-def test_names_that_open_clip_does_not_know_are_refused(name: str, weights: str, message: str) -> None:
+def test_unknown_models_and_weights_are_refused(name: str, weights: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_text_tower(name, weights)
 
 
-def test_weights_come_from_any_form_of_checkpoint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_loaded_from_any_wrapper(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     handlers = list(logging.getLogger().handlers)
-    state = open_text_tower("fer-tiny-tower", "untrained").clip.state_dict()  # without the vision side
+    state = open_text_tower("fer-tiny-tower", "untrained").clip.state_dict()  # without the vision encoder
     prompts = ["a sad face"]
     path = tmp_path / "clip.pth"
     torch.save({"model": {f"_orig_mod.module.{name}": value for name, value in state.items()}}, path)
@@ -246,12 +242,12 @@ def test_weights_come_from_any_form_of_checkpoint(tmp_path: Path, capfd: pytest.
     assert torch.equal(open_text_tower("fer-tiny-tower", str(path))(prompts), first(prompts))
     state["token_embedding.weight"] = state["token_embedding.weight"] * float("nan")
     torch.save({"model": dict(state)}, path)
-    with pytest.raises(NonFiniteError, match=r"token_embedding\.weight holds values that are not finite"):
+    with pytest.raises(NonFiniteError, match=r"token_embedding\.weight contains NaN or infinity"):
         open_text_tower("fer-tiny-tower", str(path))
     assert capfd.readouterr() == ("", "") and logging.getLogger().handlers == handlers
 
 
-def test_files_that_are_no_clip_are_named_in_one_line(tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     for data, message in (
         (b"<html>", "is an HTML page"),
@@ -262,7 +258,9 @@ def test_files_that_are_no_clip_are_named_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=message):
             open_text_tower("fer-tiny-tower", str(path))
     torch.save({"conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match=r"holds no weights of fer-tiny-tower: .* names such as 'conv\.weight'$"):
+    with pytest.raises(
+        CheckpointError, match=r"does not contain the weights of fer-tiny-tower: .* names such as 'conv\.weight'$"
+    ):
         open_text_tower("fer-tiny-tower", str(path))
-    with pytest.raises(CheckpointError, match="is a folder; name the file of weights in it"):
+    with pytest.raises(CheckpointError, match="is a folder; name a file of weights in it"):
         open_text_tower("fer-tiny-tower", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Settings: what cannot be right is refused by name."""
+"""Settings of a run: invalid values, recipes, documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from fer_edge.errors import ConfigError
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, parse_settings, read_recipe, recipe_names
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recip
         ({"epochs": 0}, "epochs is 0; expected a whole number from 1 to 1000000"),
         ({"label_smoothing": 2.0}, "label_smoothing is 2.0; expected a finite number from 0 to 1"),
         ({"schedule": "linear"}, "schedule is 'linear'; expected one of: one-cycle, cosine, step"),
-        ({"batch": 10, "devices": 4}, "a batch of 10 cannot be shared by 4 processes alike"),
+        ({"batch": 10, "devices": 4}, "a batch of 10 cannot be split equally over 4 processes"),
         ({"batch": 6, "devices": 2, "mixup": 0.2}, "mixup blends pairs"),
-        ({"targets": "multi_target", "mixup": 0.2}, "multi_target go with neither mixup"),
+        ({"targets": "multi_target", "mixup": 0.2}, "multi_target exclude mixup"),
         ({"epocs": 3}, r"training\.epocs is not known; did you mean training\.epochs\?"),
         ({"augmentation": {"spin": 1}}, r"training\.augmentation\.spin is not known; expected some of: flip"),
         ({"augmentation": {"flip": 7}}, r"augmentation\.flip is 7; expected a finite number from 0 to 1"),
@@ -45,7 +45,7 @@ from fer_edge.training.recipe import Recipe, changed, parse_settings, read_recip
         ({"templates": "word"}, "templates is 'word'; expected a list, each a string"),
     ],
 )
-def test_settings_that_cannot_be_right(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainingConfig.from_dict(settings)
 
@@ -69,9 +69,9 @@ def test_settings_that_cannot_be_right(settings: dict[str, Any], message: str) -
         ("epochs=" + "9" * 5000, "setting epochs has too many digits or brackets"),
     ],
 )
-def test_settings_of_a_recipe_that_cannot_be_right(setting: str, message: str) -> None:
+def test_invalid_recipe_settings_are_refused(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Recipe.from_dict(changed(read_recipe("edge-ferplus"), parse_settings([setting])))
+        Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings([setting])))
 
 
 def test_every_shipped_recipe_is_complete() -> None:
@@ -86,16 +86,16 @@ def test_every_shipped_recipe_is_complete() -> None:
 
 
 def test_settings_change_a_recipe() -> None:
-    given = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
-    recipe = Recipe.from_dict(changed(read_recipe("paper-rafdb"), parse_settings(given)))
+    texts = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
+    recipe = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), parse_settings(texts)))
     assert (recipe.training.epochs, recipe.training.augmentation.flip, recipe.training.text) == (3, 0, "frozen")
-    assert recipe.training.augmentation.grey == 0.3  # the rest of the table stays
-    edge = Recipe.from_dict(changed(read_recipe("edge-ferplus"), parse_settings(given[2:4])))
+    assert recipe.training.augmentation.grey == 0.3  # other settings of the table are unchanged
+    edge = Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings(texts[2:4])))
     config = edge.model_config(8)
     assert (config.patches, config.stem.input_width, config.stem.color) == ((2, 7), 8, "grey")
 
 
-def test_recipes_that_are_none(tmp_path: Any) -> None:
+def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'papr'; expected a \.toml file or one of: edge-ferplus"):
         read_recipe("papr")
     with pytest.raises(ConfigError, match=r"no recipe 'edge-ferplu'; .*; did you mean edge-ferplus\?"):
@@ -103,10 +103,10 @@ def test_recipes_that_are_none(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"trainig is not known; did you mean training\?"):
         Recipe.from_dict({"trainig": {}})
     (tmp_path / "a.toml").write_text("epochs = ")
-    with pytest.raises(ConfigError, match="is no TOML"):
+    with pytest.raises(ConfigError, match="is not valid TOML"):
         read_recipe(str(tmp_path / "a.toml"))
     (tmp_path / "a.toml").write_bytes(b"# caf\xe9")
-    with pytest.raises(ConfigError, match=r"a\.toml is no TOML: .* correct it, or name another recipe"):
+    with pytest.raises(ConfigError, match=r"a\.toml is not valid TOML: .* correct it, or name another recipe"):
         read_recipe(str(tmp_path / "a.toml"))
     with pytest.raises(ConfigError, match="epochs is not known; expected some of: preset"):
         Recipe.from_dict({"epochs": 3})

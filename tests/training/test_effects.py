@@ -1,4 +1,4 @@
-"""Settings without effect are refused where somebody gave them."""
+"""Settings without effect are refused if a user sets them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 from fer_edge.errors import ConfigError
 from fer_edge.training.effects import check_effects, check_recipe_file
 from fer_edge.training.initialization import Sources
-from fer_edge.training.recipe import Recipe, changed, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, read_recipe, recipe_names
 
 DATA, EDGE = Sources(Path("faces")), read_recipe("edge-ferplus")
 INIT = Sources(Path("faces"), init=Path("a.safetensors"))
-TAUGHT = Sources(Path("faces"), teachers=[Path("a.safetensors")])
+WITH_TEACHER = Sources(Path("faces"), teachers=[Path("a.safetensors")])
 
 
-def check(given: dict[str, Any], sources: Sources = DATA) -> None:
-    check_effects(given, Recipe.from_dict(changed(EDGE, given)), sources)
+def check(settings: dict[str, Any], sources: Sources = DATA) -> None:
+    check_effects(settings, Recipe.from_dict(change_settings(EDGE, settings)), sources)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("settings", "message"),
     [
         ({"momentum": 0.5}, "momentum has no effect without optimizer = sgd; leave it out"),
         ({"training.momentum": 0.5}, "momentum has no effect without optimizer = sgd"),
@@ -33,25 +33,25 @@ def check(given: dict[str, Any], sources: Sources = DATA) -> None:
         ({"text_model": "RN50"}, "--text-model has no effect without text = frozen or fine-tuned"),
         ({"text_weights": "openai", "text": "features"}, "--text-weights has no effect without text = frozen or"),
         ({"templates": ["word"]}, "--template has no effect without text = frozen or fine-tuned"),
-        ({"text": "frozen", "model.text_head": False}, "--text has no effect without a model with a text head"),
+        ({"text": "frozen", "model.text_head": False}, "--text-side has no effect without a model with a text head"),
         ({"text_rate": 0.5, "model.text_head": False}, "text_rate has no effect without a model with a text head"),
-        ({"early_stop": 12}, "early_stop has no effect without more epochs than it waits for"),
+        ({"early_stop": 12}, "early_stop has no effect without more epochs than its value"),
     ],
 )
-def test_a_setting_that_nothing_reads_is_refused(given: dict[str, Any], message: str) -> None:
+def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(given)
+        check(settings)
 
 
-def test_files_that_nothing_reads_are_refused() -> None:
+def test_files_without_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match="--teacher has no effect with distillation = 0"):
-        check({"distillation": 0.0}, TAUGHT)
-    with pytest.raises(ConfigError, match=r"text features from a file go with text = \"features\", not with 'learned'"):
+        check({"distillation": 0.0}, WITH_TEACHER)
+    with pytest.raises(ConfigError, match=r"a file of text features needs text = \"features\", not 'learned'"):
         check({}, Sources(Path("faces"), text_features=Path("t.safetensors")))
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {"momentum": 0.5, "optimizer": "sgd"},
         {"step_epochs": 2, "schedule": "step"},
@@ -60,32 +60,32 @@ def test_files_that_nothing_reads_are_refused() -> None:
         {"early_stop": 3, "epochs": 4},
     ],
 )
-def test_settings_with_an_effect_are_taken(given: dict[str, Any]) -> None:
-    check(given)
+def test_settings_with_an_effect_are_accepted(settings: dict[str, Any]) -> None:
+    check(settings)
 
 
-def test_shipped_recipes_are_taken_with_other_options(tmp_path: Path) -> None:
+def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:
     for name in recipe_names():
         data = read_recipe(name)
-        check_recipe_file(name, data, Recipe.from_dict(changed(data, {"text": "learned"})), INIT)
+        check_recipe_file(name, data, Recipe.from_dict(change_settings(data, {"text": "learned"})), INIT)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"model": {"depth": 1}}, r"--init brings its own model; leave model out of the recipe mine\.toml"),
+        ({"model": {"depth": 1}}, r"--init defines the model; leave model out of the recipe mine\.toml"),
         ({"preset": "paper", "model": {}}, "leave preset and model out of the recipe"),
         ({"training": {"momentum": 0.5}}, r"momentum in the recipe mine\.toml has no effect without optimizer = sgd"),
     ],
 )
-def test_a_recipe_of_ones_own_is_checked(data: dict[str, Any], message: str) -> None:
+def test_a_users_recipe_is_checked(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_recipe_file("mine.toml", data, Recipe.from_dict(data), INIT)
 
 
-def test_a_recipe_of_ones_own_may_be_completed_or_changed_by_options() -> None:
+def test_a_users_recipe_may_be_changed_by_options() -> None:
     for data, options in (
         ({"training": {"text_model": "RN50"}}, {"text": "frozen"}),
         ({"training": {"text_model": "RN50", "text": "frozen"}}, {"text": "learned"}),
     ):
-        check_recipe_file("mine.toml", data, Recipe.from_dict(changed(data, options)), DATA)
+        check_recipe_file("mine.toml", data, Recipe.from_dict(change_settings(data, options)), DATA)

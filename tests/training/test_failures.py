@@ -1,4 +1,4 @@
-"""Failures of torch, as one line with the next step."""
+"""Exceptions of PyTorch become one-line errors with the next step."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 
 from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.failures import explained
+from fer_edge.training.failures import convert_errors
 
 
-class FailedCompilation(RuntimeError):
-    """As those of torch's compiler, whose names differ between versions."""
+class FailedCompilationError(RuntimeError):
+    """Stand-in for exceptions of PyTorch's compiler, whose names differ between versions."""
 
 
-FailedCompilation.__module__ = "torch._inductor.exc"
+FailedCompilationError.__module__ = "torch._inductor.exc"
 
 
 @pytest.mark.parametrize(
@@ -25,23 +25,27 @@ FailedCompilation.__module__ = "torch._inductor.exc"
         ({}, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "not enough memory to train"),
         (
             {"compile": True},
-            FailedCompilation("no\n\nSet TORCH"),
-            "compile failed: FailedCompilation: no; install",
+            FailedCompilationError("no\n\nSet TORCH"),
+            "compile failed: FailedCompilationError: no; install",
         ),
         (
             {"devices": 2},
             RuntimeError("Connection closed by peer [::1]:1"),
-            "lost each other: RuntimeError: Connection",
+            "was lost: RuntimeError: Connection",
         ),
     ],
 )
-def test_what_a_user_can_cure_is_explained(config: dict[str, object], error: Exception, message: str) -> None:
-    with pytest.raises(FerEdgeError) as caught, explained(TrainingConfig.from_dict(config)):
+def test_remediable_exceptions_are_converted(config: dict[str, object], error: Exception, message: str) -> None:
+    with pytest.raises(FerEdgeError) as caught, convert_errors(TrainingConfig.from_dict(config)):
         raise error
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
-def test_other_errors_pass() -> None:
-    for error in (RuntimeError("a mistake"), FailedCompilation("asked for by nobody"), ConfigError("ours")):
-        with pytest.raises(type(error), match=str(error)), explained(TrainingConfig()):
+def test_other_exceptions_are_not_converted() -> None:
+    for error in (
+        RuntimeError("a mistake"),
+        FailedCompilationError("torch.compile is not used"),
+        ConfigError("a setting"),
+    ):
+        with pytest.raises(type(error), match=str(error)), convert_errors(TrainingConfig()):
             raise error

@@ -1,4 +1,4 @@
-"""Runs that meet NaN or infinity stop there, and keep what was good."""
+"""NaN and infinity: runs stop at the step and keep their former files."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from fer_edge.training.finite import first_nonfinite
 from fer_edge.training.loop import Trainer
 from fer_edge.training.module import TrainingModule
 from tests.faces import make_ferplus
-from tests.training.test_loop import CONFIG, Quiet, trainer
+from tests.training.test_loop import CONFIG, Quiet, make_run
 
-Spoil = Callable[[Trainer], None]
+Change = Callable[[Trainer], None]
 
 
-class Spoiling(Quiet):
-    """Changes a run after one of its steps."""
+class Changing(Quiet):
+    """Callback that changes a run after one of its steps."""
 
-    def __init__(self, run: Trainer, epoch: int, done: int, spoil: Spoil) -> None:
+    def __init__(self, run: Trainer, epoch: int, done: int, change: Change) -> None:
         super().__init__()
-        self.run, self.place, self.spoil = run, (epoch, done), spoil
+        self.run, self.position, self.change = run, (epoch, done), change
 
-    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
+    def on_batch(self, epoch: int, done: int, total: int, loss: float) -> None:
         assert math.isfinite(loss)
-        if (epoch, done) == self.place:
+        if (epoch, done) == self.position:
             with torch.no_grad():
-                self.spoil(self.run)
+                self.change(self.run)
 
 
 @pytest.fixture(scope="module")
@@ -44,57 +44,57 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ferplus(tmp_path_factory.mktemp("ferplus"))
 
 
-def spoil_weight(run: Trainer) -> None:
-    run.learner.model.label_head.weight[0, 0] = math.nan
+def change_weight(run: Trainer) -> None:
+    run.module.model.label_head.weight[0, 0] = math.nan
 
 
-def spoil_gradient(run: Trainer) -> None:
-    run.learner.model.label_head.bias.register_hook(lambda gradient: gradient * math.inf)
+def change_gradient(run: Trainer) -> None:
+    run.module.model.label_head.bias.register_hook(lambda gradient: gradient * math.inf)
 
 
-def spoil_statistics(run: Trainer) -> None:
-    norm = next(module for module in run.learner.modules() if isinstance(module, nn.BatchNorm2d))
+def change_statistics(run: Trainer) -> None:
+    norm = next(module for module in run.module.modules() if isinstance(module, nn.BatchNorm2d))
     assert norm.running_var is not None
     norm.running_var[0] = math.inf
 
 
-def spoil_optimizer(run: Trainer) -> None:
-    run.optimizer.state[run.learner.model.label_head.bias]["exp_avg_sq"][0] = math.inf
+def change_optimizer(run: Trainer) -> None:
+    run.optimizer.state[run.module.model.label_head.bias]["exp_avg_sq"][0] = math.inf
 
 
-def averaged_head(run: Trainer) -> nn.Linear:
+def average_head(run: Trainer) -> nn.Linear:
     return cast(TrainingModule, run.average.module).model.label_head
 
 
-def spoil_average(run: Trainer) -> None:
-    averaged_head(run).bias[2] = -math.inf
+def change_average(run: Trainer) -> None:
+    average_head(run).bias[2] = -math.inf
 
 
-def spoil_validation(run: Trainer) -> None:
+def change_validation(run: Trainer) -> None:
     for parameter in run.average.module.parameters():
-        parameter.mul_(1e25)  # each is finite, but no product is
+        parameter.mul_(1e25)  # weights are finite, their products are not
 
 
 @pytest.mark.parametrize(
-    ("done", "spoil", "message"),
+    ("done", "change", "message"),
     [
-        (3, spoil_weight, "the loss is NaN or infinite in epoch 2 at step 4 of 6"),
-        (3, spoil_gradient, "the gradient of model.label_head.bias is NaN or infinite in epoch 2 at step 4 of 6"),
-        (3, spoil_statistics, "running_var is NaN or infinite in epoch 2 at step 4 of 6"),
-        (6, spoil_optimizer, "exp_avg_sq of the optimizer for model.label_head.bias is NaN or infinite in epoch 2"),
-        (6, spoil_average, "the averaged weight module.model.label_head.bias is NaN or infinite in epoch 2 at step 6"),
-        (6, spoil_validation, "a logit of the validation images is NaN or infinite in epoch 2 at step 6 of 6"),
+        (3, change_weight, "the loss is NaN or infinite in epoch 2 at step 4 of 6"),
+        (3, change_gradient, "the gradient of model.label_head.bias is NaN or infinite in epoch 2 at step 4 of 6"),
+        (3, change_statistics, "running_var is NaN or infinite in epoch 2 at step 4 of 6"),
+        (6, change_optimizer, "exp_avg_sq of the optimizer for model.label_head.bias is NaN or infinite in epoch 2"),
+        (6, change_average, "the averaged weight module.model.label_head.bias is NaN or infinite in epoch 2 at step 6"),
+        (6, change_validation, "a logit of the validation images is NaN or infinite in epoch 2 at step 6 of 6"),
     ],
 )
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_a_run_stops_at_the_step_and_keeps_its_good_files(
-    faces: Path, tmp_path: Path, done: int, spoil: Spoil, message: str, clip: float
+def test_a_run_stops_and_keeps_its_former_files(
+    faces: Path, tmp_path: Path, done: int, change: Change, message: str, clip: float
 ) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, clip=clip))
+    run = make_run(faces, tmp_path, replace(CONFIG, clip=clip))
     with pytest.raises(NonFiniteError) as caught:
-        run.run(Spoiling(run, 1, done, spoil))
+        run.run(Changing(run, 1, done, change))
     text = str(caught.value)
-    assert message in text and f"{tmp_path}/last.pt is kept as of epoch 1 at step 6 of 6" in text
+    assert message in text and f"{tmp_path}/last.pt has the state of epoch 1 at step 6 of 6" in text
     assert ("--set clip=1" in text) == (clip == 0) and "lower --learning-rate" in text and "another folder" in text
     assert load_checkpoint(tmp_path / "best.safetensors").info.metrics["epoch"] == 1
     state = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -104,55 +104,56 @@ def test_a_run_stops_at_the_step_and_keeps_its_good_files(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"), [(spoil_weight, "the loss"), (spoil_gradient, "a gradient"), (spoil_statistics, "a weight")]
+    ("change", "message"),
+    [(change_weight, "the loss"), (change_gradient, "a gradient"), (change_statistics, "a weight")],
 )
-def test_a_device_that_is_read_seldom_still_names_the_step(
-    faces: Path, tmp_path: Path, spoil: Spoil, message: str
-) -> None:
-    run = trainer(faces, tmp_path)
-    run.check_every, run.numbers._at_once = 3, False  # as on a GPU
+def test_rare_checks_still_name_the_step(faces: Path, tmp_path: Path, change: Change, message: str) -> None:
+    run = make_run(faces, tmp_path)
+    run.check_every, run._step_check._on_cpu = 3, False  # as on a GPU
     with pytest.raises(NonFiniteError, match=f"{message} is NaN or infinite in epoch 2 at step 4 of 6; .* epoch 1 at"):
-        run.run(Spoiling(run, 1, 3, spoil))
+        run.run(Changing(run, 1, 3, change))
     assert load_checkpoint(tmp_path / "best.safetensors").info.metrics["epoch"] == 1
 
 
-def test_a_resume_point_in_mid_epoch_is_checked_before_it_is_written(faces: Path, tmp_path: Path) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, save_minutes=0))
-    with pytest.raises(NonFiniteError, match=r"averaged weight .* epoch 1 at step 3 of 6; .* as of epoch 1 at step 2"):
-        run.run(Spoiling(run, 0, 3, spoil_average))
+def test_resume_points_inside_an_epoch_are_checked(faces: Path, tmp_path: Path) -> None:
+    run = make_run(faces, tmp_path, replace(CONFIG, save_minutes=0))
+    with pytest.raises(
+        NonFiniteError, match=r"averaged weight .* epoch 1 at step 3 of 6; .* the state of epoch 1 at step 2"
+    ):
+        run.run(Changing(run, 0, 3, change_average))
     assert torch.load(tmp_path / "last.pt", weights_only=True)["next_step"] == 2
 
 
-def test_weights_beyond_every_number_are_named_in_their_own_step(faces: Path, tmp_path: Path) -> None:
+def test_overflowing_weights_are_named_with_their_step(faces: Path, tmp_path: Path) -> None:
     config = TrainingConfig(epochs=4, batch=8, optimizer="sgd", clip=0, schedule="step", learning_rate=1e38)
     with pytest.raises(NonFiniteError, match=r"(the weight model\.|the loss).* in epoch 1 at step [12] of 6\. Train"):
-        trainer(faces, tmp_path, config).run(Quiet())
+        make_run(faces, tmp_path, config).run(Quiet())
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dry_run_looks_at_its_numbers(faces: Path, tmp_path: Path) -> None:
-    run = trainer(faces, tmp_path)
+def test_a_dry_run_checks_its_values(faces: Path, tmp_path: Path) -> None:
+    run = make_run(faces, tmp_path)
     with torch.no_grad():
-        spoil_weight(run)
+        change_weight(run)
     with pytest.raises(NonFiniteError, match="the loss is NaN or infinite in epoch 1 at step 1 of 6"):
         run.dry_run()
 
 
-def test_the_first_tensor_is_named() -> None:
-    whole, torn = torch.ones(2), torch.tensor([1.0, math.nan])
-    assert first_nonfinite([("a", whole), ("n", torch.tensor([1, 2]))]) is None
-    assert first_nonfinite([("a", whole), ("b", torn), ("c", torn)]) == "b"
+def test_the_first_nonfinite_tensor_is_named() -> None:
+    finite, broken = torch.ones(2), torch.tensor([1.0, math.nan])
+    assert first_nonfinite([("a", finite), ("n", torch.tensor([1, 2]))]) is None
+    assert first_nonfinite([("a", finite), ("b", broken), ("c", broken)]) == "b"
     assert first_nonfinite([]) is None
 
 
-def test_a_run_that_predicts_one_label_says_which(faces: Path, tmp_path: Path) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, epochs=1))
+def test_a_single_predicted_label_is_reported(faces: Path, tmp_path: Path) -> None:
+    run = make_run(faces, tmp_path, replace(CONFIG, epochs=1))
     with torch.no_grad():
-        averaged_head(run).weight.zero_()
-        averaged_head(run).bias.copy_(1e6 * torch.eye(8)[7])
+        average_head(run).weight.zero_()
+        average_head(run).bias.copy_(1e6 * torch.eye(8)[7])
     run.validation._info = replace(run.info, head="label")
     assert run._validate(1.0, 0.0, Quiet()).only_label == "contempt"
     with torch.no_grad():
-        averaged_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))
-        averaged_head(run).bias.zero_()
+        average_head(run).weight.normal_(generator=torch.Generator().manual_seed(0))
+        average_head(run).bias.zero_()
     assert run._validate(1.0, 0.0, Quiet()).only_label is None

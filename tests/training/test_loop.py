@@ -1,4 +1,4 @@
-"""Training on a tiny made-up FERPlus: it learns, and an interrupted run ends as an uninterrupted one."""
+"""Training on a tiny synthetic FERPlus: learning, resuming, invalid resume points."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.training.config import TrainingConfig
+from fer_edge.training.dataset import load_data
 from fer_edge.training.loop import Trainer
 from fer_edge.training.module import TrainingModule
 from fer_edge.training.results import EpochResult
-from fer_edge.training.run import load
 from tests.faces import make_ferplus
 from tests.tiny_model import checkpoint_of, tiny_config
 
@@ -28,19 +28,19 @@ CONFIG = TrainingConfig(epochs=3, batch=8, learning_rate=4e-3, seed=3)
 
 
 class Quiet:
-    """Hears nothing, and stops the run after some epochs where asked to."""
+    """Callback that ignores all events, and interrupts the run in the epoch `stop_after`."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.stop_after = stop_after
 
-    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
+    def on_batch(self, epoch: int, done: int, total: int, loss: float) -> None:
         if epoch == self.stop_after and done == 2:
             raise KeyboardInterrupt
 
-    def validating(self, epoch: int, done: int, total: int) -> None:
+    def on_validation(self, epoch: int, done: int, total: int) -> None:
         pass
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch(self, result: EpochResult) -> None:
         pass
 
 
@@ -49,7 +49,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ferplus(tmp_path_factory.mktemp("ferplus"))
 
 
-def trainer(
+def make_run(
     faces: Path,
     folder: Path,
     config: TrainingConfig = CONFIG,
@@ -57,23 +57,23 @@ def trainer(
     checkpoint: Checkpoint | None = None,
 ) -> Trainer:
     torch.manual_seed(config.seed)
-    data = load(read_split(faces, "train"), read_split(faces, "valid"), config)
+    data = load_data(read_split(faces, "train"), read_split(faces, "valid"), config)
     checkpoint = checkpoint or checkpoint_of(FERFormer(tiny_config(depth=1)))
     return Trainer(
         TrainingModule(checkpoint.model), checkpoint.info, config, data, folder, [teacher] if teacher else []
     )
 
 
-def test_it_learns_and_resumes_to_the_same_result(faces: Path, tmp_path: Path) -> None:
-    whole = trainer(faces, tmp_path / "whole")
+def test_a_resumed_run_equals_an_uninterrupted_one(faces: Path, tmp_path: Path) -> None:
+    whole = make_run(faces, tmp_path / "whole")
     whole.run(Quiet())
     assert whole.results[-1].loss < whole.results[0].loss
     best = load_checkpoint(tmp_path / "whole" / "best.safetensors")
     assert best.info.metrics["validation_images"] == 12
 
     with pytest.raises(KeyboardInterrupt):
-        trainer(faces, tmp_path / "cut").run(Quiet(stop_after=1))
-    again = trainer(faces, tmp_path / "cut")
+        make_run(faces, tmp_path / "cut").run(Quiet(stop_after=1))
+    again = make_run(faces, tmp_path / "cut")
     assert again.resume()
     assert again.next_epoch == 1
     again.run(Quiet())
@@ -83,62 +83,62 @@ def test_it_learns_and_resumes_to_the_same_result(faces: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("accelerator", ["nonsense", pytest.param("cuda", marks=NO_CUDA)])
-def test_an_accelerator_that_is_not_there_is_refused(faces: Path, tmp_path: Path, accelerator: str) -> None:
+def test_a_missing_accelerator_is_refused(faces: Path, tmp_path: Path, accelerator: str) -> None:
     with pytest.raises(ConfigError, match=f"accelerator '{accelerator}' cannot be used"):
-        trainer(faces, tmp_path, replace(CONFIG, accelerator=accelerator))
+        make_run(faces, tmp_path, replace(CONFIG, accelerator=accelerator))
 
 
-def test_mixed_and_taught_runs_resume_to_the_same_result(faces: Path, tmp_path: Path) -> None:
-    trainer(faces, tmp_path / "teacher").run(Quiet())
+def test_runs_with_mixup_and_teacher_resume_exactly(faces: Path, tmp_path: Path) -> None:
+    make_run(faces, tmp_path / "teacher").run(Quiet())
     teacher = load_checkpoint(tmp_path / "teacher" / "best.safetensors")
     config = replace(CONFIG, mixup=0.2)
-    whole = trainer(faces, tmp_path / "whole", config, teacher)
+    whole = make_run(faces, tmp_path / "whole", config, teacher)
     whole.run(Quiet())
-    alone = trainer(faces, tmp_path / "alone", config)
+    alone = make_run(faces, tmp_path / "alone", config)
     alone.run(Quiet())
     assert [r.loss for r in whole.results] != [r.loss for r in alone.results]
     with pytest.raises(KeyboardInterrupt):
-        trainer(faces, tmp_path / "cut", config, teacher).run(Quiet(stop_after=1))
-    again = trainer(faces, tmp_path / "cut", config, teacher)
+        make_run(faces, tmp_path / "cut", config, teacher).run(Quiet(stop_after=1))
+    again = make_run(faces, tmp_path / "cut", config, teacher)
     assert again.resume()
     again.run(Quiet())
     assert [r.loss for r in again.results] == [r.loss for r in whole.results]
 
 
-def test_a_teacher_of_other_labels_is_refused(faces: Path, tmp_path: Path) -> None:
+def test_a_teacher_with_other_labels_is_refused(faces: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = tiny_config(depth=1)
     other = checkpoint_of(FERFormer(config)).with_info(labels=FERPLUS.labels[::-1])
     with pytest.raises(CheckpointError, match="a teacher has other labels"):
-        trainer(faces, tmp_path, CONFIG, other)
+        make_run(faces, tmp_path, CONFIG, other)
 
 
-def test_resume_points_of_other_runs_and_damaged_ones_are_refused(faces: Path, tmp_path: Path) -> None:
-    assert not trainer(faces, tmp_path).resume()
-    short = trainer(faces, tmp_path, TrainingConfig(epochs=1, batch=8))
+def test_other_and_damaged_resume_points_are_refused(faces: Path, tmp_path: Path) -> None:
+    assert not make_run(faces, tmp_path).resume()
+    short = make_run(faces, tmp_path, TrainingConfig(epochs=1, batch=8))
     short.run(Quiet())
     with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
-        trainer(faces, tmp_path).resume()
+        make_run(faces, tmp_path).resume()
     state = torch.load(short.resume_file, weights_only=True)
     for damaged, message in (
         ({name: value for name, value in state.items() if name != "results"}, "'results'"),
         ({**state, "results": []}, "0 results of 1 epochs"),
-        ({**state, "learner": {}}, "Missing key"),
+        ({**state, "module": {}}, "Missing key"),
         ([state], "list indices"),
     ):
         torch.save(damaged, short.resume_file)
         with pytest.raises(CheckpointError, match=rf"(?s)last\.pt cannot be resumed from: .*{message}.*; remove it to"):
-            trainer(faces, tmp_path, short.config).resume()
+            make_run(faces, tmp_path, short.config).resume()
     torch.save(state, short.resume_file)
     short.resume_file.write_bytes(short.resume_file.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be resumed from"):
-        trainer(faces, tmp_path).resume()
+        make_run(faces, tmp_path).resume()
 
 
-def test_a_folder_goes_on_only_with_what_it_was_begun_with(faces: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_equal_inputs(faces: Path, tmp_path: Path) -> None:
     config = TrainingConfig(epochs=1, batch=8)
-    trainer(faces, tmp_path / "run", config).run(Quiet())
-    assert trainer(faces, tmp_path / "run", config).resume()
+    make_run(faces, tmp_path / "run", config).run(Quiet())
+    assert make_run(faces, tmp_path / "run", config).resume()
     others = make_ferplus(tmp_path / "ferplus")
     image = others / "FER2013Train" / "5.png"
     image.write_bytes((others / "FER2013Train" / "8.png").read_bytes())  # the same class and count, other pixels
@@ -149,23 +149,23 @@ def test_a_folder_goes_on_only_with_what_it_was_begun_with(faces: Path, tmp_path
     assert features.model.text_head is not None
     with torch.no_grad():
         features.model.text_head.text_features.mul_(-1)
-    for where, start in (
+    for data, checkpoint in (
         (others, None),
         (faces, same.with_info(mean=(0.5, 0.5, 0.5))),
         (faces, same.with_info(templates=("{}",))),
         (faces, features),
     ):
         with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
-            trainer(where, tmp_path / "run", config, checkpoint=start).resume()
+            make_run(data, tmp_path / "run", config, checkpoint=checkpoint).resume()
 
 
 @pytest.mark.parametrize("mean", [(0.57, 0.45, 0.40), (0.5, 0.5, 0.5)])
-def test_a_grey_stem_is_trained_on_what_it_is_given_later(faces: Path, tmp_path: Path, mean: tuple[float, ...]) -> None:
+def test_a_grey_stem_is_trained_with_its_later_input(faces: Path, tmp_path: Path, mean: tuple[float, ...]) -> None:
     stem = replace(tiny_config().stem, color="grey")
     checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=mean, std=(0.2, 0.2, 0.2))
-    run = trainer(faces, tmp_path, checkpoint=checkpoint)
+    run = make_run(faces, tmp_path, checkpoint=checkpoint)
     assert run.data.valid_images.shape[1] == 1 and run.channels == (1 if len(set(mean)) == 1 else 3)
-    model, info = run._averaged(), run.info
+    model, info = run._average_model(), run.info
     images = resize(run.data.valid_images.float() / 255, 112).expand(-1, 3, -1, -1)
     mean_, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (info.mean, info.std))
     with torch.no_grad():
@@ -175,43 +175,43 @@ def test_a_grey_stem_is_trained_on_what_it_is_given_later(faces: Path, tmp_path:
     )
 
 
-def test_grey_images_are_validated_on_colour_ones(faces: Path, tmp_path: Path) -> None:
+def test_grey_training_and_colour_validation_work(faces: Path, tmp_path: Path) -> None:
     stem = replace(tiny_config().stem, color="grey")
     info = checkpoint_of(FERFormer(tiny_config(depth=1, stem=stem))).with_info(mean=(0.5,) * 3, std=(0.2,) * 3)
-    data = load(read_split(faces, "train"), read_split(faces, "valid"), CONFIG)
+    data = load_data(read_split(faces, "train"), read_split(faces, "valid"), CONFIG)
     data = replace(data, valid_images=data.valid_images.expand(-1, 3, -1, -1))
     run = Trainer(TrainingModule(info.model), info.info, replace(CONFIG, epochs=1), data, tmp_path)
     run.run(Quiet())
     assert len(run.results) == 1
 
 
-def test_the_accuracy_is_of_the_models_own_decision(faces: Path, tmp_path: Path) -> None:
+def test_the_accuracy_is_of_the_models_head(faces: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoint = checkpoint_of(FERFormer(tiny_config(depth=1)))
-    text = trainer(faces, tmp_path, checkpoint=checkpoint)._validate(0.0, 0.0, Quiet()).text_accuracy
-    label = 7 if text else 0  # all contempt, which none of the faces shows, or all neutral, as a third of them are
+    text = make_run(faces, tmp_path, checkpoint=checkpoint)._validate(0.0, 0.0, Quiet()).text_accuracy
+    label = 7 if text else 0  # contempt, which no image has, or neutral, which a third have
     with torch.no_grad():
         checkpoint.model.label_head.weight.zero_()
         checkpoint.model.label_head.bias.copy_(torch.eye(8)[label])
     for head, accuracy in (("label", 0.0 if label else 33.333), ("text", text)):
-        found = trainer(faces, tmp_path, checkpoint=checkpoint.with_info(head=head))._validate(0.0, 0.0, Quiet())
-        assert (found.accuracy, found.text_accuracy) == (accuracy, text)
+        result = make_run(faces, tmp_path, checkpoint=checkpoint.with_info(head=head))._validate(0.0, 0.0, Quiet())
+        assert (result.accuracy, result.text_accuracy) == (accuracy, text)
 
 
-def test_the_momentum_of_sgd_is_the_one_asked_for(faces: Path, tmp_path: Path) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, optimizer="sgd", schedule="one-cycle", momentum=0.5))
+def test_the_momentum_of_sgd_is_the_configured_one(faces: Path, tmp_path: Path) -> None:
+    run = make_run(faces, tmp_path, replace(CONFIG, optimizer="sgd", schedule="one-cycle", momentum=0.5))
     for _ in range(3):
         run._step(*next(run.batches.epoch(0)))
         assert {group["momentum"] for group in run.optimizer.param_groups} == {0.5}
 
 
-def test_a_run_cut_inside_an_epoch_goes_on_from_there(faces: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_inside_an_epoch(faces: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, save_minutes=0, class_weights="balanced", label_smoothing=0.1)
-    whole = trainer(faces, tmp_path / "whole", config)
+    whole = make_run(faces, tmp_path / "whole", config)
     whole.run(Quiet())
     with pytest.raises(KeyboardInterrupt):
-        trainer(faces, tmp_path / "cut", config).run(Quiet(stop_after=1))
-    again = trainer(faces, tmp_path / "cut", config)
+        make_run(faces, tmp_path / "cut", config).run(Quiet(stop_after=1))
+    again = make_run(faces, tmp_path / "cut", config)
     assert again.resume()
     assert (again.next_epoch, again.next_step) == (1, 1)
     again.run(Quiet())
@@ -227,14 +227,14 @@ def test_a_run_cut_inside_an_epoch_goes_on_from_there(faces: Path, tmp_path: Pat
         {"schedule": "cosine", "class_weights": "balanced", "clip": 0.0, "ema": 0.0},
     ],
 )
-def test_every_way_of_training_learns(faces: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, **changes))
+def test_every_kind_of_training_reduces_the_loss(faces: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    run = make_run(faces, tmp_path, replace(CONFIG, **changes))
     run.run(Quiet())
     assert run.results[-1].loss < run.results[0].loss
 
 
-def test_early_stop_counts_epochs_without_a_better_one(faces: Path, tmp_path: Path) -> None:
-    run = trainer(faces, tmp_path, replace(CONFIG, epochs=50, early_stop=2))
+def test_early_stop_counts_epochs_without_improvement(faces: Path, tmp_path: Path) -> None:
+    run = make_run(faces, tmp_path, replace(CONFIG, epochs=50, early_stop=2))
     run.results = [EpochResult(epoch, 1, 50, 50, accuracy, 50, 1) for epoch, accuracy in enumerate([60, 70, 65])]
     run.next_epoch = 3
     assert not run.done
@@ -243,17 +243,17 @@ def test_early_stop_counts_epochs_without_a_better_one(faces: Path, tmp_path: Pa
     assert run.done and run.best.epoch == 1
 
 
-def test_rates_of_parts_and_decay(faces: Path, tmp_path: Path) -> None:
+def test_learning_rates_of_parts_are_separate(faces: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, stem_rate=0.1, text_rate=0.0, schedule="step", optimizer="sgd")
-    run = trainer(faces, tmp_path, config)
-    before = {name: value.clone() for name, value in run.learner.state_dict().items()}
+    run = make_run(faces, tmp_path, config)
+    before = {name: value.clone() for name, value in run.module.state_dict().items()}
     run._step(*next(run.batches.epoch(0)))
-    after = run.learner.state_dict()
+    after = run.module.state_dict()
     assert torch.equal(after["model.text_head.projection.weight"], before["model.text_head.projection.weight"])
     assert not torch.equal(after["model.label_head.weight"], before["model.label_head.weight"])
     assert {group["lr"] for group in run.optimizer.param_groups} == {4e-4, 4e-3, 0.0}
 
 
 def test_a_dry_run_writes_nothing(faces: Path, tmp_path: Path) -> None:
-    assert trainer(faces, tmp_path / "run").dry_run() > 0
+    assert make_run(faces, tmp_path / "run").dry_run() > 0
     assert not (tmp_path / "run").exists()

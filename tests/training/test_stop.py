@@ -1,4 +1,4 @@
-"""Requests to stop: a run saves at the very step, and ends as an uninterrupted one when it goes on."""
+"""Stop signals: a run saves at the current step, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from fer_edge.training import stop
 from fer_edge.training.loop import Trainer
 from fer_edge.training.stop import StopSignals, TrainingStopped
 from tests.faces import make_ferplus
-from tests.training.test_loop import CONFIG, Quiet, trainer
+from tests.training.test_loop import CONFIG, Quiet, make_run
 
 STOPPED = replace(CONFIG, epochs=2, mixup=0.2, targets="probability")
 
 
-class Asking(Quiet):
-    """Asks to stop after a step, or while images are validated."""
+class Stopping(Quiet):
+    """Callback that requests a stop after a step, or in validation."""
 
     def __init__(self, epoch: int, done: int, *, validating: bool = False) -> None:
         super().__init__()
-        self.place, self.in_validation, self.asked = (epoch, done), validating, 0
+        self.position, self.in_validation, self.signal = (epoch, done), validating, 0
 
     def __call__(self) -> int:
-        return self.asked
+        return self.signal
 
-    def batch(self, epoch: int, done: int, total: int, loss: float) -> None:
-        if not self.in_validation and (epoch, done) == self.place:
-            self.asked = signal.SIGTERM
+    def on_batch(self, epoch: int, done: int, total: int, loss: float) -> None:
+        if not self.in_validation and (epoch, done) == self.position:
+            self.signal = signal.SIGTERM
 
-    def validating(self, epoch: int, done: int, total: int) -> None:
-        if self.in_validation and (epoch, done) == self.place:
-            self.asked = signal.SIGINT
+    def on_validation(self, epoch: int, done: int, total: int) -> None:
+        if self.in_validation and (epoch, done) == self.position:
+            self.signal = signal.SIGINT
 
 
 @pytest.fixture(scope="module")
@@ -45,45 +45,43 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    run = trainer(faces, tmp_path_factory.mktemp("whole"), STOPPED)
+    run = make_run(faces, tmp_path_factory.mktemp("whole"), STOPPED)
     run.run(Quiet())
     return run
 
 
 @pytest.mark.parametrize(
-    ("asking", "place", "saved"),
+    ("stopping", "position", "saved"),
     [
-        (Asking(0, 1), "epoch 1 at step 2 of 6", (0, 2)),
-        (Asking(0, 5), "epoch 1 at step 6 of 6", (0, 6)),
-        (Asking(0, 8, validating=True), "epoch 1 at step 6 of 6", (0, 6)),
-        (Asking(1, 2), "epoch 2 at step 3 of 6", (1, 3)),
-        (Asking(1, 12, validating=True), "epoch 2 at step 6 of 6", (1, 6)),
+        (Stopping(0, 1), "epoch 1 at step 2 of 6", (0, 2)),
+        (Stopping(0, 5), "epoch 1 at step 6 of 6", (0, 6)),
+        (Stopping(0, 8, validating=True), "epoch 1 at step 6 of 6", (0, 6)),
+        (Stopping(1, 2), "epoch 2 at step 3 of 6", (1, 3)),
+        (Stopping(1, 12, validating=True), "epoch 2 at step 6 of 6", (1, 6)),
     ],
 )
-def test_a_stopped_run_ends_as_an_uninterrupted_one(
-    faces: Path, tmp_path: Path, whole: Trainer, asking: Asking, place: str, saved: tuple[int, int]
+def test_a_stopped_run_resumes_exactly(
+    faces: Path, tmp_path: Path, whole: Trainer, stopping: Stopping, position: str, saved: tuple[int, int]
 ) -> None:
-    with pytest.raises(TrainingStopped, match=f"stopped in {place}; the same command goes on from there") as caught:
-        trainer(faces, tmp_path, STOPPED).run(asking, asking)
-    assert caught.value.signal == (signal.SIGINT if asking.in_validation else signal.SIGTERM)
-    again = trainer(faces, tmp_path, STOPPED)
+    with pytest.raises(TrainingStopped, match=f"stopped in {position}; run the same command to continue") as caught:
+        make_run(faces, tmp_path, STOPPED).run(stopping, stopping)
+    assert caught.value.signal == (signal.SIGINT if stopping.in_validation else signal.SIGTERM)
+    again = make_run(faces, tmp_path, STOPPED)
     assert again.resume() and (again.next_epoch, again.next_step) == saved
     again.run(Quiet())
-    kept = [(result.loss, result.accuracy) for result in whole.results]
-    assert [(result.loss, result.accuracy) for result in again.results] == kept
+    expected = [(result.loss, result.accuracy) for result in whole.results]
+    assert [(result.loss, result.accuracy) for result in again.results] == expected
     for (name, a), b in zip(whole.average.state_dict().items(), again.average.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert again.files.best.read_bytes() == whole.files.best.read_bytes()
 
 
-def test_a_device_that_is_read_seldom_stops_at_the_step_all_the_same(
-    faces: Path, tmp_path: Path, whole: Trainer
-) -> None:
-    run, calls = trainer(faces, tmp_path, STOPPED), iter(range(100))
+def test_rare_checks_do_not_delay_a_stop(faces: Path, tmp_path: Path, whole: Trainer) -> None:
+    run, calls = make_run(faces, tmp_path, STOPPED), iter(range(100))
     run.check_every = 4  # as on a GPU
     with pytest.raises(TrainingStopped, match="stopped in epoch 1 at step 3 of 6"):
         run.run(Quiet(), lambda: signal.SIGINT if next(calls) >= 2 else 0)
-    again = trainer(faces, tmp_path, STOPPED)
+    again = make_run(faces, tmp_path, STOPPED)
     assert again.resume() and again.next_step == 3
     again.run(Quiet())
     assert [result.loss for result in again.results] == [result.loss for result in whole.results]
@@ -97,28 +95,28 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("handlers")
-def test_a_signal_is_noted_and_a_second_one_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_interrupts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10.0]
     monkeypatch.setattr("fer_edge.training.stop.time.monotonic", lambda: now[0])
-    with StopSignals() as asked:
-        assert asked() == 0
+    with StopSignals() as stop_signal:
+        assert stop_signal() == 0
         signal.raise_signal(signal.SIGTERM)
-        assert asked() == signal.SIGTERM
+        assert stop_signal() == signal.SIGTERM
         now[0] += 0.1
-        signal.raise_signal(signal.SIGINT)  # one more copy, as a launcher sends it
-        assert asked() == signal.SIGTERM
+        signal.raise_signal(signal.SIGINT)  # a repetition by a launcher
+        assert stop_signal() == signal.SIGTERM
         now[0] += 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
-def test_signals_that_the_process_ignores_stay_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
-        with StopSignals() as asked:
+        with StopSignals() as stop_signal:
             signal.raise_signal(signal.SIGHUP)
-            assert asked() == 0
+            assert stop_signal() == 0
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

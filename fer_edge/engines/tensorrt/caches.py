@@ -76,7 +76,7 @@ class CacheFile:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
+            with self._lock_file():
                 data = merge(self.read())
                 if len(data) > MAX_FILE_BYTES:
                     LOG.warning("a cache of %d bytes is not stored; the limit is %d", len(data), MAX_FILE_BYTES)
@@ -87,7 +87,7 @@ class CacheFile:
             LOG.warning("the cache %s is not stored: %s", self.path, error)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock_file(self) -> Iterator[None]:
         filelock = require("filelock", "cuda", "a cache shared by processes")
         try:
             with filelock.FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):

@@ -43,12 +43,12 @@ class CudaError(Exception):
 
     @property
     def sticky(self) -> bool:
-        """Whether the CUDA context of this process is unusable from now on."""
+        """True if the CUDA context of this process is unusable from now on."""
         return self.code in STICKY
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether GPU memory or page-locked memory is exhausted."""
+        """True if GPU memory or page-locked memory is exhausted."""
         return self.code == "CUDA_ERROR_OUT_OF_MEMORY"
 
 

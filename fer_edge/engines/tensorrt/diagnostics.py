@@ -103,7 +103,7 @@ def _check_driver(machine: Machine) -> list[Finding]:
         )
     else:
         remedy = f"install NVIDIA's driver: {DRIVERS[13]} or newer for CUDA 13 packages, {DRIVERS[12]} for CUDA 12"
-    return [Finding(machine.driver_error, f"{remedy}; TensorRT-RTX builds without one")]
+    return [Finding(machine.driver_error, f"{remedy}; TensorRT-RTX builds without a driver")]
 
 
 def _check_gpus(machine: Machine) -> list[Finding]:

@@ -49,7 +49,7 @@ class TensorRTEngine(Engine):
         if options.timing_cache is not None:
             cache = CacheFile(Path(options.timing_cache), cache_name("timing", model, api.version, target))
         plan, operators = plan_from_onnx(
-            api, model, request, options, lambda config: _configuring(api, config, options, cache)
+            api, model, request, options, lambda config: _configure(api, config, options, cache)
         )
         layers = inspect_plan(api, plan) if options.platform == "this" else None
         return BuiltEngine(
@@ -121,7 +121,7 @@ def _check_options(api: Api, options: BuilderOptions) -> None:
 
 
 @contextmanager
-def _configuring(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: CacheFile | None) -> Iterator[None]:
+def _configure(api: Api, config: IBuilderConfig, options: BuilderOptions, cache: CacheFile | None) -> Iterator[None]:
     """Set the options that only TensorRT has, and use the timing cache for the build in the block."""
     trt = api.trt
     if options.aux_streams is not None:

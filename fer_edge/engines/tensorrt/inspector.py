@@ -132,7 +132,7 @@ def _operator(layer: dict[str, Any]) -> ExecutedOperator:
 def _factor_precision(layer: dict[str, Any], tactic: str) -> str:
     """Return the precision of a product's factors: from the kernel's name, else its weights, else its first input.
 
-    The output type is no evidence: an int8 product may write fp16, and an fp16 product may quantise its output.
+    The output type does not show it: an int8 product may write fp16, and an fp16 product may quantise its output.
     """
     if match := FACTORS.search(tactic):
         return FACTOR_PRECISIONS[match[1]]

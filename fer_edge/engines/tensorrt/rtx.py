@@ -53,7 +53,7 @@ class TensorRTRTXEngine(Engine):
         _check_options(api, options)
         try:
             plan, operators = plan_from_onnx(
-                api, model, request, options, lambda config: _configuring(api, config, targets)
+                api, model, request, options, lambda config: _configure(api, config, targets)
             )
         except EngineError as error:
             raise _explain(error, api, options) from error
@@ -185,7 +185,7 @@ def _inspect_layers(api: Api, plan: bytes, targets: tuple[str, ...]) -> str | No
 
 
 @contextmanager
-def _configuring(api: Api, config: IBuilderConfig, targets: tuple[str, ...]) -> Iterator[None]:
+def _configure(api: Api, config: IBuilderConfig, targets: tuple[str, ...]) -> Iterator[None]:
     """Set the compute capabilities and the flags that only TensorRT-RTX has."""
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):

@@ -89,6 +89,7 @@ class TensorRTRunner(Runner):
         try:
             with _ErrorHandler(self, "loading the engine"), self._device:
                 self._loaded = load()
+                self.engine = self._loaded.api.product
                 self._allocate()
                 self._prepare(graphs)
         except BaseException:
