@@ -15,7 +15,8 @@ import argparse
 import copy
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -52,14 +53,24 @@ def as_published(model: FERFormer) -> FERFormer:
 
 def plain_onnx(model: FERFormer) -> bytes:
     """Export the published form of the model with `torch.onnx.export`, with a fixed batch of one."""
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
+    with _silent_logging(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             as_published(model), (torch.zeros(1, 3, 112, 112),), dynamo=True, input_names=["images"], verbose=False
         )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _silent_logging() -> Iterator[None]:
+    """Disable log messages up to warnings in the block: the exporter logs many."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def network(model: bytes, threads: int) -> Any:

@@ -13,8 +13,8 @@ from fer_edge.benchmark.statistics import Distribution, Estimate
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.bench_report import BenchReport
-    from fer_edge.benchmark.compare import Comparison
     from fer_edge.benchmark.scenarios.cold_start import ColdStart
+    from fer_edge.benchmark.turns import Comparison
 
 # Title and unit of fields whose name is not enough. Other fields have their name as title and no unit.
 TITLES: dict[str, tuple[str, str]] = {

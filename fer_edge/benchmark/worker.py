@@ -2,7 +2,7 @@
 
 FILE is JSON with the settings of `settings_text`. Modes:
 
-- `serve`: times queries on request, see `fer_edge.benchmark.compare`.
+- `serve`: times queries on request, see `fer_edge.benchmark.turns`.
 - `first-result`: recognises one face, then prints JSON: the time of each step of the start on `time.perf_counter_ns`,
   which all processes share, and the memory in MB. `time.monotonic` is shared too, but its resolution on Windows is
   15.6 ms before Python 3.13.

@@ -9,15 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.benchmark.compare import (
-    Worker,
-    _Contender,
-    _environment,
-    alternate,
-    compare,
-    compare_commands,
-    comparisons_from_times,
-)
+from fer_edge.benchmark.compare import _Contender, _environment, compare
+from fer_edge.benchmark.turns import Worker, alternate, compare_commands, comparisons_from_times
 from fer_edge.bundle import EngineEntry, write_bundle
 from fer_edge.engines.tensorrt import driver
 from fer_edge.engines.tensorrt.driver import Driver, Gpu
