@@ -41,7 +41,7 @@ def test_new_engine_comes_first_and_the_others_stay(tmp_path: Path, monkeypatch:
         assert manifest.engines[0].options == options
     opened = Bundle.open(path)
     assert opened.read("model.onnx") == tiny_onnx()
-    assert opened.read("engines/tensorrt-sm87.layers.json").decode() == double.inspected
+    assert opened.read("engines/tensorrt-sm87.layers.json").decode() == double.layers_json
     with opened.runner("onnxruntime") as runner:
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
 

@@ -231,11 +231,11 @@ def test_parity_uses_device_and_threads_of_the_benchmark(
 
 
 def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
-    from fer_edge.export.build import build_bundle
+    from fer_edge.export.build import build
 
     checkpoint, faces, bundle = tmp_path / "tiny.safetensors", tmp_path / "faces", tmp_path / "tiny.fer"
     tiny_checkpoint().save(checkpoint)
-    build_bundle(checkpoint, bundle)
+    build(checkpoint, bundle)
     faces.mkdir()
     Image.new("RGB", (48, 48)).save(faces / "a.png")
     report = bench(bundle, scenarios=["single-stream"], checkpoint=checkpoint, images=faces, **QUICK)

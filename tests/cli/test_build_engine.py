@@ -137,7 +137,7 @@ def test_bundle_and_checkpoint_in_the_wrong_place_are_named(checkpoint: Path, tm
     benched = fer_edge("bench", checkpoint)
     assert benched.returncode == 1
     assert (
-        "tiny.safetensors is a fer-edge checkpoint; make a bundle of it with: fer-edge build-engine" in benched.stderr
+        "tiny.safetensors is a fer-edge checkpoint; build a bundle from it: fer-edge build-engine" in benched.stderr
     )
     bundle = tiny_bundle(tmp_path / "a.fer")
     built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
