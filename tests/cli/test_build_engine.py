@@ -136,9 +136,7 @@ def test_invalid_options_and_recipes_are_refused(
 def test_bundle_and_checkpoint_in_the_wrong_place_are_named(checkpoint: Path, tmp_path: Path) -> None:
     benched = fer_edge("bench", checkpoint)
     assert benched.returncode == 1
-    assert (
-        "tiny.safetensors is a fer-edge checkpoint; build a bundle from it: fer-edge build-engine" in benched.stderr
-    )
+    assert "tiny.safetensors is a fer-edge checkpoint; build a bundle from it: fer-edge build-engine" in benched.stderr
     bundle = tiny_bundle(tmp_path / "a.fer")
     built = fer_edge("build-engine", bundle, "-o", tmp_path / "b.fer")
     assert built.returncode == 1
