@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -108,11 +107,6 @@ def describe_file(path: Path) -> str:
             return describe_stream(file, path.name)
     except OSError:
         return "an unreadable file"
-
-
-def describe_bytes(data: bytes | bytearray | memoryview) -> str:
-    """Describe the content of a file; see `describe_file`."""
-    return describe_stream(BytesIO(data))
 
 
 def describe_stream(file: BinaryIO, name: str = "") -> str:

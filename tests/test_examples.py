@@ -85,7 +85,7 @@ def test_notebook(tmp_path: Path) -> None:
                 folder = tmp_path / "faces" / split / label
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(crop).save(folder / f"{index}.png")
-    environment = {**os.environ, "FER_EDGE_DATA": str(tmp_path / "faces"), "FER_EDGE_COUNT": "16"}
+    environment = {**os.environ, "FER_EDGE_DATA": str(tmp_path / "faces"), "FER_EDGE_COUNT": "32"}
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=environment)
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))

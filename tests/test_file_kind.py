@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from fer_edge.file_kind import PICTURES, describe_bytes, describe_file
+from fer_edge.file_kind import PICTURES, describe_file, describe_stream
 from tests.tiny import tiny_bundle
 
 
@@ -55,7 +56,7 @@ CONTENTS = {
 def test_content_determines_the_kind(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.png").write_bytes(content)
     assert describe_file(tmp_path / "file.png").startswith(CONTENTS[content])
-    assert describe_bytes(content).startswith(CONTENTS[content])
+    assert describe_stream(io.BytesIO(content)).startswith(CONTENTS[content])
 
 
 def test_bundles_and_missing_files(tmp_path: Path) -> None:

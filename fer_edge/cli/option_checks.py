@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fer_edge._files import check_output
-from fer_edge._text import did_you_mean
 
 if TYPE_CHECKING:
     from fer_edge.choices import Split
@@ -39,24 +38,6 @@ def shipped_path(kind: Kind) -> Callable[[Any], Any]:
             raise typer.BadParameter(str(error)) from None
 
     return resolve
-
-
-def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a name that is not among the choices, with the nearest choice.
-
-    Args:
-        what: Noun for the message, "engine".
-        value: Name on the command line.
-        choices: Names that exist.
-
-    Raises:
-        BadParameter: Name that is not among the choices.
-    """
-    names = tuple(choices)
-    if value not in names:
-        raise typer.BadParameter(
-            f"{what} {value!r} is not a choice; expected one of: {', '.join(names)}{did_you_mean(value, names)}"
-        )
 
 
 def not_negative(value: float | None) -> float | None:

@@ -5,13 +5,11 @@ Text goes through `print_line` and `print_note`: one line each, never wrapped, c
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge._text import one_line, printable
@@ -20,7 +18,6 @@ from fer_edge.results import plain_data
 if TYPE_CHECKING:
     from fer_edge.cli.consoles import LineConsole
     from fer_edge.results import Result
-    from fer_edge.walk import LeftOut
 
 LINE_SECONDS = 30  # between progress lines without a terminal
 
@@ -122,18 +119,6 @@ def print_result(result: Result, *, as_json: bool = False) -> None:
         print_line(line)
 
 
-def print_notes(left_out: Iterable[LeftOut]) -> None:
-    """Print one line on stderr for each reason for which files or images were left out.
-
-    Args:
-        left_out: Files and images, with their reasons.
-    """
-    from fer_edge.walk import notes
-
-    for line in notes(left_out):
-        print_note(line)
-
-
 def route_messages() -> None:
     """Print Python's warnings and the messages of the logger "fer_edge" from level INFO on stderr, one line each."""
     import logging
@@ -156,41 +141,6 @@ def route_messages() -> None:
         logger.addHandler(NoteHandler())
         logger.setLevel(logging.INFO)
     warnings.showwarning = show
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all.
-
-    Args:
-        path: File to write.
-        text: Content.
-    """
-    from fer_edge._files import write_atomically
-
-    write_atomically(path, text.encode())
-
-
-def prepare_report(folder: Path, module: str) -> None:
-    """Create the folder of a report and import its module, before long work begins.
-
-    Args:
-        folder: Folder of the page.
-        module: Module that writes the report.
-
-    Raises:
-        EngineUnavailableError: Missing packages of the module.
-        FerEdgeError: Folder that cannot be created.
-    """
-    from fer_edge._files import make_folder
-    from fer_edge.errors import EngineUnavailableError
-
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f'reports need matplotlib, scikit-learn and Jinja ({error}); run: pip install "fer-edge[report]"'
-        ) from error
-    make_folder(folder)
 
 
 @contextmanager

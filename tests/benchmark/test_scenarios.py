@@ -51,7 +51,7 @@ def test_warm_up_extends_the_run() -> None:
     assert sum(stage.mean for stage in result.stages.values()) == pytest.approx(1, abs=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 300), st.floats(0.2, 10), st.integers(1, 2000), st.floats(0.001, 3), st.integers(0, 9))
 def test_minimums_hold_after_any_warm_up(slow: int, factor: float, queries: int, seconds: float, seed: int) -> None:
     clock = FakeClock()
