@@ -64,6 +64,7 @@ def test_threads() -> None:
     assert [[face and face.label for face in faces] for faces in expressions] == [["happiness", None]] * 3
 
 
+@pytest.mark.slow
 def test_onnx_alone(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     bundle, face = tmp_path / "edge-onnx.fer", tmp_path / "face.png"

@@ -67,6 +67,7 @@ def test_every_visible_part_can_be_measured() -> None:
         assert isinstance(warning(frame, box), str)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_faces_of_ferplus_get_no_warning(ferplus: Path) -> None:
     split = read_split(ferplus, "valid")

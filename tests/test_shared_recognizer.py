@@ -315,6 +315,7 @@ time.sleep(0.05)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", ["inferring", "opening", "closed in a hook"])
 def test_daemon_threads_do_not_abort_the_exiting_process(engine: str, kind: str) -> None:

@@ -119,6 +119,7 @@ def test_wrong_files_are_refused(bundle: Path, tmp_path: Path) -> None:
         bench(bundle, report=file)
 
 
+@pytest.mark.slow
 def test_all_skips_unsupported_scenarios(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,6 +136,7 @@ def test_all_skips_unsupported_scenarios(
     assert list(report.noise) == [name for name in SCENARIOS if name not in report.left_out]
 
 
+@pytest.mark.slow
 def test_results_are_kept_when_parity_and_tuning_fail(
     bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,6 +196,7 @@ def test_failed_scaling_is_the_reason_for_no_tuning(bundle: Path, monkeypatch: p
     assert (report.tuning, report.tuning_reason) == (None, "scaling failed: out of frames")
 
 
+@pytest.mark.slow
 def test_tuning_of_a_busy_machine_needs_force(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_quiet_machine(monkeypatch)
     monkeypatch.setattr(tune, "BUSY_SHARE", -1.0)  # every machine is busier
@@ -205,6 +208,7 @@ def test_tuning_of_a_busy_machine_needs_force(bundle: Path, monkeypatch: pytest.
     assert Bundle.open(bundle).manifest.tunings == (forced.tuning,)
 
 
+@pytest.mark.slow
 def test_tuned_bundle_is_measured_with_its_threads(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_quiet_machine(monkeypatch)
     report = bench(bundle, seconds=0.1, tune="throughput=1")
@@ -230,6 +234,7 @@ def test_parity_uses_device_and_threads_of_the_benchmark(
     assert options == [RunOptions(threads=2, device=3)]
 
 
+@pytest.mark.slow
 def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
     from fer_edge.export.build import build
 

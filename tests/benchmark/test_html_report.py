@@ -26,6 +26,7 @@ ATTACK = "<script>alert(1)</script>\"'&$x_"
 PICTURES = 10
 
 
+@pytest.mark.slow
 def test_page_of_all_scenarios(
     measured: tuple[BenchReport, dict[str, Stamps]], tmp_path: Path, browser: Browser
 ) -> None:
@@ -75,6 +76,7 @@ def test_warning_is_in_the_section_of_its_scenario(report: BenchReport) -> None:
     assert disturbed == ["Batches", "Roofline"]
 
 
+@pytest.mark.slow
 def test_page_has_gpu_times_and_clocks(report: BenchReport) -> None:
     total, spread = report.batches[0].latency, Spread(1410, 1700, 1980)
     gpu = GpuState("RTX <4070>", "580.65", 3, spread, spread, None, spread, spread, ("SwPowerCap",))
@@ -85,12 +87,14 @@ def test_page_has_gpu_times_and_clocks(report: BenchReport) -> None:
     assert "GPU clocks are unknown: no NVML here." in page
 
 
+@pytest.mark.slow
 def test_page_has_the_first_start(report: BenchReport) -> None:
     assert report.cold_start is not None and "very first start" not in page_from_report(report, {}).decode()
     page = page_from_report(replace(report, cold_start=replace(report.cold_start, first_start=12_345.0)), {}).decode()
     assert "The very first start, which compiles kernels, takes 12,345 ms to the first result" in page
 
 
+@pytest.mark.slow
 def test_page_names_unsteady_streams(report: BenchReport) -> None:
     note = "The speed changed in the middle of the run, so no warm-up was excluded: "
     steady = [replace(run, steady=True) for run in report.multi_stream]

@@ -82,6 +82,7 @@ def test_cold_start_uses_the_clock_with_fine_resolution(
     assert 0 < steps["python"] < steps["numpy"] < steps["fer_edge"] < steps["load"] < steps["first query"]
 
 
+@pytest.mark.slow
 def test_first_start_is_reported_for_engines_with_a_kernel_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

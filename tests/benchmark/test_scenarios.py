@@ -51,6 +51,7 @@ def test_warm_up_extends_the_run() -> None:
     assert sum(stage.mean for stage in result.stages.values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 300), st.floats(0.2, 10), st.integers(1, 2000), st.floats(0.001, 3), st.integers(0, 9))
 def test_minimums_hold_after_any_warm_up(slow: int, factor: float, queries: int, seconds: float, seed: int) -> None:
@@ -171,6 +172,7 @@ def test_rate_is_at_most_streams_over_latency(streams: int, batch: int, length: 
     assert result.images_per_second >= batch * slowest
 
 
+@pytest.mark.slow
 def test_rate_of_real_streams_is_at_most_streams_over_latency(report: BenchReport) -> None:
     runs = [(run.streams, run.images_per_second, run.latency.mean) for run in report.multi_stream]
     runs += [(point.streams * point.batch, point.images_per_second, point.latency.mean) for point in report.scaling]

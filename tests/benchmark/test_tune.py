@@ -72,6 +72,7 @@ def test_malformed_goals_are_refused(text: str) -> None:
         goal_from_text(text)
 
 
+@pytest.mark.slow
 def test_all_combinations_are_measured_and_the_best_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_quiet_machine(monkeypatch)
     path = tiny_bundle(tmp_path / "a.fer", max_batch=2)

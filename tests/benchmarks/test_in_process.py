@@ -10,6 +10,7 @@ import pytest
 from benchmarks import in_process
 
 
+@pytest.mark.slow
 def test_calls_alternate_and_are_written_with_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[str] = []
     work = {name: lambda name=name: calls.append(name) for name in ("a", "b")}

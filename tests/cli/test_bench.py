@@ -142,6 +142,7 @@ def test_wrong_files_exit_with_1_before_measuring(bundle: Path, tmp_path: Path) 
         assert "Traceback" not in result.stderr and result.stdout == ""
 
 
+@pytest.mark.slow
 def test_failures_are_printed_and_exit_with_1(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_run(monkeypatch, "batches", EngineError("out of frames"))
     result = fer_edge("bench", bundle, *QUICK, "--json")
@@ -178,6 +179,7 @@ def test_files_are_written_before_anything_is_printed(bundle: Path, tmp_path: Pa
     assert table.stat().st_size > 1000 and (folder / "report.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_tuning_is_stored_in_the_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_quiet_machine(monkeypatch)
     report = json.loads(fer_edge("bench", bundle, "--seconds", 0.1, "--tune", "p99=5000", "--json").stdout)

@@ -159,6 +159,7 @@ def test_missing_or_foreign_ranges_are_refused(tiny: TinyCalibration, tmp_path: 
     assert "tiny.json has the ranges of another checkpoint" in result.stderr
 
 
+@pytest.mark.slow
 def test_fallbacks_need_permission_and_are_reported(tiny: TinyCalibration, tmp_path: Path) -> None:
     half = [
         "build-engine",
@@ -178,6 +179,7 @@ def test_fallbacks_need_permission_and_are_reported(tiny: TinyCalibration, tmp_p
     assert "openvino runs 31 layers in another precision than the graph's" in allowed.stdout
 
 
+@pytest.mark.slow
 def test_overflowing_model_leaves_no_file(tiny: TinyCalibration, tmp_path: Path) -> None:
     result = fer_edge(
         "calibrate", tiny.overflowing, tiny.data, "-o", tmp_path / "big.json", "--count", 48, "--calibration-set",

@@ -42,6 +42,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_report_of_a_checkpoint(tmp_path: Path, faces: Path, checkpoint: Path, browser: Browser) -> None:
     (faces / "surprise" / "2.png").write_bytes(b"no image")
     arguments = ("evaluate", checkpoint, faces, "--skip-damaged", "--threads", 1)
@@ -65,6 +66,7 @@ def test_report_of_a_checkpoint(tmp_path: Path, faces: Path, checkpoint: Path, b
     assert shown.scroll_width <= 390
 
 
+@pytest.mark.slow
 def test_report_of_a_bundle(tmp_path: Path, faces: Path, checkpoint: Path) -> None:
     folder = tmp_path / "out"
     bundle = tiny_bundle(tmp_path / "tiny.fer", checkpoint={"sha256": sha256(checkpoint.read_bytes())})

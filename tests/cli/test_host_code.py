@@ -66,6 +66,7 @@ def run(command: str, bundle: Path, faces: Path, *options: str) -> Any:
     return CliRunner().invoke(app, [command, *COMMANDS[command](bundle, faces), *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_host_code_is_refused_unless_allowed(command: str, gpu: Gpu, bundle: Path, faces: Path) -> None:
     refused = run(command, bundle, faces)

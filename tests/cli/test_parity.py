@@ -127,12 +127,16 @@ def test_outputs_of_other_images_fail(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--plot", "x.svg"), 2, "--plot is about what --per-tensor compares; add --per-tensor"),
-        (("--threshold", 20), 2, "--threshold is about what --per-tensor compares; add --per-tensor"),
-        (("--reference-bundle", "x.fer"), 2, "--reference-bundle is about what --per-tensor compares"),
-        (("--all",), 2, "--all is about what --per-tensor compares; add --per-tensor"),
-        (("--per-tensor", "--tolerance", 1), 2, "--tolerance is about outputs, which --per-tensor does not compare"),
-        (("--per-tensor", "--load-outputs", "x.json"), 2, "--load-outputs is about outputs, which --per-tensor"),
+        (("--plot", "x.svg"), 2, "--plot applies only to what --per-tensor compares; add --per-tensor"),
+        (("--threshold", 20), 2, "--threshold applies only to what --per-tensor compares; add --per-tensor"),
+        (("--reference-bundle", "x.fer"), 2, "--reference-bundle applies only to what --per-tensor compares"),
+        (("--all",), 2, "--all applies only to what --per-tensor compares; add --per-tensor"),
+        (
+            ("--per-tensor", "--tolerance", 1),
+            2,
+            "--tolerance applies only to outputs, which --per-tensor does not compare",
+        ),
+        (("--per-tensor", "--load-outputs", "x.json"), 2, "--load-outputs applies only to outputs, which --per-tensor"),
         (("--per-tensor", "--threshold", "inf"), 2, "inf is not a finite number from 0"),
         (("--per-tensor", "--threshold", "-1"), 2, "-1 is not a finite number from 0"),
         (("--per-tensor", "--reference-bundle", "edge"), 2, "expected one reference"),
@@ -227,6 +231,7 @@ def documented_commands() -> list[tuple[str, list[list[str]]]]:
     return pages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "lines"), documented_commands(), ids=lambda value: value if isinstance(value, str) else ""
 )

@@ -11,6 +11,7 @@ from PIL import Image
 from fer_edge.labels import FERPLUS
 from fer_edge.model.text import TextFeatures, save_text_features
 from tests.command import fer_edge
+from tests.faces import make_ferplus
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -48,6 +49,7 @@ def test_inspect_and_predict(folder: Path, faces: Path) -> None:
     check(faces / "neutral" / "0.png", "predict", faces, "--bundle", bundle)
 
 
+@pytest.mark.slow
 def test_build_engine_and_bundle(folder: Path) -> None:
     checkpoint, bundle = folder / "tiny.safetensors", folder / "tiny.fer"
     tiny_checkpoint().save(checkpoint)
@@ -63,10 +65,10 @@ def test_checkpoint_commands(folder: Path) -> None:
     check(changed, "checkpoint", "set-prompts", checkpoint, "--text-features", features, "--out", changed)
 
 
-def test_calibrate(folder: Path, faces: Path) -> None:
+def test_calibrate(folder: Path) -> None:
     checkpoint, ranges = folder / "tiny.safetensors", folder / "ranges.json"
     tiny_checkpoint().save(checkpoint)
-    check(ranges, "calibrate", checkpoint, faces, "--out", ranges, "--count", 8)
+    check(ranges, "calibrate", checkpoint, make_ferplus(folder / "ferplus"), "--out", ranges, "--count", 36)
 
 
 @pytest.mark.parametrize("command", [("predict",), ("inspect",), ("evaluate", ".")], ids=lambda words: words[0])

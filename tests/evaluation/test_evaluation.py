@@ -187,6 +187,7 @@ def test_model_format_is_detected_by_content(tmp_path: Path) -> None:
         open_model(tmp_path / "none")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_shipped_model_on_the_validation_split(ferplus: Path) -> None:
     from fer_edge.recognizer import shipped_bundle

@@ -69,6 +69,7 @@ def test_non_finite_tensor_has_diverged(value: float) -> None:
     assert (report.first.name, report.first.sqnr, report.first.largest) == ("blocks.0.fc1/MatMul", -BEST, np.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_int8_graph_is_compared_by_float_tensor_names(engine: str) -> None:
     model = quantize_graph(tiny_graph(), tiny_ranges())

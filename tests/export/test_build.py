@@ -18,6 +18,7 @@ def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
 
 
+@pytest.mark.slow
 def test_call_takes_paths_and_returns_the_manifest(tmp_path: Path) -> None:
     tiny, out = tiny_calibration(), tmp_path / "int8.fer"
     result = build(

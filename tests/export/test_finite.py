@@ -45,6 +45,7 @@ def test_graph_with_overflowed_constants_is_refused(value: float) -> None:
         check_graph(graph_with("label_head.bias", value))
 
 
+@pytest.mark.slow
 def test_finite_model_is_built(tmp_path: Path) -> None:
     check_reference(tiny_checkpoint())
     check_graph(tiny_graph())

@@ -15,6 +15,7 @@ from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
 from tests.tiny_model import tiny_checkpoint
 
 
+@pytest.mark.slow
 def test_model_within_the_limits_is_built() -> None:
     assert typed_graph(tiny_checkpoint(), "fp16", tiny_ranges()) == tiny_graph("fp16")
 
@@ -36,6 +37,7 @@ def test_float32_tensors_may_be_large() -> None:
     check_half(tiny_graph("fp16"), replace(ranges, tensors={**ranges.tensors, **norms}))
 
 
+@pytest.mark.slow
 def test_weights_beyond_half_are_named() -> None:
     checkpoint = tiny_checkpoint()
     checkpoint.model.encoder.blocks[0].mlp.fc2.weight.data[0, 0] = 1e5  # type: ignore[union-attr,operator]

@@ -63,6 +63,7 @@ def test_fp32_graph_agrees_with_the_training_form(variant: str) -> None:
             assert worst(actual, expected) < 1e-4, (engine, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["label", "text", "mean"])
 def test_head_is_computed_in_the_graph(head: str) -> None:
     checkpoint = tiny_checkpoint(head=head)
@@ -89,6 +90,7 @@ def test_border_is_exact_with_a_norm_before_a_padded_convolution() -> None:
     )
 
 
+@pytest.mark.slow
 def test_norm_with_a_vanishing_scale_remains_an_operator() -> None:
     checkpoint = tiny_checkpoint()
     norm = checkpoint.model.stem.blocks[1].norm1
@@ -112,6 +114,7 @@ def test_graph_is_clean() -> None:
     assert [value.name for value in model.graph.output] == ["label_logits", "text_logits", "probabilities"]
 
 
+@pytest.mark.slow
 def test_names_come_from_the_model() -> None:
     graph = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint())).graph
     names = [node.name for node in graph.node]
@@ -135,10 +138,12 @@ def test_equal_slopes_are_not_shared() -> None:
     assert len({node.input[1] for node in nodes}) == len(nodes) > 1
 
 
+@pytest.mark.slow
 def test_equal_checkpoints_give_equal_bytes() -> None:
     assert onnx_from_checkpoint(tiny_checkpoint()) == onnx_from_checkpoint(tiny_checkpoint())
 
 
+@pytest.mark.slow
 def test_fp16_graph_is_half_except_norms_softmax_and_heads() -> None:
     checkpoint = tiny_checkpoint()
     model = onnx_from_checkpoint(checkpoint, "fp16")
@@ -149,6 +154,7 @@ def test_fp16_graph_is_half_except_norms_softmax_and_heads() -> None:
     assert worst(run("onnxruntime", model, images), PyTorchRunner(checkpoint).infer(images)) < 2e-2
 
 
+@pytest.mark.slow
 def test_export_does_not_change_the_checkpoint() -> None:
     checkpoint: Checkpoint = tiny_checkpoint()
     before = PyTorchRunner(checkpoint).infer(random_images(1))

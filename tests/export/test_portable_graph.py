@@ -73,6 +73,7 @@ def current(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.
     return outputs_in(tmp_path_factory.mktemp("current") / "graphs", None)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", old_runtimes.NEWEST_PYTHON)
 def test_every_graph_runs_in_old_onnx_runtimes(
     version: str, current: dict[str, dict[str, np.ndarray]], tmp_path: Path
@@ -111,6 +112,7 @@ def test_metadata_describes_inputs_and_outputs(name: str) -> None:
     assert stored["input_content"] == "one face, cropped to a square"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fp32_graphs_have_only_operators_of_sentis(variant: str) -> None:
     proto = onnx.load_from_string(typed_graph(tiny_checkpoint(**VARIANTS[variant]), "fp32"))

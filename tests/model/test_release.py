@@ -48,6 +48,7 @@ def relative_error(output: torch.Tensor, expected: npt.NDArray[np.float32]) -> f
     return float(np.abs(output.numpy() - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_outputs_match_the_release(golden: Any, imported: tuple[Checkpoint, ImportReport]) -> None:
     model = imported[0].model
     images = torch.from_numpy(golden.images())
@@ -99,6 +100,7 @@ def test_ir50_weights_are_loaded_into_the_stem(tensors: dict[str, torch.Tensor])
         load_ir50(FERFormer(preset("edge", classes=8)), ForeignWeights("ir50.pth", stem))
 
 
+@pytest.mark.slow
 def test_ir50_makes_an_initial_checkpoint(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     stem = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
     checkpoint, report = checkpoint_from_ir50(ForeignWeights("ir50.pth", stem), "paper", FERPLUS)

@@ -75,6 +75,7 @@ def change_validation(run: Trainer) -> None:
         parameter.mul_(1e25)  # weights are finite, their products are not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("done", "change", "message"),
     [

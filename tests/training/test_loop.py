@@ -64,6 +64,7 @@ def make_run(
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(faces: Path, tmp_path: Path) -> None:
     whole = make_run(faces, tmp_path / "whole")
     whole.run(Quiet())
@@ -88,6 +89,7 @@ def test_a_missing_accelerator_is_refused(faces: Path, tmp_path: Path, accelerat
         make_run(faces, tmp_path, replace(CONFIG, accelerator=accelerator))
 
 
+@pytest.mark.slow
 def test_runs_with_mixup_and_teacher_resume_exactly(faces: Path, tmp_path: Path) -> None:
     make_run(faces, tmp_path / "teacher").run(Quiet())
     teacher = load_checkpoint(tmp_path / "teacher" / "best.safetensors")
@@ -205,6 +207,7 @@ def test_the_momentum_of_sgd_is_the_configured_one(faces: Path, tmp_path: Path) 
         assert {group["momentum"] for group in run.optimizer.param_groups} == {0.5}
 
 
+@pytest.mark.slow
 def test_a_run_resumes_inside_an_epoch(faces: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, save_minutes=0, class_weights="balanced", label_smoothing=0.1)
     whole = make_run(faces, tmp_path / "whole", config)
@@ -218,6 +221,7 @@ def test_a_run_resumes_inside_an_epoch(faces: Path, tmp_path: Path) -> None:
     assert [(r.loss, r.accuracy) for r in again.results] == [(r.loss, r.accuracy) for r in whole.results]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -46,6 +46,7 @@ def has_gpu() -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_one_engine_file_serves_three_gpus(precision: Precision) -> None:
     model = onnx_from_checkpoint(tiny_checkpoint(), precision)
@@ -119,6 +120,7 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_cancels_the_build() -> None:
     # A real signal while native code runs: Python would raise KeyboardInterrupt in the next callback, which TensorRT
