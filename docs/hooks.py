@@ -1,57 +1,49 @@
-"""MkDocs hooks: pages that are made from files outside of docs/, and the command-line reference."""
+"""MkDocs hooks: pages and pictures from outside of docs/, the command-line reference, and links between them."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-# Page -> file of the repository. Links in it are rewritten to the page's place.
+# Page by file of the repository.
 PAGES = {
-    "benchmarks.md": "benchmarks/README.md",
-    "changelog.md": "CHANGELOG.md",
-    "contributing.md": "CONTRIBUTING.md",
-    "model-card.md": "fer_edge/weights/README.md",
-    "security.md": "SECURITY.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "benchmarks/README.md": "benchmarks.md",
+    "fer_edge/weights/README.md": "model-card.md",
 }
+SOURCES = {page: source for source, page in PAGES.items()}
+PICTURES = "benchmarks/results"
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made from other files."""
-    for page, source in PAGES.items():
-        files.append(File.generated(config, page, content=_page_from(source)))
+    """Add the pages and pictures that are not in docs/."""
     from fer_edge.cli.reference import reference
 
+    for page, source in SOURCES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    for picture in sorted((ROOT / PICTURES).glob("*.svg")):
+        files.append(File.generated(config, f"{PICTURES}/{picture.name}", abs_src_path=str(picture)))
     files.append(File.generated(config, "reference/cli.md", content=reference()))
     return files
 
 
-def on_post_build(config: Any) -> None:
-    """Copy the pictures of the benchmark page."""
-    target = Path(config["site_dir"], "benchmarks", "results")
-    target.mkdir(parents=True, exist_ok=True)
-    for picture in (ROOT / "benchmarks" / "results").glob("*.svg"):
-        shutil.copy(picture, target)
+def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
+    """Convert links between files of the repository, which hold there too, to links between pages."""
+    uri = page.file.src_uri
+    source = SOURCES.get(uri, f"docs/{uri}")
 
+    def convert(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[2]))
+        target = PAGES.get(target, target.removeprefix("docs/"))
+        return match[1] + posixpath.relpath(target, posixpath.dirname(uri) or ".") + match[3]
 
-def _page_from(source: str) -> str:
-    """Read a file of the repository, with links that hold from the top of docs/."""
-
-    def rewrite(match: re.Match[str]) -> str:
-        return match[1] + _target(posixpath.dirname(source), match[2]) + match[3]
-
-    return LINK.sub(rewrite, (ROOT / source).read_text(encoding="utf-8"))
-
-
-def _target(folder: str, link: str) -> str:
-    path = posixpath.normpath(posixpath.join(folder, link))
-    for page, source in PAGES.items():
-        if path == source:
-            return page
-    return path.removeprefix("docs/")
+    return LINK.sub(convert, markdown)

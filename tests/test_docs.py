@@ -114,16 +114,7 @@ def test_commands_name_no_file_of_a_clone(page: Path) -> None:
 def test_internal_links_lead_to_files() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            if target not in (
-                "changelog.md",
-                "contributing.md",
-                "model-card.md",
-                "benchmarks.md",
-                "security.md",
-                "../security.md",
-                "reference/cli.md",
-            ):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=lambda value: getattr(value, "name", ""))
