@@ -131,6 +131,26 @@ def check_output(out: Path, *inputs: Path | None) -> None:
             raise ConfigError(f"the output {out} is also an input; name another file to write")
 
 
+def check_output_files(outputs: Mapping[str, Path | None], *inputs: Path | None) -> None:
+    """Refuse outputs that are inputs, and two outputs that are one file, before any work is done.
+
+    Args:
+        outputs: File to write by the name of its argument or option; None for one that is not written.
+        inputs: Files and folders to read; None for an input that is not used.
+
+    Raises:
+        ConfigError: Output that is an input, or two outputs that are one file.
+    """
+    names: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        check_output(path, *inputs)
+        other = names.setdefault(path.resolve(), name)
+        if other != name:
+            raise ConfigError(f"{other} and {name} are one file, {path}; name two")
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder for output, before long work starts.
 

@@ -33,3 +33,4 @@ ScenarioName = Literal[
     "sustained",
     "all",
 ]
+PLOT_SUFFIXES = (".svg", ".png", ".pdf")  # picture formats of `--plot`

@@ -68,34 +68,22 @@ def draw_timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
 
 def draw_batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
     """Draw rate and latency over the batch size."""
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
     sizes = [result.batch for result in results]
-    left.plot(sizes, [result.images_per_second for result in results], "o-", color=theme.accent)
-    left.set(ylabel="images per second", ylim=(0, None))
-    _percentiles(theme, right, sizes, [result.latency for result in results])
-    _logarithmic(right, "y")
-    for axes in (left, right):
+    figure = _draw_rate_and_latency(theme, "batch", sizes, results)
+    for axes in figure.axes:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set_xticks([], minor=True)
-        axes.set_xlabel("batch")
-        axes.grid(linewidth=0.6)
+    _logarithmic(figure.axes[1], "y")
     return figure
 
 
 def draw_streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
     """Draw rate and latency over the number of streams."""
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
     counts = [result.streams for result in results]
-    left.plot(counts, [result.images_per_second for result in results], "o-", color=theme.accent)
-    left.set(ylabel="images per second", ylim=(0, None))
-    _percentiles(theme, right, counts, [result.latency for result in results])
-    for axes in (left, right):
+    figure = _draw_rate_and_latency(theme, "streams", counts, results)
+    for axes in figure.axes:
         axes.set_xticks(counts)
-        axes.set_xlabel("streams")
-        axes.grid(linewidth=0.6)
     return figure
 
 
@@ -224,6 +212,21 @@ def _family(share: LayerShare) -> str:
 
 def _family_of(precision: str) -> str:
     return "i8" if precision in ("i8", "u8") else precision
+
+
+def _draw_rate_and_latency(
+    theme: Theme, label: str, numbers: Sequence[int], results: Sequence[BatchResult] | Sequence[MultiStream]
+) -> Figure:
+    """Draw the rate on the left and percentiles of latency on the right, over batches or streams."""
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(numbers, [result.images_per_second for result in results], "o-", color=theme.accent)
+    left.set(ylabel="images per second", ylim=(0, None))
+    _percentiles(theme, right, numbers, [result.latency for result in results])
+    for axes in (left, right):
+        axes.set_xlabel(label)
+        axes.grid(linewidth=0.6)
+    return figure
 
 
 def _percentiles(theme: Theme, axes: Axes, xs: Sequence[int], latencies: Sequence[Distribution]) -> None:

@@ -8,12 +8,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from fer_edge._files import check_output
+from fer_edge._files import check_output_files
 from fer_edge._settings import NonNegative, convert_fields
-from fer_edge.choices import CalibrationMethod, EngineName, LayerKind, LayoutName, Split
+from fer_edge.choices import PLOT_SUFFIXES, CalibrationMethod, EngineName, LayerKind, LayoutName, Split
 from fer_edge.errors import ConfigError
 
-PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 COUNT = 512  # images of a new calibration set
 ENGINE: EngineName = "openvino"  # default engine for measuring accuracy
 
@@ -96,11 +95,4 @@ class CalibrationRequest:
             raise ConfigError(f"plot is {self.plot}; expected a name that ends in {', '.join(PLOT_SUFFIXES)}")
         new_set = None if self.set_exists else self.calibration_set
         outputs = {"out": self.out, "state": self.state, "plot": self.plot, "calibration_set": new_set}
-        names: dict[Path, str] = {}
-        for name, path in outputs.items():
-            if path is None:
-                continue
-            check_output(path, self.checkpoint, self.data, self.calibration_set if self.set_exists else None)
-            other = names.setdefault(path.resolve(), name)
-            if other != name:
-                raise ConfigError(f"{other} and {name} are one file, {path}; name two")
+        check_output_files(outputs, self.checkpoint, self.data, self.calibration_set if self.set_exists else None)

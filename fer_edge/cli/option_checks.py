@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fer_edge._files import check_output
+from fer_edge.choices import PLOT_SUFFIXES
 
 if TYPE_CHECKING:
     from fer_edge.choices import Split
     from fer_edge.shipped import Kind
-
-PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def shipped_path(kind: Kind) -> Callable[[Any], Any]:
@@ -150,24 +148,3 @@ def check_out_file(out: Path, suffix: str, what: str) -> None:
         raise typer.BadParameter(f"the output is {out}; the name of {what} ends in {suffix}: {out.with_suffix(suffix)}")
     if out.is_dir():
         raise typer.BadParameter(f"the output {out} is a folder; name a file")
-
-
-def check_outputs(outputs: Mapping[str, Path | None], *inputs: Path | None) -> None:
-    """Refuse outputs that are inputs of the same command, and two outputs that are one file.
-
-    Args:
-        outputs: File to write by option; None for an option that was left out.
-        inputs: Files and folders that the command reads.
-
-    Raises:
-        ConfigError: Output that is an input.
-        BadParameter: Two outputs that are one file.
-    """
-    options: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        check_output(path, *inputs)
-        first = options.setdefault(path.resolve(), option)
-        if first != option:
-            raise typer.BadParameter(f"{first} and {option} name one file, {path}; name two")

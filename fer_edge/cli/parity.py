@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 import typer
 
 from fer_edge import choices
-from fer_edge.cli.option_checks import check_outputs, check_split, refuse_given, shipped_path
+from fer_edge._files import check_output_files
+from fer_edge.cli.option_checks import check_split, refuse_given, shipped_path
 from fer_edge.cli.options import (
     AllowHostCode,
     BundleArgument,
@@ -129,7 +130,7 @@ def parity(
         if checkpoint is None:
             raise typer.BadParameter("--checkpoint is missing; name the checkpoint that the bundle was built from")
     folder = cast("Path", images)  # required, although the option's type is shared with commands where it is not
-    check_outputs({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
+    check_output_files({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
     from fer_edge.cli.output import print_result, progress
 
     source: _Source = {"split": check_split(split, folder, layout), "layout": layout, "engine": engine}

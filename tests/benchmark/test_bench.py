@@ -18,12 +18,13 @@ from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.formatting import interval, with_interval
 from fer_edge.benchmark.run import _add_parity, bench, run_scenarios
 from fer_edge.benchmark.scenarios import open_loop
-from fer_edge.benchmark.session import BenchTarget, Plan, Session
+from fer_edge.benchmark.session import BenchTarget, Plan
 from fer_edge.benchmark.statistics import Estimate, distribution_from_samples, share_estimate
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import BundleError, CheckpointError, ConfigError, EngineError, FerEdgeError
 from fer_edge.progress import silent
+from tests.benchmark.failing_scenario import replace_run
 from tests.benchmark.progress_recorder import ProgressRecorder
 from tests.benchmark.quiet_machine import pretend_quiet_machine
 from tests.tiny import tiny_bundle
@@ -35,15 +36,6 @@ QUICK: dict[str, Any] = {"queries": 20, "seconds": 0.1}
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
-
-
-def replace_run(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Make a scenario raise an error."""
-
-    def fail(session: Session) -> None:
-        raise error
-
-    monkeypatch.setitem(SCENARIOS, name, replace(SCENARIOS[name], run=fail))
 
 
 def test_report_prints_tables_and_converts_to_json(bundle: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from fer_edge.benchmark.all_scenarios import SCENARIOS
-from fer_edge.benchmark.session import Session
 from fer_edge.cli.bench import bench
 from fer_edge.errors import EngineError
+from tests.benchmark.failing_scenario import replace_run
 from tests.benchmark.quiet_machine import pretend_quiet_machine
 from tests.command import fer_edge
 from tests.tiny import tiny_bundle
@@ -27,15 +27,6 @@ QUICK = ("--queries", 20, "--seconds", 0.1)
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return tiny_bundle(tmp_path / "tiny.fer", max_batch=1)
-
-
-def replace_run(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Make a scenario raise an error."""
-
-    def fail(session: Session) -> None:
-        raise error
-
-    monkeypatch.setitem(SCENARIOS, name, replace(SCENARIOS[name], run=fail))
 
 
 def test_tables_and_page(bundle: Path, tmp_path: Path) -> None:
