@@ -1,4 +1,4 @@
-"""Statistics of activations over a calibration set, and the methods that choose a range from them.
+"""Activation ranges: statistics over a calibration set, and the methods that choose a range from them.
 
 Int8 activations are symmetric: the range of a tensor is one number, the magnitude that is quantised to 127. Larger
 values are clipped. A smaller range clips more but quantises the rest more finely; the methods choose this trade-off.
@@ -7,19 +7,24 @@ values are clipped. A smaller range clips more but quantises the rest more finel
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.choices import CalibrationMethod
+from fer_edge.calibration.images import CalibrationImages
+from fer_edge.choices import CalibrationMethod, LayerKind
 from fer_edge.engines.base import Images
 from fer_edge.errors import NonFiniteError
-from fer_edge.evaluation.tensors import ONNXRuntimeTensors
+from fer_edge.evaluation.tensors import tensor_reader
+from fer_edge.graph.qdq import LEVELS
+from fer_edge.graph.ranges import DEFAULT_KINDS, Range, Ranges
+from fer_edge.graph.typed_graph import TypedGraph, name_of
 
 BINS = 4096  # of a histogram of magnitudes, from 0 to the peak
-LEVELS = 127  # positive int8 levels
+BATCH = 16  # images per batch; the moving average depends on it
+DIGITS = 4  # significant digits of a range: enough for every engine, and equal on processors that round differently
 MOMENTUM = 0.1  # weight of a new batch in the moving average
 PERCENTILE = 99.99
 CANDIDATES = 64  # clipping thresholds that entropy and MSE compare, from a sixteenth of the peak to the peak
@@ -41,10 +46,38 @@ class Statistics:
         return max(self.peaks)
 
 
+def measure(
+    graph: TypedGraph,
+    checkpoint: str,
+    images: CalibrationImages,
+    method: CalibrationMethod = "moving-average",
+    layer_kinds: tuple[LayerKind, ...] = DEFAULT_KINDS,
+    progress: Callable[[int], None] | None = None,
+) -> Ranges:
+    """Measure the range of every activation of the float deploy graph.
+
+    Args:
+        graph: The float deploy graph.
+        checkpoint: SHA-256 of the checkpoint that it was exported from.
+        images: Images of the calibration set.
+        method: Method that chooses the magnitude of a tensor; `moving-average` by default.
+        layer_kinds: Kinds of layers to quantise; conv and linear by default.
+        progress: Callback that receives the number of images just finished, in each pass.
+
+    Raises:
+        NonFiniteError: NaN or infinity in a tensor.
+    """
+    statistics = observe(graph, lambda: images.batches(BATCH), method=method, progress=progress)
+    ranges = {
+        name: Range(_round(tensor.low), _round(tensor.high), _round(magnitude(tensor, method)))
+        for name, tensor in statistics.items()
+    }
+    return Ranges(checkpoint, method, BATCH, images.set.summary(), ranges, layer_kinds)
+
+
 def observe(
-    model: bytes,
+    graph: TypedGraph,
     batches: Callable[[], Iterable[Images]],
-    tensors: Sequence[str],
     *,
     method: CalibrationMethod,
     progress: Callable[[int], None] | None = None,
@@ -52,20 +85,19 @@ def observe(
     """Run the images through the float graph, a second time for the histograms of methods that need them.
 
     Args:
-        model: The float deploy graph.
+        graph: The float deploy graph.
         batches: Function that returns the batches of images, the same ones at each call.
-        tensors: Names of the tensors to observe.
         method: Method that the statistics are for.
         progress: Callback that receives the number of images just finished, in each pass.
 
     Returns:
-        Statistics by tensor name.
+        Statistics of each activation by its name.
 
     Raises:
         NonFiniteError: A tensor contains NaN or infinity; the message names the first in the graph's order.
     """
-    reader = ONNXRuntimeTensors(model, tensors)
-    statistics = {name: Statistics() for name in tensors}
+    statistics = {name_of(value): Statistics() for value in graph.activations()}
+    reader = tensor_reader("onnxruntime", graph, list(statistics))
     for images in batches():
         for name, values in reader.read(images).items():
             _add_range(statistics[name], name, values)
@@ -107,6 +139,10 @@ def _add_histogram(statistics: Statistics, values: npt.NDArray[np.generic]) -> N
     scale = BINS / statistics.peak if statistics.peak else 0.0
     bins = np.minimum((np.abs(values.ravel()) * scale).astype(np.int64), BINS - 1)
     statistics.histogram += np.bincount(bins, minlength=BINS)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _moving_average(statistics: Statistics) -> float:

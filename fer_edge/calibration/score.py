@@ -15,6 +15,7 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
 from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.intervals import Z95
+from fer_edge.graph.typed_graph import TypedGraph
 
 BATCH = 32
 MIN_PROBABILITY = 1e-12  # keeps logarithms finite
@@ -47,7 +48,7 @@ class Scorer:
     """Function that runs a graph on a fixed set of images and returns its `Score`.
 
     Args:
-        model: The float deploy graph.
+        graph: The float deploy graph.
         images: Labelled images, decoded once.
         engine: Engine that runs the graphs.
         options: CPU threads and GPU.
@@ -59,7 +60,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: bytes,
+        graph: TypedGraph,
         images: ImageSet,
         engine: str = "openvino",
         options: RunOptions | None = None,
@@ -71,7 +72,7 @@ class Scorer:
         self.engine = engine
         self._engine, self._options = get_engine(engine), options or RunOptions()
         self._batches: list[Images] = [batch for batch, _ in images.batches(BATCH)]
-        self._reference = self._probabilities(model, progress)
+        self._reference = self._probabilities(graph, progress)
         pixels = sha256(b"".join(sha256(batch.data).encode() for batch in self._batches))
         # Everything that scores depend on besides the graphs.
         self.key = f"{engine} {self._engine.version()} {sha256(self.labels.data)} {pixels}"
@@ -81,9 +82,9 @@ class Scorer:
         """Accuracy of the float graph, in percent."""
         return 100 * float((self._reference.argmax(axis=1) == self.labels).mean())
 
-    def __call__(self, model: bytes) -> Score:
+    def __call__(self, graph: TypedGraph) -> Score:
         """Run a graph and compare it with the float graph."""
-        probabilities, reference = self._probabilities(model), self._reference
+        probabilities, reference = self._probabilities(graph), self._reference
         top1, reference_top1 = probabilities.argmax(axis=1), reference.argmax(axis=1)
         lost = (reference_top1 == self.labels).astype(np.int64) - (top1 == self.labels)
         logs = np.log(np.maximum(reference, MIN_PROBABILITY)) - np.log(np.maximum(probabilities, MIN_PROBABILITY))
@@ -93,9 +94,9 @@ class Scorer:
             divergence=float((reference * logs).sum(axis=1).mean()),
         )
 
-    def _probabilities(self, model: bytes, progress: Callable[[int], None] | None = None) -> Floats:
+    def _probabilities(self, graph: TypedGraph, progress: Callable[[int], None] | None = None) -> Floats:
         batches = []
-        with self._engine.load(Artifact(model, None, BATCH), self._options) as runner:
+        with self._engine.load(Artifact(graph.to_bytes(), None, BATCH), self._options) as runner:
             for images in self._batches:
                 batches.append(runner.infer(images).probabilities)
                 if progress is not None:

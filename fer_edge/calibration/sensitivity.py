@@ -17,11 +17,11 @@ from typing import Any
 
 from fer_edge._files import sha256, write_atomically
 from fer_edge._settings import convert
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.qdq import chosen_layers, quantize_graph
-from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score
 from fer_edge.errors import ConfigError, DataError, FerEdgeError, NonFiniteError
+from fer_edge.graph.qdq import chosen_layers, quantize_graph
+from fer_edge.graph.ranges import Ranges
+from fer_edge.graph.typed_graph import TypedGraph
 
 FORMAT_VERSION = 1
 
@@ -56,9 +56,9 @@ class SearchResult:
 
 
 def find_float_layers(
-    model: bytes,
+    graph: TypedGraph,
     ranges: Ranges,
-    score: Callable[[bytes], Score],
+    score: Callable[[TypedGraph], Score],
     max_drop: float,
     *,
     state: Path | None = None,
@@ -68,7 +68,7 @@ def find_float_layers(
     """Find the fewest layers that have to stay in float.
 
     Args:
-        model: The float deploy graph.
+        graph: The float deploy graph.
         ranges: Ranges of its activations; their float layers stay in float and are not measured.
         score: Function that measures an int8 graph.
         max_drop: Largest drop of accuracy, in points.
@@ -83,13 +83,13 @@ def find_float_layers(
     """
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise ConfigError(f"max_drop is {max_drop}; expected a finite number of points from 0")
-    layers = chosen_layers(Graph.parse(model), ranges)
+    layers = chosen_layers(graph, ranges)
     names = [layer.name for layer in layers]
-    measurements = _SearchState.open(state, sha256(f"{sha256(model)} {ranges.sha256()} {key}".encode()))
+    measurements = _SearchState.open(state, sha256(f"{sha256(graph.to_bytes())} {ranges.sha256()} {key}".encode()))
 
     def measure(name: str, float_layers: tuple[str, ...]) -> Score:
         return measurements.measure(
-            name, lambda: score(quantize_graph(model, replace(ranges, float_layers=float_layers)))
+            name, lambda: score(quantize_graph(graph, replace(ranges, float_layers=float_layers)))
         )
 
     alone: dict[str, Score] = {}

@@ -10,11 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fer_edge._files import write_together
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.histograms import passes
+from fer_edge.calibration.histograms import measure, passes
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
-from fer_edge.calibration.qdq import chosen_layers
-from fer_edge.calibration.ranges import Ranges, measure
 from fer_edge.calibration.request import CalibrationRequest
 from fer_edge.calibration.score import Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, Step, find_float_layers
@@ -22,6 +19,9 @@ from fer_edge.data.layouts import find_layout, read_split
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import EngineError
 from fer_edge.evaluation.dataset import ImageSet, image_set
+from fer_edge.graph.qdq import chosen_layers
+from fer_edge.graph.ranges import Ranges
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.progress import Progress
 from fer_edge.results import Result, Table, plain_data
 from fer_edge.walk import notes
@@ -123,7 +123,7 @@ class CalibrationResult(Result):
 class FloatModel:
     """Float deploy graph of a checkpoint, and the labels that images are matched with."""
 
-    graph: bytes
+    graph: TypedGraph
     checkpoint: str  # SHA-256 of the checkpoint
     labels: tuple[str, ...]
     words: tuple[str, ...]
@@ -210,7 +210,7 @@ def _measure(model: FloatModel, images: CalibrationImages, request: CalibrationR
 
 
 def _search(
-    model: bytes, ranges: Ranges, images: ImageSet, request: CalibrationRequest, progress: Progress
+    graph: TypedGraph, ranges: Ranges, images: ImageSet, request: CalibrationRequest, progress: Progress
 ) -> tuple[Ranges, SearchResult]:
     """Find the float layers within the budget.
 
@@ -221,10 +221,10 @@ def _search(
     LOG.info(resolution(len(images), request.max_drop))
     options = RunOptions(threads=request.threads, device=request.device or 0)
     with progress("running the float graph", len(images)) as advance:
-        scorer = Scorer(model, images, request.engine_or_default, options, advance)
-    with progress("measuring layers", len(chosen_layers(Graph.parse(model), ranges))) as advance:
+        scorer = Scorer(graph, images, request.engine_or_default, options, advance)
+    with progress("measuring layers", len(chosen_layers(graph, ranges))) as advance:
         result = find_float_layers(
-            model, ranges, scorer, request.max_drop, state=request.state, key=scorer.key, progress=advance
+            graph, ranges, scorer, request.max_drop, state=request.state, key=scorer.key, progress=advance
         )
     step = result.together[-1]
     if not result.met:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from fer_edge._require import require
 from fer_edge.engines.base import INPUT_NAME, Images
@@ -19,6 +18,7 @@ from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
 from fer_edge.engines.openvino import core, failures
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.pictures import save_plot
+from fer_edge.graph.typed_graph import TypedGraph, name_of
 from fer_edge.results import Result, Table, plain_data
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -43,7 +43,7 @@ class ONNXRuntimeTensors:
     Without fusion and with one thread, equal images give bit-identical values.
 
     Args:
-        model: Typed ONNX graph.
+        model: Serialised graph with these tensors as outputs.
         names: Tensors to read; any node output.
     """
 
@@ -54,7 +54,7 @@ class ONNXRuntimeTensors:
         settings.log_severity_level = FATAL
         settings.intra_op_num_threads = 1
         settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = open_session(with_outputs(model, names), settings)
+        self._session = open_session(model, settings)
 
     def read(self, images: Images) -> Tensors:
         return dict(zip(self.names, self._session.run(self.names, {INPUT_NAME: images}), strict=True))
@@ -64,14 +64,14 @@ class OpenVINOTensors:
     """Inner tensors as OpenVINO computes them in float32; operators are not fused across a tensor that is read.
 
     Args:
-        model: Typed ONNX graph.
+        model: Serialised graph with these tensors as outputs.
         names: Tensors to read; see `groups` for which can be read together.
     """
 
     def __init__(self, model: bytes, names: Sequence[str]) -> None:
         self.names = list(names)
         with failures(COMPILE):
-            network = core().read_model(with_outputs(model, names))
+            network = core().read_model(model)
             compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._request = compiled.create_infer_request()
 
@@ -81,13 +81,13 @@ class OpenVINOTensors:
         return {name: values[name] for name in self.names}
 
 
-def groups(engine: str, model: bytes, names: Sequence[str]) -> list[list[str]]:
+def groups(engine: str, graph: TypedGraph, names: Sequence[str]) -> list[list[str]]:
     """Split tensors into groups that can be read in one run.
 
     With OpenVINO 2026.4, reading an inner tensor of an int8 graph can corrupt later tensors, for example through
     in-place additions; the tensor itself is correct. Each tensor of such a graph is read in a run of its own.
     """
-    quantised = any(node.op_type == "QuantizeLinear" for node in onnx.load_from_string(model).graph.node)
+    quantised = "QuantizeLinear" in graph.operator_types()
     return [[name] for name in names] if engine == "openvino" and quantised else [list(names)]
 
 
@@ -97,53 +97,22 @@ READERS: dict[str, Callable[[bytes, Sequence[str]], TensorReader]] = {
 }
 
 
-def tensor_reader(engine: str, model: bytes, names: Sequence[str]) -> TensorReader:
+def tensor_reader(engine: str, graph: TypedGraph, names: Sequence[str]) -> TensorReader:
     """Open a reader on an engine.
 
     Raises:
         ConfigError: An engine that cannot return inner tensors.
+        EngineError: A tensor that is not the output of a node.
     """
     if engine not in READERS:
         raise ConfigError(f"{engine} cannot return inner tensors; expected one of: {', '.join(READERS)}")
-    return READERS[engine](model, names)
+    return READERS[engine](graph.with_outputs(names), names)
 
 
-def with_outputs(model: bytes, names: Sequence[str]) -> bytes:
-    """Return the graph with inner tensors as additional outputs.
-
-    Raises:
-        EngineError: A tensor that is not the output of a node.
-    """
-    proto = onnx.load_from_string(model)
-    produced = set(node_outputs(proto))
-    missing = [name for name in names if name not in produced]
-    if missing:
-        raise EngineError(
-            f"the graph has no tensor {missing[0]}; it was exported by another version, or is of another model"
-        )
-    types = {value.name: value for value in onnx.shape_inference.infer_shapes(proto).graph.value_info}
-    present = {value.name for value in proto.graph.output}
-    proto.graph.output.extend(types[name] for name in names if name not in present)
-    return proto.SerializeToString()
-
-
-def node_outputs(proto: onnx.ModelProto) -> list[str]:
-    """Return the names of all tensors that nodes produce, in topological order."""
-    return [output for node in proto.graph.node for output in node.output if output]
-
-
-def common_tensors(model: bytes, other: bytes) -> list[str]:
+def common_tensors(graph: TypedGraph, other: TypedGraph) -> list[str]:
     """Return the floating-point tensors with the same name in both graphs, in the order of the first."""
-    floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-
-    def float_tensors(serialised: bytes) -> list[str]:
-        proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(serialised))
-        values = [*proto.graph.value_info, *proto.graph.output]
-        types = {value.name: value.type.tensor_type.elem_type for value in values}
-        return [name for name in node_outputs(proto) if types.get(name) in floating]
-
-    in_other = set(float_tensors(other))
-    return [name for name in float_tensors(model) if name in in_other]
+    in_other = {value.name for value in other.float_tensors()}
+    return [name_of(value) for value in graph.float_tensors() if value.name in in_other]
 
 
 @dataclass(frozen=True)
@@ -210,8 +179,8 @@ class TensorReport(Result):
 
 
 def compare_graphs(
-    candidate: tuple[str, bytes],
-    reference: tuple[str, bytes],
+    candidate: tuple[str, TypedGraph],
+    reference: tuple[str, TypedGraph],
     batches: Sequence[Images],
     threshold: float,
     advance: Callable[[int], None] | None = None,
@@ -219,8 +188,8 @@ def compare_graphs(
     """Compare all floating-point tensors that have the same name in two graphs.
 
     Args:
-        candidate: Engine and typed ONNX graph to check.
-        reference: Engine and typed ONNX graph to compare with. All its tensors are held in memory.
+        candidate: Engine and typed graph to check.
+        reference: Engine and typed graph to compare with. All its tensors are held in memory.
         batches: Input images.
         threshold: Smallest signal-to-error ratio of a tensor that has not diverged, in dB.
         advance: Callback that receives the number of tensors just finished.

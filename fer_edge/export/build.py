@@ -25,7 +25,8 @@ from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
-    from fer_edge.calibration.ranges import Ranges
+    from fer_edge.graph.ranges import Ranges
+    from fer_edge.graph.typed_graph import TypedGraph
     from fer_edge.model.checkpoint import Checkpoint
 
 BuildProgress = Callable[[str, int, int], None]  # receives phase, finished steps, all steps
@@ -114,15 +115,16 @@ def build(
     check_output(target, source, ranges_file)
     for package in ("torch", "safetensors", "onnx", "onnxscript"):
         require(package, "export", "building")
-    from fer_edge.export.finite import check_graph, check_reference
+    from fer_edge.graph.finite import check_graph, check_runner
     from fer_edge.model.checkpoint import load_checkpoint
+    from fer_edge.model.runner import PyTorchRunner
 
     loaded, digest = load_checkpoint(source), file_sha256(source)
     activation_ranges = None if ranges_file is None else _read_ranges_of(ranges_file, digest)
-    check_reference(loaded)
-    model = typed_graph(loaded, precision, activation_ranges, float_precision or "fp32")
-    check_graph(model)
-    members = {MODEL: model}
+    check_runner("the model", PyTorchRunner(loaded))
+    graph = typed_graph(loaded, precision, activation_ranges, float_precision or "fp32")
+    check_graph(graph)
+    members = {MODEL: graph.to_bytes()}
     actual: Precision = precision
     if activation_ranges is not None:
         members[CALIBRATION] = activation_ranges.to_json().encode()
@@ -132,10 +134,10 @@ def build(
     for engine in chosen:
         archs = tuple(gpu_archs) if engine.for_gpus else ()
         request = BuildRequest(actual, archs, max_batch, options.get(engine.name, {}), progress)
-        entry, files = _build_engine(engine, model, request, allow_fallback)
+        entry, files = _build_engine(engine, graph, request, allow_fallback)
         entries.append(entry)
         members.update(files)
-    manifest = _manifest(target.stem, loaded, digest, model, actual, max_batch, tuple(entries))
+    manifest = _manifest(target.stem, loaded, digest, graph, actual, max_batch, tuple(entries))
     write_bundle(target, manifest, members)
     return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
 
@@ -145,8 +147,8 @@ def typed_graph(
     precision: BuildPrecision,
     ranges: Ranges | None = None,
     float_precision: FloatPrecision = "fp32",
-) -> bytes:
-    """Export the typed ONNX of a checkpoint; equal checkpoints and ranges give equal bytes.
+) -> TypedGraph:
+    """Export the typed graph of a checkpoint; equal checkpoints and ranges give equal graphs.
 
     Args:
         checkpoint: The checkpoint.
@@ -158,10 +160,10 @@ def typed_graph(
         ConfigError: Unknown precision, or missing ranges.
         EngineError: Overflow of float16, or model that PyTorch cannot export.
     """
-    from fer_edge.calibration.qdq import quantize_graph
-    from fer_edge.export.fp16 import check_half
     from fer_edge.export.onnx_graph import onnx_from_checkpoint
-    from fer_edge.export.prelu import split_prelus
+    from fer_edge.graph.half import check_half
+    from fer_edge.graph.prelu_forms import split_prelus
+    from fer_edge.graph.qdq import quantize_graph
 
     _check_precision(precision, False, None if float_precision == "fp32" else float_precision)
     if precision == "fp32":
@@ -171,10 +173,11 @@ def typed_graph(
             f"{precision} needs activation ranges, measured on real images; measure them with: fer-edge calibrate, "
             "and name the file with --ranges"
         )
-    model = onnx_from_checkpoint(checkpoint, "fp16" if "fp16" in (precision, float_precision) else "fp32")
-    if "fp16" in (precision, float_precision):
-        check_half(model, ranges)
-    return model if precision == "fp16" else quantize_graph(model, ranges)
+    half = "fp16" in (precision, float_precision)
+    graph = onnx_from_checkpoint(checkpoint, "fp16" if half else "fp32")
+    if half:
+        check_half(graph, ranges)
+    return graph if precision == "fp16" else quantize_graph(graph, ranges)
 
 
 def _proof_notes(entry: EngineEntry) -> list[str]:
@@ -197,13 +200,13 @@ def _proof_notes(entry: EngineEntry) -> list[str]:
 
 
 def _build_engine(
-    engine: Engine, model: bytes, request: BuildRequest, allow_fallback: bool
+    engine: Engine, graph: TypedGraph, request: BuildRequest, allow_fallback: bool
 ) -> tuple[EngineEntry, dict[str, bytes]]:
     """Build one engine and prove its precision; return its entry in the manifest, and its files."""
-    from fer_edge.export.precision import checked_proof
+    from fer_edge.graph.precision import checked_proof
 
-    built = engine.build(model, request)
-    proof = checked_proof(engine.name, model, built.operators, allow_fallback=allow_fallback)
+    built = engine.build(graph.to_bytes(), request)
+    proof = checked_proof(engine.name, graph, built.operators, allow_fallback=allow_fallback)
     return entry_and_files(engine.name, built, request.options, proof)
 
 
@@ -211,15 +214,13 @@ def _manifest(
     name: str,
     checkpoint: Checkpoint,
     digest: str,
-    model: bytes,
+    graph: TypedGraph,
     precision: Precision,
     max_batch: int,
     entries: tuple[EngineEntry, ...],
 ) -> Manifest:
     import onnx
     import torch
-
-    from fer_edge.export.onnx_graph import operator_types
 
     info = checkpoint.info
     return Manifest(
@@ -232,7 +233,7 @@ def _manifest(
         words=info.words,
         templates=info.templates,
         text_source=info.text_source,
-        operators=operator_types(model),
+        operators=graph.operator_types(),
         checkpoint={"sha256": digest, "metrics": info.metrics, "provenance": info.provenance},
         created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
     )
@@ -286,7 +287,7 @@ def check_options(options: Mapping[str, Mapping[str, Any]], engines: Sequence[st
 
 def _read_ranges_of(path: Path, checkpoint: str) -> Ranges:
     """Read ranges, and check that they were measured on the checkpoint with this SHA-256."""
-    from fer_edge.calibration.ranges import read_ranges
+    from fer_edge.graph.ranges import read_ranges
 
     ranges = read_ranges(path)
     if ranges.checkpoint != checkpoint:

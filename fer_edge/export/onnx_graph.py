@@ -1,4 +1,4 @@
-"""Export of the deploy graph to ONNX, with cleaning and checks."""
+"""Export of the deploy graph as a typed graph, with cleaning."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import copy
 import json
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import torch
-from onnx import TensorProto, numpy_helper
 
 import fer_edge
 from fer_edge.choices import Precision
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
 from fer_edge.errors import ConfigError, EngineError
 from fer_edge.export.deploy import DeployModel
-from fer_edge.export.names import name_by_module
+from fer_edge.graph.names import name_by_module
+from fer_edge.graph.prelu_forms import separate_slopes
+from fer_edge.graph.typed_graph import EXPORTED, TypedGraph, add_constant, array_of, input_of, values_of
 from fer_edge.model.checkpoint import Checkpoint
 
 OPSET = 18  # LayerNormalization needs 17; apps that import ONNX support newer opsets late
 IR_VERSION = 8  # ONNX Runtime 1.16 refuses 10, and the graph needs nothing that is newer than 8
-ZERO_BIAS = "zero_bias"
 
 
-def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") -> bytes:
-    """Export the typed deploy graph of a checkpoint; equal checkpoints give equal bytes.
+def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") -> TypedGraph:
+    """Export the typed deploy graph of a checkpoint; equal checkpoints give equal graphs.
 
     Args:
         checkpoint: The checkpoint, which is not changed.
@@ -37,7 +36,7 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
 
     Raises:
         ConfigError: Unknown precision.
-        EngineError: Model that PyTorch cannot export, or graph that ONNX's checker refuses.
+        EngineError: Model that PyTorch cannot export.
     """
     if precision not in ("fp32", "fp16"):
         raise ConfigError(f"precision is {precision!r}; expected fp32 or fp16")
@@ -45,29 +44,21 @@ def onnx_from_checkpoint(checkpoint: Checkpoint, precision: Precision = "fp32") 
     if precision == "fp16":
         deploy.convert_to_half()
     model = _export(deploy)
-    _separate_slopes(model.graph)
-    write_zero_biases(model.graph)
+    separate_slopes(model.graph)
+    _add_zero_biases(model.graph)
     name_by_module(model.graph)
-    _clean(model, checkpoint)
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise EngineError(f"the exported graph is not valid ONNX: {error}") from error
-    return model.SerializeToString(deterministic=True)
+    for item in (model, model.graph, *model.graph, *values_of(model.graph)):  # the exporter's notes on this machine
+        item.metadata_props.clear()
+        item.doc_string = None
+        item.meta[EXPORTED] = True
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "fer-edge", fer_edge.__version__
+    model.graph.name = "fer-former"
+    model.metadata_props.update(_metadata(checkpoint))
+    return TypedGraph(model)
 
 
-def operator_types(model: bytes) -> dict[str, dict[str, int]]:
-    """Count the nodes of a graph by operator type, and by element type of their first output."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
-    operators: dict[str, Counter[str]] = {}
-    for node in graph.node:
-        element = TensorProto.DataType.Name(types.get(node.output[0], 0)).lower()
-        operators.setdefault(node.op_type, Counter())[element] += 1
-    return {name: dict(sorted(counts.items())) for name, counts in sorted(operators.items())}
-
-
-def _export(deploy: DeployModel) -> onnx.ModelProto:
+def _export(deploy: DeployModel) -> ir.Model:
     images = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)
     outputs = [name for name in OUTPUT_NAMES if name != "text_logits" or deploy.text_matrix is not None]
     with torch.no_grad(), _quiet():
@@ -83,33 +74,10 @@ def _export(deploy: DeployModel) -> onnx.ModelProto:
         )
     if program is None:
         raise EngineError("torch.onnx returned no program; expected torch 2.6 or newer with onnxscript")
-    return program.model_proto
+    return program.model
 
 
-def _clean(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
-    """Remove the exporter's notes on this machine, and add metadata for apps that have only the graph."""
-    model.ir_version = IR_VERSION
-    model.producer_name = "fer-edge"
-    model.producer_version = fer_edge.__version__
-    model.doc_string = ""
-    model.graph.name = "fer-former"
-    model.graph.doc_string = ""
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
-        value.doc_string = ""
-        del value.metadata_props[:]
-    for tensor in model.graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
-    for key, value in graph_metadata(checkpoint).items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-
-
-def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the metadata of `model.onnx` for apps that have no bundle; see docs/guides/onnx.md."""
     info = checkpoint.info
     return {
@@ -126,41 +94,18 @@ def graph_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def write_zero_biases(graph: onnx.GraphProto) -> None:
+def _add_zero_biases(graph: ir.Graph) -> None:
     """Add a bias of zeros to every LayerNormalization without one; norms of equal width and type share it.
 
     The bias is optional, but ONNX Runtime 1.18 aborts its process on a node without it: its fusion with the preceding
     addition reads a third input. Values do not change, and current engines execute no additional operator.
     """
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type != "LayerNormalization" or (len(node.input) > 2 and node.input[2]):
-            continue
-        scale = numpy_helper.to_array(tensors[node.input[1]])
-        name = f"{ZERO_BIAS}_{scale.dtype}_{'x'.join(map(str, scale.shape))}"
-        if name not in tensors:
-            tensors[name] = numpy_helper.from_array(np.zeros_like(scale), name)
-            graph.initializer.append(tensors[name])
-        node.input[2:] = [name]
-
-
-def _separate_slopes(graph: onnx.GraphProto) -> None:
-    """Give every PReLU a slope tensor of its own.
-
-    The exporter merges equal tensors, such as untrained slopes; OpenVINO fuses a PReLU into the preceding convolution
-    only if the slope has no other consumer.
-    """
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    used: set[str] = set()
-    for node in graph.node:
-        if node.op_type != "PRelu" or node.input[1] not in tensors:
-            continue
-        slope = node.input[1]
-        if slope in used:
-            copied = graph.initializer.add()
-            copied.CopyFrom(tensors[slope])
-            copied.name = node.input[1] = f"{slope}_of_{node.output[0]}"
-        used.add(slope)
+    for node in graph:
+        if node.op_type == "LayerNormalization" and (len(node.inputs) < 3 or node.inputs[2] is None):
+            zeros = np.zeros_like(array_of(input_of(node, 1)))
+            name = f"zero_bias_{zeros.dtype}_{'x'.join(map(str, zeros.shape))}"
+            node.resize_inputs(3)
+            node.replace_input_with(2, add_constant(graph, name, zeros))
 
 
 @contextmanager

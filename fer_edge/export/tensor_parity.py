@@ -17,6 +17,7 @@ from fer_edge.choices import EngineName, LayoutName, Split
 from fer_edge.errors import ConfigError
 from fer_edge.evaluation.dataset import image_set
 from fer_edge.evaluation.tensors import THRESHOLDS, TensorReport, common_tensors, compare_graphs, plot_tensors
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.progress import Progress, silent
 from fer_edge.shipped import path_or_shipped
 from fer_edge.walk import notes
@@ -73,13 +74,13 @@ def compare_tensors(
         expected = _fp32_graph(reference)
     else:
         reference = path_or_shipped("bundle", as_path(reference_bundle or "", "the reference bundle"))
-        expected = Bundle.open(reference).read(MODEL)
+        expected = TypedGraph.parse(Bundle.open(reference).read(MODEL))
     data = image_set(as_path(images, "the images"), manifest.labels, manifest.words, split, layout).limit(count)
     for line in notes(data.left_out):
         LOG.info(line)
     batches = [batch for batch, _ in data.batches(BATCH)]
     least = THRESHOLDS[manifest.precision] if threshold is None else threshold
-    graph = opened.read(MODEL)
+    graph = TypedGraph.parse(opened.read(MODEL))
     with progress("tensors", len(common_tensors(expected, graph))) as advance:
         report = compare_graphs((entry.engine, graph), (REFERENCE_ENGINE, expected), batches, least, advance)
     title = f"{opened.path.name} on {entry.engine} {manifest.precision} against {reference.name}, {len(data)} images"
@@ -89,7 +90,7 @@ def compare_tensors(
     return report
 
 
-def _fp32_graph(checkpoint: Path) -> bytes:
+def _fp32_graph(checkpoint: Path) -> TypedGraph:
     """Export a checkpoint as an fp32 graph."""
     for package in ("torch", "safetensors"):
         require(package, "export", "a checkpoint")

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from fer_edge._files import sha256, write_atomically
 from fer_edge._settings import Finite, NonNegative, convert, with_new_names
-from fer_edge._text import did_you_mean
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.histograms import magnitude, observe
-from fer_edge.calibration.images import CalibrationImages
 from fer_edge.choices import CalibrationMethod, LayerKind
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1
 OLD_NAMES = {"kept": "float_layers", "kinds": "layer_kinds"}  # keys of files from before they were renamed
-BATCH = 16  # images per batch; the moving average depends on it
-DIGITS = 4  # significant digits of a range: enough for every engine, and equal on processors that round differently
 MAX_BYTES = 16 << 20
 DEFAULT_KINDS: tuple[LayerKind, ...] = ("conv", "linear")
 
@@ -124,53 +118,6 @@ def ranges_from_json(text: str) -> Ranges:
     return convert(data, Ranges)
 
 
-def measure(
-    model: bytes,
-    checkpoint: str,
-    images: CalibrationImages,
-    method: CalibrationMethod = "moving-average",
-    layer_kinds: tuple[LayerKind, ...] = DEFAULT_KINDS,
-    progress: Callable[[int], None] | None = None,
-) -> Ranges:
-    """Measure the range of every activation of the float deploy graph.
-
-    Args:
-        model: The float deploy graph.
-        checkpoint: SHA-256 of the checkpoint that it was exported from.
-        images: Images of the calibration set.
-        method: Method that chooses the magnitude of a tensor; `moving-average` by default.
-        layer_kinds: Kinds of layers to quantise; conv and linear by default.
-        progress: Callback that receives the number of images just finished, in each pass.
-
-    Raises:
-        ConfigError: Unknown method or layer kind.
-        NonFiniteError: NaN or infinity in a tensor.
-    """
-    check_choices(method, layer_kinds)
-    tensors = Graph.parse(model).activations()
-    statistics = observe(model, lambda: images.batches(BATCH), tensors, method=method, progress=progress)
-    ranges = {
-        name: Range(_round(tensor.low), _round(tensor.high), _round(magnitude(tensor, method)))
-        for name, tensor in statistics.items()
-    }
-    return Ranges(checkpoint, method, BATCH, images.set.summary(), ranges, layer_kinds)
-
-
-def check_choices(method: str, layer_kinds: Iterable[str]) -> None:
-    """Refuse unknown names.
-
-    Raises:
-        ConfigError: Unknown method or layer kind.
-    """
-    methods, kinds = get_args(CalibrationMethod), get_args(LayerKind)
-    if method not in methods:
-        raise ConfigError(f"no method {method!r}; expected one of: {', '.join(methods)}{did_you_mean(method, methods)}")
-    for kind in layer_kinds:
-        if kind not in kinds:
-            hint = did_you_mean(kind, kinds)
-            raise ConfigError(f"no layer kind {kind!r}; expected some of: {', '.join(kinds)}{hint}")
-
-
 def _find_invalid(tensors: Mapping[str, Range], *tables: object) -> str:
     """Describe the first value that is not allowed in a ranges file; empty text if all are valid."""
     for name, values in tensors.items():
@@ -181,7 +128,3 @@ def _find_invalid(tensors: Mapping[str, Range], *tables: object) -> str:
     except ValueError:
         return "a number under images or search is NaN or infinite"
     return ""
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
