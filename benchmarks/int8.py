@@ -22,8 +22,8 @@ import torch
 
 from benchmarks import in_process
 from benchmarks.plain_export import plain_onnx
+from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import choose_images
-from fer_edge.calibration.ranges import measure
 from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Artifact, Images, RunOptions
 from fer_edge.engines.registry import get_engine
@@ -85,9 +85,9 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
     run: dict[str, Callable[[Images], Any]] = {}
     for engine in ("openvino", "onnxruntime"):
         for name, graph in graphs.items():
-            runner = get_engine(engine).load(Artifact(graph, None, 1), RunOptions(threads=threads))
+            runner = get_engine(engine).load(Artifact(graph.to_bytes(), None, 1), RunOptions(threads=threads))
             run[f"{engine}_{name}"] = runner.infer
-    run["openvino_fp32_direct"] = openvino_request(openvino.Core().read_model(model), threads, "f32")
+    run["openvino_fp32_direct"] = openvino_request(openvino.Core().read_model(model.to_bytes()), threads, "f32")
     plain = plain_onnx(checkpoint.model)
     others = {"openvino_fp32_plain": openvino_request(openvino.Core().read_model(plain), threads, "f32")}
     for name, network in nncf_models(plain, checkpoint, np.concatenate(list(chosen.batches(16)))).items():

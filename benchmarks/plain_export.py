@@ -85,7 +85,7 @@ def network(model: bytes, threads: int) -> Any:
 def contenders(checkpoint: Checkpoint, threads: int) -> dict[str, Callable[[Pixels], Any]]:
     """Return the functions to time by name; each takes uint8 pixels of shape (1, 112, 112, 3)."""
     plain = network(plain_onnx(checkpoint.model), threads)
-    graph = onnx_from_checkpoint(checkpoint)
+    graph = onnx_from_checkpoint(checkpoint).to_bytes()
     deploy = network(graph, threads)
     engine = get_engine("openvino").load(Artifact(graph, None, 1), RunOptions(threads=threads))
     mean = np.asarray(checkpoint.info.mean, np.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import sha256
-from fer_edge.calibration.ranges import read_ranges
 from fer_edge.engines.registry import platform_tag
 from fer_edge.export.build import typed_graph
+from fer_edge.graph.ranges import read_ranges
 from fer_edge.model.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +33,10 @@ def hashes() -> dict[str, Any]:
         "checkpoint": sha256(CHECKPOINT.read_bytes()),
         "ranges": ranges.sha256(),
         "graphs": {
-            "fp32": sha256(typed_graph(checkpoint, "fp32")),
-            "fp16": sha256(typed_graph(checkpoint, "fp16", ranges)),
-            "int8": sha256(typed_graph(checkpoint, "int8", ranges)),
-            "int8, float layers fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16")),
+            "fp32": sha256(typed_graph(checkpoint, "fp32").to_bytes()),
+            "fp16": sha256(typed_graph(checkpoint, "fp16", ranges).to_bytes()),
+            "int8": sha256(typed_graph(checkpoint, "int8", ranges).to_bytes()),
+            "int8, float layers fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16").to_bytes()),
         },
     }
 

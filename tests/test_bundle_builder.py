@@ -110,7 +110,7 @@ def test_call_takes_paths_and_returns_the_proof(tmp_path: Path) -> None:
 
 def test_missing_onnx_leaves_the_precision_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
-    monkeypatch.setitem(sys.modules, "fer_edge.export.precision", None)
+    monkeypatch.setitem(sys.modules, "fer_edge.graph.precision", None)
     result = add_engine(path, path, engine="onnxruntime")
     assert result.entries[0].proof == {} and result.tables() == ()
     assert "onnxruntime: the executed precision was not compared with the model" in str(result)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from fer_edge.engines.base import ExecutedOperator
 from fer_edge.errors import EngineError
-from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.graph.typed_graph import TypedGraph, input_of
 
 UNKNOWN = "unknown"  # the engine does not report the layer
 TYPES: dict[ir.DataType | None, str] = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
@@ -101,7 +101,7 @@ def checked_proof(
 
 def typed_precision(node: ir.Node) -> str:
     """Return the precision of a layer in the typed graph: int8 if both factors are dequantised."""
-    producers = [value and value.producer() for value in node.inputs[:2]]
+    producers = [input_of(node, index).producer() for index in (0, 1)]
     if all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers):
         return "int8"
     return TYPES.get(node.outputs[0].dtype, UNKNOWN)

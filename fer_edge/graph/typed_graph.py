@@ -92,8 +92,8 @@ class TypedGraph:
     def _to_proto(self) -> onnx.ModelProto:
         """Convert the model, byte by byte as earlier releases did.
 
-        Only what the exporter made has an empty description, and a declared type unless the graph is quantised; metadata
-        are in order of insertion, which onnx_ir sorts.
+        Only what the exporter made has an empty description, and a declared type unless the graph is quantised.
+        Metadata are in order of insertion, which onnx_ir sorts.
         """
         proto, nodes = ir.to_proto(self.model), self.model.graph
         graph = proto.graph

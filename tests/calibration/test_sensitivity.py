@@ -17,24 +17,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.qdq import chosen_layers
-from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score, Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 from fer_edge.evaluation.dataset import ImageSet
+from fer_edge.graph.qdq import chosen_layers
+from fer_edge.graph.ranges import Ranges
+from fer_edge.graph.typed_graph import TypedGraph, input_of, name_of
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
-LAYERS = [layer.name for layer in chosen_layers(Graph.parse(tiny_graph()), tiny_ranges())]
+LAYERS = [layer.name for layer in chosen_layers(tiny_graph(), tiny_ranges())]
 SENSITIVITY = {"stem.blocks.1.conv1/Conv": 1.0, "blocks.0.fc1/MatMul": 0.5, "stem.input/Conv": 0.2}
 
 
-def planted(model: bytes) -> Score:
+def planted(graph: TypedGraph) -> Score:
     """Add up the drop of each layer in `SENSITIVITY` whose weight is int8."""
-    graph = Graph.parse(model)
-    drop = sum(points for name, points in SENSITIVITY.items() if graph.nodes[name].input[1].endswith(".dequantized"))
+    weights = {name: name_of(input_of(graph.nodes[name], 1)) for name in SENSITIVITY}
+    drop = sum(points for name, points in SENSITIVITY.items() if weights[name].endswith(".dequantized"))
     return Score(drop, 100 - drop, drop / 10)
 
 
@@ -81,12 +81,12 @@ def test_unreachable_budget_is_not_met() -> None:
 
 def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    calls: list[bytes] = []
+    calls: list[TypedGraph] = []
 
     class StopError(Exception):
         pass
 
-    def score(model: bytes) -> Score:
+    def score(model: TypedGraph) -> Score:
         if len(calls) == 7:
             raise StopError
         calls.append(model)
@@ -94,9 +94,9 @@ def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None
 
     with pytest.raises(StopError):
         find_float_layers(tiny_graph(), tiny_ranges(), score, 1.0, state=state)
-    again: list[bytes] = []
+    again: list[TypedGraph] = []
 
-    def count(model: bytes) -> Score:
+    def count(model: TypedGraph) -> Score:
         again.append(model)
         return planted(model)
 
@@ -137,9 +137,9 @@ def test_killed_process_loses_at_most_one_layer(tmp_path: Path) -> None:
             assert process.stdout.readline() == "measuring\n"
         time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-    again: list[bytes] = []
+    again: list[TypedGraph] = []
 
-    def count(model: bytes) -> Score:
+    def count(model: TypedGraph) -> Score:
         again.append(model)
         return planted(model)
 
@@ -184,9 +184,9 @@ def test_search_is_plotted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("figure", ["drop", "agreement", "divergence"])
 def test_non_finite_measurement_stops_the_search_unsaved(figure: str, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    measured: list[bytes] = []
+    measured: list[TypedGraph] = []
 
-    def score(model: bytes) -> Score:
+    def score(model: TypedGraph) -> Score:
         measured.append(model)
         return planted(model) if len(measured) < 3 else replace(planted(model), **{figure: math.nan})
 

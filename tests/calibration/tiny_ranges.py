@@ -13,21 +13,24 @@ from typing import Any
 from unittest import mock
 
 from fer_edge._files import sha256
+from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import CalibrationImages, choose_images
-from fer_edge.calibration.ranges import Ranges, measure
 from fer_edge.choices import CalibrationMethod
 from fer_edge.data.layouts import read_split
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.graph.qdq import quantize_graph
+from fer_edge.graph.ranges import Ranges
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.model.checkpoint import Checkpoint
 from tests.faces import make_ferplus
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
-_EXPORTS: dict[tuple[str, str, str], bytes] = {}
+_EXPORTS: dict[tuple[str, str, str], TypedGraph] = {}
 _export = onnx_from_checkpoint  # the original, also while `export_once` is in its place
 
 
 @cache
-def tiny_graph(precision: Any = "fp32") -> bytes:
+def tiny_graph(precision: Any = "fp32") -> TypedGraph:
     return export_once(tiny_checkpoint(), precision)
 
 
@@ -42,8 +45,14 @@ def tiny_ranges(method: CalibrationMethod = "minmax") -> Ranges:
     return measure(tiny_graph(), "of no file", tiny_images(), method)
 
 
-def export_once(checkpoint: Checkpoint, precision: Any = "fp32") -> bytes:
-    """Replace `onnx_from_checkpoint`, which takes seconds; equal checkpoints give equal bytes (see test_onnx_graph)."""
+@cache
+def tiny_int8(precision: Any = "fp32") -> TypedGraph:
+    """Return the tiny graph of a float precision, quantised."""
+    return quantize_graph(tiny_graph(precision), tiny_ranges())
+
+
+def export_once(checkpoint: Checkpoint, precision: Any = "fp32") -> TypedGraph:
+    """Replace `onnx_from_checkpoint`, which takes seconds; equal checkpoints give equal graphs (see test_onnx_graph)."""
     state = checkpoint.model.state_dict()
     weights = sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values()))
     key = (weights, repr(checkpoint.info), precision)

@@ -8,10 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.engines.openvino import core
 from fer_edge.engines.prelu import bypass_pairs
-from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_int8
 
 
 def read(model: bytes) -> Any:
@@ -24,8 +23,8 @@ def logits(network: Any) -> Any:
 
 
 def test_every_prelu_is_connected_to_its_convolution() -> None:
-    model = quantize_graph(tiny_graph(), tiny_ranges())
-    exact, unchanged, bypassed = logits(read(tiny_graph())), read(model), read(model)
+    model = tiny_int8().to_bytes()
+    exact, unchanged, bypassed = logits(read(tiny_graph().to_bytes())), read(model), read(model)
     prelus = sum(node.op_type == "PRelu" for node in onnx.load_from_string(model).graph.node)
     assert bypass_pairs(bypassed) == prelus > 3
     assert bypass_pairs(bypassed) == 0
@@ -38,7 +37,7 @@ def test_every_prelu_is_connected_to_its_convolution() -> None:
 
 @pytest.mark.parametrize("changed", ["scale", "zero", "reader"])
 def test_pair_that_does_more_than_round_is_not_bypassed(changed: str) -> None:
-    model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
+    model = onnx.load_from_string(tiny_int8().to_bytes())
     pair = next(node for node in model.graph.node if node.name.startswith("dequantize stem.act"))
     if changed == "scale":  # a pair that doubles
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.5, np.float32), "other scale"))

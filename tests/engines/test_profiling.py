@@ -26,7 +26,7 @@ def test_macs_of_layers_equal_those_of_the_deploy_graph() -> None:
     from fer_edge.export.onnx_graph import onnx_from_checkpoint
     from tests.tiny_model import tiny_checkpoint
 
-    model = onnx_from_checkpoint(tiny_checkpoint())
+    model = onnx_from_checkpoint(tiny_checkpoint()).to_bytes()
     network = ENGINE.network_for_one(model)
     macs = sum(openvino_profiling._macs_of_node(node) for node in network.get_ordered_ops())
     layers = get_profiler("openvino").layers(Artifact(model, None, 1), ONE, repeats=2)

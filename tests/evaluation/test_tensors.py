@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.tensors import (
     BEST,
@@ -20,21 +19,21 @@ from fer_edge.evaluation.tensors import (
     groups,
     plot_tensors,
     tensor_reader,
-    with_outputs,
 )
-from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+from fer_edge.graph.typed_graph import TypedGraph
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_int8
 
 BATCHES = [next(tiny_images().batches(4))]
 
 
-def altered(weight: str, factor: float) -> bytes:
-    model = onnx.load_from_string(tiny_graph())
+def altered(weight: str, factor: float) -> TypedGraph:
+    model = onnx.load_from_string(tiny_graph().to_bytes())
     for tensor in model.graph.initializer:
         if tensor.name == weight:
             tensor.CopyFrom(
                 numpy_helper.from_array((numpy_helper.to_array(tensor) * factor).astype(np.float32), weight)
             )
-    return model.SerializeToString()
+    return TypedGraph.parse(model.SerializeToString())
 
 
 def test_equal_graphs_agree() -> None:
@@ -72,7 +71,7 @@ def test_non_finite_tensor_has_diverged(value: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_int8_graph_is_compared_by_float_tensor_names(engine: str) -> None:
-    model = quantize_graph(tiny_graph(), tiny_ranges())
+    model = tiny_int8()
     some = [name for name in common_tensors(tiny_graph(), model) if name.startswith(("stem", "label"))]
     expected = tensor_reader("onnxruntime", tiny_graph(), some).read(BATCHES[0])
     for group in groups(engine, model, some):
@@ -83,7 +82,7 @@ def test_int8_graph_is_compared_by_float_tensor_names(engine: str) -> None:
 
 def test_unknown_tensor_engine_and_no_images_are_refused() -> None:
     with pytest.raises(EngineError, match="the graph has no tensor nowhere"):
-        with_outputs(tiny_graph(), ["nowhere"])
+        tiny_graph().with_outputs(["nowhere"])
     with pytest.raises(ConfigError, match="tensorrt-rtx cannot return inner tensors; expected one of: onnxruntime"):
         tensor_reader("tensorrt-rtx", tiny_graph(), [])
     with pytest.raises(DataError, match="no images to compare on"):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.calibration.ranges import read_ranges
 from fer_edge.errors import ConfigError, DataError, InputError
 from fer_edge.export.calibrate import calibrate
+from fer_edge.graph.ranges import read_ranges
 from tests.calibration.tiny_ranges import export_once, tiny_calibration
 
 

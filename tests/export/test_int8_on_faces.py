@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from fer_edge.bundle import Bundle
+from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
-from fer_edge.calibration.ranges import measure, read_ranges
 from fer_edge.calibration.score import Scorer
 from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Artifact, BuildRequest, Floats, Images, RunOptions
@@ -20,7 +20,9 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import image_set
 from fer_edge.export.build import typed_graph
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
-from fer_edge.export.precision import prove_precision
+from fer_edge.graph.precision import prove_precision
+from fer_edge.graph.ranges import read_ranges
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from tests.export.test_parity_on_faces import release_checkpoint
@@ -72,7 +74,7 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(engine: str, edge: Checkpo
     model = typed_graph(edge, "int8", read_ranges(RANGES))
     score = scorer(model)
     assert score.drop <= 0.3 and score.agreement >= 98.5, score
-    proof = prove_precision(model, get_engine(engine).build(model, BuildRequest()).operators)
+    proof = prove_precision(model, get_engine(engine).build(model.to_bytes(), BuildRequest()).operators)
     assert proof.fallbacks == () and proof.macs["int8"] > 0.98
 
 
@@ -99,8 +101,8 @@ def test_int8_keeps_the_logits_of_the_authors_architecture(shared: Path, ferplus
         assert float(np.median(cosine)) >= 0.995
 
 
-def logits(model: bytes, batches: list[Images]) -> tuple[Floats, npt.NDArray[np.float32]]:
-    with get_engine("openvino").load(Artifact(model, None, 16), RunOptions()) as runner:
+def logits(graph: TypedGraph, batches: list[Images]) -> tuple[Floats, npt.NDArray[np.float32]]:
+    with get_engine("openvino").load(Artifact(graph.to_bytes(), None, 16), RunOptions()) as runner:
         parts = [runner.infer(batch) for batch in batches]
     text = [part.text_logits for part in parts if part.text_logits is not None]
     return np.concatenate([part.label_logits for part in parts]), np.concatenate(text)

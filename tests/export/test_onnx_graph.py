@@ -14,7 +14,8 @@ from fer_edge.engines.base import Artifact, Images, Prediction, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.evaluation.parity import relative_error
-from fer_edge.export.onnx_graph import onnx_from_checkpoint, operator_types
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.config import StemConfig
 from fer_edge.model.runner import PyTorchRunner
@@ -40,8 +41,8 @@ def random_images(count: int) -> Images:
     return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
 
 
-def run(engine: str, model: bytes, images: Images) -> Prediction:
-    with get_engine(engine).load(Artifact(model, None, 32), RunOptions(threads=1)) as runner:
+def run(engine: str, graph: TypedGraph, images: Images) -> Prediction:
+    with get_engine(engine).load(Artifact(graph.to_bytes(), None, 32), RunOptions(threads=1)) as runner:
         return runner.infer(images)
 
 
@@ -103,7 +104,7 @@ def test_norm_with_a_vanishing_scale_remains_an_operator() -> None:
 
 
 def test_graph_is_clean() -> None:
-    model = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint()))
+    model = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint()).to_bytes())
     kinds = Counter(node.op_type for node in model.graph.node)
     assert kinds["LayerNormalization"] == 4
     assert not {"MaxPool", "ReduceMean", "BatchNormalization", "Identity", "Shape", "Expand"} & set(kinds)
@@ -116,7 +117,7 @@ def test_graph_is_clean() -> None:
 
 @pytest.mark.slow
 def test_names_come_from_the_model() -> None:
-    graph = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint())).graph
+    graph = onnx.load_from_string(onnx_from_checkpoint(tiny_checkpoint()).to_bytes()).graph
     names = [node.name for node in graph.node]
     assert len(set(names)) == len(names)
     weights = {node.name: node.input[1] for node in graph.node if node.op_type in ("Conv", "MatMul", "Gemm", "PRelu")}
@@ -133,21 +134,22 @@ def test_equal_slopes_are_not_shared() -> None:
         if isinstance(module, torch.nn.PReLU):
             module.weight.data.fill_(0.25)
     nodes = [
-        node for node in onnx.load_from_string(onnx_from_checkpoint(checkpoint)).graph.node if node.op_type == "PRelu"
+        node for node in onnx.load_from_string(onnx_from_checkpoint(checkpoint).to_bytes()).graph.node if node.op_type == "PRelu"
     ]
     assert len({node.input[1] for node in nodes}) == len(nodes) > 1
 
 
 @pytest.mark.slow
 def test_equal_checkpoints_give_equal_bytes() -> None:
-    assert onnx_from_checkpoint(tiny_checkpoint()) == onnx_from_checkpoint(tiny_checkpoint())
+    first, second = (onnx_from_checkpoint(tiny_checkpoint()).to_bytes() for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.slow
 def test_fp16_graph_is_half_except_norms_softmax_and_heads() -> None:
     checkpoint = tiny_checkpoint()
     model = onnx_from_checkpoint(checkpoint, "fp16")
-    types = operator_types(model)
+    types = model.operator_types()
     assert set(types["Conv"]) == {"float16"}
     assert set(types["LayerNormalization"]) == set(types["Softmax"]) == {"float"}
     images = random_images(2)

@@ -13,9 +13,8 @@ import torch
 from PIL import Image
 
 from fer_edge._files import sha256
+from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import choose_images
-from fer_edge.calibration.qdq import quantize_graph
-from fer_edge.calibration.ranges import measure
 from fer_edge.choices import FloatPrecision, Precision
 from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Runner, RunOptions
@@ -23,7 +22,9 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import GATES, compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
-from fer_edge.export.precision import prove_precision
+from fer_edge.graph.precision import prove_precision
+from fer_edge.graph.qdq import quantize_graph
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.config import preset
@@ -96,7 +97,7 @@ def test_fp32_parity_on_real_faces(name: str, ferplus: Path, shared: Path) -> No
     else:
         checkpoint = paper_checkpoint() if name == "paper" else release_checkpoint(shared)
     images = image_set(ferplus, FERPLUS.labels).limit(IMAGES)
-    model = onnx_from_checkpoint(checkpoint)
+    model = onnx_from_checkpoint(checkpoint).to_bytes()
     reference = CachedRunner(PyTorchRunner(checkpoint))
     for engine in ("openvino", "onnxruntime"):
         with get_engine(engine).load(Artifact(model, None, 32), RunOptions()) as runner:
@@ -120,22 +121,22 @@ def graphs() -> Graphs:
     return Graphs()
 
 
-def check_cpu_engines(model: bytes, checkpoint: Checkpoint, images: ImageSet, precision: Precision) -> None:
+def check_cpu_engines(graph: TypedGraph, checkpoint: Checkpoint, images: ImageSet, precision: Precision) -> None:
     reference = CachedRunner(PyTorchRunner(checkpoint))
     for engine in CPU:
-        with get_engine(engine).load(Artifact(model, None, 8), RunOptions()) as runner:
+        with get_engine(engine).load(Artifact(graph.to_bytes(), None, 8), RunOptions()) as runner:
             report = compare(runner, reference, images, gate=GATES[precision])
         assert report, (engine, report.stages)
 
 
-def check_build(model: bytes, precision: Precision, record_property: Callable[[str, object], None]) -> None:
+def check_build(graph: TypedGraph, precision: Precision, record_property: Callable[[str, object], None]) -> None:
     targets = ("sm86", "sm89", "sm120")
-    built = get_engine("tensorrt-rtx").build(model, BuildRequest(precision, targets))
+    built = get_engine("tensorrt-rtx").build(graph.to_bytes(), BuildRequest(precision, targets))
     assert built.file is not None
     record_property("engine_mb", round(len(built.file) / 1e6, 1))
-    assert len(built.file) > len(model) / 2
+    assert len(built.file) > len(graph.to_bytes()) / 2
     assert built.targets == targets
-    proof = prove_precision(model, built.operators)
+    proof = prove_precision(graph, built.operators)
     assert proof.fallbacks == () and proof.macs[precision] > 0.98
 
 

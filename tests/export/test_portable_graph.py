@@ -33,10 +33,10 @@ def graphs() -> dict[str, bytes]:
     """Return the graph of every precision, and the shipped one, by name."""
     checkpoint, ranges = tiny_checkpoint(), tiny_ranges()
     return {
-        "fp32": typed_graph(checkpoint, "fp32"),
-        "fp16": typed_graph(checkpoint, "fp16", ranges),
-        "int8": typed_graph(checkpoint, "int8", ranges),
-        "int8_half_scales": typed_graph(checkpoint, "int8", ranges, "fp16"),
+        "fp32": typed_graph(checkpoint, "fp32").to_bytes(),
+        "fp16": typed_graph(checkpoint, "fp16", ranges).to_bytes(),
+        "int8": typed_graph(checkpoint, "int8", ranges).to_bytes(),
+        "int8_half_scales": typed_graph(checkpoint, "int8", ranges, "fp16").to_bytes(),
         "shipped": Bundle.open(shipped_bundle()).read(MODEL),
     }
 
@@ -115,7 +115,7 @@ def test_metadata_describes_inputs_and_outputs(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fp32_graphs_have_only_operators_of_sentis(variant: str) -> None:
-    proto = onnx.load_from_string(typed_graph(tiny_checkpoint(**VARIANTS[variant]), "fp32"))
+    proto = onnx.load_from_string(typed_graph(tiny_checkpoint(**VARIANTS[variant]), "fp32").to_bytes())
     used = {node.op_type for node in proto.graph.node}
     assert used <= set(SENTIS["operators"]), used - set(SENTIS["operators"])
 

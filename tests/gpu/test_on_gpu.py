@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from fer_edge.benchmark.gpu import GpuSampler
-from fer_edge.calibration.ranges import read_ranges
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.registry import engine_status, get_engine
 from fer_edge.engines.tensorrt.cuda import CudaDevice
@@ -23,7 +22,9 @@ from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatchError, EngineError, UnsupportedTargetError
 from fer_edge.evaluation.parity import GATES, relative_error
 from fer_edge.export.build import typed_graph
-from fer_edge.export.precision import prove_precision
+from fer_edge.graph.precision import prove_precision
+from fer_edge.graph.ranges import read_ranges
+from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS
@@ -45,9 +46,9 @@ def models() -> dict[str, bytes]:
     """Typed graphs of the shipped model, by precision."""
     checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
     return {
-        "fp32": typed_graph(checkpoint, "fp32"),
-        "fp16": typed_graph(checkpoint, "fp16", ranges),
-        "int8": typed_graph(checkpoint, "int8", ranges, "fp16"),
+        "fp32": typed_graph(checkpoint, "fp32").to_bytes(),
+        "fp16": typed_graph(checkpoint, "fp16", ranges).to_bytes(),
+        "int8": typed_graph(checkpoint, "int8", ranges, "fp16").to_bytes(),
     }
 
 
@@ -236,8 +237,8 @@ def test_layers_are_inspected(product: str, precision: Precision, models: dict[s
     operators = operators_of_layers(built.layers)
     kinds = {(operator.kind, operator.precision, operator.multiplies) for operator in operators}
     record("operators", sorted(kinds))
-    proof = prove_precision(models[precision], built.operators)
-    record("proof", proof.to_dict())
+    proof = prove_precision(TypedGraph.parse(models[precision]), built.operators)
+    record("proof", asdict(proof))
     assert proof.fallbacks == ()
     if product == "tensorrt":
         assert any(operator.multiplies and operator.precision == precision for operator in operators)

@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.qdq import quantize_graph
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import inspector
 from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.inspector import operators_of_engine, operators_of_layers
 from fer_edge.errors import EngineError
-from fer_edge.export.precision import prove_precision, typed_precision
+from fer_edge.graph.precision import prove_precision, typed_precision
+from fer_edge.graph.typed_graph import TypedGraph
 from tests.builder_double import install_builder
-from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
+from tests.calibration.tiny_ranges import tiny_int8
 from tests.tiny import tiny_onnx
 
 FORMATS = {
@@ -157,11 +156,10 @@ def test_huge_json_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
         operators_of_layers(" " * (2 << 20))
 
 
-def int8_graph() -> tuple[bytes, dict[str, str]]:
+def int8_graph() -> tuple[TypedGraph, dict[str, str]]:
     """Return the tiny model in int8, and the precision of each layer."""
-    model = quantize_graph(tiny_graph(), tiny_ranges())
-    graph = Graph.parse(model)
-    return model, {node.name: typed_precision(graph, node) for node in graph.layers()}
+    graph = tiny_int8()
+    return graph, {layer.name: typed_precision(graph.nodes[layer.name]) for layer in graph.layers}
 
 
 def test_precision_is_proven_from_the_engine() -> None:

@@ -49,7 +49,7 @@ def has_gpu() -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_one_engine_file_serves_three_gpus(precision: Precision) -> None:
-    model = onnx_from_checkpoint(tiny_checkpoint(), precision)
+    model = onnx_from_checkpoint(tiny_checkpoint(), precision).to_bytes()
     built = RTX.build(model, BuildRequest(precision, ("sm86", "sm89", "sm120"), 4))
     assert built.targets == ("sm86", "sm89", "sm120")
     assert built.file is not None and len(built.file) > 10_000
@@ -136,7 +136,7 @@ def test_ctrl_c_cancels_the_build() -> None:
             timer.start()
 
     timer = threading.Timer(0.01, interrupt)
-    model = onnx_from_checkpoint(tiny_checkpoint(), "fp32")
+    model = onnx_from_checkpoint(tiny_checkpoint(), "fp32").to_bytes()
     with pytest.raises(KeyboardInterrupt):
         RTX.build(model, BuildRequest("fp32", ("sm86", "sm89"), 4, progress=once_building))
     assert sent.is_set() and signal.getsignal(signal.SIGINT) is signal.default_int_handler

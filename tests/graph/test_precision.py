@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.qdq import chosen_layers, quantize_graph
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import EngineError
-from fer_edge.export.precision import PrecisionProof, check_precision, prove_precision
-from tests.calibration.tiny_ranges import tiny_graph, tiny_ranges
+from fer_edge.graph.precision import PrecisionProof, prove_precision
+from fer_edge.graph.qdq import chosen_layers, quantize_graph
+from fer_edge.graph.typed_graph import TypedGraph
+from tests.calibration.tiny_ranges import tiny_graph, tiny_int8, tiny_ranges
 
 CPU = ["openvino", "onnxruntime"]
 
 
-def proof(engine: str, model: bytes) -> PrecisionProof:
-    return prove_precision(model, get_engine(engine).build(model, BuildRequest(max_batch=4)).operators)
+def proof(engine: str, graph: TypedGraph) -> PrecisionProof:
+    return prove_precision(graph, get_engine(engine).build(graph.to_bytes(), BuildRequest(max_batch=4)).operators)
 
 
 def hand_count() -> tuple[int, int]:
@@ -43,11 +43,11 @@ def hand_count() -> tuple[int, int]:
 
 def test_share_of_int8_matches_a_count_by_hand() -> None:
     int8, total = hand_count()
-    graph = Graph.parse(tiny_graph())
-    assert sum(layer.macs for layer in graph.layers()) == total
+    graph = tiny_graph()
+    assert sum(layer.macs for layer in graph.layers) == total
     assert sum(layer.macs for layer in chosen_layers(graph, tiny_ranges())) == int8
     for engine in CPU:
-        result = proof(engine, quantize_graph(tiny_graph(), tiny_ranges()))
+        result = proof(engine, tiny_int8())
         assert result.fallbacks == ()
         assert result.macs == {"fp32": round(1 - int8 / total, 4), "int8": round(int8 / total, 4)}
         assert result.operators["int8"] >= 20
@@ -57,7 +57,7 @@ def test_share_of_int8_matches_a_count_by_hand() -> None:
 def test_float_graph_runs_in_float(engine: str) -> None:
     result = proof(engine, tiny_graph())
     assert result.macs == {"fp32": 1.0}
-    check_precision(engine, result)
+    result.check(engine)
 
 
 @pytest.mark.parametrize("engine", CPU)
@@ -67,32 +67,32 @@ def test_cpus_run_half_in_float_which_is_an_error(engine: str) -> None:
     with pytest.raises(
         EngineError, match=rf"{engine} does not run \d+ layers in the precision of the graph: stem\.input/Conv: "
     ):
-        check_precision(engine, result)
+        result.check(engine)
 
 
 def test_float_layers_are_not_fallbacks() -> None:
     ranges = replace(tiny_ranges(), float_layers=("stem.input/Conv",))
     result = proof("openvino", quantize_graph(tiny_graph(), ranges))
     assert result.fallbacks == ()
-    assert result.macs["fp32"] > proof("openvino", quantize_graph(tiny_graph(), tiny_ranges())).macs["fp32"]
+    assert result.macs["fp32"] > proof("openvino", tiny_int8()).macs["fp32"]
 
 
 def test_fallback_is_named() -> None:
     """OpenVINO runs a linear layer in float if another weight uses the same zero points: planted here."""
     import onnx
 
-    model = onnx.load_from_string(quantize_graph(tiny_graph(), tiny_ranges()))
+    model = onnx.load_from_string(tiny_int8().to_bytes())
     sizes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     dequantized = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
     weights = [node for node in dequantized if sizes[node.input[2]] == (16,)]
     for node in weights:
         node.input[2] = weights[0].input[2]
-    result = proof("openvino", model.SerializeToString())
+    result = proof("openvino", TypedGraph.parse(model.SerializeToString()))
     assert "blocks.0.attention.key/MatMul: typed int8, runs in fp32" in result.fallbacks
     with pytest.raises(
         EngineError, match=r"openvino does not run .* layers .*blocks\.0\.attention\..*--allow-fallback"
     ):
-        check_precision("openvino", result)
+        result.check("openvino")
 
 
 def test_engine_without_a_report_proves_nothing() -> None:
@@ -106,7 +106,7 @@ def test_only_whole_names_match() -> None:
 
     second = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul.2"))
     first = prove_precision(tiny_graph(), operators("blocks.0.attention/MatMul_token_7"))
-    layers = {layer.name: layer.macs for layer in Graph.parse(tiny_graph()).layers()}
+    layers = {layer.name: layer.macs for layer in tiny_graph().layers}
     total = sum(layers.values())
     assert second.macs["int8"] == round(layers["blocks.0.attention/MatMul.2"] / total, 4)
     assert first.macs["int8"] == round(layers["blocks.0.attention/MatMul"] / total, 4)
@@ -117,9 +117,9 @@ def test_only_whole_names_match() -> None:
 )
 def test_tensorrt_rtx_networks_keep_their_types(precision: Any, float_precision: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
-    model = tiny_graph(precision) if float_precision != "int8" else quantize_graph(tiny_graph(precision), tiny_ranges())
-    built = get_engine("tensorrt-rtx").build(model, BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
-    result = prove_precision(model, built.operators)
+    graph = tiny_int8(precision) if float_precision == "int8" else tiny_graph(precision)
+    built = get_engine("tensorrt-rtx").build(graph.to_bytes(), BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
+    result = prove_precision(graph, built.operators)
     assert result.fallbacks == ()
     assert max(result.macs, key=lambda name: result.macs[name]) == float_precision
     assert result.unverified == 1  # no GPU of these architectures to inspect the engine on

@@ -12,21 +12,23 @@ from onnx import numpy_helper
 from fer_edge.bundle import Bundle
 from fer_edge.errors import NonFiniteError
 from fer_edge.export.build import build
-from fer_edge.export.finite import check_graph, check_reference, synthetic_images
+from fer_edge.graph.finite import check_graph, check_runner, synthetic_images
+from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.model.runner import PyTorchRunner
 from tests.calibration.tiny_ranges import tiny_graph
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
 CAUSE = "the weights are finite, but the activations overflow; train the model again with a lower learning rate"
 
 
-def graph_with(name: str, value: float) -> bytes:
+def graph_with(name: str, value: float) -> TypedGraph:
     """Return the tiny graph with the first value of a constant changed."""
-    proto = onnx.load_from_string(tiny_graph())
+    proto = onnx.load_from_string(tiny_graph().to_bytes())
     (tensor,) = [tensor for tensor in proto.graph.initializer if tensor.name == name]
     changed = numpy_helper.to_array(tensor).copy()
     changed.flat[0] = value
     tensor.CopyFrom(numpy_helper.from_array(changed, name))
-    return proto.SerializeToString()
+    return TypedGraph.parse(proto.SerializeToString())
 
 
 def test_diverged_model_is_not_built(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_graph_with_overflowed_constants_is_refused(value: float) -> None:
 
 @pytest.mark.slow
 def test_finite_model_is_built(tmp_path: Path) -> None:
-    check_reference(tiny_checkpoint())
+    check_runner("the model", PyTorchRunner(tiny_checkpoint()))
     check_graph(tiny_graph())
     tiny_checkpoint().save(tmp_path / "a.safetensors")
     build(tmp_path / "a.safetensors", tmp_path / "a.fer")

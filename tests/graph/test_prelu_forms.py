@@ -15,18 +15,20 @@ from onnx.reference import ReferenceEvaluator
 
 from fer_edge.engines.openvino import core
 from fer_edge.engines.prelu import join_prelus
-from fer_edge.export.prelu import split_prelus
+from fer_edge.graph.prelu_forms import split_prelus
+from fer_edge.graph.typed_graph import TypedGraph
 
 SHAPE = (2, 3, 4, 5)
 
 
-def model(slopes: Any) -> bytes:
+def split(slopes: Any) -> bytes:
+    """Return a graph of one PReLU after its split."""
     node = helper.make_node("PRelu", ["x", "slopes"], ["y"], "y")
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in ("x", "y")]
     constant = numpy_helper.from_array(np.asarray(slopes, np.float32).reshape(-1, 1, 1), "slopes")
     graph = helper.make_graph([node], "one", values[:1], values[1:], [constant])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return bytes(proto.SerializeToString())
+    return split_prelus(TypedGraph.parse(proto.SerializeToString())).to_bytes()
 
 
 def kinds(network: Any) -> list[str]:
@@ -37,19 +39,19 @@ def kinds(network: Any) -> list[str]:
 @settings(max_examples=30, deadline=None)
 def test_both_forms_are_equal(slopes: list[float]) -> None:
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    split = onnx.load_from_string(split_prelus(model(slopes)))
-    assert [node.op_type for node in split.graph.node] == ["Mul", "Max"]
+    proto = onnx.load_from_string(split(slopes))
+    assert [node.op_type for node in proto.graph.node] == ["Mul", "Max"]
     expected = np.where(x > 0, x, x * np.asarray(slopes, np.float32)[:, None, None])
-    (actual,) = list(ReferenceEvaluator(split).run(None, {"x": x}))
+    (actual,) = list(ReferenceEvaluator(proto).run(None, {"x": x}))
     np.testing.assert_array_equal(actual, expected)
 
 
 def test_slope_above_one_remains_a_prelu() -> None:
-    assert [node.op_type for node in onnx.load_from_string(split_prelus(model([0.5, 1.5, 0]))).graph.node] == ["PRelu"]
+    assert [node.op_type for node in onnx.load_from_string(split([0.5, 1.5, 0])).graph.node] == ["PRelu"]
 
 
 def test_openvino_prelu_is_restored() -> None:
-    network = core().read_model(split_prelus(model([0.5, -2, 1])))
+    network = core().read_model(split([0.5, -2, 1]))
     assert join_prelus(network) == 1
     assert "PRelu" in kinds(network) and "Maximum" not in kinds(network)
     assert "y" in {node.get_friendly_name() for node in network.get_ordered_ops()}

@@ -8,32 +8,33 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from fer_edge.calibration.graph import Graph
-from fer_edge.calibration.qdq import chosen_layers, quantize_graph, quantize_weight
-from fer_edge.calibration.ranges import ranges_from_json
 from fer_edge.engines.base import HALF_SCALES, Artifact, Prediction, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, DataError
-from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
+from fer_edge.graph.qdq import chosen_layers, quantize_graph, quantize_weight
+from fer_edge.graph.ranges import ranges_from_json
+from fer_edge.graph.typed_graph import TypedGraph, array_of, input_of, name_of
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_int8, tiny_ranges
 
 
-def run(engine: str, model: bytes) -> Prediction:
-    with get_engine(engine).load(Artifact(model, None, 16), RunOptions(threads=1)) as runner:
+def run(engine: str, graph: TypedGraph) -> Prediction:
+    with get_engine(engine).load(Artifact(graph.to_bytes(), None, 16), RunOptions(threads=1)) as runner:
         return runner.infer(next(tiny_images().batches(16)))
 
 
-def pairs(graph: Graph) -> dict[tuple[str, int], float]:
+def pairs(graph: TypedGraph) -> dict[tuple[str, int], float]:
     """Return the scale of each activation pair by consumer and input position."""
     scales = {}
-    for node in graph.model.graph.node:
-        for index, tensor in enumerate(node.input):
-            producer = graph.producers.get(tensor)
-            if producer is None or producer.op_type != "DequantizeLinear" or producer.input[0] in graph.constants:
+    for name, node in graph.nodes.items():
+        for index, value in enumerate(node.inputs):
+            producer = None if value is None else value.producer()
+            if producer is None or producer.op_type != "DequantizeLinear" or input_of(producer, 0).is_initializer():
                 continue
-            scales[node.name, index] = float(graph.array(producer.input[1]))
+            scales[name, index] = float(array_of(input_of(producer, 1)))
     return scales
 
 
@@ -41,26 +42,24 @@ def test_equal_ranges_give_equal_bytes() -> None:
     ranges = tiny_ranges()
     again = ranges_from_json(ranges.to_json())
     assert again == ranges
-    assert quantize_graph(tiny_graph(), again) == quantize_graph(tiny_graph(), ranges)
+    assert quantize_graph(tiny_graph(), again).to_bytes() == quantize_graph(tiny_graph(), ranges).to_bytes()
 
 
 def test_every_quantiser_is_symmetric_and_signed() -> None:
-    graph = Graph.parse(quantize_graph(tiny_graph(), tiny_ranges()))
-    for node in graph.model.graph.node:
+    for node in tiny_int8().nodes.values():
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            zero = graph.array(node.input[2])
+            zero = array_of(input_of(node, 2))
             assert zero.dtype == np.int8 and not zero.any()
 
 
 def test_every_consumer_has_a_pair_of_its_own() -> None:
-    graph = Graph.parse(quantize_graph(tiny_graph(), tiny_ranges()))
-    for node in graph.model.graph.node:
+    for node in tiny_int8().nodes.values():
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            assert len(graph.consumers[node.output[0]]) == 1
+            assert len(node.outputs[0].uses()) == 1
 
 
 def test_pairs_are_where_engines_fuse_them() -> None:
-    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), tiny_ranges())))
+    scales = pairs(tiny_int8())
     convolution, addition = "stem.blocks.1.conv1/Conv", "stem.blocks.1/Add"
     assert (convolution, 0) in scales  # its input
     assert ("stem.blocks.1.act/PRelu", 0) in scales  # its output
@@ -74,7 +73,7 @@ def test_pairs_are_where_engines_fuse_them() -> None:
 
 def test_scales_come_from_the_ranges() -> None:
     ranges = tiny_ranges()
-    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), ranges)))
+    scales = pairs(quantize_graph(tiny_graph(), ranges))
     expected = ranges.tensors["stem.blocks.0/Add"].magnitude / 127
     assert scales["stem.blocks.1.conv1/Conv", 0] == pytest.approx(expected, rel=1e-6)
 
@@ -94,7 +93,7 @@ def test_weights_have_one_scale_per_output_channel(shape: tuple[int, ...], axis:
 
 
 def test_engines_agree_and_are_close_to_the_float_graph() -> None:
-    model = quantize_graph(tiny_graph(), tiny_ranges())
+    model = tiny_int8()
     openvino, onnxruntime = run("openvino", model), run("onnxruntime", model)
     expected = run("onnxruntime", tiny_graph())
     for prediction in (openvino, onnxruntime):
@@ -105,28 +104,28 @@ def test_engines_agree_and_are_close_to_the_float_graph() -> None:
 
 
 def test_layer_kinds_select_the_layers() -> None:
-    graph = Graph.parse(tiny_graph())
-    kinds = Counter(layer.kind for layer in graph.layers())
+    graph = tiny_graph()
+    kinds = Counter(layer.kind for layer in graph.layers)
     # Convolutions: two in each of four blocks, one shortcut, the input layer, one for each of four patch sizes.
     # Depthwise: the position encoding. Six linear layers and two products in each of two blocks. Two heads.
     assert kinds == {"conv": 14, "depthwise": 1, "linear": 12, "attention": 4, "head": 2}
     heads = replace(tiny_ranges(), layer_kinds=("head",))
     assert [layer.name for layer in chosen_layers(graph, heads)] == ["label_head/Gemm", "text_matrix/MatMul"]
     everything = replace(tiny_ranges(), layer_kinds=("conv", "linear", "attention", "head"))
-    scales = pairs(Graph.parse(quantize_graph(tiny_graph(), everything)))
+    scales = pairs(quantize_graph(tiny_graph(), everything))
     assert ("blocks.0.attention/MatMul", 0) in scales and ("blocks.0.attention/MatMul", 1) in scales
     assert ("label_head/Gemm", 0) in scales
 
 
 def test_float_layers_are_not_quantised() -> None:
     ranges = replace(tiny_ranges(), float_layers=("stem.input/Conv", "blocks.0.fc1/MatMul"))
-    graph = Graph.parse(quantize_graph(tiny_graph(), ranges))
-    assert graph.nodes["stem.input/Conv"].input[1] == "stem.input.weight"
-    assert graph.nodes["blocks.0.fc1/MatMul"].input[1] == "blocks.0.fc1.weight"
+    graph = quantize_graph(tiny_graph(), ranges)
+    assert name_of(input_of(graph.nodes["stem.input/Conv"], 1)) == "stem.input.weight"
+    assert name_of(input_of(graph.nodes["blocks.0.fc1/MatMul"], 1)) == "blocks.0.fc1.weight"
     assert ("blocks.0.fc1/MatMul", 0) not in pairs(graph)
     with pytest.raises(ConfigError, match="no layer nowhere/Conv in the graph; expected float_layers to name"):
         quantize_graph(tiny_graph(), replace(ranges, float_layers=("nowhere/Conv",)))
-    every = tuple(layer.name for layer in Graph.parse(tiny_graph()).layers())
+    every = tuple(layer.name for layer in tiny_graph().layers)
     with pytest.raises(ConfigError, match="no layer would be int8"):
         quantize_graph(tiny_graph(), replace(ranges, float_layers=every))
 
@@ -139,12 +138,12 @@ def test_ranges_of_another_model_are_refused() -> None:
 
 
 def test_int8_in_a_half_graph_has_half_scales() -> None:
-    model = quantize_graph(tiny_graph("fp16"), tiny_ranges())
-    graph = Graph.parse(model)
-    dequantized = [node for node in graph.model.graph.node if node.op_type == "DequantizeLinear"]
-    assert {graph.types[node.output[0]] for node in dequantized} == {onnx.TensorProto.FLOAT16}
-    assert graph.model.opset_import[0].version == 19
-    keys = [entry.key for entry in graph.model.metadata_props]
+    model = tiny_int8("fp16")
+    graph = TypedGraph.parse(model.to_bytes())
+    dequantized = [node for node in graph.nodes.values() if node.op_type == "DequantizeLinear"]
+    assert {node.outputs[0].dtype for node in dequantized} == {ir.DataType.FLOAT16}
+    assert graph.model.opset_imports == {"": 19}
+    keys = [entry.key for entry in onnx.load_from_string(model.to_bytes()).metadata_props]
     assert keys.count(HALF_SCALES) == 1  # ONNX Runtime's engine switches off an optimizer that fails with them
     assert "labels" in keys and len(keys) == len(set(keys))
     a, b = run("onnxruntime", model).label_logits, run("onnxruntime", tiny_graph()).label_logits
@@ -173,6 +172,6 @@ def test_macs_match_a_count_by_hand() -> None:
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    macs = {layer.name: layer.macs for layer in Graph(model).layers()}
+    macs = {layer.name: layer.macs for layer in TypedGraph.parse(model.SerializeToString()).layers}
     # 6 maps of 5 x 5, each from 2 of 4 channels through 3 x 3; 30 rows of 5 to 7; 7 x 7 from 30.
     assert macs == {"conv": 6 * 25 * 2 * 9, "linear": 30 * 5 * 7, "product": 7 * 7 * 30}
