@@ -39,17 +39,29 @@ RUNTIME = {
     "shipped",
     "walk",
 }
-LARGE = {"jinja2", "matplotlib", "onnx", "rich", "safetensors", "sklearn", "torch", "typer"}
+LARGE = {"jinja2", "matplotlib", "onnx", "onnx_ir", "rich", "safetensors", "sklearn", "torch", "typer"}
 FORBIDDEN = {
-    "runtime": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
-    "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "training"},
-    "data": {"benchmark", "calibration", "cli", "evaluation", "export", "model", "html", "training"},
-    "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "html", "training"},
-    "training": {"benchmark", "calibration", "cli", "evaluation", "export"},
+    "runtime": {
+        "benchmark",
+        "calibration",
+        "cli",
+        "data",
+        "evaluation",
+        "export",
+        "graph",
+        "model",
+        "html",
+        "training",
+    },
+    "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"},
+    "data": {"benchmark", "calibration", "cli", "evaluation", "export", "graph", "model", "html", "training"},
+    "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "training"},
+    "graph": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
+    "training": {"benchmark", "calibration", "cli", "evaluation", "export", "graph"},
     "export": {"benchmark", "cli", "data", "training"},
     "calibration": {"benchmark", "cli", "export", "model", "training"},
     "evaluation": {"benchmark", "calibration", "cli", "export", "training"},
-    "benchmark": {"calibration", "cli", "data", "export", "model", "training"},
+    "benchmark": {"calibration", "cli", "data", "export", "graph", "model", "training"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

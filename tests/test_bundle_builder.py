@@ -16,7 +16,7 @@ from fer_edge.bundle_builder import insert_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.errors import BundleError, ConfigError, EngineError
-from fer_edge.export.add_engine import add_engine
+from fer_edge.export.build import add_engine
 from tests.builder_double import BuilderBindings
 from tests.command import fer_edge
 from tests.cuda_double import Gpu

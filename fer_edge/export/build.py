@@ -1,6 +1,6 @@
-"""Building of a bundle from a checkpoint: typed ONNX, engines with a proof of their precision, one file.
+"""Building of a bundle from a checkpoint, and of one more engine for a bundle.
 
-Imports PyTorch only inside functions: wrong arguments are refused before.
+Imports PyTorch and onnx only inside functions: wrong arguments are refused before, and adding an engine needs neither.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import fer_edge
 from fer_edge._files import as_path, check_output, file_sha256
 from fer_edge._require import require
 from fer_edge._text import did_you_mean
-from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
-from fer_edge.bundle_builder import entry_and_files
+from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Bundle, EngineEntry, Manifest, write_bundle
+from fer_edge.bundle_builder import entry_and_files, insert_engine
 from fer_edge.choices import BuildPrecision, FloatPrecision, Precision
-from fer_edge.engines.base import BuildRequest, Engine
+from fer_edge.engines.base import BuildRequest, Engine, ExecutedOperator
 from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.results import Result, Table
@@ -113,7 +113,7 @@ def build(
     ranges_file = None if ranges is None else path_or_shipped("ranges", as_path(ranges, "the ranges"))
     target = as_path(out, "the output")
     check_output(target, source, ranges_file)
-    for package in ("torch", "safetensors", "onnx", "onnxscript"):
+    for package in ("torch", "safetensors", "onnx", "onnx_ir", "onnxscript"):
         require(package, "export", "building")
     from fer_edge.graph.finite import check_graph, check_runner
     from fer_edge.model.checkpoint import load_checkpoint
@@ -140,6 +140,55 @@ def build(
     manifest = _manifest(target.stem, loaded, digest, graph, actual, max_batch, tuple(entries))
     write_bundle(target, manifest, members)
     return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
+
+
+def add_engine(
+    bundle: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    engine: str,
+    gpu_archs: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_fallback: bool = False,
+    progress: BuildProgress | None = None,
+) -> BuildResult:
+    """Build one more engine from a bundle's model, and write a bundle with this engine first.
+
+    Needs no PyTorch. The precision of the engine is proven if onnx-ir is installed.
+
+    Args:
+        bundle: Bundle (`.fer`), or "edge", the shipped one.
+        out: Bundle to write (`.fer`); may be the same file.
+        engine: Engine to build. An engine of this name in the bundle is replaced, and its tunings are removed.
+        gpu_archs: GPU architectures to build for, such as sm89; by default that of this machine's GPU.
+        options: Build options by engine and name, as of `build`.
+        allow_fallback: Whether to accept an engine that runs layers in another precision than the graph's; False by
+            default.
+        progress: Callback that receives the phase of the build, its finished steps and all of its steps.
+
+    Raises:
+        ConfigError: Options of another engine, or unknown options.
+        BundleError: Bundle whose model another process replaced during the build; nothing is written.
+        FerEdgeError: Engine that cannot be built; nothing is written.
+    """
+    options = options or {}
+    check_options(options, [engine])
+    target = as_path(out, "the output")
+    opened = Bundle.open(path_or_shipped("bundle", as_path(bundle, "the bundle")))
+
+    def prove(name: str, model: bytes, executed: tuple[ExecutedOperator, ...]) -> dict[str, Any]:
+        try:
+            from fer_edge.graph.precision import checked_proof
+            from fer_edge.graph.typed_graph import TypedGraph
+        except ImportError:  # devices often have only the runtime
+            return {}
+        return checked_proof(name, TypedGraph.parse(model), executed, allow_fallback=allow_fallback)
+
+    manifest = insert_engine(
+        opened, target, engine, targets=tuple(gpu_archs), options=options.get(engine, {}), prove=prove,
+        progress=progress,
+    )  # fmt: skip
+    return BuildResult(target, manifest, (engine,), target.stat().st_size)
 
 
 def typed_graph(
@@ -184,8 +233,8 @@ def _proof_notes(entry: EngineEntry) -> list[str]:
     """Describe the part of an engine's precision that is unknown, unverified or another than the graph's."""
     if not entry.proof:
         return [
-            f"{entry.engine}: the executed precision was not compared with the model, which needs onnx; run: "
-            "pip install onnx"
+            f"{entry.engine}: the executed precision was not compared with the model, which needs onnx-ir; run: "
+            "pip install onnx-ir"
         ]
     lines = []
     if entry.proof["unverified"]:

@@ -99,7 +99,7 @@ def calibrate(
         state=state_file,
         plot=_optional(plot, "the plot"),
     )
-    for package in ("torch", "safetensors", "onnx", "onnxscript"):
+    for package in ("torch", "safetensors", "onnx", "onnx_ir", "onnxscript"):
         require(package, "export", "calibrating")
     if request.plot is not None:
         require("matplotlib", "report", "plotting")

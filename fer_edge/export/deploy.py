@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_edge.errors import ConfigError
-from fer_edge.export.fold import FoldedBlock, FoldedConv, fold_stem, norm_scale_shift
+from fer_edge.export.fold import FoldedStem, conv2d, norm_scale_shift
 from fer_edge.model.checkpoint import Checkpoint
-from fer_edge.model.config import ModelConfig
 from fer_edge.model.encoder import EncoderBlock
 from fer_edge.model.heads import head_probabilities
 from fer_edge.model.tokens import MultiGranularityTokens
@@ -34,72 +33,6 @@ class DeployOutput(NamedTuple):
     probabilities: Tensor  # (N, classes)
 
 
-class _Block(nn.Module):
-    """IR block after folding: convolutions and a PReLU."""
-
-    def __init__(self, folded: FoldedBlock) -> None:
-        super().__init__()
-        self.norm = None if folded.norm is None else _Affine(*folded.norm)
-        self.conv1 = _conv(folded.conv1)
-        self.act = _prelu(folded.slope)
-        self.conv2 = _conv(folded.conv2)
-        self.shortcut = None if folded.shortcut is None else _conv(folded.shortcut)
-        self.stride = folded.conv2.stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.shortcut is not None:
-            identity = self.shortcut(x)
-        else:
-            identity = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
-        if self.norm is not None:
-            x = self.norm(x)
-        residual: Tensor = self.conv2(self.act(self.conv1(x)))
-        return residual + identity  # (N, C, H / stride, W / stride)
-
-
-class _Affine(nn.Module):
-    """Scale and shift per channel of a map."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, scale: Tensor, shift: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("scale", scale[:, None, None].float())
-        self.register_buffer("shift", shift[:, None, None].float())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.shift
-
-
-class _Stem(nn.Module):
-    """Stem: raw pixels to a feature map."""
-
-    pixel_mean: Tensor
-    offset: Tensor | None
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        folded = fold_stem(checkpoint.model.stem, checkpoint.info.mean, checkpoint.info.std)
-        mean = folded.pixel_mean.float()
-        # One value if all are equal: engines subtract a scalar at memory speed.
-        self.register_buffer("pixel_mean", mean[:1] if bool((mean == mean[0]).all()) else mean)
-        self.input = _conv(folded.input)
-        self.act = _prelu(folded.input_slope)
-        offset = folded.input_offset
-        self.register_buffer("offset", None if offset is None else offset[:, None, None].float())
-        self.blocks = nn.Sequential(*(_Block(block) for block in folded.blocks))
-
-    def forward(self, images: Tensor) -> Tensor:
-        # Not folded into a bias: the first convolution pads with zeros, which have to be the mean colour.
-        x = images.to(self.pixel_mean.dtype) - self.pixel_mean  # (N, 112, 112, 3)
-        x = self.act(self.input(x.permute(0, 3, 1, 2)))  # (N, C, 112 / stride, 112 / stride)
-        if self.offset is not None:
-            x = x + self.offset
-        features: Tensor = self.blocks(x)
-        return features  # (N, C, map, map)
-
-
 class _Tokens(nn.Module):
     """Tokens: feature map to the encoder's input, with class and steering token."""
 
@@ -113,13 +46,11 @@ class _Tokens(nn.Module):
         self.windows = None if config.grid == config.stem.map_size else pool_windows(config.stem.map_size, config.grid)
         self.special = config.special_tokens
         self.position = _position(model.tokens)
-        self.projections = nn.ModuleList(_patch_conv(model.tokens, patch) for patch in config.patches)
+        linears = {patch: cast(nn.Linear, model.tokens.projections[str(patch)]) for patch in config.patches}
+        self.projections = nn.ModuleList(_patch_conv(linear, patch) for patch, linear in linears.items())
         scale, shift = _token_norm(model.tokens)
         bias = torch.cat(
-            [
-                _projection(model.tokens, patch).bias.detach().double().expand((config.grid // patch) ** 2, -1)
-                for patch in config.patches
-            ]
+            [linear.bias.detach().double().expand((config.grid // patch) ** 2, -1) for patch, linear in linears.items()]
         )
         special = [model.encoder.class_token, model.encoder.steering_token]
         first = [token.detach().double()[0] for token in special if token is not None]
@@ -211,10 +142,10 @@ class DeployModel(nn.Module):
         super().__init__()
         model, config = checkpoint.model, checkpoint.info.config
         self.head = checkpoint.info.head
-        self.stem = _Stem(checkpoint)
+        self.stem = FoldedStem(model.stem, checkpoint.info.mean, checkpoint.info.std)
         self.tokens = _Tokens(checkpoint)
         *first, last = cast("list[EncoderBlock]", list(model.encoder.blocks))
-        self.rows = _rows_used(config)
+        self.rows = 2 if config.steered else 1  # leading tokens that the heads use
         self.blocks = nn.Sequential(*(_EncoderBlock(block) for block in first), _EncoderBlock(last, self.rows))
         self.norm = model.encoder.norm
         self.label_head = model.label_head
@@ -268,15 +199,6 @@ def pool_windows(size: int, grid: int) -> tuple[list[int], int]:
     return starts, sizes.pop()
 
 
-def _projection(tokens: MultiGranularityTokens, patch: int) -> nn.Linear:
-    return cast(nn.Linear, tokens.projections[str(patch)])
-
-
-def _rows_used(config: ModelConfig) -> int:
-    """Return the number of leading tokens that the heads use."""
-    return 2 if config.steered else 1
-
-
 def _select(x: Tensor, starts: list[int], axis: int) -> Tensor:
     """Select rows or columns; consecutive ones as slices, which engines copy faster than single indices."""
     runs: list[list[int]] = []
@@ -320,47 +242,20 @@ def _position(tokens: MultiGranularityTokens) -> nn.Conv2d | None:
         return None
     weight = tokens.position.weight.detach().double().clone()
     weight[:, 0, 1, 1] += 1
-    assert tokens.position.bias is not None
-    conv = nn.Conv2d(weight.shape[0], weight.shape[0], 3, padding=1, groups=weight.shape[0])
-    _set(conv, weight, tokens.position.bias.detach())
-    return conv
+    return conv2d(weight, tokens.position.bias, groups=len(weight))
 
 
-def _patch_conv(tokens: MultiGranularityTokens, patch: int) -> nn.Conv2d:
+def _patch_conv(linear: nn.Linear, patch: int) -> nn.Conv2d:
     """Return the projection of one patch size as a convolution, up to a patch of the whole map.
 
     The trained linear layer takes (row, column, channel). A convolution needs no rearranged map, which would take a
     small model longer than the multiplications.
     """
-    linear = _projection(tokens, patch)
-    dim, width = linear.weight.shape[0], linear.weight.shape[1] // patch**2
-    weight = linear.weight.detach().double().view(dim, patch, patch, width).permute(0, 3, 1, 2)
-    conv = nn.Conv2d(width, dim, patch, stride=patch, bias=False)
-    _set(conv, weight, None)
-    return conv
+    weight = linear.weight.detach().unflatten(1, (patch, patch, -1)).permute(0, 3, 1, 2)
+    return conv2d(weight, None, patch, padded=False)
 
 
-def _conv(folded: FoldedConv) -> nn.Conv2d:
-    out_channels, in_channels, size, _ = folded.weight.shape
-    conv = nn.Conv2d(in_channels, out_channels, size, folded.stride, padding=size // 2, bias=folded.bias is not None)
-    _set(conv, folded.weight, folded.bias)
-    return conv
-
-
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    _set(linear, weight, bias)
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight, linear.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
     return linear
-
-
-def _prelu(slope: Tensor) -> nn.PReLU:
-    act = nn.PReLU(len(slope))
-    _set(act, slope, None)
-    return act
-
-
-def _set(module: nn.Conv2d | nn.Linear | nn.PReLU, weight: Tensor, bias: Tensor | None) -> None:
-    with torch.no_grad():
-        module.weight.copy_(weight)
-        if bias is not None:
-            cast(Tensor, module.bias).copy_(bias)

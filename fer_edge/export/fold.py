@@ -1,4 +1,4 @@
-"""Exact rewrites of the trained model: batch norms, scales and constants are folded into neighbouring weights.
+"""The stem of the deploy graph: batch norms, scales and constants are folded into neighbouring weights, exactly.
 
 All arithmetic is float64, rounded once at the end. One rewrite is unusual: that of the batch norm *before* a
 zero-padded convolution (face.evoLVe's IR blocks). The convolution's weight absorbs the scale of the norm. Its bias
@@ -10,7 +10,7 @@ block's last convolution absorbs the difference, at no cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -22,35 +22,112 @@ from fer_edge.model.stem import LUMA, IRBlock, Stem
 MAX_OFFSET = 64.0
 
 
-@dataclass(frozen=True)
-class FoldedConv:
-    """Convolution with folded scale and shift."""
+class FoldedStem(nn.Module):
+    """Stem on raw pixels: subtraction of the mean, then convolutions and PReLUs only.
 
-    weight: Tensor
-    bias: Tensor | None
-    stride: int = 1
+    Args:
+        stem: The trained stem.
+        mean: Mean of R, G and B, from 0 to 1.
+        std: Standard deviation of R, G and B, from 0 to 1.
+    """
+
+    pixel_mean: Tensor
+    offset: Tensor | None
+
+    def __init__(self, stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        pixel_mean = (255 * torch.tensor(mean, dtype=torch.float64)).float()
+        # One value if all are equal: engines subtract a scalar at memory speed.
+        self.register_buffer("pixel_mean", pixel_mean[:1] if bool((pixel_mean == pixel_mean[0]).all()) else pixel_mean)
+        first, norm, act = stem.input
+        weight, bias = _fold_norm_after(first, norm)
+        if stem.grey is not None:
+            weight = weight * torch.tensor(LUMA, dtype=torch.float64)[None, :, None, None]
+        weight = weight / (255 * torch.tensor(std, dtype=torch.float64))[None, :, None, None]
+        self.input = conv2d(weight, bias, first.stride[0])
+        self.act = act
+        blocks = cast("list[IRBlock]", list(stem.blocks))
+        last = torch.zeros(blocks[-1].conv2.out_channels, dtype=torch.float64)
+        offsets = [*map(_stream_offset, blocks), last]
+        self.register_buffer("offset", offsets[0][:, None, None].float() if bool(offsets[0].any()) else None)
+        self.blocks = nn.Sequential(
+            *(_FoldedBlock(block, *around) for block, around in zip(blocks, pairwise(offsets), strict=True))
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Not folded into a bias: the first convolution pads with zeros, which have to be the mean colour.
+        x = images.to(self.pixel_mean.dtype) - self.pixel_mean  # (N, 112, 112, 3)
+        x = self.act(self.input(x.permute(0, 3, 1, 2)))  # (N, C, 112 / stride, 112 / stride)
+        if self.offset is not None:
+            x = x + self.offset
+        features: Tensor = self.blocks(x)
+        return features  # (N, C, map, map)
 
 
-@dataclass(frozen=True)
-class FoldedBlock:
-    """IR block without batch norms, except `norm` where folding would lose precision."""
+class _FoldedBlock(nn.Module):
+    """IR block of convolutions and a PReLU, with a norm only where folding would lose precision.
 
-    norm: tuple[Tensor, Tensor] | None  # scale and shift, (C,)
-    conv1: FoldedConv
-    slope: Tensor  # PReLU's slope, (C,)
-    conv2: FoldedConv
-    shortcut: FoldedConv | None  # None: the identity, every `conv2.stride`-th position
+    Args:
+        block: The trained block.
+        offset: Offset of its input stream, (C,).
+        next_offset: Offset that its output stream has to carry, (C,).
+    """
+
+    def __init__(self, block: IRBlock, offset: Tensor, next_offset: Tensor) -> None:
+        super().__init__()
+        self.norm = None
+        if block.norm1 is None:
+            assert block.norm2 is not None
+            self.conv1 = conv2d(*_fold_norm_after(block.conv1, block.norm2))
+        else:
+            weight = block.conv1.weight.detach().double()
+            scale, shift = norm_scale_shift(block.norm1)
+            if bool(offset.any()) or not bool(shift.any()):
+                weight = weight * scale[None, :, None, None]
+            else:
+                self.norm = _Affine(scale, shift)
+            self.conv1 = conv2d(weight, None)
+        self.act = block.act
+        weight, bias = _fold_norm_after(block.conv2, block.norm3)
+        bias = bias + next_offset
+        shortcut = None
+        if block.shortcut is None:
+            bias = bias - offset
+        else:
+            conv, norm = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", block.shortcut)
+            side, side_bias = _fold_norm_after(conv, norm)
+            # Main path and shortcut are added, so one bias is enough.
+            bias = bias + side_bias - side[:, :, 0, 0] @ offset
+            shortcut = conv2d(side, None, block.stride)
+        # The order of these modules is that of the graph's constants.
+        self.conv2 = conv2d(weight, bias, block.stride)
+        self.shortcut = shortcut
+        self.stride = block.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut is not None:
+            identity = self.shortcut(x)
+        else:
+            identity = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        if self.norm is not None:
+            x = self.norm(x)
+        residual: Tensor = self.conv2(self.act(self.conv1(x)))
+        return residual + identity  # (N, C, H / stride, W / stride)
 
 
-@dataclass(frozen=True)
-class FoldedStem:
-    """Stem on raw pixels: subtraction of `pixel_mean`, then convolutions and PReLUs only."""
+class _Affine(nn.Module):
+    """Scale and shift per channel of a map."""
 
-    pixel_mean: Tensor  # (3,), from 0 to 255
-    input: FoldedConv
-    input_slope: Tensor
-    input_offset: Tensor | None  # offset of the first block, added after the input layer, (C,)
-    blocks: tuple[FoldedBlock, ...]
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale[:, None, None].float())
+        self.register_buffer("shift", shift[:, None, None].float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
 
 
 def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -60,40 +137,20 @@ def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Ten
     return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
 
 
-def fold_norm_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FoldedConv:
-    """Fold a batch norm into the preceding convolution, in float64."""
+def conv2d(weight: Tensor, bias: Tensor | None, stride: int = 1, *, padded: bool = True, groups: int = 1) -> nn.Conv2d:
+    """Return a float32 convolution with this weight, (out, in / groups, size, size), padded by half of its size."""
+    width, inner, size, _ = weight.shape
+    padding = size // 2 if padded else 0
+    conv = nn.Conv2d(inner * groups, width, size, stride, padding, groups=groups, bias=bias is not None)
+    conv.weight = nn.Parameter(weight.float())
+    conv.bias = None if bias is None else nn.Parameter(bias.float())
+    return conv
+
+
+def _fold_norm_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Fold a batch norm into the preceding convolution; return weight and bias, float64."""
     scale, shift = norm_scale_shift(norm)
-    return FoldedConv(conv.weight.detach().double() * scale[:, None, None, None], shift, _stride(conv))
-
-
-def fold_stem(stem: Stem, mean: tuple[float, ...], std: tuple[float, ...]) -> FoldedStem:
-    """Fold the stem, including the normalisation of pixels; exact except for rounding.
-
-    Args:
-        stem: The trained stem.
-        mean: Mean of R, G and B, from 0 to 1.
-        std: Standard deviation of R, G and B, from 0 to 1.
-    """
-    pixel_mean = 255 * torch.tensor(mean, dtype=torch.float64)
-    pixel_std = 255 * torch.tensor(std, dtype=torch.float64)
-    first = _fold_pair(stem.input)
-    weight = first.weight
-    if stem.grey is not None:
-        weight = weight * torch.tensor(LUMA, dtype=torch.float64)[None, :, None, None]
-    weight = weight / pixel_std[None, :, None, None]
-
-    blocks = cast("list[IRBlock]", list(stem.blocks))
-    offsets = [_stream_offset(block) for block in blocks]
-    width_out = blocks[-1].conv2.out_channels
-    following = [*offsets[1:], torch.zeros(width_out, dtype=torch.float64)]
-    folded = tuple(_fold_block(*parts) for parts in zip(blocks, offsets, following, strict=True))
-    return FoldedStem(
-        pixel_mean=pixel_mean,
-        input=FoldedConv(weight, first.bias, first.stride),
-        input_slope=cast(nn.PReLU, stem.input[2]).weight.detach().double(),
-        input_offset=offsets[0] if bool(offsets[0].any()) else None,
-        blocks=folded,
-    )
+    return conv.weight.detach().double() * scale[:, None, None, None], shift
 
 
 def _stream_offset(block: IRBlock) -> Tensor:
@@ -104,52 +161,3 @@ def _stream_offset(block: IRBlock) -> Tensor:
     scale, shift = norm_scale_shift(block.norm1)
     offset = shift / scale
     return offset if bool((offset.abs() <= MAX_OFFSET).all()) else zero  # false for NaN and infinity too
-
-
-def _fold_block(block: IRBlock, offset: Tensor, next_offset: Tensor) -> FoldedBlock:
-    """Fold one block.
-
-    Args:
-        block: The trained block.
-        offset: Offset of its input stream, (C,).
-        next_offset: Offset that its output stream has to carry, (C,).
-    """
-    weight1, bias1, norm = block.conv1.weight.detach().double(), None, None
-    if block.norm1 is not None:
-        scale, shift = norm_scale_shift(block.norm1)
-        if bool(offset.any()) or not bool(shift.any()):
-            weight1 = weight1 * scale[None, :, None, None]
-        else:
-            norm = (scale, shift)
-    if block.norm2 is not None:
-        folded1 = fold_norm_after(block.conv1, block.norm2)
-        weight1, bias1 = folded1.weight, folded1.bias
-
-    conv2 = fold_norm_after(block.conv2, block.norm3)
-    assert conv2.bias is not None
-    bias2 = conv2.bias + next_offset
-    shortcut = None
-    if block.shortcut is None:
-        bias2 = bias2 - offset
-    else:
-        folded = _fold_pair(block.shortcut)
-        assert folded.bias is not None
-        # Main path and shortcut are added, so one bias is enough.
-        bias2 = bias2 + folded.bias - folded.weight[:, :, 0, 0] @ offset
-        shortcut = FoldedConv(folded.weight, None, folded.stride)
-    return FoldedBlock(
-        norm=norm,
-        conv1=FoldedConv(weight1, bias1),
-        slope=block.act.weight.detach().double(),
-        conv2=FoldedConv(conv2.weight, bias2, conv2.stride),
-        shortcut=shortcut,
-    )
-
-
-def _fold_pair(layers: nn.Sequential) -> FoldedConv:
-    """Fold the convolution and batch norm at the beginning of a sequence."""
-    return fold_norm_after(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
-
-
-def _stride(conv: nn.Conv2d) -> int:
-    return int(conv.stride[0])

@@ -134,7 +134,9 @@ def test_equal_slopes_are_not_shared() -> None:
         if isinstance(module, torch.nn.PReLU):
             module.weight.data.fill_(0.25)
     nodes = [
-        node for node in onnx.load_from_string(onnx_from_checkpoint(checkpoint).to_bytes()).graph.node if node.op_type == "PRelu"
+        node
+        for node in onnx.load_from_string(onnx_from_checkpoint(checkpoint).to_bytes()).graph.node
+        if node.op_type == "PRelu"
     ]
     assert len({node.input[1] for node in nodes}) == len(nodes) > 1
 

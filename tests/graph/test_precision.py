@@ -118,7 +118,9 @@ def test_only_whole_names_match() -> None:
 def test_tensorrt_rtx_networks_keep_their_types(precision: Any, float_precision: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     graph = tiny_int8(precision) if float_precision == "int8" else tiny_graph(precision)
-    built = get_engine("tensorrt-rtx").build(graph.to_bytes(), BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4))
+    built = get_engine("tensorrt-rtx").build(
+        graph.to_bytes(), BuildRequest(targets=("sm86", "sm89", "sm120"), max_batch=4)
+    )
     result = prove_precision(graph, built.operators)
     assert result.fallbacks == ()
     assert max(result.macs, key=lambda name: result.macs[name]) == float_precision
