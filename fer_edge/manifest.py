@@ -53,7 +53,7 @@ class EngineEntry:
         engine_version: Version of the engine's package at build time.
         file: Member name of the engine file; None where the engine runs `model.onnx`, on any version and platform.
         platform: Platform that the file is tied to, "linux-x86_64"; None: any.
-        proof: Precision of each executed operator, see `fer_edge.export.precision`; empty if not measured.
+        proof: Precision of each executed operator, see `fer_edge.graph.precision`; empty if not measured.
         options: Build options; omitted from the file if empty.
     """
 

@@ -49,16 +49,6 @@ class CalibrationRequest:
         """True if the calibration set is read from its file instead of being chosen."""
         return self.calibration_set is not None and self.calibration_set.exists()
 
-    @property
-    def count_or_default(self) -> int:
-        """Number of images to choose."""
-        return COUNT if self.count is None else self.count
-
-    @property
-    def engine_or_default(self) -> EngineName:
-        """Engine that accuracy is measured on."""
-        return self.engine or ENGINE
-
     def check_split(self, *, has_splits: bool) -> None:
         """Refuse a split of a data set without splits.
 

@@ -77,11 +77,6 @@ class Scorer:
         # Everything that scores depend on besides the graphs.
         self.key = f"{engine} {self._engine.version()} {sha256(self.labels.data)} {pixels}"
 
-    @property
-    def accuracy(self) -> float:
-        """Accuracy of the float graph, in percent."""
-        return 100 * float((self._reference.argmax(axis=1) == self.labels).mean())
-
     def __call__(self, graph: TypedGraph) -> Score:
         """Run a graph and compare it with the float graph."""
         probabilities, reference = self._probabilities(graph), self._reference

@@ -12,9 +12,9 @@ from typing import Any
 from fer_edge._files import write_together
 from fer_edge.calibration.histograms import measure, passes
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
-from fer_edge.calibration.request import CalibrationRequest
+from fer_edge.calibration.request import COUNT, ENGINE, CalibrationRequest
 from fer_edge.calibration.score import Scorer, drop_interval
-from fer_edge.calibration.sensitivity import SearchResult, Step, find_float_layers
+from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
 from fer_edge.data.layouts import find_layout, read_split
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import EngineError
@@ -105,13 +105,16 @@ class CalibrationResult(Result):
         return Table("one layer in int8, in order of divergence", columns, rows)
 
     def _step_table(self, search: SearchResult) -> Table:
-        def row(step: Step) -> tuple[object, ...]:
-            score = step.score
-            half = drop_interval(score, self._scored_images())
-            figures = (f"{score.divergence:.2e}", f"{score.drop:+.2f}", f"{half:.2f}", f"{score.agreement:.2f}")
-            return (len(step.float_layers), *figures)
-
-        rows = tuple(row(step) for step in (*search.together, *search.beyond))
+        rows = tuple(
+            (
+                len(step.float_layers),
+                f"{step.score.divergence:.2e}",
+                f"{step.score.drop:+.2f}",
+                f"{drop_interval(step.score, self._scored_images()):.2f}",
+                f"{step.score.agreement:.2f}",
+            )
+            for step in (*search.together, *search.beyond)
+        )
         return Table(
             "all layers in int8, except the ones of the largest divergence",
             ("layers in float", "divergence", "drop", "+/-", "agree %"),
@@ -164,7 +167,8 @@ def calibrate_graph(
         FerEdgeError: File that cannot be written.
     """
     scored = None if request.max_drop is None else _scored_images(model, request)
-    ranges = _measure(model, images, request, progress)
+    with progress("measuring ranges", len(images.set) * passes(request.method)) as advance:
+        ranges = measure(model.graph, model.checkpoint, images, request.method, request.layer_kinds, advance)
     search = None
     if scored is not None and request.max_drop is not None:
         ranges, search = _search(model.graph, ranges, scored, request, progress)
@@ -197,16 +201,12 @@ def _scored_images(model: FloatModel, request: CalibrationRequest) -> ImageSet:
 
 
 def _choose(request: CalibrationRequest, progress: Progress) -> CalibrationSet:
-    with progress("choosing images", request.count_or_default) as advance:
+    count = request.count or COUNT
+    with progress("choosing images", count) as advance:
         data = read_split(request.data, "train", request.layout)
-        choice = choose_images(data, request.data, request.count_or_default, request.seed or 0, advance)
+        choice = choose_images(data, request.data, count, request.seed or 0, advance)
     _log_notes(notes(choice.left_out))
     return choice.set
-
-
-def _measure(model: FloatModel, images: CalibrationImages, request: CalibrationRequest, progress: Progress) -> Ranges:
-    with progress("measuring ranges", len(images.set) * passes(request.method)) as advance:
-        return measure(model.graph, model.checkpoint, images, request.method, request.layer_kinds, advance)
 
 
 def _search(
@@ -219,9 +219,9 @@ def _search(
     """
     assert request.max_drop is not None
     LOG.info(resolution(len(images), request.max_drop))
-    options = RunOptions(threads=request.threads, device=request.device or 0)
+    options, engine = RunOptions(threads=request.threads, device=request.device or 0), request.engine or ENGINE
     with progress("running the float graph", len(images)) as advance:
-        scorer = Scorer(graph, images, request.engine_or_default, options, advance)
+        scorer = Scorer(graph, images, engine, options, advance)
     with progress("measuring layers", len(chosen_layers(graph, ranges))) as advance:
         result = find_float_layers(
             graph, ranges, scorer, request.max_drop, state=request.state, key=scorer.key, progress=advance
@@ -234,7 +234,7 @@ def _search(
             f"{request.max_drop:g} are allowed: use a larger budget or another method{saved}"
         )
     score = {name: round(value, 6) for name, value in asdict(step.score).items()}
-    outcome = {"max_drop": request.max_drop, "engine": request.engine_or_default, "images": len(images), **score}
+    outcome = {"max_drop": request.max_drop, "engine": engine, "images": len(images), **score}
     return ranges.with_float_layers(step.float_layers, **outcome), result
 
 

@@ -39,7 +39,7 @@ class FoldedStem(nn.Module):
         pixel_mean = (255 * torch.tensor(mean, dtype=torch.float64)).float()
         # One value if all are equal: engines subtract a scalar at memory speed.
         self.register_buffer("pixel_mean", pixel_mean[:1] if bool((pixel_mean == pixel_mean[0]).all()) else pixel_mean)
-        first, norm, act = stem.input
+        first, norm, act = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]", stem.input)
         weight, bias = _fold_norm_after(first, norm)
         if stem.grey is not None:
             weight = weight * torch.tensor(LUMA, dtype=torch.float64)[None, :, None, None]

@@ -104,15 +104,12 @@ def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         engine, dot, name = key.partition(".")
         if not (equals and engine and dot and name):
             raise ConfigError(f"--set {text}: expected ENGINE.NAME=VALUE, such as tensorrt.optimization_level=5")
-        options.setdefault(engine, {})[name] = _parse_value(value)
+        try:
+            parsed = read_toml(f"value = {value}")["value"]
+        except TOMLDecodeError:
+            parsed = value
+        options.setdefault(engine, {})[name] = parsed
     return options
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return read_toml(f"value = {text}")["value"]
-    except TOMLDecodeError:
-        return text
 
 
 def _file_path(recipe: Path, kind: Literal["checkpoint", "ranges"], name: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fer_edge._files import sha256, write_atomically
+from fer_edge._files import sha256
 from fer_edge._settings import Finite, NonNegative, convert, with_new_names
 from fer_edge.choices import CalibrationMethod, LayerKind
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
@@ -58,10 +58,6 @@ class Ranges:
     def sha256(self) -> str:
         """Return the hash of the ranges file's content."""
         return sha256(self.to_json().encode())
-
-    def save(self, path: Path) -> None:
-        """Write the ranges file, whole or not at all."""
-        write_atomically(path, self.to_json().encode())
 
     def with_float_layers(self, names: Iterable[str], **search: Any) -> Ranges:
         """Return the same ranges with other float layers.

@@ -132,9 +132,8 @@ class TypedGraph:
 
 
 def name_of(item: ir.Node | ir.Value) -> str:
-    """Return the name of a node or value; every one in a typed graph has one."""
-    assert item.name is not None
-    return item.name
+    """Return the name of a node or value; an empty text without one."""
+    return item.name or ""
 
 
 def values_of(graph: ir.Graph) -> list[ir.Value]:
@@ -228,5 +227,6 @@ def _macs(node: ir.Node) -> int:
 
 def _sizes(value: ir.Value) -> list[int]:
     """Return the shape of a value for a batch of one."""
-    assert value.shape is not None
+    if value.shape is None:
+        raise EngineError(f"the shape of {value.name} is unknown; expected a deploy graph exported by fer-edge")
     return [size if isinstance(size, int) else 1 for size in value.shape]

@@ -52,7 +52,7 @@ def tiny_int8(precision: Any = "fp32") -> TypedGraph:
 
 
 def export_once(checkpoint: Checkpoint, precision: Any = "fp32") -> TypedGraph:
-    """Replace `onnx_from_checkpoint`, which takes seconds; equal checkpoints give equal graphs (see test_onnx_graph)."""
+    """Replace `onnx_from_checkpoint`, which takes seconds; equal checkpoints give equal graphs."""
     state = checkpoint.model.state_dict()
     weights = sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values()))
     key = (weights, repr(checkpoint.info), precision)
