@@ -1,7 +1,8 @@
 """Passes that let OpenVINO fuse the PReLUs of an `openvino.Model` into the convolutions before them.
 
-fp32 graphs contain a PReLU as `max(x, slope * x)` (`graph/prelu_forms.py`), which OpenVINO runs as a separate operator. In
-int8 graphs a Q/DQ pair precedes it, for ONNX Runtime (`graph/qdq.py`); for OpenVINO it is an extra rounding.
+fp32 graphs contain a PReLU as `max(x, slope * x)` (`graph/prelu_forms.py`), which OpenVINO runs as a separate
+operator. In int8 graphs a Q/DQ pair precedes it, for ONNX Runtime (`graph/qdq.py`); for OpenVINO it is an extra
+rounding.
 """
 
 from __future__ import annotations
