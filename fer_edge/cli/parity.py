@@ -9,7 +9,7 @@ import typer
 
 from fer_edge import choices
 from fer_edge._files import check_output_files
-from fer_edge.cli.option_checks import check_split, refuse_given, shipped_path
+from fer_edge.cli.option_checks import refuse_given, shipped_path
 from fer_edge.cli.options import (
     AllowHostCode,
     BundleArgument,
@@ -133,7 +133,7 @@ def parity(
     check_output_files({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
     from fer_edge.cli.output import print_result, progress
 
-    source: _Source = {"split": check_split(split, folder, layout), "layout": layout, "engine": engine}
+    source: _Source = {"split": split, "layout": layout, "engine": engine}
     report: ParityReport | TensorReport
     if per_tensor:
         from fer_edge.export import tensor_parity
@@ -175,7 +175,7 @@ def parity(
 class _Source(TypedDict):
     """Arguments of both comparisons."""
 
-    split: choices.Split
+    split: choices.Split | None
     layout: choices.LayoutName
     engine: choices.EngineName | None
 
