@@ -22,9 +22,9 @@ from fer_edge.calibration.qdq import chosen_layers
 from fer_edge.calibration.ranges import Ranges
 from fer_edge.calibration.score import Score, Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
+from fer_edge.data.images import ImageSet
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
-from fer_edge.evaluation.dataset import ImageSet
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
 LAYERS = [layer.name for layer in chosen_layers(Graph.parse(tiny_graph()), tiny_ranges())]

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.data.ferplus import is_ferplus, majority_labels, read_ferplus, vote_distributions
+from fer_edge.data.layouts.ferplus import is_ferplus, read_ferplus
+from fer_edge.data.targets import majority_labels, vote_distributions
 from fer_edge.errors import DataError
 
 
