@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fer_edge._files import sha256, write_atomically
 from fer_edge._settings import Finite, convert, convert_fields
 from fer_edge.crop import crop_and_resize
-from fer_edge.data.images import UNCOUNTED, Box, ImageSet, Labels, Pixels
+from fer_edge.data.images import UNCOUNTED, Box, ImageSet, Pixels
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
 from fer_edge.images import read_image
 from fer_edge.walk import LeftOut, notes
@@ -32,7 +32,6 @@ MIN_SIDE = 32  # pixels of a face
 MIN_BRIGHTNESS = 8  # of 255; an image without a brighter pixel counts as black
 MAX_BYTES = 64 << 20
 MAX_HELD = 4096  # images of a set that are held in memory, 154 MB; those of a larger set are decoded in each pass
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,12 @@ class CalibrationSet:
 
     def summary(self) -> dict[str, Any]:
         """Return source, seed, count, classes and hash of the set, as a ranges file records them."""
-        counts = {label: 0 for label in sorted({image.label for image in self.images})}
-        for image in self.images:
-            counts[image.label] += 1
+        counts = Counter(image.label for image in self.images)
         return {
             "source": self.source,
             "seed": self.seed,
             "count": len(self),
-            "classes": counts,
+            "classes": dict(sorted(counts.items())),
             "sha256": sha256(self.to_json().encode()),
         }
 
@@ -115,21 +112,15 @@ class CalibrationSet:
             # Compared by name: images of data sets under version control are often links to another folder.
             if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute())):
                 raise DataError(f"{image.file} is outside of {folder}; expected files below that folder")
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"{path} cannot be read ({error.strerror}); expected the data set of {self.source}"
-                ) from error
-            if sha256(data) != image.sha256:
+            face = _read_face(path, image.box, self.source)
+            if face.sha256 != image.sha256:
                 raise DataError(
                     f"the SHA-256 of {path} differs from the one in the calibration set: restore the image, or choose "
                     "a new set"
                 )
-            face, defect = _read_face(data, image.box)
-            if face is None:
-                raise DataError(f"{path}: {defect.detail}")
-            faces += [face] if len(self) <= MAX_HELD else []
+            if face.pixels is None:
+                raise DataError(f"{path}: {face.detail}")
+            faces += [face.pixels] if len(self) <= MAX_HELD else []
         paths = tuple(folder / image.file for image in self.images)
         boxes = tuple(image.box for image in self.images)
         pixels = np.stack(faces) if faces else None
@@ -189,71 +180,39 @@ def choose_images(
     Raises:
         DataError: Missing image, image outside of `root`, or a resulting set that is too small or has one class.
     """
-    labels = data.required_labels
+    labels, folder = data.required_labels, _folder(root)
     left_out = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(labels < 0))]
     classes = [np.flatnonzero(labels == label) for label in range(len(data.label_set))]
-    queues = [np.random.default_rng([seed, label]).permutation(indices) for label, indices in enumerate(classes)]
-    digests: set[str] = set()
-    fits = [_fit_images(data, _folder(root), queue, digests, left_out) for queue in queues]
-    hold = min(count, len(data)) <= MAX_HELD
-    indices: list[int] = []
-    images: list[CalibrationImage] = []
+    turns = deque(
+        iter(np.random.default_rng([seed, label]).permutation(indices)) for label, indices in enumerate(classes)
+    )
+    images: dict[str, CalibrationImage] = {}
+    rows: list[int] = []
     faces: list[Pixels] = []
-    for index, image, face in islice(_in_turn(fits), count):
-        indices.append(index)
-        images.append(image)
-        faces += [face] if hold else []
-        if progress is not None:
-            progress(1)
+    while turns and len(images) < count:
+        queue = turns.popleft()
+        for index in queue:
+            path, box = data.paths[index], data.box(index)
+            name = _name_below(path, folder)
+            face = _read_face(path, box, data.source)
+            reason = "copy of another image" if face.sha256 in images else face.reason
+            if face.pixels is None or reason:
+                left_out.append(LeftOut(path, reason))
+                continue
+            images[face.sha256] = CalibrationImage(name, face.sha256, data.label_set.labels[labels[index]], box)
+            rows.append(index)
+            faces += [face.pixels] if min(count, len(data)) <= MAX_HELD else []
+            turns.append(queue)
+            if progress is not None:
+                progress(1)
+            break
     try:
-        chosen = CalibrationSet(data.source, seed, tuple(images))
+        chosen = CalibrationSet(data.source, seed, tuple(images.values()))
     except DataError as error:
         reasons = notes(left_out) if len(images) < count else []
         raise DataError("; ".join([f"{data.source}: {error}", *reasons])) from error
     pixels = np.stack(faces) if faces else None
-    return CalibrationImages(chosen, replace(data.take(np.array(indices)), left_out=tuple(left_out), pixels=pixels))
-
-
-def _in_turn(queues: list[Iterator[_T]]) -> Iterator[_T]:
-    """Yield one item of each queue in turn, until all are empty."""
-    while queues:
-        for queue in tuple(queues):
-            try:
-                yield next(queue)
-            except StopIteration:
-                queues.remove(queue)
-
-
-def _fit_images(
-    data: ImageSet, folder: Path, queue: Labels, digests: set[str], left_out: list[LeftOut]
-) -> Iterator[tuple[int, CalibrationImage, Pixels]]:
-    """Yield the fit images of a class.
-
-    Args:
-        data: Images to choose from.
-        folder: Folder that file names are relative to.
-        queue: Indices of the class's images, in random order.
-        digests: SHA-256 of the images chosen from any class; extended here.
-        left_out: Unfit images and the reasons; extended here.
-    """
-    for index in queue.tolist():
-        path, box = data.paths[index], data.box(index)
-        name = _name_below(path, folder)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{path} of {data.source} cannot be read ({error.strerror}); restore the file, or remove it from the "
-                "list of images"
-            ) from error
-        digest = sha256(content)
-        face, defect = (None, _Defect("copy of another image")) if digest in digests else _read_face(content, box)
-        if face is None:
-            left_out.append(LeftOut(path, defect.reason))
-            continue
-        digests.add(digest)
-        label = data.label_set.labels[data.required_labels[index]]
-        yield index, CalibrationImage(name, digest, label, box), face
+    return CalibrationImages(chosen, replace(data.take(np.array(rows)), left_out=tuple(left_out), pixels=pixels))
 
 
 def _name_below(path: Path, folder: Path) -> str:
@@ -276,27 +235,41 @@ def _folder(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-class _Defect(NamedTuple):
-    """Defect that makes an image unfit for calibration; both texts are empty for a fit image."""
+class _Face(NamedTuple):
+    """Face of one image file, or the defect that makes the image unfit for calibration."""
 
+    sha256: str  # of the file
+    pixels: Pixels | None = None  # (112, 112, 3); None: an unfit image
     reason: str = ""  # equal for all images with this defect
     detail: str = ""
 
 
-def _read_face(content: bytes, box: Box | None) -> tuple[Pixels | None, _Defect]:
-    """Decode the face as the model's input, (112, 112, 3); None for an unfit image, with its defect."""
+def _read_face(path: Path, box: Box | None, source: str) -> _Face:
+    """Read, hash and decode one image of a data set.
+
+    Raises:
+        DataError: File that is missing or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} of {source} cannot be read ({error.strerror}); restore the file, or choose other images"
+        ) from error
+    digest = sha256(content)
     try:
         image = read_image(content)
     except ImageError as error:
-        return None, _Defect("unreadable or damaged image", str(error))
+        return _Face(digest, None, "unreadable or damaged image", str(error))
     width, height = (image.shape[1], image.shape[0]) if box is None else (box[2], box[3])
     if min(width, height) < MIN_SIDE:
         detail = f"the face is {width:g} x {height:g} pixels; expected at least {MIN_SIDE} on each side"
-        return None, _Defect(f"face of less than {MIN_SIDE} x {MIN_SIDE} pixels", detail)
+        return _Face(digest, None, f"face of less than {MIN_SIDE} x {MIN_SIDE} pixels", detail)
     try:
         face = crop_and_resize(image, box)
     except InputError as error:
-        return None, _Defect("box outside of the image", str(error))
+        return _Face(digest, None, "box outside of the image", str(error))
     if face.max() < MIN_BRIGHTNESS:
-        return None, _Defect(f"image without a pixel brighter than {MIN_BRIGHTNESS} of 255", "the image is all black")
-    return face, _Defect()
+        reason = f"image without a pixel brighter than {MIN_BRIGHTNESS} of 255"
+        return _Face(digest, None, reason, "the image is all black")
+    return _Face(digest, face)

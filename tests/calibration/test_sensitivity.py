@@ -162,8 +162,7 @@ def test_state_of_another_search_is_refused(tmp_path: Path) -> None:
 
 
 def test_scores_compare_with_the_float_graph(tmp_path: Path) -> None:
-    images = tiny_images()
-    paths = tuple(images.root / image.file for image in images.set.images)
+    paths = tiny_images().faces.paths
     labels = np.arange(len(paths)) % 3
     scorer = Scorer(tiny_graph(), ImageSet(paths, labels), options=RunOptions(threads=1))
     same = scorer(tiny_graph())

@@ -63,7 +63,7 @@ def test_few_copies_are_left_out_of_training(train: ImageSet, valid: ImageSet) -
     shutil.copy(train.paths[4], valid.paths[7])
     result, notes = separate(train, valid)
     assert train.paths[4] not in result.paths and len(result) == 29 and notes == []
-    assert result.labels.tolist() == np.delete(train.labels, 4).tolist()
+    assert result.required_labels.tolist() == np.delete(train.required_labels, 4).tolist()
     assert count_reasons(result.left_out) == {COPY: 1} and result.left_out[0].path == train.paths[4]
 
 
@@ -86,7 +86,7 @@ def test_official_splits_keep_few_copies(train: ImageSet, valid: ImageSet) -> No
 
 def test_copies_of_uncounted_validation_images_stay(train: ImageSet, valid: ImageSet) -> None:
     shutil.copy(train.paths[4], valid.paths[7])
-    valid.labels[7] = -1
+    valid.required_labels[7] = -1
     assert separate(train, valid) == (train, [])
 
 

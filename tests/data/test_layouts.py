@@ -36,7 +36,7 @@ def test_rafdb_is_read(tmp_path: Path) -> None:
     root = make_rafdb(tmp_path)
     assert layout_name(root) == layout_name(root / "basic") == "rafdb"
     train = read_split(root, "train")
-    assert (len(train), train.label_set, train.labels[:7].tolist()) == (14, RAFDB, list(range(7)))
+    assert (len(train), train.label_set, train.required_labels[:7].tolist()) == (14, RAFDB, list(range(7)))
     assert train.paths[0].name == "train_00001_aligned.jpg" and train.boxes is None
     images, indices = train.decode()
     assert images.shape == (14, 3, 100, 100) and indices.tolist() == list(range(14))
@@ -57,7 +57,7 @@ def test_sfew_and_class_folders_are_read(tmp_path: Path) -> None:
     root = make_sfew(tmp_path / "sfew")
     assert layout_name(root) == "sfew"
     valid = read_split(root, "valid")
-    assert valid.label_set is SFEW and valid.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    assert valid.label_set is SFEW and valid.required_labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
     with pytest.raises(DataError, match="has no folder test or testing"):
         read_split(root, "test")
     (root / "Val" / "Bored").mkdir()
@@ -79,7 +79,7 @@ def test_the_authors_lists_are_read(tmp_path: Path) -> None:
     list_path.write_text(text + others)
     assert layout_name(list_path) == "list"
     split = read_split(list_path, "train")
-    assert split.label_set is RAFDB and split.labels[:2].tolist() == [3, 0]
+    assert split.label_set is RAFDB and split.required_labels[:2].tolist() == [3, 0]
     assert split.paths[0] == tmp_path / aligned / "train_00004_aligned.jpg"
     list_path.write_text("a.jpg happy 3\nb.jpg sad 3\n")
     with pytest.raises(DataError, match="line 2: index 3 is sad here and happy before"):
@@ -97,7 +97,7 @@ def test_lists_with_bom_quotes_and_crlf_are_read(tmp_path: Path) -> None:
     split = read_split(list_path, "train")
     assert [path.name for path in split.paths] == ["a b.jpg", "b.jpg", "c\u2028d.jpg", "e.jpg"]
     assert split.paths[0].parent == tmp_path / "my faces"
-    assert split.label_set.labels == ("f\u00e4rben", "happiness") and split.labels.tolist() == [1, 1, 0, 0]
+    assert split.label_set.labels == ("f\u00e4rben", "happiness") and split.required_labels.tolist() == [1, 1, 0, 0]
 
 
 def test_unreadable_lists_are_refused(tmp_path: Path) -> None:
