@@ -39,10 +39,7 @@ def separate(train: ImageSet, valid: ImageSet) -> tuple[ImageSet, list[str]]:
     _check_disjoint(train, valid)
     counted = [path for path, label in zip(valid.paths, valid.required_labels, strict=True) if label >= 0]
     digests = _digests([*train.paths, *counted])
-    first: dict[str, Path] = {}
-    for path in train.paths:
-        if path in digests:
-            first.setdefault(digests[path], path)
+    first = {digests[path]: path for path in reversed(train.paths) if path in digests}
     copies = [(path, first[digests[path]]) for path in counted if digests.get(path) in first]
     notes = _conflicting_labels(train, digests)
     if not copies:

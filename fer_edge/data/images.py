@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,7 +152,7 @@ class ImageSet:
             readable: list[int] = []
             for index in indices:
                 try:
-                    faces[len(readable)] = self._face(index)
+                    faces[len(readable)] = self._read(index)
                     readable.append(index)
                 except ImageError as error:
                     if skip is None:
@@ -183,10 +182,9 @@ class ImageSet:
         """
         decoded: list[Pixels] = []
         indices: list[int] = []
-        for index, path in enumerate(self.paths):
+        for index in range(len(self)):
             try:
-                with _box_errors_as_image_errors(path):
-                    decoded.append(_limit_size(read_image(path), self.box(index)))
+                decoded.append(_grey_if_grey(self._read(index, keep_size=True)))
                 indices.append(index)
             except ImageError as error:
                 if skip is None:
@@ -202,28 +200,18 @@ class ImageSet:
             return np.stack([_rgb(image) for image in decoded]).transpose(0, 3, 1, 2), np.array(indices, np.int64)
         return np.stack(decoded)[:, None], np.array(indices, np.int64)
 
-    def _face(self, index: int) -> Pixels:
-        """Return one image as the model's input, (112, 112, 3)."""
+    def _read(self, index: int, *, keep_size: bool = False) -> Pixels:
+        """Return one face, (112, 112, 3), or with `keep_size` an image without a box as it is, if it is not larger."""
         if self.pixels is not None:
             return self.pixels[index]
-        with _box_errors_as_image_errors(self.paths[index]):
-            return crop_and_resize(read_image(self.paths[index]), self.box(index))
-
-
-@contextmanager
-def _box_errors_as_image_errors(path: Path) -> Iterator[None]:
-    """Raise an invalid box of a data set as an ImageError, so that the image can be skipped."""
-    try:
-        yield
-    except InputError as error:
-        raise ImageError(f"{path}: {error}; correct the data set's list of boxes") from error
-
-
-def _limit_size(image: Pixels, box: Box | None) -> Pixels:
-    """Crop the face and limit it to the model's input size; (H, W) if it is grey, else (H, W, 3)."""
-    if box is not None or max(image.shape[:2]) > IMAGE_SIZE:
-        image = crop_and_resize(image, box)
-    return _grey_if_grey(image)
+        path, box = self.paths[index], self.box(index)
+        image = read_image(path)
+        if keep_size and box is None and max(image.shape[:2]) <= IMAGE_SIZE:
+            return image
+        try:
+            return crop_and_resize(image, box)
+        except InputError as error:  # an ImageError can be skipped
+            raise ImageError(f"{path}: {error}; correct the data set's list of boxes") from error
 
 
 def _grey_if_grey(image: Pixels) -> Pixels:

@@ -56,13 +56,14 @@ def image_set(
     split = split or "valid"
     if layout != AUTO or find_layout(root) is not None:
         return read_split(root, split, layout).match(labels, words)
-    names = [folder.name for folder in list_folders(root)] if root.is_dir() else []
-    if not _any_label(names, labels, words):
+    names = _folder_names(root)
+    if max(match_labels(names, labels, words), default=-1) < 0:
         below = split_folder(root, split)  # of a data set without training images
-        if below is not None and _any_label([folder.name for folder in list_folders(below)], labels, words):
+        if below is not None and max(match_labels(_folder_names(below), labels, words), default=-1) >= 0:
             return image_set(below, labels, words)
         listing = find_images(root)
-        message = _unlabelled_message(root, names, labels, words)
+        reason = f"the folders of {root} are not labels: {expected_names(names, labels, words)}; rename the folders"
+        message = f"these images have no labels: {reason}" if names else NO_LABELS
         return ImageSet(listing.paths, left_out=listing.left_out, unlabelled=message)
     unknown = unknown_names(names, labels, words)
     if unknown:
@@ -71,13 +72,5 @@ def image_set(
     return read_class_folders(root, None, root.resolve().name).match(labels, words)
 
 
-def _any_label(names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> bool:
-    return any(index >= 0 for index in match_labels(names, labels, words))
-
-
-def _unlabelled_message(root: Path, names: Sequence[str], labels: Sequence[str], words: Sequence[str]) -> str:
-    """Return the error message of commands that need labels, for a folder of unlabelled images."""
-    if not names:
-        return NO_LABELS
-    expected = expected_names(names, labels, words)
-    return f"these images have no labels: the folders of {root} are not labels: {expected}; rename the folders"
+def _folder_names(root: Path) -> list[str]:
+    return [folder.name for folder in list_folders(root)] if root.is_dir() else []

@@ -29,52 +29,32 @@ def majority_labels(votes: Labels) -> Labels:
     return np.where(valid, winner, -1)
 
 
-def vote_distributions(votes: Labels) -> Rows:
-    """Return the votes as distributions, for the protocols "crossentropy" and "probability".
-
-    Returns:
-        (N, 8); zeros for an image of which "unknown" and "NF" have at least half of the votes.
-    """
-    counts = np.where(votes > 1, votes, 0).astype(np.float32)
-    classes = counts[:, :CLASSES]
-    valid = 2 * classes.sum(axis=1) > counts.sum(axis=1)
-    total = np.maximum(classes.sum(axis=1, keepdims=True), 1)
-    return np.where(valid[:, None], classes / total, 0).astype(np.float32)
-
-
-def multi_targets(votes: Labels) -> Rows:
-    """Return several labels per image, for the protocol "multi_target": 1 for each class with 30 % of the votes.
-
-    Returns:
-        (N, 8); zeros for an image whose labels have at most half of the votes together.
-    """
-    counts = np.where(votes > 1, votes, 0)
-    total = counts.sum(axis=1, keepdims=True)
-    chosen = (counts[:, :CLASSES] >= MULTI_TARGET_SHARE * total) & (counts[:, :CLASSES] > 0)
-    valid = 2 * (counts[:, :CLASSES] * chosen).sum(axis=1, keepdims=True) > total
-    return (chosen & valid).astype(np.float32)
-
-
 def target_rows(images: ImageSet, targets: LabelTargets) -> Rows:
     """Return the training target of each image.
 
     Args:
         images: Images with labels and, for FERPlus, votes. Without votes, every protocol gives one-hot rows.
         targets: "majority": one-hot row of the majority's label. "crossentropy" and "probability": distribution of
-            the votes ("probability" draws a label from it in each epoch). "multi_target": 1 for each of several labels.
+            the votes ("probability" draws a label from it in each epoch). "multi_target": 1 for each class with 30 %
+            of the votes.
 
     Returns:
-        (N, classes); a row of zeros for an image without a target.
+        (N, classes); a row of zeros for an image without a target: its classes, or for "multi_target" those with 30 %,
+        have at most half of the votes together.
     """
-    if images.votes is not None and targets in ("crossentropy", "probability"):
-        return vote_distributions(images.votes)
-    if images.votes is not None and targets == "multi_target":
-        return multi_targets(images.votes)
-    labels = images.required_labels
-    rows = np.zeros((len(images), len(images.label_set)), np.float32)
-    labelled = np.flatnonzero(labels >= 0)
-    rows[labelled, labels[labelled]] = 1
-    return rows
+    if images.votes is None or targets == "majority":
+        labels = images.required_labels
+        rows = np.zeros((len(images), len(images.label_set)), np.float32)
+        labelled = np.flatnonzero(labels >= 0)
+        rows[labelled, labels[labelled]] = 1
+        return rows
+    counts = np.where(images.votes > 1, images.votes, 0)
+    total, classes = counts.sum(axis=1, keepdims=True), counts[:, :CLASSES].astype(np.float32)
+    if targets == "multi_target":
+        classes = np.where(classes >= MULTI_TARGET_SHARE * total, classes, 0)
+    mass = classes.sum(axis=1, keepdims=True)
+    shares = classes > 0 if targets == "multi_target" else classes / np.maximum(mass, 1)
+    return np.where(2 * mass > total, shares, 0).astype(np.float32)
 
 
 def class_weights(rows: Rows) -> Rows:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_edge.data.layouts.ferplus import is_ferplus, read_ferplus
-from fer_edge.data.targets import majority_labels, vote_distributions
+from fer_edge.data.targets import majority_labels
 from fer_edge.errors import DataError
 
 
@@ -26,13 +26,6 @@ from fer_edge.errors import DataError
 )
 def test_majority_matches_labels_by_hand(votes: list[int], label: int) -> None:
     assert majority_labels(np.array([votes])).tolist() == [label]
-
-
-def test_distributions_match_values_by_hand() -> None:
-    votes = np.array([[6, 2, 1, 0, 0, 0, 0, 0, 1, 0], [2, 0, 0, 0, 0, 0, 0, 0, 8, 0], [0] * 10])
-    rows = vote_distributions(votes)
-    np.testing.assert_allclose(rows[0], [0.75, 0.25, 0, 0, 0, 0, 0, 0])
-    assert not rows[1:].any()
 
 
 def test_invalid_tables_are_refused(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ def test_targets_match_values_by_hand() -> None:
     assert rows[1].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
+def test_distributions_match_values_by_hand() -> None:
+    votes = [[6, 2, 1, 0, 0, 0, 0, 0, 1, 0], [2, 0, 0, 0, 0, 0, 0, 0, 8, 0], [0] * 10]
+    for targets in ("probability", "crossentropy"):
+        rows = target_rows(split(votes), targets)
+        np.testing.assert_allclose(rows[0], [0.75, 0.25, 0, 0, 0, 0, 0, 0])
+        assert not rows[1:].any()
+
+
 def test_multi_targets_need_more_than_half_of_the_votes() -> None:
     assert not target_rows(split([[4, 0, 0, 0, 0, 0, 0, 0, 0, 6]]), "multi_target").any()
     assert not target_rows(split([[0] * 10]), "multi_target").any()

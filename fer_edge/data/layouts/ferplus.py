@@ -55,15 +55,9 @@ def read_ferplus(root: Path, split: Split) -> ImageSet:
             raise DataError(f"{where}: expected an image name, a box and {VOTE_COLUMNS} vote counts")
         boxes.append(_box(row[1], where))
     votes = np.array(counts, np.int64)
-    return ImageSet(
-        tuple(folder / row[0] for row in lines),
-        majority_labels(votes),
-        tuple(boxes) if any(boxes) else None,
-        f"FERPlus {split}",
-        label_set=FERPLUS,
-        votes=votes,
-        official=True,
-    )
+    paths, labels = tuple(folder / row[0] for row in lines), majority_labels(votes)
+    face_boxes = tuple(boxes) if any(boxes) else None
+    return ImageSet(paths, labels, face_boxes, f"FERPlus {split}", label_set=FERPLUS, votes=votes, official=True)
 
 
 def _box(text: str, where: str) -> Box | None:

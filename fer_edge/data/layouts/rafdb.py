@@ -60,14 +60,8 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
     if not paths:
         raise DataError(f"{table} lists no image of the split {split}")
     boxes = tuple(_box(folder, path) for path in paths) if images == "original" else None
-    return ImageSet(
-        tuple(paths),
-        np.array(labels, np.int64),
-        boxes,
-        f"RAF-DB {split} ({images})",
-        label_set=RAFDB,
-        official=True,
-    )
+    source = f"RAF-DB {split} ({images})"
+    return ImageSet(tuple(paths), np.array(labels, np.int64), boxes, source, label_set=RAFDB, official=True)
 
 
 def _box(folder: Path, image: Path) -> Box | None:
