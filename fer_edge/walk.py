@@ -158,8 +158,8 @@ def walk_folder(path: Path) -> ImageListing:
             reasons |= {folder / child: reason for child in below if (reason := _folder_reason(child))}
             below[:] = sorted(child for child in below if not _folder_reason(child))
             waiting.extend(folder / child for child in below if (folder / child).is_symlink())
-            found = {folder / file: _file_reason(folder / file) for file in files}
-            reasons |= {file: reason for file, reason in found.items() if reason is not None}
+            file_reasons = {folder / file: _file_reason(folder / file) for file in files}
+            reasons |= {file: reason for file, reason in file_reasons.items() if reason is not None}
     ordered = sorted(reasons.items(), key=lambda entry: entry[0].parts)
     direct = (folder for folder in folders if folder.parent == path != folder)
     return ImageListing(
@@ -184,7 +184,7 @@ def _folder_reason(name: str) -> str:
 
 
 def _file_reason(path: Path) -> str | None:
-    """Return the reason for leaving out a file: an empty text for an image, None for a file that is no picture."""
+    """Return the reason for leaving out a file: an empty text for an image, None for a file to ignore."""
     hidden = path.name.startswith(".")
     suffix = (Path(f"x{path.name}") if hidden else path).suffix.lower()  # also of a file whose whole name is ".jpg"
     picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES

@@ -46,7 +46,7 @@ FORBIDDEN = {
     "data": {"benchmark", "calibration", "cli", "evaluation", "export", "model", "html", "training"},
     "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "html", "training"},
     "training": {"benchmark", "calibration", "cli", "evaluation", "export"},
-    "export": {"benchmark", "cli", "data", "training"},
+    "export": {"benchmark", "cli", "training"},
     "calibration": {"benchmark", "cli", "export", "model", "training"},
     "evaluation": {"benchmark", "calibration", "cli", "export", "training"},
     "benchmark": {"calibration", "cli", "export", "model", "training"},
