@@ -194,7 +194,9 @@ def _file_reason(path: Path) -> str | None:
         return None
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
-    except OSError as error:  # of a link
+    except OSError as error:  # of a link, or of any file in a folder that may be listed but not entered
+        if suffix in SUFFIXES and not os.access(path.parent, os.X_OK):
+            return ""  # reported when the image is decoded
         return _BROKEN_LINKS.get(error.errno or 0, f"unreadable link ({error.strerror})")
     if not regular:
         return "not a regular file" if picture else None
