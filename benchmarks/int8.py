@@ -76,7 +76,7 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
     import openvino
 
     model = onnx_from_checkpoint(checkpoint)
-    chosen = choose_images(read_split(data, "train"), data, count).set.open(data)
+    chosen = choose_images(read_split(data, "train"), data, count)
     ranges = measure(model, "benchmark", chosen)
     graphs = {
         "fp32": typed_graph(checkpoint, "fp32"),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
+import stat
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 UNREADABLE = "unreadable folder"  # start of the reason
+_BROKEN_LINKS = {errno.ENOENT: "broken link", errno.ENOTDIR: "broken link", errno.ELOOP: "link loop"}
 _FATAL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # errors of the process or machine, not of one folder
 
 
@@ -65,43 +67,23 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ImageListing:
-    """Images below a folder.
-
-    Attributes:
-        paths: Image files, sorted by path.
-        left_out: Files and folders that `paths` does not contain, with the reasons.
-        folders: Folders directly below the folder that were entered or could not be read.
-    """
+    """Images below a folder, sorted by path."""
 
     paths: tuple[Path, ...]
-    left_out: tuple[LeftOut, ...] = ()
-    folders: tuple[Path, ...] = ()
-
-    def summary(self) -> list[str]:
-        """Return one line per reason: number of paths, reason, first path; empty if nothing was left out."""
-        return notes(self.left_out)
-
-    def __repr__(self) -> str:
-        first = f", first {self.paths[0]}" if self.paths else ""
-        return f"<ImageListing of {len(self.paths)} images{first}; {len(self.left_out)} paths left out>"
-
-
-def notes(left_out: Iterable[LeftOut]) -> list[str]:
-    """Return one line per reason, `left out 3: broken link, such as faces/a.jpg`; empty if nothing was left out."""
-    first: dict[str, Path] = {}
-    entries = tuple(left_out)
-    for entry in entries:
-        first.setdefault(entry.reason, entry.path)
-    counts = count_reasons(entries)
-    return [f"left out {counts[reason]}: {reason}, such as {path}" for reason, path in first.items()]
+    left_out: tuple[LeftOut, ...] = ()  # files and folders that `paths` does not contain, with the reasons
+    folders: tuple[Path, ...] = ()  # folders directly below the folder that were entered or could not be read
 
 
 def count_reasons(left_out: Iterable[LeftOut]) -> dict[str, int]:
     """Return the number of paths by reason."""
-    counts: dict[str, int] = {}
-    for entry in left_out:
-        counts[entry.reason] = counts.get(entry.reason, 0) + 1
-    return counts
+    return dict(Counter(entry.reason for entry in left_out))
+
+
+def notes(left_out: Iterable[LeftOut]) -> list[str]:
+    """Return one line per reason, `left out 3: broken link, such as faces/a.jpg`; empty if nothing was left out."""
+    entries = tuple(left_out)
+    first = {entry.reason: entry.path for entry in reversed(entries)}
+    return [f"left out {count}: {reason}, such as {first[reason]}" for reason, count in count_reasons(entries).items()]
 
 
 def find_images(path: Path) -> ImageListing:
@@ -128,134 +110,67 @@ def no_images(path: Path, left_out: Iterable[LeftOut]) -> str:
     return f"no images below {path}; {reasons or 'expected files with suffix ' + ', '.join(sorted(SUFFIXES))}"
 
 
-def walk_folder(path: Path) -> ImageListing:
-    """List every image below a folder, which may contain none.
-
-    Links to folders are followed, and each folder is entered once. Hidden and thumbnail folders, recycle bins, broken
-    links, unreadable folders and files of other formats are left out, each with its reason.
-
-    Raises:
-        ImageError: Folder that cannot be read.
-    """
-    walk = _Walk(path)
-    try:
-        walk.run()
-    except OSError as error:
-        raise ImageError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    return ImageListing(
-        tuple(sorted(walk.images, key=lambda image: image.parts)),
-        tuple(sorted(walk.left_out, key=lambda entry: entry.path.parts)),
-        tuple(sorted(walk.folders, key=lambda folder: folder.parts)),
-    )
-
-
 def list_folders(path: Path) -> tuple[Path, ...]:
     """List the folders directly below a folder, sorted, without hidden, thumbnail and system folders.
 
     Raises:
         ImageError: Folder that cannot be read.
     """
-    try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if _is_folder(entry) and not _folder_reason(entry.name)]
-    except OSError as error:
-        raise ImageError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    return tuple(path / name for name in sorted(names))
+    _, names, _ = next(os.walk(path, onerror=_refuse))
+    return tuple(path / name for name in sorted(names) if not _folder_reason(name))
 
 
-class _Walk:
-    """State of one walk. Real folders are entered before linked ones, so that a link never hides a real folder."""
+def walk_folder(path: Path) -> ImageListing:
+    """List every image below a folder, which may contain none.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.images: list[Path] = []
-        self.left_out: list[LeftOut] = []
-        self.folders: list[Path] = []
-        self._links: deque[Path] = deque()
-        self._entered: set[tuple[int, int] | str] = set()
+    Links to folders are followed, and each folder is entered once: real ones first, so that a link never hides one.
+    Hidden and thumbnail folders, recycle bins, broken links, unreadable folders and files of other formats are left
+    out, each with its reason.
 
-    def run(self) -> None:
-        """Fill the lists.
+    Raises:
+        ImageError: Folder that cannot be read.
+    """
+    reasons: dict[Path, str] = {}  # an empty text for an image
+    folders: list[Path] = []
+    entered: set[str] = set()
+    waiting = deque([path])
 
-        Raises:
-            OSError: Root that cannot be read, or exhausted file descriptors or memory.
-        """
-        self._descend(self.root)
-        while self._links:
-            link = self._links.popleft()
-            if _is_loop(link):
-                self._leave_out(link, "link loop")
-            else:
-                self._descend(link)
+    def leave_out(error: OSError) -> None:
+        folder = Path(error.filename)
+        if folder == path or error.errno in _FATAL:
+            _refuse(error)
+        folders.append(folder)
+        reasons[folder] = f"{UNREADABLE} ({error.strerror})"
 
-    def _descend(self, start: Path) -> None:
-        """List a folder and its real subfolders."""
-        waiting = [start]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                identity = _identity(folder)
-                if identity in self._entered:
-                    self._leave_out(folder, "folder reached twice through a link")
-                    continue
-                self._entered.add(identity)
-                with os.scandir(folder) as entries:
-                    children = sorted(entries, key=lambda entry: entry.name)
-            except OSError as error:
-                if folder == self.root or error.errno in _FATAL:
-                    raise
-                self._note_folder(folder)
-                self._leave_out(folder, f"{UNREADABLE} ({error.strerror})")
+    while waiting:
+        start = waiting.popleft()
+        if start != path and _is_loop(start):
+            reasons[start] = "link loop"
+            continue
+        for name, below, files in os.walk(start, onerror=leave_out):
+            folder, target = Path(name), os.path.realpath(name)
+            if target in entered:
+                reasons[folder] = "folder reached twice through a link"
+                below.clear()
                 continue
-            self._note_folder(folder)
-            waiting += [folder / entry.name for entry in reversed(children) if self._sort_entry(entry)]
-
-    def _sort_entry(self, entry: os.DirEntry[str]) -> bool:
-        """Return True for a folder to enter now; add any other entry to the lists."""
-        path = Path(entry.path)
-        try:
-            if entry.is_dir():
-                if reason := _folder_reason(entry.name):
-                    self._leave_out(path, reason)
-                elif entry.is_symlink():
-                    self._links.append(path)
-                else:
-                    return True
-            elif entry.is_file():
-                self._sort_file(path)
-            elif reason := _other_reason(entry):
-                self._leave_out(path, reason)
-        except OSError as error:  # from the target of a link
-            self._leave_out(path, "link loop" if error.errno == errno.ELOOP else f"unreadable link ({error.strerror})")
-        return False
-
-    def _sort_file(self, path: Path) -> None:
-        name = path.name
-        suffix = _suffix(name)
-        picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
-        if name.startswith("."):
-            if picture:
-                self._leave_out(path, "hidden file")
-        elif suffix in SUFFIXES:
-            self.images.append(path)
-        elif picture:
-            self._leave_out(path, _LEFT_OUT_SUFFIXES[suffix])
-        elif suffix not in _TEXT_SUFFIXES:
-            kind = describe_file(path)
-            if kind.endswith(" image"):
-                self._leave_out(path, f"{kind.split(' ', 1)[1]} without an image ending")
-
-    def _note_folder(self, folder: Path) -> None:
-        if folder.parent == self.root and folder != self.root:
-            self.folders.append(folder)
-
-    def _leave_out(self, path: Path, reason: str) -> None:
-        self.left_out.append(LeftOut(path, reason))
+            entered.add(target)
+            folders.append(folder)
+            reasons |= {folder / child: reason for child in below if (reason := _folder_reason(child))}
+            below[:] = sorted(child for child in below if not _folder_reason(child))
+            waiting.extend(folder / child for child in below if (folder / child).is_symlink())
+            file_reasons = {folder / file: _file_reason(folder / file) for file in files}
+            reasons |= {file: reason for file, reason in file_reasons.items() if reason is not None}
+    ordered = sorted(reasons.items(), key=lambda entry: entry[0].parts)
+    direct = (folder for folder in folders if folder.parent == path != folder)
+    return ImageListing(
+        tuple(file for file, reason in ordered if not reason),
+        tuple(LeftOut(other, reason) for other, reason in ordered if reason),
+        tuple(sorted(direct, key=lambda folder: folder.parts)),
+    )
 
 
-def _suffix(name: str) -> str:
-    """Return the suffix in lower case, `.jpg`; also for a file whose whole name is `.jpg`."""
-    return Path(f"x{name}").suffix.lower()
+def _refuse(error: OSError) -> None:
+    raise ImageError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _folder_reason(name: str) -> str:
@@ -268,28 +183,27 @@ def _folder_reason(name: str) -> str:
     return "hidden folder" if name.startswith(".") else ""
 
 
-def _other_reason(entry: os.DirEntry[str]) -> str:
-    """Return the reason for leaving out an entry that is neither folder nor regular file; empty for other files."""
-    suffix = _suffix(entry.name)
+def _file_reason(path: Path) -> str | None:
+    """Return the reason for leaving out a file: an empty text for an image, None for a file to ignore."""
+    hidden = path.name.startswith(".")
+    suffix = (Path(f"x{path.name}") if hidden else path).suffix.lower()  # also of a file whose whole name is ".jpg"
     picture = suffix in SUFFIXES or suffix in _LEFT_OUT_SUFFIXES
-    if entry.name.startswith("."):
-        return "hidden file" if picture else ""
-    if entry.is_symlink() and not Path(entry.path).exists():
-        return "" if suffix in _TEXT_SUFFIXES else "broken link"
-    return "not a regular file" if picture else ""
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+    if hidden:
+        return "hidden file" if picture else None
+    if suffix in _TEXT_SUFFIXES:
+        return None
     try:
-        return entry.is_dir()
-    except OSError:  # a link loop, or a link into an unreadable folder
-        return False
-
-
-def _identity(folder: Path) -> tuple[int, int] | str:
-    """Return a value that is equal for all paths of the same folder."""
-    status = folder.stat()
-    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:  # of a link, or of any file in a folder that may be listed but not entered
+        if suffix in SUFFIXES and not os.access(path.parent, os.X_OK):
+            return ""  # reported when the image is decoded
+        return _BROKEN_LINKS.get(error.errno or 0, f"unreadable link ({error.strerror})")
+    if not regular:
+        return "not a regular file" if picture else None
+    if picture:
+        return _LEFT_OUT_SUFFIXES.get(suffix, "")
+    kind = describe_file(path)
+    return f"{kind.split(' ', 1)[1]} without an image ending" if kind.endswith(" image") else None
 
 
 def _is_loop(link: Path) -> bool:

@@ -58,10 +58,10 @@ FORBIDDEN = {
     "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "training"},
     "graph": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
     "training": {"benchmark", "calibration", "cli", "evaluation", "export", "graph"},
-    "export": {"benchmark", "cli", "data", "training"},
+    "export": {"benchmark", "cli", "training"},
     "calibration": {"benchmark", "cli", "export", "model", "training"},
     "evaluation": {"benchmark", "calibration", "cli", "export", "training"},
-    "benchmark": {"calibration", "cli", "data", "export", "graph", "model", "training"},
+    "benchmark": {"calibration", "cli", "export", "graph", "model", "training"},
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -114,14 +114,17 @@ def test_package_in_a_zip_archive_opens_its_bundle(wheel: Path, tmp_path: Path) 
     assert (result.returncode, result.stdout) == (0, "8\n"), result.stderr
 
 
+def collect_submodules(package: str) -> list[str]:
+    folder = PACKAGE.joinpath(*package.split(".")[1:])
+    return [module.name for module in pkgutil.iter_modules([str(folder)], f"{package}.")]
+
+
 def run_hook(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Run a hook as PyInstaller does, with doubles of its helper functions."""
     helpers = types.ModuleType("PyInstaller.utils.hooks")
     helpers.collect_data_files = lambda package, includes: [(package, pattern) for pattern in includes]  # type: ignore[attr-defined]
     helpers.collect_dynamic_libs = lambda package, search_patterns: [(package, search_patterns)]  # type: ignore[attr-defined]
-    helpers.collect_submodules = lambda package: [  # type: ignore[attr-defined]
-        module.name for module in pkgutil.iter_modules([str(PACKAGE / package.partition(".")[2])], f"{package}.")
-    ]
+    helpers.collect_submodules = collect_submodules  # type: ignore[attr-defined]
     for module in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
     monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", helpers)
@@ -142,6 +145,12 @@ def test_frozen_app_gets_engines_and_data(monkeypatch: pytest.MonkeyPatch) -> No
     assert "openvino" in [package for package, _ in hook["binaries"]]  # type: ignore[attr-defined]
     for name in hook["hiddenimports"]:  # type: ignore[attr-defined]
         assert importlib.util.find_spec(name) is not None
+
+
+def test_frozen_app_gets_every_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = run_hook("hook-fer_edge.data.layouts.py", monkeypatch)["hiddenimports"]
+    files = {path.stem for path in (PACKAGE / "data" / "layouts").glob("[a-z]*.py")}
+    assert {f"fer_edge.data.layouts.{name}" for name in files} == set(hidden)  # type: ignore[call-overload]
 
 
 def test_frozen_command_gets_its_subcommands(monkeypatch: pytest.MonkeyPatch) -> None:

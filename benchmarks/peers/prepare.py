@@ -18,7 +18,7 @@ from benchmarks.peers.protocol import SIDE
 from benchmarks.plain_export import plain_onnx
 from fer_edge.choices import Split
 from fer_edge.crop import crop_and_resize
-from fer_edge.evaluation.dataset import image_set
+from fer_edge.data.sources import image_set
 from fer_edge.images import read_image
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint

@@ -94,7 +94,7 @@ def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | No
         raise ConfigError("the comparison with PyTorch needs a checkpoint and images; give both, or neither")
     if checkpoint is None or images is None:
         return
-    from fer_edge.evaluation.dataset import image_set
+    from fer_edge.data.sources import image_set
 
     if not checkpoint.is_file():
         raise CheckpointError(f"no checkpoint at {checkpoint}; expected the file that the bundle was built from")

@@ -1,15 +1,17 @@
 """Calibration sets: the real images that ranges are measured on, named by file and SHA-256.
 
 The file of a set contains no pixels. Opened together with its data set, it gives the same images in the same order, or
-an error that names the image that is missing or has changed. Random data is never used instead.
+an error that names the image that is missing or has changed. Each file is read, hashed and decoded once; the faces stay
+in memory for all passes of the measurement.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +20,7 @@ import numpy as np
 from fer_edge._files import sha256, write_atomically
 from fer_edge._settings import Finite, convert, convert_fields
 from fer_edge.crop import crop_and_resize
-from fer_edge.data.matching import UNCOUNTED
-from fer_edge.data.splits import Box, LabelledSplit
-from fer_edge.engines.base import IMAGE_SIZE, Images
+from fer_edge.data.images import UNCOUNTED, Box, ImageSet, Pixels
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
 from fer_edge.images import read_image
 from fer_edge.walk import LeftOut, notes
@@ -31,6 +31,7 @@ DEFAULT_COUNT = 512
 MIN_SIDE = 32  # pixels of a face
 MIN_BRIGHTNESS = 8  # of 255; an image without a brighter pixel counts as black
 MAX_BYTES = 64 << 20
+MAX_HELD = 4096  # images of a set that are held in memory, 154 MB; those of a larger set are decoded in each pass
 
 
 @dataclass(frozen=True)
@@ -86,76 +87,56 @@ class CalibrationSet:
 
     def summary(self) -> dict[str, Any]:
         """Return source, seed, count, classes and hash of the set, as a ranges file records them."""
-        counts = {label: 0 for label in sorted({image.label for image in self.images})}
-        for image in self.images:
-            counts[image.label] += 1
+        counts = Counter(image.label for image in self.images)
         return {
             "source": self.source,
             "seed": self.seed,
             "count": len(self),
-            "classes": counts,
+            "classes": dict(sorted(counts.items())),
             "sha256": sha256(self.to_json().encode()),
         }
 
     def open(self, root: Path) -> CalibrationImages:
-        """Check every image file of the set.
+        """Read and check every image file of the set.
 
         Args:
             root: Folder of the data set, or its list file.
 
-        Returns:
-            The images, for reading.
-
         Raises:
             DataError: Missing or changed image, face that is too small, or black image.
         """
-        opened = CalibrationImages(self, _folder(root))
+        folder = _folder(root)
+        faces: list[Pixels] = []
         for image in self.images:
-            opened.read(image)
-        return opened
+            path = folder / image.file
+            # Compared by name: images of data sets under version control are often links to another folder.
+            if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute())):
+                raise DataError(f"{image.file} is outside of {folder}; expected files below that folder")
+            face = _read_face(path, image.box, self.source)
+            if face.sha256 != image.sha256:
+                raise DataError(
+                    f"the SHA-256 of {path} differs from the one in the calibration set: restore the image, or choose "
+                    "a new set"
+                )
+            if face.pixels is None:
+                raise DataError(f"{path}: {face.detail}")
+            faces += [face.pixels] if len(self) <= MAX_HELD else []
+        paths = tuple(folder / image.file for image in self.images)
+        boxes = tuple(image.box for image in self.images)
+        pixels = np.stack(faces) if faces else None
+        return CalibrationImages(self, ImageSet(paths, boxes=boxes, source=self.source, pixels=pixels))
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Calibration set with the folder of its files; can be iterated several times."""
+    """Calibration set and its faces."""
 
     set: CalibrationSet
-    root: Path
+    faces: ImageSet  # its `left_out` contains unfit candidates of a newly chosen set
 
-    def batches(self, size: int) -> Iterator[Images]:
-        """Yield batches in the order of the set: uint8 RGB, (n, 112, 112, 3).
-
-        Args:
-            size: Largest number of images in a batch.
-        """
-        for start in range(0, len(self.set), size):
-            yield np.stack([self.read(image) for image in self.set.images[start : start + size]])
-
-    def read(self, image: CalibrationImage) -> Images:
-        """Read one image, (112, 112, 3).
-
-        Raises:
-            DataError: Missing or changed image, face that is too small, or black image.
-        """
-        path = self.root / image.file
-        # Compared by name: images of data sets under version control are often links to another folder.
-        if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(self.root.absolute())):
-            raise DataError(f"{image.file} is outside of {self.root}; expected files below that folder")
-        try:
-            digest = sha256(path.read_bytes())
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error.strerror}); expected the data set of {self.set.source}"
-            ) from error
-        if digest != image.sha256:
-            raise DataError(
-                f"the SHA-256 of {path} differs from the one in the calibration set: restore the image, or choose a "
-                "new set"
-            )
-        face, defect = _read_face(path, image.box)
-        if face is None:
-            raise DataError(f"{path}: {defect.detail}")
-        return face
+    def batches(self, size: int) -> Iterator[Pixels]:
+        """Yield batches of faces in the order of the set, uint8 RGB (n, 112, 112, 3)."""
+        return (batch for batch, _ in self.faces.batches(size))
 
 
 def read_set(path: Path) -> CalibrationSet:
@@ -177,20 +158,13 @@ def read_set(path: Path) -> CalibrationSet:
         raise DataError(f"{path} is not a calibration set that this version can read: {error!r}") from error
 
 
-class Choice(NamedTuple):
-    """Chosen calibration set, and the candidates that were left out, with reasons."""
-
-    set: CalibrationSet
-    left_out: tuple[LeftOut, ...]
-
-
 def choose_images(
-    data: LabelledSplit,
+    data: ImageSet,
     root: Path,
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> Choice:
+) -> CalibrationImages:
     """Draw images from each class in turn; a rare class contributes all that it has.
 
     Images that are damaged, too small, black or copies of a chosen one, or whose box is outside of them, are left out.
@@ -206,63 +180,48 @@ def choose_images(
     Raises:
         DataError: Missing image, image outside of `root`, or a resulting set that is too small or has one class.
     """
-    names = data.label_set.labels
-    queues = [
-        list(np.random.default_rng([seed, label]).permutation(np.flatnonzero(data.labels == label)))
-        for label in range(len(names))
-    ]
-    chosen: dict[str, CalibrationImage] = {}
-    left_out = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(data.labels < 0))]
-    while len(chosen) < count and any(queues):
-        for label, queue in enumerate(queues):
-            if len(chosen) >= count:
-                break
-            image = _next_fit(data, root, queue, names[label], chosen, left_out)
-            if image is not None:
-                chosen[image.sha256] = image
-                if progress is not None:
-                    progress(1)
+    labels, folder = data.required_labels, _folder(root)
+    left_out = [*data.left_out, *(LeftOut(data.paths[i], UNCOUNTED) for i in np.flatnonzero(labels < 0))]
+    classes = [np.flatnonzero(labels == label) for label in range(len(data.label_set))]
+    turns = deque(
+        iter(np.random.default_rng([seed, label]).permutation(indices)) for label, indices in enumerate(classes)
+    )
+    images: dict[str, CalibrationImage] = {}
+    rows: list[int] = []
+    faces: list[Pixels] = []
+    while turns and len(images) < count:
+        queue = turns.popleft()
+        for index in queue:
+            path, box = data.paths[index], data.box(index)
+            name = _name_below(path, folder)
+            face = _read_face(path, box, data.source)
+            reason = "copy of another image" if face.sha256 in images else face.reason
+            if face.pixels is None or reason:
+                left_out.append(LeftOut(path, reason))
+                continue
+            images[face.sha256] = CalibrationImage(name, face.sha256, data.label_set.labels[labels[index]], box)
+            rows.append(index)
+            faces += [face.pixels] if min(count, len(data)) <= MAX_HELD else []
+            turns.append(queue)
+            if progress is not None:
+                progress(1)
+            break
     try:
-        return Choice(CalibrationSet(data.source, seed, tuple(chosen.values())), tuple(left_out))
+        chosen = CalibrationSet(data.source, seed, tuple(images.values()))
     except DataError as error:
-        reasons = notes(left_out) if len(chosen) < count else []
+        reasons = notes(left_out) if len(images) < count else []
         raise DataError("; ".join([f"{data.source}: {error}", *reasons])) from error
+    pixels = np.stack(faces) if faces else None
+    return CalibrationImages(chosen, replace(data.take(np.array(rows)), left_out=tuple(left_out), pixels=pixels))
 
 
-def _next_fit(
-    data: LabelledSplit,
-    root: Path,
-    queue: list[int],
-    label: str,
-    chosen: dict[str, CalibrationImage],
-    left_out: list[LeftOut],
-) -> CalibrationImage | None:
-    """Take images from the queue of a class up to the first fit one, and append the unfit ones to `left_out`."""
-    while queue:
-        index = int(queue.pop(0))
-        path, box = data.paths[index], data.box(index)
-        name = _name_below(path, root)
-        try:
-            digest = sha256(path.read_bytes())
-        except OSError as error:
-            raise DataError(
-                f"{path} of {data.source} cannot be read ({error.strerror}); restore the file, or remove it from the "
-                "list of images"
-            ) from error
-        reason = "copy of another image" if digest in chosen else _read_face(path, box)[1].reason
-        if not reason:
-            return CalibrationImage(name, digest, label, box)
-        left_out.append(LeftOut(path, reason))
-    return None
-
-
-def _name_below(path: Path, root: Path) -> str:
+def _name_below(path: Path, folder: Path) -> str:
     """Return the path of an image relative to the data set's folder.
 
     Raises:
         DataError: Image outside of the folder.
     """
-    folder, path = _folder(root).absolute(), path.absolute()  # a list file may contain absolute paths
+    folder, path = folder.absolute(), path.absolute()  # a list file may contain absolute paths
     if not path.is_relative_to(folder):
         raise DataError(
             f"{path} is outside of {folder}; expected files below that folder: "
@@ -276,27 +235,41 @@ def _folder(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-class _Defect(NamedTuple):
-    """Defect that makes an image unfit for calibration; both texts are empty for a fit image."""
+class _Face(NamedTuple):
+    """Face of one image file, or the defect that makes the image unfit for calibration."""
 
+    sha256: str  # of the file
+    pixels: Pixels | None = None  # (112, 112, 3); None: an unfit image
     reason: str = ""  # equal for all images with this defect
     detail: str = ""
 
 
-def _read_face(path: Path, box: Box | None) -> tuple[Images | None, _Defect]:
-    """Read the face as the model's input, (112, 112, 3); None for an unfit image, with its defect."""
+def _read_face(path: Path, box: Box | None, source: str) -> _Face:
+    """Read, hash and decode one image of a data set.
+
+    Raises:
+        DataError: File that is missing or cannot be read.
+    """
     try:
-        image = read_image(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} of {source} cannot be read ({error.strerror}); restore the file, or choose other images"
+        ) from error
+    digest = sha256(content)
+    try:
+        image = read_image(content)
     except ImageError as error:
-        return None, _Defect("unreadable or damaged image", str(error))
+        return _Face(digest, None, "unreadable or damaged image", str(error))
     width, height = (image.shape[1], image.shape[0]) if box is None else (box[2], box[3])
     if min(width, height) < MIN_SIDE:
         detail = f"the face is {width:g} x {height:g} pixels; expected at least {MIN_SIDE} on each side"
-        return None, _Defect(f"face of less than {MIN_SIDE} x {MIN_SIDE} pixels", detail)
+        return _Face(digest, None, f"face of less than {MIN_SIDE} x {MIN_SIDE} pixels", detail)
     try:
-        face = crop_and_resize(image, box, IMAGE_SIZE)
+        face = crop_and_resize(image, box)
     except InputError as error:
-        return None, _Defect("box outside of the image", str(error))
+        return _Face(digest, None, "box outside of the image", str(error))
     if face.max() < MIN_BRIGHTNESS:
-        return None, _Defect(f"image without a pixel brighter than {MIN_BRIGHTNESS} of 255", "the image is all black")
-    return face, _Defect()
+        reason = f"image without a pixel brighter than {MIN_BRIGHTNESS} of 255"
+        return _Face(digest, None, reason, "the image is all black")
+    return _Face(digest, face)

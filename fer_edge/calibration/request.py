@@ -49,18 +49,6 @@ class CalibrationRequest:
         """True if the calibration set is read from its file instead of being chosen."""
         return self.calibration_set is not None and self.calibration_set.exists()
 
-    def check_split(self, *, has_splits: bool) -> None:
-        """Refuse a split of a data set without splits.
-
-        Args:
-            has_splits: Whether the layout of the data set has splits.
-
-        Raises:
-            ConfigError: Split of a data set without splits.
-        """
-        if self.split is not None and self.layout == "auto" and not has_splits:
-            raise ConfigError(f"split has no effect: {self.data} has no splits; leave it out")
-
     def _check_effects(self) -> None:
         """Refuse arguments that would have no effect."""
         if self.max_drop is None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from fer_edge._files import sha256
 from fer_edge._settings import Finite
+from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Artifact, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
-from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.intervals import Z95
 from fer_edge.graph.typed_graph import TypedGraph
 

@@ -15,16 +15,16 @@ from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choos
 from fer_edge.calibration.request import COUNT, ENGINE, CalibrationRequest
 from fer_edge.calibration.score import Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
-from fer_edge.data.layouts import find_layout, read_split
+from fer_edge.data.images import ImageSet
+from fer_edge.data.layouts import read_split
+from fer_edge.data.sources import check_split, image_set
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import EngineError
-from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.graph.qdq import chosen_layers
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.progress import Progress
 from fer_edge.results import Result, Table, plain_data
-from fer_edge.walk import notes
 
 LOG = logging.getLogger("fer_edge")
 WORST = 10  # layers that the table lists by default
@@ -143,10 +143,15 @@ def open_images(request: CalibrationRequest, progress: Progress) -> CalibrationI
         ConfigError: Split of a data set without splits.
         DataError: Malformed calibration set, or missing or unfit images.
     """
-    request.check_split(has_splits=not request.data.exists() or find_layout(request.data) is not None)
+    check_split(request.data, request.split, request.layout)
     if request.set_exists and request.calibration_set is not None:
         return read_set(request.calibration_set).open(request.data)
-    return _choose(request, progress).open(request.data)
+    count = request.count or COUNT
+    with progress("choosing images", count) as advance:
+        data = read_split(request.data, "train", request.layout)
+        images = choose_images(data, request.data, count, request.seed or 0, advance)
+    images.faces.log_left_out()
+    return images
 
 
 def calibrate_graph(
@@ -195,18 +200,9 @@ def resolution(images: int, max_drop: float) -> str:
 
 def _scored_images(model: FloatModel, request: CalibrationRequest) -> ImageSet:
     """Return the labelled images that accuracy is measured on."""
-    images = image_set(request.data, model.labels, model.words, request.split or "valid", request.layout)
-    _log_notes(notes(images.left_out))
+    images = image_set(request.data, model.labels, model.words, request.split, request.layout)
+    images.log_left_out()
     return images.limit(request.eval_count)
-
-
-def _choose(request: CalibrationRequest, progress: Progress) -> CalibrationSet:
-    count = request.count or COUNT
-    with progress("choosing images", count) as advance:
-        data = read_split(request.data, "train", request.layout)
-        choice = choose_images(data, request.data, count, request.seed or 0, advance)
-    _log_notes(notes(choice.left_out))
-    return choice.set
 
 
 def _search(
@@ -253,8 +249,3 @@ def _write(request: CalibrationRequest, ranges: Ranges, chosen: CalibrationSet, 
             plot_search(search, drawn)
             files[request.plot] = drawn.read_bytes()
     write_together(files)
-
-
-def _log_notes(lines: Sequence[str]) -> None:
-    for line in lines:
-        LOG.info(line)

@@ -27,7 +27,7 @@ def checkpoint_fit_temperature(
 
     Example: fer-edge checkpoint fit-temperature best.safetensors ferplus/ -o edge.safetensors
     """
-    from fer_edge.cli.option_checks import check_out_file, check_split
+    from fer_edge.cli.option_checks import check_out_file
     from fer_edge.cli.output import print_result, progress
     from fer_edge.evaluation.temperature import fit_temperature
 
@@ -36,7 +36,7 @@ def checkpoint_fit_temperature(
         checkpoint,
         data,
         out,
-        split=check_split(split, data, layout),
+        split=split,
         layout=layout,
         half=half,
         threads=threads,

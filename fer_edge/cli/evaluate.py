@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import check_split, shipped_path
+from fer_edge.cli.option_checks import shipped_path
 from fer_edge.cli.options import (
     AllowHostCode,
     Checkpoint,
@@ -58,7 +58,7 @@ def evaluate(
     result = run_evaluation(
         model,
         data,
-        split=check_split(split, data, layout),
+        split=split,
         layout=layout,
         engine=engine,
         device=device or 0,

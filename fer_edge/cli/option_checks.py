@@ -13,7 +13,6 @@ import typer
 from fer_edge.choices import PLOT_SUFFIXES
 
 if TYPE_CHECKING:
-    from fer_edge.choices import Split
     from fer_edge.shipped import Kind
 
 
@@ -96,24 +95,6 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError:
         raise typer.BadParameter(f"--box: {text!r} is not a box; expected X,Y,W,H in pixels") from None
     return x, y, width, height
-
-
-def check_split(split: Split | None, data: Path, layout: str = "auto") -> Split:
-    """Return the split to read: the option's value, or "valid".
-
-    Args:
-        split: Value of `--split`; None if the option was left out.
-        data: Data set.
-        layout: Value of `--layout`; "auto" detects the layout.
-
-    Raises:
-        BadParameter: `--split` with a data set that has no splits.
-    """
-    from fer_edge.data.layouts import AUTO, find_layout
-
-    if split is not None and layout == AUTO and data.exists() and find_layout(data) is None:
-        raise typer.BadParameter(f"--split applies only to data sets with splits, and {data} has none; leave it out")
-    return split or "valid"
 
 
 def refuse_given(scope: str, remedy: str, /, **values: object) -> None:

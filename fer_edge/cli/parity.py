@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fer_edge import choices
 from fer_edge._files import check_output_files
-from fer_edge.cli.option_checks import check_split, refuse_given, shipped_path
+from fer_edge.cli.option_checks import refuse_given, shipped_path
 from fer_edge.cli.options import (
     AllowHostCode,
     BundleArgument,
@@ -133,7 +132,6 @@ def parity(
     check_output_files({"--plot": plot, "--save-outputs": save_outputs}, bundle, checkpoint, reference_bundle, folder)
     from fer_edge.cli.output import print_result, progress
 
-    source: _Source = {"split": check_split(split, folder, layout), "layout": layout, "engine": engine}
     report: ParityReport | TensorReport
     if per_tensor:
         from fer_edge.export import tensor_parity
@@ -142,7 +140,9 @@ def parity(
             bundle,
             checkpoint,
             folder,
-            **source,
+            split=split,
+            layout=layout,
+            engine=engine,
             reference_bundle=reference_bundle,
             threshold=threshold,
             count=count or tensor_parity.IMAGES,
@@ -157,7 +157,9 @@ def parity(
             bundle,
             cast("Path", checkpoint),
             folder,
-            **source,
+            split=split,
+            layout=layout,
+            engine=engine,
             device=device or 0,
             tolerance=tolerance,
             threads=threads,
@@ -170,14 +172,6 @@ def parity(
     print_result(report, as_json=json)
     if not report:
         raise typer.Exit(1)
-
-
-class _Source(TypedDict):
-    """Arguments of both comparisons."""
-
-    split: choices.Split
-    layout: choices.LayoutName
-    engine: choices.EngineName | None
 
 
 def _with_rows(report: TensorReport, every: bool, json: bool) -> TensorReport:

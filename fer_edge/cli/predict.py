@@ -107,7 +107,7 @@ class _Batch:
 def _list_images(paths: Sequence[Path]) -> _Batch:
     """List the images of files and folders; a missing path or an empty folder is an item with an error."""
     from fer_edge.errors import FerEdgeError
-    from fer_edge.walk import find_images
+    from fer_edge.walk import find_images, notes
 
     batch = _Batch()
     for path in paths:
@@ -120,7 +120,7 @@ def _list_images(paths: Sequence[Path]) -> _Batch:
             batch.items.append(_Item(path, str(error)))
             continue
         batch.items += map(_Item, listing.paths)
-        batch.notes += listing.summary()
+        batch.notes += notes(listing.left_out)
         batch.left_out += len(listing.left_out)
     return batch
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from fer_edge._files import file_sha256
-from fer_edge.data.splits import LabelledSplit
+from fer_edge.data.images import ImageSet
 from fer_edge.errors import DataError
 from fer_edge.walk import LeftOut
 
@@ -20,14 +20,7 @@ MAX_COPIES = 0.1
 COPY = "copy of a validation image"
 
 
-class _File(NamedTuple):
-    """Identity of a file on its disk, and its size in bytes."""
-
-    identity: tuple[int, int] | Path
-    size: int
-
-
-def separate(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSplit, list[str]]:
+def separate(train: ImageSet, valid: ImageSet) -> tuple[ImageSet, list[str]]:
     """Remove copies of validation images from a training split.
 
     Removed images are listed in `left_out`. If both splits are official, copies stay, because published results use
@@ -43,14 +36,10 @@ def separate(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSplit,
     Raises:
         DataError: A file in both splits, or too many copies.
     """
-    files = {path: file for path in {*train.paths, *valid.paths} if (file := _file(path)) is not None}
-    _check_disjoint(train, valid, files)
-    counted = [path for path, label in zip(valid.paths, valid.labels, strict=True) if label >= 0]
-    digests = _digests([*train.paths, *counted], files)
-    first: dict[str, Path] = {}
-    for path in train.paths:
-        if path in digests:
-            first.setdefault(digests[path], path)
+    _check_disjoint(train, valid)
+    counted = [path for path, label in zip(valid.paths, valid.required_labels, strict=True) if label >= 0]
+    digests = _digests([*train.paths, *counted])
+    first = {digests[path]: path for path in reversed(train.paths) if path in digests}
     copies = [(path, first[digests[path]]) for path in counted if digests.get(path) in first]
     notes = _conflicting_labels(train, digests)
     if not copies:
@@ -71,54 +60,54 @@ def separate(train: LabelledSplit, valid: LabelledSplit) -> tuple[LabelledSplit,
     return replace(remaining, left_out=(*train.left_out, *left_out)), notes
 
 
-def _file(path: Path) -> _File | None:
-    """Return the identity of a file; None for a missing one, which is reported when it is read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return _File((status.st_dev, status.st_ino) if status.st_ino else path.resolve(), status.st_size)
-
-
-def _check_disjoint(train: LabelledSplit, valid: LabelledSplit, files: dict[Path, _File]) -> None:
+def _check_disjoint(train: ImageSet, valid: ImageSet) -> None:
     """Check that no file is in both splits, also through links and other spellings of its path.
 
     Raises:
         DataError: A file in both splits.
     """
-    train_files = {files[path].identity: path for path in reversed(train.paths) if path in files}
-    valid_files = {files[path].identity: path for path in reversed(valid.paths) if path in files}
+    train_files, valid_files = _identities(train.paths), _identities(valid.paths)
     if train_files and train_files.keys() == valid_files.keys():  # a list file is read for every split
         raise DataError(
             f"{valid.source} and {train.source} contain the same {len(valid_files)} images; expected other images to "
             "validate on: name them with --valid-data"
         )
-    both = [identity for identity in valid_files if identity in train_files]
+    both = [path for identity, path in valid_files.items() if identity in train_files]
     if both:
-        example = valid_files[both[-1]]
         raise DataError(
             f"{len(both)} of {len(valid_files)} images of {valid.source} are also in {train.source}, such as "
-            f"{example}; expected other images to validate on: remove them from one of the two"
+            f"{both[0]}; expected other images to validate on: remove them from one of the two"
         )
 
 
-def _digests(paths: Sequence[Path], files: dict[Path, _File]) -> dict[Path, str]:
+def _identities(paths: Iterable[Path]) -> dict[tuple[int, int] | Path, Path]:
+    """Return the first path of each existing file by the file's identity on its disk."""
+    files: dict[tuple[int, int] | Path, Path] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:  # reported when the image is decoded
+            continue
+        files.setdefault((status.st_dev, status.st_ino) if status.st_ino else path.resolve(), path)
+    return files
+
+
+def _digests(paths: Iterable[Path]) -> dict[Path, str]:
     """Hash each file whose size occurs more than once; only these can have copies."""
-    sizes = Counter(files[path].size for path in dict.fromkeys(paths) if path in files)
+    sizes = {path: path.stat().st_size for path in dict.fromkeys(paths) if path.is_file()}
+    counts = Counter(sizes.values())
     digests: dict[Path, str] = {}
-    for path in dict.fromkeys(paths):
-        if path in files and files[path].size and sizes[files[path].size] > 1:
-            try:
+    for path, size in sizes.items():
+        if size and counts[size] > 1:
+            with suppress(OSError):  # reported when the image is decoded
                 digests[path] = file_sha256(path)
-            except OSError:  # reported when the image is decoded
-                continue
     return digests
 
 
-def _conflicting_labels(train: LabelledSplit, digests: dict[Path, str]) -> list[str]:
+def _conflicting_labels(train: ImageSet, digests: dict[Path, str]) -> list[str]:
     """Return a note on equal images with different labels, if there are any."""
     groups: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path, label in zip(train.paths, train.labels, strict=True):
+    for path, label in zip(train.paths, train.required_labels, strict=True):
         if path in digests and label >= 0:
             groups[digests[path]].setdefault(int(label), path)
     conflicts = [tuple(group.items()) for group in groups.values() if len(group) > 1]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.choices import Head
+from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats, Prediction, Runner
 from fer_edge.errors import DataError, ImageError
-from fer_edge.evaluation.dataset import ImageSet, Labels
 from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
 from fer_edge.evaluation.selective import SelectiveScore, percent, percent_or_none, selective_scores
@@ -114,8 +114,7 @@ def run_all(
         ImageError: An unreadable image, unless skipped.
         KeyboardInterrupt: Ctrl-C; the message has the number of finished images and their accuracy.
     """
-    if images.labels is None:
-        raise DataError(images.unlabelled)
+    labels = images.required_labels
     damaged: dict[int, str] = {}
     predictions: list[Prediction] = []
     correct = 0
@@ -137,14 +136,13 @@ def run_all(
         first = f"no image could be read; the first: {damaged[0]}" if damaged else "no images to evaluate on"
         raise DataError(first)
     text = [prediction.text_logits for prediction in predictions if prediction.text_logits is not None]
-    readable = images.take(np.array([index for index in range(len(images)) if index not in damaged]))
-    assert readable.labels is not None
+    readable = np.array([index for index in range(len(images)) if index not in damaged])
     return Outputs(
-        readable.labels,
+        labels[readable],
         np.concatenate([prediction.label_logits for prediction in predictions]),
         np.concatenate(text) if text else None,
         np.concatenate([prediction.probabilities for prediction in predictions]),
-        readable,
+        images.take(readable),
         tuple(damaged.values()),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -14,21 +13,20 @@ from typing import TYPE_CHECKING, Any, cast
 from fer_edge._files import as_path, file_sha256, make_folder
 from fer_edge._require import require
 from fer_edge.choices import LayoutName, RunnerName, Split
+from fer_edge.data.sources import image_set
 from fer_edge.errors import ConfigError, DataError
 from fer_edge.evaluation.accuracy import AccuracyReport, Outputs, run_all, score
-from fer_edge.evaluation.dataset import image_set
 from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table, plain_data
 from fer_edge.shipped import path_or_shipped
-from fer_edge.walk import count_reasons, notes
+from fer_edge.walk import count_reasons
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.features import FeatureMap
     from fer_edge.evaluation.report import Origin
     from fer_edge.model.runner import PyTorchRunner
 
-LOG = logging.getLogger("fer_edge")
 SHORT = 4  # characters of a column's label in the confusion matrix: eight full labels do not fit 80 columns
 
 
@@ -106,7 +104,7 @@ def evaluate(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str],
     *,
-    split: Split = "valid",
+    split: Split | None = None,
     layout: LayoutName = "auto",
     engine: RunnerName | None = None,
     device: int = 0,
@@ -137,7 +135,8 @@ def evaluate(
         progress: Progress display; none by default.
 
     Raises:
-        ConfigError: A checkpoint without a report of a bundle, or an engine that does not run this model.
+        ConfigError: A checkpoint without a report of a bundle, an engine that does not run this model, or a split of
+            images without splits.
         DataError: Unlabelled images, or no readable image.
         FerEdgeError: A file cannot be read or written, or the engine failed.
     """
@@ -152,15 +151,14 @@ def evaluate(
         if checkpoint_path is not None:
             _check_checkpoint_use(folder, opened.engine == "pytorch")
         images = image_set(data_path, opened.labels, opened.words, split, layout).limit(count)
-        for line in notes(images.left_out):
-            LOG.info(line)
+        images.log_left_out()
         reference = None if folder is None else _prepare_report(folder, opened, checkpoint_path, threads)
         with progress("evaluating", len(images)) as advance:
             outputs = run_all(opened.runner, images, advance, skip_damaged=skip_damaged)
         page = None
         if folder is not None:
             settings = {
-                "split": None if split == "valid" else split,
+                "split": split,
                 "layout": None if layout == "auto" else layout,
                 "engine": engine,
                 "device": device or None,

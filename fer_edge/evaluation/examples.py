@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from fer_edge.choices import Head
+from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats, Images
 from fer_edge.evaluation.accuracy import Outputs
-from fer_edge.evaluation.dataset import ImageSet, Labels
 
 
 @dataclass(frozen=True)

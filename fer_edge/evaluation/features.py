@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats
 from fer_edge.errors import DataError
-from fer_edge.evaluation.dataset import ImageSet, Labels
 
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fer_edge._files import as_path, check_output
 from fer_edge.bundle import Bundle
 from fer_edge.choices import EngineName, LayoutName, Split
+from fer_edge.data.images import ImageSet, Labels
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Floats, Prediction, Runner
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
-from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.open_model import ModelInfo, describe_bundle, open_model
 from fer_edge.evaluation.output_source import EngineOutputs, FileOutputs, OutputSource, Record
 from fer_edge.evaluation.saved_outputs import (
@@ -33,11 +33,9 @@ from fer_edge.evaluation.saved_outputs import (
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table, plain_data
 from fer_edge.shipped import path_or_shipped
-from fer_edge.walk import notes
 
 LOG = logging.getLogger("fer_edge")
 IMAGES = 256  # default number of images
-Classes = npt.NDArray[np.int64]  # (N,)
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def parity(
     checkpoint: str | os.PathLike[str],
     images: str | os.PathLike[str],
     *,
-    split: Split = "valid",
+    split: Split | None = None,
     layout: LayoutName = "auto",
     engine: EngineName | None = None,
     device: int = 0,
@@ -145,7 +143,8 @@ def parity(
         progress: Progress display; none by default.
 
     Raises:
-        ConfigError: An engine, device or file to save beside loaded outputs, or an output that is also an input.
+        ConfigError: An engine, device or file to save beside loaded outputs, an output that is also an input, or a
+            split of images without splits.
         DataError: No images, or a file of outputs that cannot be read.
         FerEdgeError: A file cannot be read or written, or an engine failed.
     """
@@ -169,8 +168,7 @@ def parity(
         reference = open_model(checkpoint_path, "pytorch", threads)
         stack.enter_context(reference.runner)
         data = image_set(images_path, reference.labels, reference.words, split, layout).limit(count)
-        for line in notes(data.left_out):
-            LOG.info(line)
+        data.log_left_out()
         gate = GATES[model.precision]
         gate = gate if tolerance is None else replace(gate, tolerance=tolerance)
         recorder = None if saved_path is None else RunRecorder()
@@ -289,7 +287,7 @@ class _Errors:
 
     logits: float = 0.0  # largest relative error
     probabilities: float = 0.0  # largest absolute error
-    predicted: list[Classes] = field(default_factory=list)  # top-1 labels of each batch
+    predicted: list[Labels] = field(default_factory=list)  # top-1 labels of each batch
 
     def add(self, outputs: Prediction, expected: Prediction) -> None:
         """Add the errors of a batch."""
@@ -297,7 +295,7 @@ class _Errors:
         self.probabilities = max(self.probabilities, absolute_error(outputs.probabilities, expected.probabilities))
         self.predicted.append(outputs.probabilities.argmax(axis=1))
 
-    def agreement(self, labels: Classes) -> float:
+    def agreement(self, labels: Labels) -> float:
         """Return the share of images whose top-1 label is the given one, in percent."""
         return 100 * float((np.concatenate(self.predicted) == labels).mean())
 
@@ -311,7 +309,7 @@ def _values(
 ) -> list[Stage]:
     """Compare the outputs for all images."""
     errors = {size: _Errors() for size in source.sizes}
-    predicted: list[Classes] = []  # by the reference
+    predicted: list[Labels] = []  # by the reference
     digest, start = hashlib.sha256(), 0
     for batch, _ in images.batches(source.stride):
         expected = reference.infer(batch)
@@ -342,13 +340,13 @@ def _values_stage(errors: dict[int, _Errors], gate: Gate) -> Stage:
     return Stage("values", largest <= gate.tolerance, f"{detail}; allowed {gate.tolerance:g}")
 
 
-def _agreement_stage(errors: dict[int, _Errors], top1: Classes, gate: Gate) -> Stage:
+def _agreement_stage(errors: dict[int, _Errors], top1: Labels, gate: Gate) -> Stage:
     agreement, size = min((error.agreement(top1), size) for size, error in errors.items())
     detail = f"{agreement:.2f} % at batch {size} (worst case); required {gate.agreement:g} %"
     return Stage("top-1 agreement", agreement >= gate.agreement, detail)
 
 
-def _accuracy_stage(errors: dict[int, _Errors], top1: Classes, labels: Classes, gate: Gate) -> Stage:
+def _accuracy_stage(errors: dict[int, _Errors], top1: Labels, labels: Labels, gate: Gate) -> Stage:
     accuracy, size = min((error.agreement(labels), size) for size, error in errors.items())
     expected = 100 * float((top1 == labels).mean())
     return Stage(

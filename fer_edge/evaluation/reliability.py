@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.data.images import Labels
 from fer_edge.engines.base import Floats
-from fer_edge.evaluation.dataset import Labels
 
 BINS = 15
 

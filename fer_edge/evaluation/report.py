@@ -13,9 +13,9 @@ import numpy as np
 import fer_edge
 from fer_edge._files import write_atomically
 from fer_edge.choices import Head
+from fer_edge.data.images import Labels
 from fer_edge.evaluation import plots
 from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Outputs, score
-from fer_edge.evaluation.dataset import Labels
 from fer_edge.evaluation.examples import (
     Example,
     clearest_disagreements,

@@ -7,7 +7,6 @@ engines need no change.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,15 +18,15 @@ import numpy as np
 from fer_edge._files import as_path, check_output
 from fer_edge._require import require
 from fer_edge.choices import Head, LayoutName, Split
+from fer_edge.data.images import Labels
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Floats
 from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.accuracy import Outputs, run_all, softmax
-from fer_edge.evaluation.dataset import Labels, image_set
 from fer_edge.evaluation.reliability import expected_calibration_error
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
 from fer_edge.shipped import checkpoint_path
-from fer_edge.walk import notes
 
 if TYPE_CHECKING:
     from fer_edge.model.checkpoint import Checkpoint
@@ -37,7 +36,6 @@ CANDIDATES = 41  # temperatures of each pass: steps of 8 %, then of 0.4 %
 MIN_PROBABILITY = 1e-12  # avoids the logarithm of 0
 MIN_IMAGES = 50
 MIN_CLASS_IMAGES = 10  # images that a class needs to count as one of the two required classes
-logger = logging.getLogger("fer_edge")
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def fit_temperature(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    split: Split = "valid",
+    split: Split | None = None,
     layout: LayoutName = "auto",
     half: bool = False,
     threads: int | None = None,
@@ -95,7 +93,7 @@ def fit_temperature(
         checkpoint: Checkpoint, or "edge", the shipped one.
         data: Labelled images that the model was not trained on.
         out: Checkpoint to write (.safetensors).
-        split: Split of a data set that has splits.
+        split: Split of a data set that has splits; "valid" by default.
         layout: Layout of the data set; "auto" detects it.
         half: Whether to store weights as float16.
         threads: Number of CPU threads; PyTorch's choice by default.
@@ -104,7 +102,8 @@ def fit_temperature(
 
     Raises:
         CheckpointError: Unreadable checkpoint.
-        DataError: Too few images or classes, or a fit at the limit of the search range.
+        ConfigError: A split of images without splits.
+        DataError: Unlabelled images, too few images or classes, or a fit at the limit of the search range.
         NonFiniteError: NaN or infinity in outputs, or a weight beyond float16's range.
         FerEdgeError: An output that cannot be written, or another failure.
     """
@@ -118,10 +117,8 @@ def fit_temperature(
     runner = load_reference(path, threads)
     info = runner.info
     images = image_set(folder, info.labels, info.words, split, layout).limit(count)
-    for line in notes(images.left_out):
-        logger.info(line)
-    if images.labels is not None:
-        check_images(images.labels)  # before the model runs
+    images.log_left_out()
+    check_images(images.required_labels)  # before the model runs
     with runner, progress("running", len(images)) as advance:
         outputs = run_all(runner, images, advance)
     fit = fit_outputs(outputs, info.head)

@@ -5,7 +5,6 @@ The comparison itself is in `evaluation.tensors`. This workflow is part of `expo
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,13 @@ from fer_edge._files import as_path
 from fer_edge._require import require
 from fer_edge.bundle import MODEL, Bundle
 from fer_edge.choices import EngineName, LayoutName, Split
+from fer_edge.data.sources import image_set
 from fer_edge.errors import ConfigError
-from fer_edge.evaluation.dataset import image_set
 from fer_edge.evaluation.tensors import THRESHOLDS, TensorReport, common_tensors, compare_graphs, plot_tensors
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.progress import Progress, silent
 from fer_edge.shipped import path_or_shipped
-from fer_edge.walk import notes
 
-LOG = logging.getLogger("fer_edge")
 IMAGES = 16  # default number of images; every tensor of each is in memory
 BATCH = 8
 REFERENCE_ENGINE = "onnxruntime"
@@ -34,7 +31,7 @@ def compare_tensors(
     images: str | os.PathLike[str],
     *,
     reference_bundle: str | os.PathLike[str] | None = None,
-    split: Split = "valid",
+    split: Split | None = None,
     layout: LayoutName = "auto",
     engine: EngineName | None = None,
     threshold: float | None = None,
@@ -76,8 +73,7 @@ def compare_tensors(
         reference = path_or_shipped("bundle", as_path(reference_bundle or "", "the reference bundle"))
         expected = TypedGraph.parse(Bundle.open(reference).read(MODEL))
     data = image_set(as_path(images, "the images"), manifest.labels, manifest.words, split, layout).limit(count)
-    for line in notes(data.left_out):
-        LOG.info(line)
+    data.log_left_out()
     batches = [batch for batch, _ in data.batches(BATCH)]
     least = THRESHOLDS[manifest.precision] if threshold is None else threshold
     graph = TypedGraph.parse(opened.read(MODEL))

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 
 from fer_edge.data.duplicates import separate
-from fer_edge.data.folders import EMPTY_FOLDER
-from fer_edge.data.images import Pixels, decode
-from fer_edge.data.layouts import AUTO, LAYOUTS, read_split
-from fer_edge.data.matching import match_split
-from fer_edge.data.splits import Indices, LabelledSplit
+from fer_edge.data.images import ImageSet, Pixels
+from fer_edge.data.layouts import AUTO, layouts, read_split
+from fer_edge.data.layouts.folders import EMPTY_FOLDER
 from fer_edge.data.targets import target_rows
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import join_names
@@ -26,12 +24,12 @@ from fer_edge.walk import UNREADABLE, LeftOut, notes
 Skip = Callable[[ImageError], None]
 
 
-def read_splits(recipe: Recipe, sources: Sources) -> tuple[LabelledSplit, LabelledSplit, list[str]]:
+def read_splits(recipe: Recipe, sources: Sources) -> tuple[ImageSet, ImageSet, list[str]]:
     """Read and check the training and the validation split.
 
     Returns:
-        Training split without copies of validation images, validation split, and a note on each kind of images that are
-        left out or occur twice.
+        Training split without copies of validation images, validation images whose labels are indices into those of the
+        training split, and a note on each kind of images that are left out or occur twice.
 
     Raises:
         DataError: A file in both splits, no label in common, or a label without training images.
@@ -39,23 +37,23 @@ def read_splits(recipe: Recipe, sources: Sources) -> tuple[LabelledSplit, Labell
     """
     train = read_split(sources.data, "train", recipe.layout)
     layout = recipe.layout
-    if sources.valid_data is not None and layout != AUTO and not LAYOUTS[layout].matches(sources.valid_data):
+    if sources.valid_data is not None and layout != AUTO and not layouts()[layout].matches(sources.valid_data):
         layout = AUTO  # separate validation images may have another layout
     valid = read_split(sources.valid_data or sources.data, recipe.valid_split, layout)
     if train.votes is None and recipe.training.targets in ("probability", "multi_target"):
         raise ConfigError(f"targets {recipe.training.targets} has no effect: {train.source} has no votes; leave it out")
     _check_folders(train)
     train, lines = separate(train, valid)
-    _, valid_left_out = match_split(valid, train.label_set.labels, owner=train.source)
+    valid = valid.match(train.label_set.labels, owner=train.source)
     untargeted = np.flatnonzero(target_rows(train, recipe.training.targets).sum(axis=1) == 0)
     reason = f'no target for targets = "{recipe.training.targets}", because of its votes'
     train_left_out = (*train.left_out, *(LeftOut(train.paths[i], reason) for i in untargeted))
     lines += [f"{train.source}: {line}" for line in notes(train_left_out)]
-    lines += [f"{valid.source}: {line}" for line in notes((*valid.left_out, *valid_left_out))]
+    lines += [f"{valid.source}: {line}" for line in notes(valid.left_out)]
     return train, valid, lines
 
 
-def _check_folders(train: LabelledSplit) -> None:
+def _check_folders(train: ImageSet) -> None:
     """Check that every label folder is readable and has images, and that there are two labels."""
     unreadable = [entry for entry in train.left_out if entry.reason.startswith(UNREADABLE)]
     if unreadable:
@@ -70,8 +68,8 @@ def _check_folders(train: LabelledSplit) -> None:
 
 
 def load_data(
-    train: LabelledSplit,
-    valid: LabelledSplit,
+    train: ImageSet,
+    valid: ImageSet,
     config: TrainingConfig,
     skip: Skip | None = None,
     progress: Progress = silent,
@@ -89,30 +87,22 @@ def load_data(
         DataError: No training or no validation image.
         ImageError: Unreadable image, without `skip`.
     """
-    targets = target_rows(train, config.targets)
-    used = _choose(np.flatnonzero(targets.sum(axis=1) > 0), config.limit_train, config.seed)
-    valid_labels, _ = match_split(valid, train.label_set.labels, owner=train.source)
-    counted = _choose(np.flatnonzero(valid_labels >= 0), config.limit_valid, config.seed)
-    if not len(used) or not len(counted):
+    train = train.take(np.flatnonzero(target_rows(train, config.targets).sum(axis=1) > 0))
+    train = train.choose(config.limit_train, config.seed)
+    valid = valid.match(train.label_set.labels, owner=train.source).choose(config.limit_valid, config.seed)
+    if not len(train) or not len(valid):
         raise DataError(
-            f"{train.source} has {len(used)} images to train on and {valid.source} {len(counted)} to validate on"
+            f"{train.source} has {len(train)} images to train on and {valid.source} {len(valid)} to validate on"
         )
-    with progress("reading images", len(used) + len(counted)) as advance:
-        images, rows = decode(train.take(used), skip, advance)
-        valid_images, valid_rows = decode(valid.take(counted), skip, advance)
+    with progress("reading images", len(train) + len(valid)) as advance:
+        images, rows = train.decode(skip, advance)
+        valid_images, valid_rows = valid.decode(skip, advance)
     return TrainingData(
         torch.from_numpy(images),
-        torch.from_numpy(targets[used[rows]]),
+        torch.from_numpy(target_rows(train, config.targets)[rows]),
         torch.from_numpy(valid_images),
-        torch.from_numpy(valid_labels[counted[valid_rows]]),
+        torch.from_numpy(valid.required_labels[valid_rows]),
     )
-
-
-def _choose(indices: Indices, limit: int, seed: int) -> Indices:
-    """Choose at most `limit` indices by the seed, in order; 0 for all."""
-    if not limit or limit >= len(indices):
-        return indices
-    return indices[np.sort(np.random.default_rng(seed).permutation(len(indices))[:limit])]
 
 
 def statistics(images: Pixels) -> Statistics:

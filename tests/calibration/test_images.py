@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fer_edge._files import file_sha256
 from fer_edge.calibration.images import CalibrationImage, CalibrationSet, choose_images, read_set
+from fer_edge.data.images import ImageSet
 from fer_edge.data.layouts import read_split
-from fer_edge.data.splits import LabelledSplit
 from fer_edge.errors import DataError
+from fer_edge.export.calibrate import calibrate
+from fer_edge.images import decode as images_decode
 from fer_edge.labels import FERPLUS
 from fer_edge.walk import count_reasons
+from tests.calibration.tiny_ranges import export_once, tiny_calibration
 from tests.faces import make_ferplus
 
 
@@ -44,7 +53,7 @@ def test_choice_depends_on_the_seed_and_is_balanced(root: Path) -> None:
 
 def test_rare_class_contributes_all_its_images(root: Path) -> None:
     split = read_split(root, "train")
-    indices = [index for index in range(90) if split.labels[index] != 1 or index < 10]
+    indices = [index for index in range(90) if split.required_labels[index] != 1 or index < 10]
     classes = choose_images(split.take(np.array(indices)), root, 60).set.summary()["classes"]
     assert classes == {"happiness": 3, "neutral": 29, "surprise": 28}
 
@@ -98,7 +107,7 @@ def test_changed_and_missing_images_are_named(root: Path) -> None:
     with pytest.raises(DataError, match=f"the SHA-256 of .*{path.name} differs from the one in the calibration set"):
         calibration_set.open(root)
     path.unlink()
-    with pytest.raises(DataError, match=rf"{path.name} cannot be read .*expected the data set of FERPlus train"):
+    with pytest.raises(DataError, match=rf"{path.name} of FERPlus train cannot be read .*; restore the file"):
         calibration_set.open(root)
     path.write_bytes(data)
     calibration_set.open(root)
@@ -131,6 +140,24 @@ def test_images_can_be_links_to_another_folder(root: Path, tmp_path: Path) -> No
             here.symlink_to(path)
     assert chosen(linked) == chosen(root)
     assert len(list(chosen(linked).open(linked).batches(8))) == len(list(chosen(root).open(root).batches(8)))
+
+
+def test_chosen_images_are_those_of_their_file(root: Path) -> None:
+    choice = choose_images(read_split(root, "train"), root, 60)
+    opened = choice.set.open(root)
+    assert choice.faces.paths == opened.faces.paths
+    assert all(np.array_equal(a, b) for a, b in zip(choice.batches(16), opened.batches(16), strict=True))
+    names = [FERPLUS.labels[label] for label in choice.faces.required_labels]
+    assert names == [image.label for image in choice.set.images]
+
+
+def test_faces_of_large_sets_are_not_held_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = choose_images(read_split(root, "train"), root, 60)
+    monkeypatch.setattr("fer_edge.calibration.images.MAX_HELD", 59)
+    streamed = choose_images(read_split(root, "train"), root, 60), held.set.open(root)
+    assert held.faces.pixels is not None and [images.faces.pixels for images in streamed] == [None, None]
+    for images in streamed:
+        assert all(np.array_equal(a, b) for a, b in zip(images.batches(16), held.batches(16), strict=True))
 
 
 def image(**changes: object) -> str:
@@ -170,23 +197,24 @@ def test_boxes_are_stored_with_the_images(tmp_path: Path) -> None:
         noise = np.random.default_rng(index).integers(0, 256, (60, 80), dtype=np.uint8)
         Image.fromarray(noise).save(paths[-1])
     labels = np.arange(40) % 4
-    data = LabelledSplit("boxes", FERPLUS, tuple(paths), labels, None, ((10.0, 5.0, 40.0, 40.0),) * 40)
+    data = ImageSet(tuple(paths), labels, ((10.0, 5.0, 40.0, 40.0),) * 40, "boxes", label_set=FERPLUS)
     choose_images(data, tmp_path, 40).set.save(tmp_path / "set.json")
     stored = read_set(tmp_path / "set.json")
     image = stored.images[0]
     assert image.box == (10.0, 5.0, 40.0, 40.0)
-    opened = stored.open(tmp_path)
-    assert not np.array_equal(opened.read(image), opened.read(replace(image, box=None)))
+    whole = replace(stored, images=tuple(replace(image, box=None) for image in stored.images))
+    cropped, uncropped = (next(images.open(tmp_path).batches(1)) for images in (stored, whole))
+    assert not np.array_equal(cropped, uncropped)
 
 
-def boxed(folder: Path, box: tuple[float, float, float, float]) -> LabelledSplit:
+def boxed(folder: Path, box: tuple[float, float, float, float]) -> ImageSet:
     """Write 40 images into a folder; the first has the given box."""
     folder.mkdir()
     paths = [folder / f"{index}.png" for index in range(40)]
     for index, path in enumerate(paths):
         Image.fromarray(np.random.default_rng(index).integers(0, 256, (60, 80), dtype=np.uint8)).save(path)
     boxes = (box, *((10.0, 5.0, 40.0, 40.0),) * 39)
-    return LabelledSplit("boxes", FERPLUS, tuple(paths), np.arange(40) % 4, None, boxes)
+    return ImageSet(tuple(paths), np.arange(40) % 4, boxes, "boxes", label_set=FERPLUS)
 
 
 def test_image_with_a_box_outside_is_left_out(tmp_path: Path) -> None:
@@ -205,13 +233,14 @@ def test_reasons_of_left_out_images_are_counted(root: Path) -> None:
     (folder / "6.png").write_bytes((folder / "9.png").read_bytes())
     (folder / "12.png").write_bytes(b"no image")
     choice = choose_images(read_split(root, "train"), root, 90)
-    assert count_reasons(choice.left_out) == {
+    assert count_reasons(choice.faces.left_out) == {
         "image without a pixel brighter than 8 of 255": 1,
         "face of less than 32 x 32 pixels": 1,
         "copy of another image": 1,
         "unreadable or damaged image": 1,
     }
-    assert choice == choose_images(read_split(root, "train"), root, 90)
+    again = choose_images(read_split(root, "train"), root, 90)
+    assert choice.set == again.set and choice.faces.left_out == again.faces.left_out
 
 
 def test_too_few_images_give_the_reasons_of_the_others(root: Path) -> None:
@@ -234,7 +263,7 @@ def test_missing_image_is_named(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
     data.paths[3].unlink()
     with pytest.raises(
-        DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or remove it"
+        DataError, match=r"3\.png of boxes cannot be read \(No such file.*restore the file, or choose other images"
     ):
         choose_images(data, tmp_path / "faces", 40)
 
@@ -250,8 +279,54 @@ def test_list_file_stands_for_its_folder(tmp_path: Path) -> None:
     data = boxed(tmp_path / "faces", (10.0, 5.0, 40.0, 40.0))
     table = tmp_path / "train.txt"
     names = FERPLUS.labels
-    rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.labels, strict=True)]
+    rows = [f"{path} {names[label]} {label}" for path, label in zip(data.paths, data.required_labels, strict=True)]
     table.write_text("\n".join(rows))
     calibration_set = choose_images(read_split(table, "train"), table, 40).set
     assert {image.file for image in calibration_set.images} == {f"faces/{index}.png" for index in range(40)}
-    assert calibration_set.open(table).root == tmp_path
+    assert {path.parent for path in calibration_set.open(table).faces.paths} == {tmp_path / "faces"}
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Counter[str], Counter[str]]]:
+    """Count the decodes and the hashes of each content, by its SHA-256."""
+    decodes: Counter[str] = Counter()
+    hashes: Counter[str] = Counter()
+    decode, sha256 = images_decode._decode, hashlib.sha256
+
+    def counted_decode(file: BinaryIO, name: str, limit: int) -> Any:
+        file.seek(0)
+        decodes[sha256(file.read()).hexdigest()] += 1
+        file.seek(0)
+        return decode(file, name, limit)
+
+    def counted_hash(data: bytes = b"") -> Any:
+        digest = sha256(data)
+        hashes[digest.hexdigest()] += 1
+        return digest
+
+    monkeypatch.setattr(images_decode, "_decode", counted_decode)
+    monkeypatch.setattr(hashlib, "sha256", counted_hash)
+    yield decodes, hashes
+
+
+def test_calibration_decodes_and_hashes_each_image_once(
+    counts: tuple[Counter[str], Counter[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tiny_calibration()
+    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+    chosen = dict.fromkeys((image.sha256 for image in read_set(tiny.calibration_set).images), 1)
+    scored = dict.fromkeys((file_sha256(path) for path in read_split(tiny.data, "valid").paths), 1)
+    state = Path(shutil.copy(tiny.state, tmp_path))
+    for data in counts:
+        data.clear()
+    # A new set, its ranges, and the search on the validation images.
+    options: dict[str, Any] = {"count": 48, "max_drop": 50, "engine": "onnxruntime", "threads": 1, "state": state}
+    calibrate(tiny.checkpoint, tiny.data, **options)
+    decodes, hashes = counts
+    assert decodes == {**chosen, **scored}
+    assert {digest: hashes[digest] for digest in chosen} == chosen
+    # An existing set, and a method with two passes over its images.
+    for data in counts:
+        data.clear()
+    calibrate(tiny.checkpoint, tiny.data, calibration_set=tiny.calibration_set, method="mse")
+    assert decodes == chosen and {digest: hashes[digest] for digest in chosen} == chosen

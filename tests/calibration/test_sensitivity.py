@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from fer_edge.calibration.score import Score, Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
+from fer_edge.data.images import ImageSet
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
-from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.graph.qdq import chosen_layers
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph, input_of, name_of
@@ -162,8 +162,7 @@ def test_state_of_another_search_is_refused(tmp_path: Path) -> None:
 
 
 def test_scores_compare_with_the_float_graph(tmp_path: Path) -> None:
-    images = tiny_images()
-    paths = tuple(images.root / image.file for image in images.set.images)
+    paths = tiny_images().faces.paths
     labels = np.arange(len(paths)) % 3
     scorer = Scorer(tiny_graph(), ImageSet(paths, labels), options=RunOptions(threads=1))
     same = scorer(tiny_graph())

@@ -37,7 +37,7 @@ def tiny_graph(precision: Any = "fp32") -> TypedGraph:
 @cache
 def tiny_images() -> CalibrationImages:
     root = make_ferplus(_temporary_folder(), train=48)
-    return choose_images(read_split(root, "train"), root, 48).set.open(root)
+    return choose_images(read_split(root, "train"), root, 48)
 
 
 @cache

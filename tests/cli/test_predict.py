@@ -86,7 +86,7 @@ def test_other_files_in_a_folder_are_counted(bundle: Path, face: Path, monkeypat
     monkeypatch.setattr(walk, "find_images", lambda path: listing)
     result = run(face.parent, "--bundle", bundle)
     assert result.exit_code == 0
-    assert result.stderr.splitlines() == [*listing.summary(), "1 image, 1 left out"]
+    assert result.stderr.splitlines() == [*walk.notes(listing.left_out), "1 image, 1 left out"]
 
 
 def test_rows_have_fixed_columns_and_whole_paths_in_a_pipe(bundle: Path, face: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.data.folders import check_distinct, label_set_of
 from fer_edge.data.layouts import find_layout, read_split
+from fer_edge.data.layouts.folders import check_distinct, label_set_of
 from fer_edge.errors import DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, comparable, match_labels
 from fer_edge.walk import count_reasons

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.data.splits import LabelledSplit
+from fer_edge.data.images import ImageSet
 from fer_edge.data.targets import class_weights, target_rows
 from fer_edge.labels import FERPLUS, RAFDB
 
 
-def split(votes: list[list[int]]) -> LabelledSplit:
+def split(votes: list[list[int]]) -> ImageSet:
     paths = tuple(Path(str(index)) for index in range(len(votes)))
-    return LabelledSplit("made up", FERPLUS, paths, np.array([0, -1, 1][: len(votes)]), np.array(votes))
+    return ImageSet(paths, np.array([0, -1, 1][: len(votes)]), label_set=FERPLUS, votes=np.array(votes))
 
 
 def test_targets_match_values_by_hand() -> None:
@@ -27,13 +27,21 @@ def test_targets_match_values_by_hand() -> None:
     assert rows[1].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
+def test_distributions_match_values_by_hand() -> None:
+    votes = [[6, 2, 1, 0, 0, 0, 0, 0, 1, 0], [2, 0, 0, 0, 0, 0, 0, 0, 8, 0], [0] * 10]
+    for targets in ("probability", "crossentropy"):
+        rows = target_rows(split(votes), targets)
+        np.testing.assert_allclose(rows[0], [0.75, 0.25, 0, 0, 0, 0, 0, 0])
+        assert not rows[1:].any()
+
+
 def test_multi_targets_need_more_than_half_of_the_votes() -> None:
     assert not target_rows(split([[4, 0, 0, 0, 0, 0, 0, 0, 0, 6]]), "multi_target").any()
     assert not target_rows(split([[0] * 10]), "multi_target").any()
 
 
 def test_targets_without_votes_are_one_hot() -> None:
-    plain = LabelledSplit("RAF-DB", RAFDB, (Path("a"), Path("b")), np.array([6, 2]))
+    plain = ImageSet((Path("a"), Path("b")), np.array([6, 2]), label_set=RAFDB)
     for targets in ("majority", "probability", "crossentropy", "multi_target"):
         assert target_rows(plain, targets).argmax(axis=1).tolist() == [6, 2]
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fer_edge.data.images import ImageSet
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Images, Prediction, Runner
 from fer_edge.errors import BundleError, ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import AccuracyReport, confusion_matrix, run_all, score
-from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.open_model import open_model
 from fer_edge.evaluation.parity import compare, relative_error
 from tests.tiny import LABELS, tiny_bundle

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_edge.data.images import ImageSet
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Images, Prediction, Runner
-from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.open_model import ModelInfo
 from fer_edge.evaluation.parity import Stage, absolute_error, compare, compare_labels
 from tests.evaluation.test_evaluation import Planted, folder

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.data.images import ImageSet
 from fer_edge.evaluation.accuracy import Outputs, score
-from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
 from fer_edge.evaluation.selective import SelectiveScore, selective_scores
 

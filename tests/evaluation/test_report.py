@@ -14,9 +14,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from fer_edge._files import make_folder
+from fer_edge.data.images import ImageSet
 from fer_edge.errors import CheckpointError, DataError, FerEdgeError
 from fer_edge.evaluation.accuracy import Outputs
-from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.features import MIN_POINTS, FeatureMap, embed, feature_map, sample
 from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.evaluation.report import PICTURES, report_files, write_report

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from fer_edge.data.images import ImageSet
 from fer_edge.errors import DataError, NonFiniteError
 from fer_edge.evaluation.accuracy import Outputs, softmax
-from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.evaluation.temperature import (
     TemperatureFit,
     check_images,

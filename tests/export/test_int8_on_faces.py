@@ -15,9 +15,9 @@ from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
 from fer_edge.calibration.score import Scorer
 from fer_edge.data.layouts import read_split
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Artifact, BuildRequest, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
-from fer_edge.evaluation.dataset import image_set
 from fer_edge.export.build import typed_graph
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.precision import prove_precision

@@ -16,10 +16,11 @@ from fer_edge._files import sha256
 from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.images import choose_images
 from fer_edge.choices import FloatPrecision, Precision
+from fer_edge.data.images import ImageSet
 from fer_edge.data.layouts import read_split
+from fer_edge.data.sources import image_set
 from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
-from fer_edge.evaluation.dataset import ImageSet, image_set
 from fer_edge.evaluation.parity import GATES, compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.precision import prove_precision
@@ -158,7 +159,7 @@ def test_tensorrt_rtx_builds_int8_that_passes_parity_on_cpus(
     name: str, graphs: Graphs, ferplus: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Measure ranges on real faces, and parity on others: with synthetic ranges of +-4, parity of `paper` fails."""
-    images = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES).set.open(ferplus)
+    images = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES)
     # Random weights give no outliers, so clipping would only lose accuracy.
     ranges = measure(graphs.float(name, "fp32"), "of no file", images, "minmax")
     faces = image_set(ferplus, FERPLUS.labels).limit(

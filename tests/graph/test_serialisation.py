@@ -18,7 +18,6 @@ from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.score import Scorer
 from fer_edge.calibration.sensitivity import find_float_layers
 from fer_edge.engines.base import RunOptions
-from fer_edge.evaluation.dataset import ImageSet
 from fer_edge.export.build import add_engine, build
 from fer_edge.graph.qdq import chosen_layers, quantize_graph
 from fer_edge.graph.typed_graph import TypedGraph
@@ -94,8 +93,8 @@ def test_search_serialises_each_graph_that_it_runs_once(counts: Counter[str]) ->
     counts.clear()
     ranges = measure(graph, "of no file", images, "minmax")
     assert counts == {"serialisations": 1}  # with its activations as outputs
-    paths = tuple(images.root / image.file for image in images.set.images)
-    scorer = Scorer(graph, ImageSet(paths, np.arange(len(paths)) % 3), "onnxruntime", RunOptions(threads=1))
+    faces = replace(images.faces, labels=np.arange(len(images.faces)) % 3)
+    scorer = Scorer(graph, faces, "onnxruntime", RunOptions(threads=1))
     assert counts == {"serialisations": 2}
     layers = chosen_layers(graph, ranges)
     few = replace(ranges, float_layers=tuple(layer.name for layer in layers[3:]))

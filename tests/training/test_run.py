@@ -90,7 +90,9 @@ def test_misspelt_validation_classes_are_refused(tmp_path: Path) -> None:
 
 def test_lists_with_common_images_are_refused(tmp_path: Path) -> None:
     train = read_split(make_folders(tmp_path / "own"), "train")
-    lines = [f"{path} {path.parent.name} {label}" for path, label in zip(train.paths, train.labels, strict=True)]
+    lines = [
+        f"{path} {path.parent.name} {label}" for path, label in zip(train.paths, train.required_labels, strict=True)
+    ]
     (tmp_path / "train.txt").write_text("\n".join(lines))
     (tmp_path / "valid.txt").write_text("\n".join(lines[::2]))
     with pytest.raises(DataError, match=r"6 of 6 images of valid\.txt are also in train\.txt, such as"):

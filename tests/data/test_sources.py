@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fer_edge.data.matching import UNCOUNTED
+from fer_edge.choices import Split
+from fer_edge.data.images import UNCOUNTED
+from fer_edge.data.sources import check_split, image_set
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.evaluation.accuracy import run_all
-from fer_edge.evaluation.dataset import image_set
+from fer_edge.evaluation.evaluate import evaluate
+from fer_edge.evaluation.parity import parity
+from fer_edge.evaluation.temperature import fit_temperature
+from fer_edge.export.tensor_parity import compare_tensors
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.walk import count_reasons
 from tests.evaluation.test_evaluation import Planted
@@ -40,7 +46,9 @@ def test_adjectives_name_class_folders(below: str, tmp_path: Path) -> None:
 def test_data_set_without_training_images_is_detected(tmp_path: Path) -> None:
     class_folders(tmp_path / "Test")
     assert image_set(tmp_path, FERPLUS.labels, split="test").labels is not None
-    assert image_set(tmp_path, FERPLUS.labels, split="valid").labels is None
+    assert image_set(tmp_path, FERPLUS.labels).labels is None
+    with pytest.raises(ConfigError, match=r"split has no effect: .* has no splits; leave it out"):
+        image_set(tmp_path, FERPLUS.labels, split="valid")
 
 
 @pytest.mark.parametrize("below", ["", "valid"])
@@ -102,3 +110,25 @@ def test_unknown_split_and_zero_images_are_refused(tmp_path: Path) -> None:
         image_set(root, FERPLUS.labels, split="val")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the number of images is 0; expected at least 1"):
         image_set(root, FERPLUS.labels).limit(0)
+
+
+@pytest.mark.parametrize("below", ["", "happiness"])
+def test_split_of_images_without_splits_is_refused(below: str, tmp_path: Path) -> None:
+    root = class_folders(tmp_path) / below
+    face(root / "a.png", 0, 0, 8)
+    check_split(root, None)
+    with pytest.raises(ConfigError, match=r"split has no effect: .* has no splits; leave it out"):
+        image_set(root, FERPLUS.labels, split="valid")
+
+
+def test_calls_refuse_a_split_of_images_without_splits(tmp_path: Path) -> None:
+    images = class_folders(tmp_path / "faces")
+    calls: dict[str, Callable[[Split], object]] = {
+        "evaluate": lambda split: evaluate("edge", images, split=split),
+        "parity": lambda split: parity("edge", "edge", images, split=split),
+        "tensors": lambda split: compare_tensors("edge", None, images, reference_bundle="edge", split=split),
+        "temperature": lambda split: fit_temperature("edge", images, tmp_path / "out.safetensors", split=split),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ConfigError, match=f"^split has no effect: {images} has no splits; leave it out$"):
+            pytest.fail(f"{name} accepted the split: {call('test')}")

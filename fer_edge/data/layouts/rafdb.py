@@ -1,4 +1,4 @@
-"""RAF-DB with single labels, official layout (Li et al., CVPR 2017). Imports no torch."""
+"""RAF-DB with single labels, official layout (Li et al., CVPR 2017)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from fer_edge.choices import Split
-from fer_edge.data.lists import read_text_file
-from fer_edge.data.splits import Box, LabelledSplit, Layout
+from fer_edge.data.images import Box, ImageSet
+from fer_edge.data.layouts import Layout, read_text_file
 from fer_edge.errors import DataError
 from fer_edge.labels import RAFDB
 
@@ -27,7 +27,7 @@ def is_rafdb(root: Path) -> bool:
     return (basic_folder(root) / LIST).is_file()
 
 
-def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] = "aligned") -> LabelledSplit:
+def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] = "aligned") -> ImageSet:
     """Read one split from the official list: `train_00001.jpg 5`, classes counted from 1.
 
     Args:
@@ -61,7 +61,7 @@ def read_rafdb(root: Path, split: Split, images: Literal["aligned", "original"] 
         raise DataError(f"{table} lists no image of the split {split}")
     boxes = tuple(_box(folder, path) for path in paths) if images == "original" else None
     source = f"RAF-DB {split} ({images})"
-    return LabelledSplit(source, RAFDB, tuple(paths), np.array(labels, np.int64), boxes=boxes, official=True)
+    return ImageSet(tuple(paths), np.array(labels, np.int64), boxes, source, label_set=RAFDB, official=True)
 
 
 def _box(folder: Path, image: Path) -> Box | None:

@@ -1,4 +1,4 @@
-"""List files of the FER-former authors: `path label-name class-index`, one image per line. Imports no torch."""
+"""List files of the FER-former authors: `path label-name class-index`, one image per line."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.choices import Split
-from fer_edge.data.folders import SPLIT_FOLDERS, check_distinct, label_set_of
-from fer_edge.data.splits import LabelledSplit, Layout
+from fer_edge.data.images import ImageSet
+from fer_edge.data.layouts import Layout, read_text_file
+from fer_edge.data.layouts.folders import SPLIT_FOLDERS, check_distinct, label_set_of
 from fer_edge.errors import DataError
 from fer_edge.labels import comparable, match_labels
-
-
-def read_text_file(path: Path) -> str:
-    """Return the text of a data set's file, without a byte order mark.
-
-    Raises:
-        DataError: Unreadable file, or text that is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8, or name another file") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; make it readable, or name another file") from error
 
 
 def list_file(root: Path, split: Split) -> Path | None:
@@ -39,7 +26,7 @@ def is_list(root: Path) -> bool:
     return (root.is_file() and root.suffix.lower() == ".txt") or list_file(root, "train") is not None
 
 
-def read_list(root: Path, split: Split) -> LabelledSplit:
+def read_list(root: Path, split: Split) -> ImageSet:
     """Read a list file. The name gives the label; each index has to belong to one name.
 
     Paths are absolute, or relative to the list's folder.
@@ -53,7 +40,9 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
     paths: list[Path] = []
     names: list[str] = []
     name_of_index: dict[str, str] = {}
-    for number, line in enumerate(_lines(table), start=1):
+    # Split at line ends only; `str.splitlines` also splits at characters that file names may contain.
+    lines = read_text_file(table).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)
@@ -70,12 +59,7 @@ def read_list(root: Path, split: Split) -> LabelledSplit:
         check_distinct(sorted(set(names)))
     label_set = label_set_of(sorted(set(names)))
     labels = np.array(match_labels(names, label_set.labels), np.int64)
-    return LabelledSplit(f"{table.name}", label_set, tuple(paths), labels)
-
-
-def _lines(table: Path) -> list[str]:
-    """Split a text at line ends only; `str.splitlines` also splits at characters that file names may contain."""
-    return read_text_file(table).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return ImageSet(tuple(paths), labels, source=table.name, label_set=label_set)
 
 
 def _strip_quotes(path: str) -> str:
@@ -83,4 +67,4 @@ def _strip_quotes(path: str) -> str:
     return path[1:-1] if quoted else path
 
 
-LAYOUT = Layout("list", "a text file with lines `path label-name class-index`", is_list, read_list)
+LAYOUT = Layout("list", "a text file with lines `path label-name class-index`", is_list, read_list, rank=1)
