@@ -16,12 +16,12 @@ from fer_edge.machine import machine_name
 # Modules are imported on first use, so that one engine works without the packages of the others.
 # The PyTorch reference is part of fer_edge.model, because the runtime never imports torch.
 ENGINE_MODULES: dict[str, str] = {
-    "openvino": "fer_edge.engines.openvino",
+    "openvino": "fer_edge.engines.openvino.engine",
     "onnxruntime": "fer_edge.engines.onnxruntime",
     "tensorrt": "fer_edge.engines.tensorrt.engine",
     "tensorrt-rtx": "fer_edge.engines.tensorrt.rtx",
 }
-PROFILER_MODULES: dict[str, str] = {"openvino": "fer_edge.engines.openvino_profiling"}
+PROFILER_MODULES: dict[str, str] = {"openvino": "fer_edge.engines.openvino.profiler"}
 
 
 @dataclass(frozen=True)

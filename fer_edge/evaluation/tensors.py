@@ -16,7 +16,7 @@ from fer_edge._require import require
 from fer_edge.engines.base import INPUT_NAME, Images
 from fer_edge.engines.messages import COMPILE
 from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
-from fer_edge.engines.openvino import core, failures
+from fer_edge.engines.openvino.core import core, failures
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.pictures import save_plot
 from fer_edge.results import Result, Table, plain_data

@@ -1,7 +1,7 @@
 """PReLUs as `max(x, slope * x)` in float32 graphs.
 
 ONNX Runtime's PReLU kernel takes ten times as long as a multiplication and a maximum: a third of the time of `edge`.
-OpenVINO fuses PReLUs into convolutions, so its engine restores them (`engines/prelu.py`).
+OpenVINO fuses PReLUs into convolutions, so its engine restores them (`engines/openvino/fusion.py`).
 """
 
 from __future__ import annotations
