@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.choices import CalibrationMethod
+from fer_edge.choices import TENSOR_ENGINE, CalibrationMethod
 from fer_edge.engines.base import Images
 from fer_edge.errors import NonFiniteError
-from fer_edge.evaluation.tensors import ONNXRuntimeTensors
+from fer_edge.evaluation.tensors import tensor_reader
 
 BINS = 4096  # of a histogram of magnitudes, from 0 to the peak
 LEVELS = 127  # positive int8 levels
@@ -64,7 +64,7 @@ def observe(
     Raises:
         NonFiniteError: A tensor contains NaN or infinity; the message names the first in the graph's order.
     """
-    reader = ONNXRuntimeTensors(model, tensors)
+    reader = tensor_reader(TENSOR_ENGINE, model, tensors)
     statistics = {name: Statistics() for name in tensors}
     for images in batches():
         for name, values in reader.read(images).items():

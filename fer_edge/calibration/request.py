@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from msgspec import Meta
 
 from fer_edge._files import check_output_files
 from fer_edge._settings import NonNegative, convert_fields
-from fer_edge.choices import PLOT_SUFFIXES, CalibrationMethod, EngineName, LayerKind, LayoutName, Split
+from fer_edge.choices import DEFAULT_ENGINE, PLOT_SUFFIXES, CalibrationMethod, EngineName, LayerKind, LayoutName, Split
 from fer_edge.errors import ConfigError
 
 COUNT = 512  # images of a new calibration set
-ENGINE: EngineName = "openvino"  # default engine for measuring accuracy
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class CalibrationRequest:
     max_drop: NonNegative | None
     split: Split | None
     eval_count: Annotated[int, Meta(ge=1)] | None
-    engine: EngineName | None
+    engine: str | None
     device: int | None
     threads: int | None
     state: Path | None
@@ -41,6 +40,10 @@ class CalibrationRequest:
 
     def __post_init__(self) -> None:
         convert_fields(self)
+        if self.engine is not None and self.engine not in get_args(EngineName):
+            from fer_edge.engines.registry import get_engine  # imports NumPy
+
+            get_engine(self.engine)
         self._check_effects()
         self._check_files()
 
@@ -55,9 +58,9 @@ class CalibrationRequest:
         return COUNT if self.count is None else self.count
 
     @property
-    def engine_or_default(self) -> EngineName:
+    def engine_or_default(self) -> str:
         """Engine that accuracy is measured on."""
-        return self.engine or ENGINE
+        return self.engine or DEFAULT_ENGINE
 
     def check_split(self, *, has_splits: bool) -> None:
         """Refuse a split of a data set without splits.

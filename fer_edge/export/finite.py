@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_edge.choices import DEFAULT_ENGINE
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import NonFiniteError
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.runner import PyTorchRunner
-
-ENGINE = "openvino"  # runs graphs of every precision, and is installed with fer-edge
 
 
 def check_reference(checkpoint: Checkpoint) -> None:
@@ -33,7 +32,7 @@ def check_graph(model: bytes) -> None:
         NonFiniteError: NaN or infinity in an output: constants or activations overflow although those of PyTorch do
             not.
     """
-    with get_engine(ENGINE).load(Artifact(model, None, 1), RunOptions()) as runner:
+    with get_engine(DEFAULT_ENGINE).load(Artifact(model, None, 1), RunOptions()) as runner:
         _check("the exported graph", runner)
 
 

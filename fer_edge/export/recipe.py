@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fer_edge._settings import convert_some
 from fer_edge._toml import TOMLDecodeError, read_toml
-from fer_edge.choices import BuildPrecision, EngineName, FloatPrecision
+from fer_edge.choices import BuildPrecision, FloatPrecision
 from fer_edge.errors import ConfigError
 from fer_edge.shipped import shipped_file, shipped_names
 
@@ -23,7 +23,7 @@ class BuildRecipe:
     """Settings of a recipe: arguments of `fer_edge.export.build.build`, all optional."""
 
     checkpoint: str
-    engines: tuple[EngineName, ...]
+    engines: tuple[str, ...]
     precision: BuildPrecision
     gpu_archs: tuple[str, ...]
     max_batch: int

@@ -74,14 +74,14 @@ def test_no_range_exceeds_the_peak(method: CalibrationMethod) -> None:
 
 
 def test_statistics_match_the_tensors() -> None:
-    from fer_edge.evaluation.tensors import ONNXRuntimeTensors
+    from fer_edge.evaluation.tensors import tensor_reader
 
     name = "stem.blocks.0/Add"
     counts: list[int] = []
     observed = observe(tiny_graph(), lambda: tiny_images().batches(16), [name], method="mse", progress=counts.append)
     statistics = observed[name]
     values = np.concatenate(
-        [ONNXRuntimeTensors(tiny_graph(), [name]).read(batch)[name] for batch in tiny_images().batches(16)]
+        [tensor_reader("onnxruntime", tiny_graph(), [name]).read(batch)[name] for batch in tiny_images().batches(16)]
     )
     assert (statistics.low, statistics.high) == (values.min(), values.max())
     assert len(statistics.peaks) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ from fer_edge.engines.base import (
     Prediction,
     Runner,
     RunOptions,
-    check_outputs,
 )
+from fer_edge.engines.capabilities import Profiler, TensorReader, Tensors, TritonBackend, TritonSettings
 from fer_edge.engines.messages import COMPILE, LOAD, READ, unavailable
-from fer_edge.engines.openvino.core import core, failures, openvino, rt_info
+from fer_edge.engines.openvino.core import PACKAGE, core, failures, openvino, rt_info
 from fer_edge.engines.openvino.fusion import bypass_pairs, join_prelus
 from fer_edge.engines.openvino.winograd import rewrite_convolutions
+from fer_edge.engines.outputs import check_outputs
 from fer_edge.errors import UnsupportedTargetError
 from fer_edge.machine import default_threads, processors
 
@@ -97,11 +98,44 @@ class OpenVINORunner(Runner):
         del self._single, self._batch, self._compile
 
 
+class OpenVINOTensors(TensorReader):
+    """Inner tensors as OpenVINO computes them in float32; operators are not fused across a tensor that is read."""
+
+    # With OpenVINO 2026.4, reading an inner tensor of an int8 graph can corrupt later tensors, for example through
+    # in-place additions; the tensor itself is correct.
+    reads_int8_together = False
+
+    def __init__(self, model: bytes, names: Sequence[str]) -> None:
+        self._names = list(names)
+        with failures(COMPILE):
+            compiled = core().compile_model(core().read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._request = compiled.create_infer_request()
+
+    def read(self, images: Images) -> Tensors:
+        outputs = self._request.infer([images]).items()
+        values = {name: value for output, value in outputs for name in output.get_names()}
+        return {name: values[name] for name in self._names}
+
+
+class _TritonBackend(TritonBackend):
+    def settings(self, version: str, options: Mapping[str, Any], max_batch: int, rebuild: str) -> TritonSettings:
+        # The backend compiles for the largest batch, and refuses others unpadded.
+        return TritonSettings(parameters={"ENABLE_BATCH_PADDING": "YES"} if max_batch > 1 else {})
+
+
 class OpenVINOEngine(Engine):
     """OpenVINO's CPU plugin, with float arithmetic fixed to float32, so that it runs the types of the typed graph."""
 
     name = "openvino"
-    extra = None
+    packages = (PACKAGE,)
+    tensor_reader = OpenVINOTensors
+    triton = _TritonBackend("openvino", "model.onnx", ("cpu",))  # by default the backend expects model.xml
+
+    @property
+    def profiler(self) -> Profiler:
+        from fer_edge.engines.openvino.profiler import OpenVINOProfiler  # imported here, since few runs need it
+
+        return OpenVINOProfiler()
 
     def version(self) -> str:
         return str(openvino().__version__).split("-")[0]

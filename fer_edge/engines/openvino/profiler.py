@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, RunOptions
+from fer_edge.engines.capabilities import INT8, Layer, Peak, Profiler
 from fer_edge.engines.openvino.core import openvino, rt_info
 from fer_edge.engines.openvino.engine import ENGINE
-from fer_edge.engines.profiling import INT8, Layer, Peak, Profiler
 
 PROFILING = {"PERF_COUNT": True}
 # Side of the matrices. One product takes less than a time slice of the scheduler, so that some products run
@@ -187,6 +187,3 @@ def _fake_quantise(values: Any) -> Any:
 
 def _network(result: Any, *inputs: Any) -> Any:
     return openvino().Model([result], list(inputs), "peak")
-
-
-PROFILER = OpenVINOProfiler()

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES, Artifact, RunOptions
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.callbacks import logger_for
-from fer_edge.engines.tensorrt.device import Graph
-from fer_edge.engines.tensorrt.errors import create_object, loading_error
+from fer_edge.engines.tensorrt.cuda import Graph
+from fer_edge.engines.tensorrt.errors import create_object, loading_error, logger_for
 from fer_edge.errors import EngineError
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
-from fer_edge.engines.tensorrt.driver import Driver, read_driver
+from fer_edge.engines.capabilities import Finding, SystemReport
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.nvidia import Driver, read_driver
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
 # Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.
@@ -33,12 +34,16 @@ class Machine:
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A problem and its remedy."""
-
-    problem: str
-    remedy: str
+def report_system() -> SystemReport:
+    """Diagnose this system for both products."""
+    machine = probe_system()
+    gpus = machine.driver.gpus if machine.driver is not None else ()
+    return SystemReport(
+        asdict(machine),
+        tuple(f"GPU: {gpu.name}, GPU architecture {gpu.target}, {gpu.memory_mb} MB" for gpu in gpus),
+        tuple(diagnose(machine)),
+        concerned=bool(gpus or products(machine)),
+    )
 
 
 def probe_system(root: Path = Path("/")) -> Machine:

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import ExecutedOperator
-from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.callbacks import LOG, logger_for
-from fer_edge.engines.tensorrt.errors import create_object
+from fer_edge.engines.tensorrt.api import LOG, Api
+from fer_edge.engines.tensorrt.errors import create_object, logger_for
 from fer_edge.errors import EngineError, EngineUnavailableError
 
 if TYPE_CHECKING:
