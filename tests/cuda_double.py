@@ -1,4 +1,4 @@
-"""Simulated GPU behind the interface of `CudaDevice`: memory, lazy streams, graphs, live object counts and injected faults.
+"""Simulated GPU behind the interface of `CudaDevice`: memory, lazy streams, graphs, object counts, injected faults.
 
 Work in a stream runs only when the stream is synchronised. A test therefore fails if a result is read too early or an
 input is overwritten too early.
@@ -268,4 +268,4 @@ class DoubleDevice:
 def device_double(gpu: Gpu) -> CudaDevice:
     """Open the simulated GPU; `test_simulated_device_has_the_real_interface` compares both classes."""
     device: Any = DoubleDevice(gpu)
-    return device  # type: ignore[no-any-return]
+    return device

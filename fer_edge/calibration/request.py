@@ -11,6 +11,7 @@ from msgspec import Meta
 from fer_edge._files import check_output_files
 from fer_edge._settings import NonNegative, convert_fields
 from fer_edge.choices import DEFAULT_ENGINE, PLOT_SUFFIXES, CalibrationMethod, EngineName, LayerKind, LayoutName, Split
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 
 COUNT = 512  # images of a new calibration set
@@ -41,8 +42,6 @@ class CalibrationRequest:
     def __post_init__(self) -> None:
         convert_fields(self)
         if self.engine is not None and self.engine not in get_args(EngineName):
-            from fer_edge.engines.registry import get_engine  # imports NumPy
-
             get_engine(self.engine)
         self._check_effects()
         self._check_files()

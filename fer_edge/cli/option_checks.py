@@ -38,16 +38,16 @@ def shipped_path(kind: Kind) -> Callable[[Any], Any]:
     return resolve
 
 
-def known_engine(known: tuple[str, ...]) -> Callable[[Any], Any]:
+def known_engine(names: tuple[str, ...]) -> Callable[[Any], Any]:
     """Make a callback that refuses unknown engines, in a list too; installed packages are searched for other names.
 
     Args:
-        known: Names of fer-edge's engines.
+        names: Names of fer-edge's engines.
     """
 
     def check(value: Any) -> Any:
         for name in [value] if isinstance(value, str) else value or ():
-            if name not in known:
+            if name not in names:
                 from fer_edge.engines.registry import is_engine
 
                 if not is_engine(name):

@@ -6,13 +6,17 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from fer_edge._text import did_you_mean, one_line
-from fer_edge.engines.base import Engine
-from fer_edge.engines.capabilities import Profiler, SystemReport
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, shown
 from fer_edge.machine import machine_name
+
+if TYPE_CHECKING:  # the command line checks names of engines before it imports NumPy
+    from importlib.metadata import EntryPoint
+
+    from fer_edge.engines.base import Engine
+    from fer_edge.engines.capabilities import Profiler, SystemReport
 
 # Modules are imported on first use, so that one engine works without the packages of the others.
 # The PyTorch reference is part of fer_edge.model, because the runtime never imports torch.
@@ -40,12 +44,12 @@ class EngineStatus:
 
 def engine_names() -> list[str]:
     """Return the names of all engines: those of fer-edge, then those of installed packages."""
-    return [*ENGINE_MODULES, *(name for name in _added() if name not in ENGINE_MODULES)]
+    return [*ENGINE_MODULES, *(name for name in _entry_points() if name not in ENGINE_MODULES)]
 
 
 def is_engine(name: str) -> bool:
     """Return whether an engine has this name."""
-    return name in ENGINE_MODULES or name in _added()
+    return name in ENGINE_MODULES or name in _entry_points()
 
 
 def get_engine(name: str) -> Engine:
@@ -61,7 +65,7 @@ def get_engine(name: str) -> Engine:
     if not is_engine(name):
         names = engine_names()
         raise ConfigError(f"no engine {shown(name)}; expected one of: {', '.join(names)}{did_you_mean(name, names)}")
-    return _load(_added()[name])
+    return _load(_entry_points()[name])
 
 
 def engines() -> list[Engine]:
@@ -146,12 +150,16 @@ def platform_tag() -> str:
     return f"{system}-{machine}"
 
 
-def _added() -> dict[str, EntryPoint]:
+def _entry_points() -> dict[str, EntryPoint]:
     """Return the entry points of installed packages by name."""
+    from importlib.metadata import entry_points  # slow to import, and needed for other engines only
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def _load(point: EntryPoint) -> Engine:
+    from fer_edge.engines.base import Engine
+
     try:
         engine = point.load()
     except Exception as error:  # a package of someone else may raise anything
