@@ -98,7 +98,7 @@ def test_files_stay_short() -> None:
 
 
 def test_only_the_registry_names_engines() -> None:
-    """Other modules ask the engine object, so that a new engine is one file; `choices` lists names for type checkers."""
+    """Other modules ask the engine object; `choices` lists names for type checkers."""
     packages = {name.rpartition(".")[0] for name in ENGINE_MODULES.values()} - {"fer_edge.engines"}
     modules = {*packages, *ENGINE_MODULES.values()}
     uses = []

@@ -21,25 +21,14 @@ NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit synchronisation with the
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 TIMING_EVENTS = 4
 # After one of these errors the CUDA context is unusable: every later call in the process fails with the same error.
-STICKY = frozenset(
+STICKY = {
     f"CUDA_ERROR_{name}"
     for name in (
-        "ASSERT",
-        "CONTAINED",
-        "CONTEXT_IS_DESTROYED",
-        "ECC_UNCORRECTABLE",
-        "HARDWARE_STACK_ERROR",
-        "ILLEGAL_ADDRESS",
-        "ILLEGAL_INSTRUCTION",
-        "INVALID_ADDRESS_SPACE",
-        "INVALID_PC",
-        "LAUNCH_FAILED",
-        "LAUNCH_TIMEOUT",
-        "MISALIGNED_ADDRESS",
-        "NVLINK_UNCORRECTABLE",
-        "TENSOR_MEMORY_LEAK",
+        "ASSERT", "CONTAINED", "CONTEXT_IS_DESTROYED", "ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR", "ILLEGAL_ADDRESS",
+        "ILLEGAL_INSTRUCTION", "INVALID_ADDRESS_SPACE", "INVALID_PC", "LAUNCH_FAILED", "LAUNCH_TIMEOUT",
+        "MISALIGNED_ADDRESS", "NVLINK_UNCORRECTABLE", "TENSOR_MEMORY_LEAK",
     )
-)
+}  # fmt: skip
 
 Bytes = npt.NDArray[np.uint8]
 Graph = Any  # result of `capture`, opaque to the runner
@@ -334,29 +323,19 @@ def check_cuda(device: int = 0) -> None:
 
 
 def import_pycuda() -> Any:
-    """Import `pycuda.driver`.
-
-    Raises:
-        EngineUnavailableError: Missing or broken package; the message has the command that installs it.
-    """
-    try:
-        return import_package(PYCUDA)
-    except (ImportError, OSError) as error:
-        raise EngineUnavailableError(
-            f'PyCUDA cannot be imported ({error}); run: pip install "fer-edge[cuda]". pip compiles it, which needs the '
-            "CUDA toolkit: see docs/guides"
-        ) from error
+    """Import `pycuda.driver`; errors as in `check_cuda`."""
+    return _import(PYCUDA, "PyCUDA", ". pip compiles it, which needs the CUDA toolkit: see docs/guides")
 
 
 def import_cuda_python() -> Any:
-    """Import the driver bindings of cuda-python.
+    """Import the driver bindings of cuda-python; errors as in `check_cuda`."""
+    return _import(CUDA_PYTHON, "cuda-python")
 
-    Raises:
-        EngineUnavailableError: Missing or broken package; the message has the command that installs it.
-    """
+
+def _import(package: Package, title: str, advice: str = "") -> Any:
     try:
-        return import_package(CUDA_PYTHON)
+        return import_package(package)
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(
-            f'cuda-python cannot be imported ({error}); run: pip install "fer-edge[cuda]"'
+            f'{title} cannot be imported ({error}); run: pip install "fer-edge[cuda]"{advice}'
         ) from error

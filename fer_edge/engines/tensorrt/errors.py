@@ -220,17 +220,14 @@ def create_object(api: Api, kind: str, create: Callable[[], Created], messages: 
     try:
         return create()
     except TypeError as error:  # pybind11 raises it for a null pointer
-        raise _start_error(f"{api.name}'s {kind} does not start", messages) from error
-
-
-def _start_error(problem: str, messages: Messages) -> EngineUnavailableError:
-    cause = _find_cause(messages, EngineUnavailableError)  # the other causes concern an engine file
-    if cause is not None:
-        return EngineUnavailableError(f"{problem}; {cause[1]}. TensorRT reports: {messages.reason()}")
-    return EngineUnavailableError(
-        f"{problem}: {messages.reason()}. TensorRT builds and runs engines on the same type of GPU: this machine needs "
-        "an NVIDIA GPU with its driver; see: fer-edge doctor"
-    )
+        problem, reason = f"{api.name}'s {kind} does not start", messages.reason()
+        cause = _find_cause(messages, EngineUnavailableError)  # the other causes concern an engine file
+        if cause is not None:
+            raise EngineUnavailableError(f"{problem}; {cause[1]}. TensorRT reports: {reason}") from error
+        raise EngineUnavailableError(
+            f"{problem}: {reason}. TensorRT builds and runs engines on the same type of GPU: this machine needs an "
+            "NVIDIA GPU with its driver; see: fer-edge doctor"
+        ) from error
 
 
 def _find_cause(messages: Messages, kind: type[Exception] = Exception) -> tuple[type[Exception], str] | None:
