@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# --8<-- [start:engine]
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,3 +99,4 @@ def onnx() -> Any:
 
 
 ENGINE = ReferenceEngine()
+# --8<-- [end:engine]
