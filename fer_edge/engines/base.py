@@ -1,6 +1,6 @@
 """The engine interface: `Engine` builds from typed ONNX, `Runner` executes a built engine.
 
-Each engine is a module of this package with an `ENGINE` object, listed in `registry.py`.
+Each engine is a module with an `ENGINE` object: see `registry.py`, and docs/extending.md for one in a single file.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ class Engine(ABC):
     """Builds engines from typed ONNX and loads them as runners."""
 
     name: str
-    packages: tuple[Package, ...]  # that it imports
+    packages: tuple[Package, ...] = ()  # that it imports
     for_gpus = False  # whether it builds for GPU architectures, and runs on one of several GPUs; others are for CPUs
     local_options: tuple[str, ...] = ()  # build options that refer to the machine of the build: bundles omit them
     tensor_reader: type[TensorReader] | None = None  # None: it cannot return inner tensors
