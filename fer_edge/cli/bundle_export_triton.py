@@ -21,7 +21,10 @@ def bundle_export_triton(
     instances: Annotated[int, typer.Option(min=1, help="Number of copies per device that run in parallel.")] = 1,
     instance_kind: Annotated[
         InstanceKind | None,
-        typer.Option(help="Device of the instances, if the engine's backend supports it; default: its first."),
+        typer.Option(
+            help="Device of the instances, if the engine's backend runs there; default: gpu for engines that are built "
+            "for GPUs, else cpu."
+        ),
     ] = None,
     queue_delay: Annotated[
         int, typer.Option(min=0, help="Microseconds that a request waits for others to form a batch.")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fer_edge._settings import convert_some
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.choices import BuildPrecision, FloatPrecision
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.shipped import shipped_file, shipped_names
 
@@ -51,6 +52,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     try:
         settings = convert_some(data, BuildRecipe)
+        for engine in settings.get("engines", ()):
+            get_engine(engine)
     except ConfigError as error:
         raise ConfigError(f"recipe {path}: {error}") from error
     return settings | {kind: _file_path(path, kind, settings[kind]) for kind in FILES if kind in settings}
