@@ -12,15 +12,16 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
 from fer_edge._bundle_path import check_path
 from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
-from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
+from fer_edge.engines.base import Artifact, Runner, RunOptions
 from fer_edge.engines.lifetime import OPENING
-from fer_edge.engines.registry import ENGINE_MODULES, get_engine, machine_of, platform_tag
+from fer_edge.engines.outputs import check_prediction
+from fer_edge.engines.registry import get_engine, is_engine, machine_of, platform_tag
 from fer_edge.errors import (
     BundleDamagedError,
     BundleError,
@@ -42,13 +43,11 @@ __all__ = [
     "EngineEntry",
     "Manifest",
     "Tuning",
-    "recorded_options",
     "write_bundle",
 ]
 
 CALIBRATION = "calibration.json"  # activation ranges; missing in bundles built without them
 LOG = logging.getLogger("fer_edge")
-LOCAL_OPTIONS = ("timing_cache",)  # build options that refer to the machine of the build
 
 OTHER_ENGINES = "; the bundle's other engines: "  # end of the error of an engine that the caller named
 Used = TypeVar("Used")
@@ -116,7 +115,7 @@ class Bundle:
                 return entry
         present = [entry.engine for entry in self.manifest.engines]
         names = ", ".join(present) or "none"
-        if engine is not None and engine not in ENGINE_MODULES:
+        if engine is not None and not is_engine(engine):
             hint = did_you_mean(engine, present) if isinstance(engine, str) else ""
             raise BundleError(f"{self.path} has no engine {shown(engine)}; it has: {names}{hint}")
         raise BundleError(
@@ -147,7 +146,7 @@ class Bundle:
         refused: dict[str, FerEdgeError] = {}
         for entry in self.manifest.engines:
             try:
-                if entry.engine not in ENGINE_MODULES:
+                if not is_engine(entry.engine):
                     raise EngineUnavailableError("unknown to this version of fer-edge; update fer-edge")
                 result = use(entry)
             except (EngineUnavailableError, BundleMismatchError) as error:
@@ -357,9 +356,3 @@ def _to_json(manifest: Manifest, path: Path) -> bytes:
     except (TypeError, ValueError, BundleDamagedError, BundleVersionError) as error:
         raise BundleError(f"not written, since it could not be opened again: {error}") from error
     return content
-
-
-def recorded_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the build options to store in a bundle: without those of the local machine, and with lists for tuples."""
-    portable = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in portable.items()}

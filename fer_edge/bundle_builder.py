@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import fer_edge
-from fer_edge.bundle import MODEL, Bundle, EngineEntry, Manifest, recorded_options, write_bundle
+from fer_edge.bundle import MODEL, Bundle, EngineEntry, Manifest, write_bundle
 from fer_edge.choices import Precision
 from fer_edge.engines.base import BuildRequest, BuiltEngine, ExecutedOperator
 from fer_edge.engines.registry import get_engine
@@ -97,7 +97,7 @@ def entry_and_files(
     Args:
         engine_name: Name of the engine.
         built: The built engine.
-        options: Build options of the engine.
+        options: Build options of the engine; those of the local machine are not recorded.
         proof: Proof of its precision.
     """
     file, layers = _member_names(engine_name, built.targets)
@@ -109,7 +109,11 @@ def entry_and_files(
         file=None if built.file is None else file,
         platform=built.platform,
         proof=proof,
-        options=recorded_options(options),
+        options={
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in options.items()
+            if name not in get_engine(engine_name).local_options
+        },
     )
     return entry, {member: data for member, data in files.items() if data is not None}
 

@@ -6,7 +6,9 @@ Imports only `typing`, so that the command line refuses a wrong choice without l
 from typing import Literal
 
 EngineName = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
-RunnerName = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "pytorch"]  # pytorch runs checkpoints
+RunnerName = Literal[EngineName, "pytorch"]  # pytorch runs checkpoints
+DEFAULT_ENGINE: EngineName = "openvino"  # installed with fer-edge; runs graphs of every precision
+TENSOR_ENGINE: EngineName = "onnxruntime"  # computes tensors inside graphs operator by operator, bit-identical
 BuildPrecision = Literal["fp32", "fp16", "int8"]
 Precision = Literal["fp32", "fp16", "int8", "mixed"]  # mixed: int8 with some layers in float
 FloatPrecision = Literal["fp32", "fp16"]  # precision of the layers that are not int8

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fer_edge.engines.quiet import import_package
+from fer_edge.engines.registry import get_engine
 from tests.browser import find_chromium, running_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 # Tests import the packages of engines directly; this import turns their telemetry and logging off first.
-for package in ("onnxruntime", "openvino"):
-    with suppress(ImportError):
-        import_package(package)
+for name in ("onnxruntime", "openvino"):
+    for package in get_engine(name).packages:
+        with suppress(ImportError):
+            import_package(package)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -1,4 +1,4 @@
-"""Simulated GPU behind the `Device` interface: memory, lazy streams, graphs, live object counts and injected faults.
+"""Simulated GPU behind the interface of `CudaDevice`: memory, lazy streams, graphs, object counts, injected faults.
 
 Work in a stream runs only when the stream is synchronised. A test therefore fails if a result is read too early or an
 input is overwritten too early.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.engines.tensorrt.device import Bytes, CudaError
+from fer_edge.engines.tensorrt.cuda import Bytes, CudaDevice, CudaError
 
 Work = Callable[[], None]
 ALIGNMENT = 256
@@ -136,7 +136,7 @@ class Gpu:
 
 
 class DoubleDevice:
-    """`Device` on a simulated `Gpu`."""
+    """`CudaDevice` on a simulated `Gpu`."""
 
     def __init__(self, gpu: Gpu, index: int = 0) -> None:
         self._gpu = gpu
@@ -263,3 +263,9 @@ class DoubleDevice:
         self._gpu.streams[self.stream].work.clear()
         for kind in ("context", "stream", "event"):
             self._gpu.free(kind)
+
+
+def device_double(gpu: Gpu) -> CudaDevice:
+    """Open the simulated GPU; `test_simulated_device_has_the_real_interface` compares both classes."""
+    device: Any = DoubleDevice(gpu)
+    return device

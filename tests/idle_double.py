@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.base import Artifact, RunOptions
+from fer_edge.engines.tensorrt.cuda import Bytes
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.device import Bytes
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from tests.bindings_double import Context, api_double, plan
 from tests.cuda_double import Gpu
@@ -18,7 +18,7 @@ from tests.tiny import tiny_onnx
 
 
 class IdleDevice:
-    """`Device` that does nothing."""
+    """`CudaDevice` that does nothing."""
 
     integrated = False
     stream = done_event = 1
@@ -67,4 +67,7 @@ def idle_runner(max_batch: int, *, graphs: bool) -> TensorRTRunner:
     """Open a runner of the tiny model on an idle device."""
     model = tiny_onnx()
     artifact, api = Artifact(model, plan(model, max_batch), max_batch), api_double(Gpu(), context=IdleContext)
-    return TensorRTRunner(IdleDevice, lambda: DeserializedEngine(api, artifact, RunOptions()), max_batch, graphs=graphs)
+    open_device: Any = IdleDevice
+    return TensorRTRunner(
+        open_device, lambda: DeserializedEngine(api, artifact, RunOptions()), max_batch, graphs=graphs
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.cli.main import COMMANDS, module_name
+from fer_edge.engines.registry import ENGINE_MODULES
 
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
@@ -32,6 +33,7 @@ RUNTIME = {
     "labels",
     "machine",
     "manifest",
+    "nvidia",
     "progress",
     "quality",
     "recognizer",
@@ -105,3 +107,19 @@ def test_no_command_is_imported_by_another_module() -> None:
 def test_files_stay_short() -> None:
     long = [str(path) for path in MODULES if len(path.read_text().splitlines()) > 420]
     assert not long
+
+
+def test_only_the_registry_names_engines() -> None:
+    """Other modules ask the engine object; `choices` lists names for type checkers."""
+    packages = {name.rpartition(".")[0] for name in ENGINE_MODULES.values()} - {"fer_edge.engines"}
+    modules = {*packages, *ENGINE_MODULES.values()}
+    uses = []
+    for path in MODULES:
+        place = path.relative_to(PACKAGE)
+        if place.parts[0] == "engines" or place.name == "choices.py":
+            continue
+        tree = ast.parse(path.read_text())
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        uses += [f"{place}: {value!r}" for value in constants if value in ENGINE_MODULES]
+        uses += [f"{place}: {name}" for name in imports(path) if any(f"{name}.".startswith(f"{x}.") for x in modules)]
+    assert not uses

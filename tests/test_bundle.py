@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge import nvidia
 from fer_edge.benchmark.scenarios.scaling import ScalingPoint
 from fer_edge.benchmark.statistics import distribution_from_samples
 from fer_edge.benchmark.tune import Goal, write_tuning
 from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine, platform_tag
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import (
     BundleDamagedError,
     BundleError,
@@ -29,6 +28,7 @@ from fer_edge.errors import (
     FerEdgeError,
 )
 from fer_edge.machine import machine_name
+from fer_edge.nvidia import Driver, Gpu
 from fer_edge.recognizer import shipped_bundle
 from tests.access import TOO_LONG, no_more_files
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
@@ -398,7 +398,7 @@ GPUS = (Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False), Gpu("NV
 
 
 def test_tuning_applies_to_its_gpu_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), GPUS))
+    monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), GPUS))
     path = tmp_path / "a.fer"
     entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106", "engines/x", None)
     engines = (entry, *tiny_manifest().engines)
@@ -419,5 +419,5 @@ def test_tuning_applies_to_its_gpu_only(tmp_path: Path, monkeypatch: pytest.Monk
     def no_driver() -> Driver:
         raise EngineUnavailableError("no NVIDIA driver here")
 
-    monkeypatch.setattr(driver, "read_driver", no_driver)
+    monkeypatch.setattr(nvidia, "read_driver", no_driver)
     assert bundle.tuning("tensorrt") is None and bundle.tuning("openvino") == of_cpu

@@ -119,6 +119,8 @@ def test_internal_links_lead_to_files() -> None:
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=lambda value: getattr(value, "name", ""))
 def test_python_blocks_import_what_exists(page: Path, block: Block) -> None:
+    assert "8 <" not in block.text, "a formatter changed the line that includes a file"
+
     def included(match: re.Match[str]) -> str:
         text = (ROOT / match[1]).read_text()
         return text.split(f"[start:{match[2]}]\n")[1].rsplit(f"# --8<-- [end:{match[2]}]", 1)[0]

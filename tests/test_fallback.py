@@ -12,8 +12,9 @@ import pytest
 
 from fer_edge import Bundle, Recognizer
 from fer_edge.bundle import EngineEntry, write_bundle
-from fer_edge.engines.base import Images, Prediction, Runner, RunOptions, check_prediction
-from fer_edge.engines.openvino import OpenVINOEngine
+from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
+from fer_edge.engines.openvino.engine import OpenVINOEngine
+from fer_edge.engines.outputs import check_prediction
 from fer_edge.errors import BundleError, BundleMismatchError, EngineError, EngineUnavailableError, NonFiniteError
 from fer_edge.evaluation.open_model import open_model
 from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx

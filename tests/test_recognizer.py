@@ -19,7 +19,7 @@ import pytest
 from fer_edge import Bundle, Expression, FacesError, Recognizer, box_from_corners
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
-from fer_edge.engines.openvino import OpenVINOEngine
+from fer_edge.engines.openvino.engine import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
 from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle

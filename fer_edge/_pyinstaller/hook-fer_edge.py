@@ -7,14 +7,12 @@ from importlib.util import find_spec
 
 from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 
-from fer_edge.engines.registry import ENGINE_MODULES, PROFILER_MODULES
-
-ENGINES = ("openvino", "onnxruntime")  # packages that load native libraries by name
+from fer_edge.engines.registry import ENGINE_MODULES, engines
 
 datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.toml", "**/*.json"])
-hiddenimports = [*ENGINE_MODULES.values(), *PROFILER_MODULES.values()]
+hiddenimports = [*ENGINE_MODULES.values()]
 binaries = []
-for engine in ENGINES:
-    if find_spec(engine) is not None:
-        hiddenimports.append(engine)
-        binaries += collect_dynamic_libs(engine, search_patterns=["*.dll", "*.dylib", "lib*.so", "lib*.so.*"])
+for package in (package for engine in engines() for package in engine.packages if package.loads_libraries):
+    if find_spec(package.module) is not None:
+        hiddenimports.append(package.module)
+        binaries += collect_dynamic_libs(package.module, search_patterns=["*.dll", "*.dylib", "lib*.so", "lib*.so.*"])

@@ -8,18 +8,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_edge._files import as_path, check_output, write_atomically
-from fer_edge._text import did_you_mean
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.statistics import Estimate
 from fer_edge.benchmark.temporary import temporary_folder
 from fer_edge.benchmark.turns import MIN_ROUNDS, Comparison, compare_commands, comparisons_from_times
-from fer_edge.choices import EngineName
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
@@ -166,11 +165,8 @@ class _Contender:
         engine = None
         if at and "/" not in tail and not tail.endswith(".fer"):
             path, engine = head, tail
-        if engine is not None and engine not in get_args(EngineName):
-            engines = get_args(EngineName)
-            raise ConfigError(
-                f"no engine {engine!r}; expected one of: {', '.join(engines)}{did_you_mean(engine, engines)}"
-            )
+        if engine is not None:
+            get_engine(engine)
         bundle = path_or_shipped("bundle", path)
         return cls(str(bundle) if engine is None else f"{bundle}@{engine}", bundle, engine)
 
@@ -197,7 +193,6 @@ def _environment(contenders: Sequence[_Contender], device: int | None) -> dict[s
     from fer_edge.benchmark.arguments import check_device
     from fer_edge.benchmark.environment import environment, gpu_environment
     from fer_edge.bundle import Bundle
-    from fer_edge.engines.registry import get_engine
 
     engines = {Bundle.open(contender.bundle).entry(contender.engine).engine for contender in contenders}
     check_device(engines, device)

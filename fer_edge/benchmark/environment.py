@@ -15,10 +15,7 @@ from fer_edge.cgroups import cpu_limit, memory_limit
 from fer_edge.errors import EngineUnavailableError
 from fer_edge.machine import cores, cpu_fields, cpu_name
 
-PACKAGES = (
-    *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
-    *("tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings"),
-)
+PACKAGES = ("fer-edge", "numpy", "pillow", "torch")  # and those of the engines
 # Instruction sets that determine which kernels an engine uses.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 CPUS = Path("/sys/devices/system/cpu")
@@ -27,8 +24,10 @@ NVIDIA = Path("/proc/driver/nvidia/version")  # version of the driver; Linux onl
 
 def environment() -> dict[str, str]:
     """Return facts about this machine and installation by name, without those that are unknown."""
+    from fer_edge.engines.registry import engines  # imported here to keep it out of the cold-start memory
+
     packages = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *(package.distribution for engine in engines() for package in engine.packages)):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
@@ -59,7 +58,7 @@ def gpu_environment(device: int = 0) -> dict[str, str]:
     Args:
         device: CUDA index of the GPU, 0 by default.
     """
-    from fer_edge.engines.tensorrt.driver import read_driver  # imported here to keep it out of the cold-start memory
+    from fer_edge.nvidia import read_driver
 
     facts = {"GPU device": str(device)}
     with suppress(EngineUnavailableError):

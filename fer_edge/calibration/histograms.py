@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.calibration.images import CalibrationImages
-from fer_edge.choices import CalibrationMethod, LayerKind
+from fer_edge.choices import TENSOR_ENGINE, CalibrationMethod, LayerKind
 from fer_edge.engines.base import Images
 from fer_edge.errors import NonFiniteError
 from fer_edge.evaluation.tensors import tensor_reader
@@ -97,7 +97,7 @@ def observe(
         NonFiniteError: A tensor contains NaN or infinity; the message names the first in the graph's order.
     """
     statistics = {name_of(value): Statistics() for value in graph.activations()}
-    reader = tensor_reader("onnxruntime", graph, list(statistics))
+    reader = tensor_reader(TENSOR_ENGINE, graph, list(statistics))
     for images in batches():
         for name, values in reader.read(images).items():
             _add_range(statistics[name], name, values)

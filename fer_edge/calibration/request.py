@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from msgspec import Meta
 
 from fer_edge._files import check_output_files
 from fer_edge._settings import NonNegative, convert_fields
 from fer_edge.choices import PLOT_SUFFIXES, CalibrationMethod, EngineName, LayerKind, LayoutName, Split
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 
 COUNT = 512  # images of a new calibration set
-ENGINE: EngineName = "openvino"  # default engine for measuring accuracy
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CalibrationRequest:
     max_drop: NonNegative | None
     split: Split | None
     eval_count: Annotated[int, Meta(ge=1)] | None
-    engine: EngineName | None
+    engine: str | None
     device: int | None
     threads: int | None
     state: Path | None
@@ -41,6 +41,8 @@ class CalibrationRequest:
 
     def __post_init__(self) -> None:
         convert_fields(self)
+        if self.engine is not None and self.engine not in get_args(EngineName):
+            get_engine(self.engine)
         self._check_effects()
         self._check_files()
 

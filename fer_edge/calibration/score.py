@@ -10,6 +10,7 @@ import numpy as np
 
 from fer_edge._files import sha256
 from fer_edge._settings import Finite
+from fer_edge.choices import DEFAULT_ENGINE
 from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Artifact, Floats, Images, RunOptions
 from fer_edge.engines.registry import get_engine
@@ -62,7 +63,7 @@ class Scorer:
         self,
         graph: TypedGraph,
         images: ImageSet,
-        engine: str = "openvino",
+        engine: str = DEFAULT_ENGINE,
         options: RunOptions | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from fer_edge._files import write_together
 from fer_edge.calibration.histograms import measure, passes
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
-from fer_edge.calibration.request import COUNT, ENGINE, CalibrationRequest
+from fer_edge.calibration.request import COUNT, CalibrationRequest
 from fer_edge.calibration.score import Scorer, drop_interval
 from fer_edge.calibration.sensitivity import SearchResult, find_float_layers
+from fer_edge.choices import DEFAULT_ENGINE
 from fer_edge.data.images import ImageSet
 from fer_edge.data.layouts import read_split
 from fer_edge.data.sources import check_split, image_set
@@ -215,7 +216,7 @@ def _search(
     """
     assert request.max_drop is not None
     LOG.info(resolution(len(images), request.max_drop))
-    options, engine = RunOptions(threads=request.threads, device=request.device or 0), request.engine or ENGINE
+    options, engine = RunOptions(threads=request.threads, device=request.device or 0), request.engine or DEFAULT_ENGINE
     with progress("running the float graph", len(images)) as advance:
         scorer = Scorer(graph, images, engine, options, advance)
     with progress("measuring layers", len(chosen_layers(graph, ranges))) as advance:

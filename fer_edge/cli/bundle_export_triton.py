@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.choices import EngineName, InstanceKind
-from fer_edge.cli.options import BundleArgument, Json
+from fer_edge.choices import InstanceKind
+from fer_edge.cli.options import BundleArgument, EngineToExport, Json
 
 
 def bundle_export_triton(
@@ -16,14 +16,14 @@ def bundle_export_triton(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model repository to write into.")] = Path(
         "models"
     ),
-    engine: Annotated[EngineName | None, typer.Option(help="Engine of the bundle; default: the first.")] = None,
+    engine: EngineToExport = None,
     model_name: Annotated[str | None, typer.Option(help="Name of the model; default: the bundle's name.")] = None,
     instances: Annotated[int, typer.Option(min=1, help="Number of copies per device that run in parallel.")] = 1,
     instance_kind: Annotated[
         InstanceKind | None,
         typer.Option(
-            help="Device of the instances; tensorrt supports only gpu, openvino only cpu. Default: gpu for "
-            "tensorrt, else cpu."
+            help="Device of the instances, if the engine's backend runs there; default: gpu for engines that are built "
+            "for GPUs, else cpu."
         ),
     ] = None,
     queue_delay: Annotated[

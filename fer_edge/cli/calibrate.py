@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.choices import EngineName
 from fer_edge.cli.option_checks import check_out_file, refuse_given, shipped_path
 from fer_edge.cli.options import (
     CalibrationMethod,
     CheckpointArgument,
     DataArgument,
     Device,
+    EngineToScore,
     Everything,
     Json,
     LayerKinds,
@@ -55,7 +55,7 @@ def calibrate(
     eval_count: Annotated[
         int | None, typer.Option(min=1, help="Number of images to measure accuracy on, evenly spread; default: all.")
     ] = None,
-    engine: Annotated[EngineName | None, typer.Option(help="Engine to measure accuracy on; default: openvino.")] = None,
+    engine: EngineToScore = None,
     device: Device = None,
     state: Annotated[
         Path | None,

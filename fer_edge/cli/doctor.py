@@ -19,13 +19,11 @@ def doctor(json: Json = False) -> None:
 
     from fer_edge.benchmark.environment import environment
     from fer_edge.cli.output import print_fields, print_json, print_line, print_table
-    from fer_edge.engines.registry import ENGINE_MODULES, engine_status, platform_tag
-    from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system, products
+    from fer_edge.engines.registry import engine_names, engine_status, platform_tag, system_reports
 
     machine = environment()
-    statuses = [engine_status(name) for name in ENGINE_MODULES]
-    system = probe_system()
-    findings = diagnose(system)
+    statuses = [engine_status(name) for name in engine_names()]
+    systems = system_reports()
     missing = [name for name in EXPORT_PACKAGES if find_spec(name) is None]
     reason = f'missing: {", ".join(missing)}; run: pip install "fer-edge[export]"' if missing else ""
     if json:
@@ -34,7 +32,10 @@ def doctor(json: Json = False) -> None:
                 "platform": platform_tag(),
                 "environment": machine,
                 "engines": [asdict(status) for status in statuses],
-                "nvidia": {**asdict(system), "findings": [asdict(finding) for finding in findings]},
+                **{
+                    name.lower(): {**report.facts, "findings": [asdict(finding) for finding in report.findings]}
+                    for name, report in systems.items()
+                },
                 "pytorch": {"can_run": not missing, "reason": reason},
             }
         )
@@ -50,12 +51,11 @@ def doctor(json: Json = False) -> None:
             f"building from a checkpoint needs the extra `export` ({reason}); "
             "`fer-edge bundle add-engine` builds from a bundle without it"
         )
-    gpus = system.driver.gpus if system.driver is not None else ()
-    for gpu in gpus:
-        print_line(f"GPU: {gpu.name}, GPU architecture {gpu.target}, {gpu.memory_mb} MB")
-    if gpus or products(system):
-        for finding in findings:
-            print_line(f"NVIDIA: {finding.problem}: {finding.remedy}")
+    for name, report in systems.items():
+        for device in report.devices:
+            print_line(device)
+        for finding in report.findings if report.concerned else ():
+            print_line(f"{name}: {finding.problem}: {finding.remedy}")
     print_line("this machine")
     print_fields(list(machine.items()))
 

@@ -37,6 +37,25 @@ def shipped_path(kind: Kind) -> Callable[[Any], Any]:
     return resolve
 
 
+def known_engine(names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Make a callback that refuses unknown engines, in a list too; installed packages are searched for other names.
+
+    Args:
+        names: Names of fer-edge's engines.
+    """
+
+    def check(value: Any) -> Any:
+        for name in [value] if isinstance(value, str) else value or ():
+            if name not in names:
+                from fer_edge.engines.registry import is_engine
+
+                if not is_engine(name):
+                    raise typer.BadParameter(f"{name!r} is not one of the engines")
+        return value
+
+    return check
+
+
 def not_negative(value: float | None) -> float | None:
     """Refuse NaN, infinity and numbers below 0; versions of Typer differ in whether they accept NaN.
 

@@ -9,15 +9,33 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from fer_edge import choices
-from fer_edge.cli.option_checks import not_negative, plot_file, prompt_templates, shipped_path
+from fer_edge.cli.option_checks import known_engine, not_negative, plot_file, prompt_templates, shipped_path
 
 # Typer accepts a Literal as the type of one value, but not as the element type of a list; there it needs an Enum.
+# Engines are text for Typer, since installed packages may add some.
 if TYPE_CHECKING:
-    from fer_edge.choices import EngineName, LayerKind, ScenarioName
+    from fer_edge.choices import EngineName, LayerKind, RunnerName, ScenarioName
 else:
-    EngineName, LayerKind, ScenarioName = (
+    EngineName = RunnerName = str
+    LayerKind, ScenarioName = (
         Enum(name, [(choice, choice) for choice in get_args(getattr(choices, name))])
-        for name in ("EngineName", "LayerKind", "ScenarioName")
+        for name in ("LayerKind", "ScenarioName")
+    )
+
+
+def engine_option(text: str, kind: Any = choices.EngineName) -> Any:
+    """Return the option `--engine`, for one name or several.
+
+    Args:
+        text: Help.
+        kind: Literal with the names to offer; the option accepts engines of installed packages too.
+    """
+    offered = get_args(kind)
+    return typer.Option(
+        "--engine",
+        help=text,
+        callback=known_engine(offered),
+        autocompletion=lambda incomplete: [name for name in offered if name.startswith(incomplete)],
     )
 
 
@@ -92,21 +110,19 @@ Labels = Annotated[choices.LabelSetName, typer.Option("--labels", help="Label se
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random choices; default: the recipe's.")]
 
 # Engines
-Engine = Annotated[
-    choices.EngineName | None,
-    typer.Option("--engine", help="Engine of the bundle; default: the first that runs on this machine."),
-]
+FIRST_ENGINE = "Engine of the bundle; default: the first that runs on this machine."
+Engine = Annotated[EngineName | None, engine_option(FIRST_ENGINE)]
 Runner = Annotated[
-    choices.RunnerName | None,
-    typer.Option(
-        "--engine",
-        help="Engine of the bundle; default: the first that runs on this machine. Checkpoints run on `pytorch`.",
-    ),
+    RunnerName | None, engine_option(f"{FIRST_ENGINE} Checkpoints run on `pytorch`.", choices.RunnerName)
 ]
-EngineToBuild = Annotated[choices.EngineName, typer.Option("--engine", help="Engine to build.")]
+EngineToBuild = Annotated[EngineName, engine_option("Engine to build.")]
 EnginesToBuild = Annotated[
     list[EngineName] | None,
-    typer.Option("--engine", help="Engine to build; repeat for several. Default: openvino.", callback=names),
+    engine_option(f"Engine to build; repeat for several. Default: {choices.DEFAULT_ENGINE}."),
+]
+EngineToExport = Annotated[EngineName | None, engine_option("Engine of the bundle; default: the first.")]
+EngineToScore = Annotated[
+    EngineName | None, engine_option(f"Engine to measure accuracy on; default: {choices.DEFAULT_ENGINE}.")
 ]
 GpuArchs = Annotated[
     list[str] | None,

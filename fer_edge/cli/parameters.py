@@ -24,7 +24,7 @@ class Parameter:
         name: Name of the function's parameter.
         options: Names on the command line, "--out" and "-o"; empty for an argument.
         placeholder: Placeholder of the value, "DIR"; empty for a flag.
-        choices: Values that can be chosen; empty if other values are accepted.
+        choices: Values that can be chosen, or that completion offers.
         help: Description, with a full stop.
         panel: Title of the group of options on the help page.
         required: True if the command does not run without it.
@@ -88,7 +88,7 @@ def _parameter(name: str, hint: Any, default: Any) -> Parameter:
     annotation, *metadata = get_args(hint)
     info = next(entry for entry in metadata if isinstance(entry, (ArgumentInfo, OptionInfo)))
     value, repeatable = _value_type(annotation)
-    choices = _choices(value)
+    choices = _choices(value) or tuple(info.autocompletion(incomplete="") if info.autocompletion else ())
     options: tuple[str, ...] = ()
     if isinstance(info, OptionInfo):
         first = (info.default,) if isinstance(info.default, str) else ()  # Typer takes the first name for a default

@@ -1,13 +1,13 @@
 """The engine interface: `Engine` builds from typed ONNX, `Runner` executes a built engine.
 
-Each engine is a module of this package with an `ENGINE` object, listed in `registry.py`.
+Each engine is a module with an `ENGINE` object: see `registry.py`, and docs/extending.md for one in a single file.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
@@ -20,16 +20,20 @@ from fer_edge._files import as_path
 from fer_edge._settings import convert_some
 from fer_edge.choices import Precision as Precision  # re-exported: the type of `BuildRequest.precision`
 from fer_edge.engines import lifetime
+from fer_edge.engines.capabilities import Profiler, SystemReport, TensorReader, TritonBackend
 from fer_edge.engines.messages import engine_error
-from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError, NonFiniteError
+from fer_edge.engines.outputs import OUTPUT_NAMES as OUTPUT_NAMES
+from fer_edge.engines.outputs import Floats as Floats
+from fer_edge.engines.outputs import Prediction as Prediction
+from fer_edge.engines.outputs import check_prediction
+from fer_edge.engines.quiet import Package
+from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError
 
 Images = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 
 IMAGE_SIZE = 112
 MAX_THREADS = 1024
 INPUT_NAME = "images"
-OUTPUT_NAMES = ("label_logits", "text_logits", "probabilities")
 HALF_SCALES = "fer_edge.half_scales"  # metadata key of a typed ONNX model whose int8 scales are float16
 
 
@@ -39,14 +43,6 @@ class DeviceTiming(NamedTuple):
     copy_in: npt.NDArray[np.float64]
     compute: npt.NDArray[np.float64]
     copy_out: npt.NDArray[np.float64]
-
-
-class Prediction(NamedTuple):
-    """Outputs for a batch of N images. The arrays belong to the caller: a runner never overwrites them."""
-
-    label_logits: Floats  # (N, classes)
-    text_logits: Floats | None  # (N, classes); None for a model without a text head
-    probabilities: Floats  # (N, classes); each row sums to 1
 
 
 @dataclass(frozen=True)
@@ -114,57 +110,6 @@ class RunOptions:
         convert_some({name: value for name, value in vars(self).items() if name != "cache"}, RunOptions)
         if self.cache is not None:
             object.__setattr__(self, "cache", as_path(self.cache, "the cache folder", ConfigError))
-
-
-def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
-    """Check that a model has the outputs of a deploy graph.
-
-    Args:
-        shapes: Output shapes by name. A non-integer dimension, or an empty shape, is unknown.
-
-    Raises:
-        EngineError: Missing label logits or probabilities, or outputs with different numbers of classes.
-    """
-    if not {"label_logits", "probabilities"} <= set(shapes):
-        raise EngineError(
-            f"the model has outputs {', '.join(shapes) or '(none)'}; expected label_logits, probabilities and, with a "
-            "text head, text_logits: build the bundle again"
-        )
-    outputs = {name: tuple(shapes[name]) for name in OUTPUT_NAMES if shapes.get(name)}
-    widths = {shape[1:] for shape in outputs.values() if isinstance(shape[-1], int) or len(shape) != 2}
-    if len(widths) > 1 or any(len(width) != 1 for width in widths):
-        described = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
-        raise EngineError(
-            f"the model's outputs are {described}; expected the same (N, classes) for all: build the bundle again"
-        )
-
-
-def check_prediction(prediction: Prediction, count: int, title: str = "the engine") -> None:
-    """Check that outputs have one row per image and finite values.
-
-    Args:
-        prediction: Outputs of a batch.
-        count: Number of images in the batch.
-        title: Name of the engine in error messages.
-
-    Raises:
-        EngineError: The number of rows of an output differs from the number of images.
-        NonFiniteError: NaN or infinity in an output.
-    """
-    for name, values in zip(OUTPUT_NAMES, prediction, strict=True):
-        if values is None:
-            continue
-        if len(values) != count:
-            raise EngineError(
-                f"{title} returned {len(values)} rows of {name} for {count} images: the model has a fixed batch size; "
-                "build the bundle again"
-            )
-        if np.count_nonzero(np.isfinite(values)) != values.size:
-            rows = np.isfinite(values).reshape(count, -1).all(axis=1)
-            raise NonFiniteError(
-                f"the model's outputs are NaN or infinite for image {int(rows.argmin()) + 1} of the batch of {count} "
-                f"({name}): its weights or activations overflow; use another checkpoint, or build the bundle in fp32"
-            )
 
 
 SomeRunner = TypeVar("SomeRunner", bound="Runner")
@@ -325,11 +270,24 @@ class Engine(ABC):
     """Builds engines from typed ONNX and loads them as runners."""
 
     name: str
-    extra: str | None  # extra to install: `pip install fer-edge[extra]`; None: part of the core
-    for_gpus = False  # whether it builds for GPU architectures; other engines build for CPUs only
+    packages: tuple[Package, ...] = ()  # that it imports
+    for_gpus = False  # whether it builds for GPU architectures, and runs on one of several GPUs; others are for CPUs
+    local_options: tuple[str, ...] = ()  # build options that refer to the machine of the build: bundles omit them
+    tensor_reader: type[TensorReader] | None = None  # None: it cannot return inner tensors
+    triton: TritonBackend | None = None  # None: Triton Inference Server cannot run it
+    system = ""  # name of the system that `report_system` describes, such as NVIDIA; empty: none
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
+
+    @property
+    def profiler(self) -> Profiler | None:
+        """Layer profiler; None without one."""
+        return None
+
+    def report_system(self) -> SystemReport | None:
+        """Diagnose driver, devices and packages that the engine needs; None if it needs none."""
+        return None
 
     @abstractmethod
     def version(self) -> str:
@@ -377,6 +335,14 @@ class Engine(ABC):
             EngineUnavailableError: No device with this index.
         """
         return "cpu"
+
+    def device_name(self, device: int = 0) -> str | None:
+        """Return the name of the GPU with this index; None for engines on CPUs.
+
+        Raises:
+            EngineUnavailableError: No device with this index.
+        """
+        return None
 
     def runs_version(self, built: str) -> bool:
         """Return whether the installed engine runs files of version `built`; by default, only its own version."""

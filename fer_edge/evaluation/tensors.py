@@ -6,22 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge._require import require
-from fer_edge.engines.base import INPUT_NAME, Images
-from fer_edge.engines.messages import COMPILE
-from fer_edge.engines.onnxruntime import FATAL, onnxruntime, open_session
-from fer_edge.engines.openvino import core, failures
+from fer_edge.engines.base import Images
+from fer_edge.engines.capabilities import TensorReader
+from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.pictures import save_plot
 from fer_edge.graph.typed_graph import TypedGraph, name_of
 from fer_edge.results import Result, Table, plain_data
 
-Tensors = dict[str, npt.NDArray[Any]]
 # Smallest signal-to-error ratio of a tensor that has not diverged, in dB. Measured on `edge`: fp32 on another engine
 # stays above 120, fp16 above 60, int8 above 20.
 THRESHOLDS = {"fp32": 80.0, "fp16": 40.0, "int8": 12.0, "mixed": 12.0}
@@ -30,83 +28,33 @@ BEST = 200.0  # signal-to-error ratio of equal tensors, in dB
 WORST = 10  # tensors in the printed table
 
 
-class TensorReader(Protocol):
-    """A graph on an engine, with some inner tensors as outputs."""
-
-    def read(self, images: Images) -> Tensors:
-        """Run a batch and return the tensors, (N, ...) each."""
-
-
-class ONNXRuntimeTensors:
-    """Inner tensors as ONNX Runtime computes them, operator by operator.
-
-    Without fusion and with one thread, equal images give bit-identical values.
-
-    Args:
-        model: Serialised graph with these tensors as outputs.
-        names: Tensors to read; any node output.
-    """
-
-    def __init__(self, model: bytes, names: Sequence[str]) -> None:
-        self.names = list(names)
-        runtime = onnxruntime()
-        settings = runtime.SessionOptions()
-        settings.log_severity_level = FATAL
-        settings.intra_op_num_threads = 1
-        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = open_session(model, settings)
-
-    def read(self, images: Images) -> Tensors:
-        return dict(zip(self.names, self._session.run(self.names, {INPUT_NAME: images}), strict=True))
-
-
-class OpenVINOTensors:
-    """Inner tensors as OpenVINO computes them in float32; operators are not fused across a tensor that is read.
-
-    Args:
-        model: Serialised graph with these tensors as outputs.
-        names: Tensors to read; see `groups` for which can be read together.
-    """
-
-    def __init__(self, model: bytes, names: Sequence[str]) -> None:
-        self.names = list(names)
-        with failures(COMPILE):
-            network = core().read_model(model)
-            compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self._request = compiled.create_infer_request()
-
-    def read(self, images: Images) -> Tensors:
-        outputs = self._request.infer([images]).items()
-        values = {name: value for output, value in outputs for name in output.get_names()}
-        return {name: values[name] for name in self.names}
-
-
-def groups(engine: str, graph: TypedGraph, names: Sequence[str]) -> list[list[str]]:
-    """Split tensors into groups that can be read in one run.
-
-    With OpenVINO 2026.4, reading an inner tensor of an int8 graph can corrupt later tensors, for example through
-    in-place additions; the tensor itself is correct. Each tensor of such a graph is read in a run of its own.
-    """
-    quantised = "QuantizeLinear" in graph.operator_types()
-    return [[name] for name in names] if engine == "openvino" and quantised else [list(names)]
-
-
-READERS: dict[str, Callable[[bytes, Sequence[str]], TensorReader]] = {
-    "onnxruntime": ONNXRuntimeTensors,
-    "openvino": OpenVINOTensors,
-}
-
-
 def tensor_reader(engine: str, graph: TypedGraph, names: Sequence[str]) -> TensorReader:
     """Open a reader on an engine.
 
+    Args:
+        engine: Name of the engine.
+        graph: Typed ONNX graph.
+        names: Tensors to read, any node outputs; see `groups` for which can be read together.
+
     Raises:
-        ConfigError: An engine that cannot return inner tensors.
-        EngineError: A tensor that is not the output of a node.
+        ConfigError: Engine that cannot return inner tensors.
+        EngineError: Tensor that is not the output of a node, or graph that the engine refuses.
     """
-    if engine not in READERS:
-        raise ConfigError(f"{engine} cannot return inner tensors; expected one of: {', '.join(READERS)}")
-    return READERS[engine](graph.with_outputs(names), names)
+    return _reader_class(engine)(graph.with_outputs(names), names)
+
+
+def groups(engine: str, graph: TypedGraph, names: Sequence[str]) -> list[list[str]]:
+    """Split tensors into groups that the engine can read in one run; in some, each tensor of an int8 graph is alone."""
+    quantised = "QuantizeLinear" in graph.operator_types()
+    alone = quantised and not _reader_class(engine).reads_int8_together
+    return [[name] for name in names] if alone else [list(names)]
+
+
+def _reader_class(engine: str) -> type[TensorReader]:
+    reader = get_engine(engine).tensor_reader
+    if reader is None:
+        raise ConfigError(f"{engine} cannot return inner tensors; expected one of: {names_with('tensor_reader')}")
+    return reader
 
 
 def common_tensors(graph: TypedGraph, other: TypedGraph) -> list[str]:

@@ -17,9 +17,9 @@ from fer_edge._require import require
 from fer_edge._text import did_you_mean
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Bundle, EngineEntry, Manifest, write_bundle
 from fer_edge.bundle_builder import entry_and_files, insert_engine
-from fer_edge.choices import BuildPrecision, FloatPrecision, Precision
+from fer_edge.choices import DEFAULT_ENGINE, BuildPrecision, FloatPrecision, Precision
 from fer_edge.engines.base import BuildRequest, Engine, ExecutedOperator
-from fer_edge.engines.registry import ENGINE_MODULES, get_engine
+from fer_edge.engines.registry import engine_names, get_engine, names_with
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
@@ -70,7 +70,7 @@ def build(
     checkpoint: str | PathLike[str],
     out: str | PathLike[str],
     *,
-    engines: Sequence[str] = ("openvino",),
+    engines: Sequence[str] = (DEFAULT_ENGINE,),
     precision: BuildPrecision = "fp32",
     gpu_archs: Sequence[str] = (),
     max_batch: int = 32,
@@ -313,7 +313,7 @@ def _check_precision(precision: str, has_ranges: bool, float_precision: str | No
 def _select_engines(names: Sequence[str], gpu_archs: Sequence[str]) -> list[Engine]:
     """Return the engines to build: at least one, each once, and one for GPUs if there are GPU architectures."""
     if not names:
-        raise ConfigError(f"no engine to build; expected some of: {', '.join(ENGINE_MODULES)}")
+        raise ConfigError(f"no engine to build; expected some of: {', '.join(engine_names())}")
     duplicates = [name for index, name in enumerate(names) if name in names[:index]]
     if duplicates:
         raise ConfigError(f"engine {duplicates[0]} is named twice; name every engine once")
@@ -321,7 +321,7 @@ def _select_engines(names: Sequence[str], gpu_archs: Sequence[str]) -> list[Engi
     if set(gpu_archs) - {"cpu"} and not any(engine.for_gpus for engine in engines):
         raise ConfigError(
             f"gpu_archs {', '.join(gpu_archs)} have no effect: {', '.join(names)} builds for CPUs; "
-            "leave them out, or build an engine for GPUs too, such as tensorrt-rtx"
+            f"leave them out, or build an engine for GPUs too: {names_with('for_gpus')}"
         )
     return engines
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from fer_edge._settings import convert_some
 from fer_edge._toml import TOMLDecodeError, read_toml
-from fer_edge.choices import BuildPrecision, EngineName, FloatPrecision
+from fer_edge.choices import BuildPrecision, FloatPrecision
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.shipped import shipped_file, shipped_names
 
@@ -23,7 +24,7 @@ class BuildRecipe:
     """Settings of a recipe: arguments of `fer_edge.export.build.build`, all optional."""
 
     checkpoint: str
-    engines: tuple[EngineName, ...]
+    engines: tuple[str, ...]
     precision: BuildPrecision
     gpu_archs: tuple[str, ...]
     max_batch: int
@@ -51,6 +52,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     try:
         settings = convert_some(data, BuildRecipe)
+        for engine in settings.get("engines", ()):
+            get_engine(engine)
     except ConfigError as error:
         raise ConfigError(f"recipe {path}: {error}") from error
     return settings | {kind: _file_path(path, kind, settings[kind]) for kind in FILES if kind in settings}

@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_edge._files import as_path
 from fer_edge._require import require
 from fer_edge.bundle import MODEL, Bundle
-from fer_edge.choices import EngineName, LayoutName, Split
+from fer_edge.choices import TENSOR_ENGINE, EngineName, LayoutName, Split
 from fer_edge.data.sources import image_set
 from fer_edge.errors import ConfigError
 from fer_edge.evaluation.tensors import THRESHOLDS, TensorReport, common_tensors, compare_graphs, plot_tensors
@@ -22,7 +22,6 @@ from fer_edge.shipped import path_or_shipped
 
 IMAGES = 16  # default number of images; every tensor of each is in memory
 BATCH = 8
-REFERENCE_ENGINE = "onnxruntime"
 
 
 def compare_tensors(
@@ -78,7 +77,7 @@ def compare_tensors(
     least = THRESHOLDS[manifest.precision] if threshold is None else threshold
     graph = TypedGraph.parse(opened.read(MODEL))
     with progress("tensors", len(common_tensors(expected, graph))) as advance:
-        report = compare_graphs((entry.engine, graph), (REFERENCE_ENGINE, expected), batches, least, advance)
+        report = compare_graphs((entry.engine, graph), (TENSOR_ENGINE, expected), batches, least, advance)
     title = f"{opened.path.name} on {entry.engine} {manifest.precision} against {reference.name}, {len(data)} images"
     report = replace(report, title=title)
     if plot is not None:

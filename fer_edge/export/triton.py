@@ -16,31 +16,14 @@ from fer_edge._settings import convert_fields
 from fer_edge.bundle import MODEL, Bundle, EngineEntry
 from fer_edge.choices import InstanceKind
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES
-from fer_edge.engines.tensorrt.options import options_from_settings
-from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES
+from fer_edge.engines.capabilities import TritonBackend, TritonSettings
+from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton_repository import LABELS, ModelVersion, check_replaceable, write_version
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 
-VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"
 PREFERRED_BATCHES = (4, 8)  # of dynamic batching, besides the largest
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Triton backend for an engine's models."""
-
-    name: str
-    file: str  # name of the model file; set explicitly, since OpenVINO's backend expects model.xml
-    kinds: tuple[InstanceKind, ...]  # where it runs instances; the first is the default
-
-
-BACKENDS = {
-    "tensorrt": Backend("tensorrt", "model.plan", ("gpu",)),
-    "onnxruntime": Backend("onnxruntime", "model.onnx", ("cpu", "gpu")),
-    "openvino": Backend("openvino", "model.onnx", ("cpu",)),
-}
 
 
 @dataclass(frozen=True)
@@ -127,32 +110,26 @@ def export_triton(
         raise ConfigError(f"the model's name is {name!r}; expected a plain folder name: name another")
     entry = opened.entry(engine)
     backend = _find_backend(entry, serving.instance_kind)
-    profiles = _count_profiles(opened, entry)
+    settings = _engine_settings(opened, entry, backend)
     model = opened.read(entry.file or MODEL)
     folder = repository / name
-    config = triton_config(opened, name, backend, _output_names(opened), serving, profiles)
+    config = triton_config(opened, name, backend, _output_names(opened), serving, settings)
     labels = "".join(f"{label}\n" for label in opened.manifest.labels)
     new = ModelVersion(folder, serving.model_version, backend.file, model, labels, _text_format(config))
     check_replaceable(new, replace=replace)
     write_version(new)
     targets = entry.targets if entry.file is not None else ()
     return TritonModel(
-        folder, entry.engine, entry.engine_version, targets, opened.manifest.max_batch, server_options(entry)
+        folder, entry.engine, entry.engine_version, targets, opened.manifest.max_batch, settings.server_options
     )
 
 
-def server_options(entry: EngineEntry) -> tuple[str, ...]:
-    """Return the options that Triton has to be started with to serve an engine."""
-    compatible = entry.engine == "tensorrt" and entry.engine_version.endswith("+")
-    return (VERSION_COMPATIBLE,) if compatible else ()
-
-
-def _find_backend(entry: EngineEntry, kind: InstanceKind | None) -> Backend:
-    if entry.engine not in BACKENDS:
+def _find_backend(entry: EngineEntry, kind: InstanceKind | None) -> TritonBackend:
+    backend = get_engine(entry.engine).triton
+    if backend is None:
         raise UnsupportedTargetError(
-            f"Triton has no backend for {entry.engine}; choose an engine of the bundle among {', '.join(BACKENDS)}"
+            f"Triton has no backend for {entry.engine}; choose an engine of the bundle among {names_with('triton')}"
         )
-    backend = BACKENDS[entry.engine]
     if kind not in (None, *backend.kinds):
         only = backend.kinds[0]
         raise UnsupportedTargetError(
@@ -162,29 +139,27 @@ def _find_backend(entry: EngineEntry, kind: InstanceKind | None) -> Backend:
     return backend
 
 
-def _count_profiles(bundle: Bundle, entry: EngineEntry) -> int:
-    """Return the number of optimisation profiles of an engine's plan; 0 for an engine without a plan."""
-    if entry.engine != "tensorrt":
-        return 0
-    rebuild = f"fer-edge bundle add-engine {bundle.path} --engine tensorrt --out {bundle.path}"
+def _engine_settings(bundle: Bundle, entry: EngineEntry, backend: TritonBackend) -> TritonSettings:
+    """Return the settings that depend on how the engine was built."""
+    rebuild = f"fer-edge bundle add-engine {bundle.path} --engine {entry.engine} --out {bundle.path}"
     try:
-        options = options_from_settings(entry.options)
-        profiles = options.profiles(bundle.manifest.max_batch)
+        return backend.settings(entry.engine_version, entry.options, bundle.manifest.max_batch, rebuild)
     except ConfigError as error:
         raise BundleError(
-            f"{bundle.path}: unknown build options of its tensorrt engine: {error}; update fer-edge, or build the "
-            f"engine again with: {rebuild}"
+            f"{bundle.path}: unknown build options of its {entry.engine} engine: {error}; update fer-edge, or build "
+            f"the engine again with: {rebuild}"
         ) from error
-    if options.weights == "stripped":
-        raise UnsupportedTargetError(
-            f"{bundle.path}: the tensorrt engine was built with weights = stripped: its plan has no weights, and "
-            f"Triton cannot add them; build it again with: {rebuild} --set tensorrt.weights=inside"
-        )
-    return len(profiles)
+    except UnsupportedTargetError as error:
+        raise UnsupportedTargetError(f"{bundle.path}: {error}") from error
 
 
 def triton_config(
-    bundle: Bundle, name: str, backend: Backend, outputs: tuple[str, ...], serving: Serving, profiles: int = 0
+    bundle: Bundle,
+    name: str,
+    backend: TritonBackend,
+    outputs: tuple[str, ...],
+    serving: Serving,
+    settings: TritonSettings,
 ) -> dict[str, Any]:
     """Return the fields of Triton's `ModelConfig` message.
 
@@ -194,7 +169,7 @@ def triton_config(
         backend: Triton backend of the engine.
         outputs: Names of the graph's outputs.
         serving: Instances, queue and version.
-        profiles: Number of optimisation profiles of a TensorRT plan, 0 by default.
+        settings: Settings that depend on how the engine was built.
     """
     max_batch, classes = bundle.manifest.max_batch, len(bundle.manifest.labels)
     config: dict[str, Any] = {
@@ -219,7 +194,7 @@ def triton_config(
             }
             for output in outputs
         ],
-        "instance_group": [_instance_group(backend, serving, profiles)],
+        "instance_group": [_instance_group(backend, serving, settings.profiles)],
         "model_warmup": [_warm_up(batch) for batch in sorted({1, max_batch})],
     }
     if max_batch > 1:
@@ -227,23 +202,17 @@ def triton_config(
             "preferred_batch_size": sorted({min(max_batch, size) for size in (*PREFERRED_BATCHES, max_batch)}),
             "max_queue_delay_microseconds": serving.queue_delay,
         }
-    if backend.name == "tensorrt":
-        config["optimization"] = {"cuda": {"graphs": True, "graph_spec": _cuda_graphs(max_batch)}}
-    if backend.name == "openvino" and max_batch > 1:  # it compiles for the largest batch, and refuses others unpadded
-        config["parameters"] = [{"key": "ENABLE_BATCH_PADDING", "value": {"string_value": "YES"}}]
+    if settings.graph_batches:
+        sizes = [{"batch_size": size} for size in settings.graph_batches]
+        config["optimization"] = {"cuda": {"graphs": True, "graph_spec": sizes}}
+    if settings.parameters:
+        config["parameters"] = [
+            {"key": key, "value": {"string_value": value}} for key, value in settings.parameters.items()
+        ]
     return config
 
 
-def _cuda_graphs(max_batch: int) -> list[dict[str, int]]:
-    """Return the batch sizes of CUDA graphs: those of our runner, and the largest, which a long queue forms.
-
-    Triton launches a graph only for a batch of exactly its size. By default it captures 1, the largest and the
-    preferred sizes of dynamic batching, which queued requests rarely match.
-    """
-    return [{"batch_size": size} for size in sorted({*range(1, min(max_batch, GRAPH_BATCHES) + 1), max_batch})]
-
-
-def _instance_group(backend: Backend, serving: Serving, profiles: int) -> dict[str, Any]:
+def _instance_group(backend: TritonBackend, serving: Serving, profiles: int) -> dict[str, Any]:
     kind = serving.instance_kind or backend.kinds[0]
     group: dict[str, Any] = {"count": serving.instances, "kind": EnumValue(f"KIND_{kind.upper()}")}
     if profiles > 1:  # by default Triton uses only the first profile, which may be the one for single images

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_edge.choices import DEFAULT_ENGINE
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, Images, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import NonFiniteError
 from fer_edge.graph.typed_graph import TypedGraph
-
-ENGINE = "openvino"  # runs graphs of every precision, and is installed with fer-edge
 
 
 def check_graph(graph: TypedGraph) -> None:
@@ -22,7 +21,9 @@ def check_graph(graph: TypedGraph) -> None:
         NonFiniteError: NaN or infinity in an output: constants or activations overflow although those of PyTorch do
             not.
     """
-    check_runner("the exported graph", get_engine(ENGINE).load(Artifact(graph.to_bytes(), None, 1), RunOptions()))
+    check_runner(
+        "the exported graph", get_engine(DEFAULT_ENGINE).load(Artifact(graph.to_bytes(), None, 1), RunOptions())
+    )
 
 
 def check_runner(subject: str, runner: Runner) -> None:

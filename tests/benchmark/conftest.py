@@ -9,7 +9,7 @@ from fer_edge.benchmark.bench_report import BenchReport
 from fer_edge.benchmark.run import run_scenarios
 from fer_edge.benchmark.scenarios.single_stream import Stamps
 from fer_edge.benchmark.session import BenchTarget, Plan
-from fer_edge.engines import openvino_profiling
+from fer_edge.engines.openvino import profiler
 from tests.benchmark.progress_recorder import ProgressRecorder
 from tests.tiny import tiny_bundle
 
@@ -21,9 +21,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, dic
     """Every scenario on a tiny real model, once per session."""
     progress = ProgressRecorder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(openvino_profiling, "SIZE", 64)
-        patch.setattr(openvino_profiling, "MAP", 7)
-        patch.setattr(openvino_profiling, "COPIED", 1 << 16)
+        patch.setattr(profiler, "SIZE", 64)
+        patch.setattr(profiler, "MAP", 7)
+        patch.setattr(profiler, "COPIED", 1 << 16)
         path = tiny_bundle(tmp_path_factory.mktemp("bench") / "a.fer", max_batch=2)
         report, stamps = run_scenarios(BenchTarget(path, threads=1), PLAN, progress)
     assert set(progress.done.values()) == {100} and set(progress.done) == set(SCENARIOS) - {"on-device"}

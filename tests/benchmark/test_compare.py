@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_edge import nvidia
 from fer_edge.benchmark.compare import _Contender, _environment, compare
 from fer_edge.benchmark.turns import Worker, alternate, compare_commands, comparisons_from_times
 from fer_edge.bundle import EngineEntry, write_bundle
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import BundleError, ConfigError, EngineError
+from fer_edge.nvidia import Driver, Gpu
 from tests.benchmark.progress_recorder import ProgressRecorder
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
@@ -134,7 +134,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
 
 def test_environment_has_the_gpu_of_its_contenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False), Gpu("NVIDIA H100", "sm90", 81_559, False))
-    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), gpus))
+    monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), gpus))
     path, members = tmp_path / "a.fer", {"model.onnx": tiny_onnx(), "engines/x": b"x"}
     on_gpu = EngineEntry("tensorrt", ("sm86",), "11", "engines/x", None)
     write_bundle(path, tiny_manifest(engines=(EngineEntry("openvino", ("cpu",), "1", None, None), on_gpu)), members)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge import nvidia
 from fer_edge.benchmark import environment as environment_module
 from fer_edge.benchmark import noise
 from fer_edge.benchmark.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.benchmark.noise import LOAD_FADES, PROC, Noise, NoiseMonitor, _children_seconds
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import EngineUnavailableError
 from fer_edge.machine import cores
+from fer_edge.nvidia import Driver, Gpu
 
 LINUX = Path("/proc/stat").exists()
 SPIN = "import time\nend = time.time() + {}\nwhile time.time() < end: pass"
@@ -128,7 +128,7 @@ def test_memory_is_at_most_its_peak() -> None:
 
 def test_gpu_facts_come_from_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gpus = (Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False), Gpu("NVIDIA H100", "sm90", 81_559, False))
-    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), gpus))
+    monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), gpus))
     version = tmp_path / "version"
     monkeypatch.setattr(environment_module, "NVIDIA", version)
     facts = {
@@ -150,6 +150,6 @@ def test_a_gpu_that_no_driver_tells_of_ends_nothing(monkeypatch: pytest.MonkeyPa
     def no_driver() -> Driver:
         raise EngineUnavailableError("no NVIDIA driver here")
 
-    monkeypatch.setattr(driver, "read_driver", no_driver)
+    monkeypatch.setattr(nvidia, "read_driver", no_driver)
     monkeypatch.setattr(environment_module, "NVIDIA", tmp_path / "version")
     assert gpu_environment() == {"GPU device": "0"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fer_edge.benchmark.scenarios.roofline import notes, roofline_from_layers
-from fer_edge.engines.profiling import Layer, Peak
+from fer_edge.engines.capabilities import Layer, Peak
 
 PEAKS = [
     Peak("fp32 GEMM", "f32", "gemm", 100e9),

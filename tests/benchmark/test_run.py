@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge import nvidia
 from fer_edge.benchmark import run, worker
 from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.bench_report import BenchReport
@@ -34,10 +35,9 @@ from fer_edge.benchmark.statistics import Histogram
 from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Runner
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.machine import machine_name
+from fer_edge.nvidia import Driver, Gpu
 from tests.tiny import tiny_bundle
 
 
@@ -227,7 +227,7 @@ def test_noise_is_measured_for_each_scenario(
 
 def test_results_of_a_gpu_name_it_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False)
-    monkeypatch.setattr(driver, "read_driver", lambda: Driver((13, 0), (gpu,)))
+    monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), (gpu,)))
     path, plan = tiny_bundle(tmp_path / "a.fer", max_batch=1), Plan(("single-stream",), queries=10, seconds=0.02)
     result, _ = run_scenarios(BenchTarget(path), plan)
     assert not [name for name in result.environment if "GPU" in name]

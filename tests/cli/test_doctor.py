@@ -12,11 +12,12 @@ from fer_edge.engines import registry
 from fer_edge.engines.registry import EngineStatus
 from fer_edge.engines.tensorrt import diagnostics
 from fer_edge.engines.tensorrt.diagnostics import Machine
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
+from fer_edge.nvidia import Driver, Gpu
 
 ORIN = Gpu("Orin", "sm87", 7620, integrated=True)
 STATUSES = {
     "openvino": EngineStatus("openvino", "2026.1", can_build=True, can_run=True, reason=""),
+    "onnxruntime": EngineStatus("onnxruntime", "1.32", can_build=True, can_run=True, reason=""),
     "tensorrt": EngineStatus("tensorrt", "10.3.0", can_build=True, can_run=False, reason="PyCUDA cannot be imported"),
     "tensorrt-rtx": EngineStatus("tensorrt-rtx", None, can_build=False, can_run=False, reason="no wheels"),
 }
@@ -29,7 +30,6 @@ def doctor_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     def output(machine: Machine, missing: tuple[str, ...] = ()) -> str:
         find_spec = importlib.util.find_spec
         monkeypatch.setenv("COLUMNS", "120")
-        monkeypatch.setattr(registry, "ENGINE_MODULES", STATUSES)
         monkeypatch.setattr(registry, "engine_status", STATUSES.__getitem__)
         monkeypatch.setattr(diagnostics, "probe_system", lambda: machine)
         monkeypatch.setattr(
@@ -50,7 +50,11 @@ def states(text: str, engine: str) -> list[str]:
 def test_engine_builds_without_the_export_extra(doctor_output: Any) -> None:
     machine = Machine(Driver((12, 6), (ORIN,)), packages={"tensorrt": "10.3.0"}, l4t=(36, 4))
     text = doctor_output(machine, ("torch", "onnx"))
-    assert [states(text, engine) for engine in STATUSES] == [["yes", "yes"], ["yes", "no"], ["no", "no"]]
+    assert [states(text, engine) for engine in STATUSES] == [
+        *[["yes", "yes"]] * 2,
+        ["yes", "no"],
+        ["no", "no"],
+    ]
     assert states(text, "pytorch") == ["-", "no"]
     reason = 'missing: torch, onnx; run: pip install "fer-edge[export]"'
     assert (

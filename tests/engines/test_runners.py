@@ -17,8 +17,8 @@ import pytest
 from fer_edge.choices import EngineName
 from fer_edge.engines.base import Artifact, BuildRequest, Runner, RunOptions
 from fer_edge.engines.onnxruntime import ONNXRuntimeRunner
-from fer_edge.engines.openvino import ENGINE as OPENVINO
-from fer_edge.engines.openvino import PROCESS, core
+from fer_edge.engines.openvino.core import PROCESS, core
+from fer_edge.engines.openvino.engine import ENGINE as OPENVINO
 from fer_edge.engines.registry import ENGINE_MODULES, engine_status, get_engine
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, InputError, UnsupportedTargetError
 from fer_edge.evaluation.parity import relative_error
@@ -128,11 +128,11 @@ def test_misspelt_engine_gets_a_suggestion(name: str, suggestion: str) -> None:
 def test_runners_with_few_threads_are_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     network = OPENVINO.network_for_one(tiny_onnx())
     default = core().compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": 1}).get_property("ENABLE_CPU_PINNING")
-    monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 1)
+    monkeypatch.setattr("fer_edge.engines.openvino.engine.processors", lambda: 1)
     # A runner for all cores keeps OpenVINO's default.
     all_cores = OPENVINO.compile_network(network, RunOptions(threads=1))
     assert all_cores.get_property("ENABLE_CPU_PINNING") is default
-    monkeypatch.setattr("fer_edge.engines.openvino.processors", lambda: 2)
+    monkeypatch.setattr("fer_edge.engines.openvino.engine.processors", lambda: 2)
     compiled = OPENVINO.compile_network(network, RunOptions(threads=1))
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
@@ -146,7 +146,7 @@ def test_default_threads_are_not_pinned() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_default_threads_respect_the_cpu_quota(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine == "openvino":
-        monkeypatch.setattr("fer_edge.engines.openvino.default_threads", lambda *, respects_affinity: 1)
+        monkeypatch.setattr("fer_edge.engines.openvino.engine.default_threads", lambda *, respects_affinity: 1)
         compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions())
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
     else:
@@ -181,7 +181,7 @@ def run_script(script: str) -> subprocess.CompletedProcess[str]:
 def test_threads_that_open_simultaneously_share_one_core() -> None:
     script = """
 import sys, threading, time
-import fer_edge.engines.openvino as module
+import fer_edge.engines.openvino.core as module
 from fer_edge.engines.registry import get_engine
 
 sys.setswitchinterval(1e-6)
@@ -292,7 +292,7 @@ print(os.waitpid(child, 0)[1])
 @needs_fork
 def test_process_forked_before_the_start_may_start_openvino() -> None:
     script = """
-from fer_edge.engines.openvino import openvino
+from fer_edge.engines.openvino.core import openvino
 
 openvino()
 
@@ -388,8 +388,8 @@ def test_unwritable_temporary_folder_is_reported(tmp_path: Path, monkeypatch: py
 
 
 def test_openvino_is_not_started_where_it_would_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.engines.openvino.PROCESSOR_FILES", ("/proc/none", "/sys/none"))
-    monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
+    monkeypatch.setattr("fer_edge.engines.openvino.core.PROCESSOR_FILES", ("/proc/none", "/sys/none"))
+    monkeypatch.setattr("fer_edge.engines.openvino.core.PROCESS", type(PROCESS)())
     with pytest.raises(
         EngineUnavailableError, match="neither /proc/cpuinfo nor /sys/devices/system/cpu can be read; mount"
     ):
@@ -415,7 +415,7 @@ def test_failed_start_makes_openvino_unavailable(monkeypatch: pytest.MonkeyPatch
         def Core() -> Any:
             raise RuntimeError("Exception from src/a.cpp:1:\nResource temporarily unavailable")
 
-    monkeypatch.setattr("fer_edge.engines.openvino.PROCESS", type(PROCESS)())
-    monkeypatch.setattr("fer_edge.engines.openvino.openvino", lambda: Package)
+    monkeypatch.setattr("fer_edge.engines.openvino.core.PROCESS", type(PROCESS)())
+    monkeypatch.setattr("fer_edge.engines.openvino.core.openvino", lambda: Package)
     with pytest.raises(EngineUnavailableError, match="OpenVINO does not start: the operating system refused"):
         core()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.engines.quiet import PACKAGES
+from fer_edge.engines.registry import engines
 from tests.side_effects import ROOT, cases, trace
 
 COMMANDS = [
@@ -65,7 +65,7 @@ def test_trace_sees_files_and_sockets(tmp_path: Path) -> None:
 
 
 def test_only_quiet_imports_packages_of_engines() -> None:
-    packages = {name.split(".")[0] for name in PACKAGES}
+    packages = {package.module.split(".")[0] for engine in engines() for package in engine.packages}
     for path in (ROOT / "fer_edge").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -83,7 +83,7 @@ def test_int8_graph_is_compared_by_float_tensor_names(engine: str) -> None:
 def test_unknown_tensor_engine_and_no_images_are_refused() -> None:
     with pytest.raises(EngineError, match="the graph has no tensor nowhere"):
         tiny_graph().with_outputs(["nowhere"])
-    with pytest.raises(ConfigError, match="tensorrt-rtx cannot return inner tensors; expected one of: onnxruntime"):
+    with pytest.raises(ConfigError, match="rtx cannot return inner tensors; expected one of: openvino, onnxruntime"):
         tensor_reader("tensorrt-rtx", tiny_graph(), [])
     with pytest.raises(DataError, match="no images to compare on"):
         compare_graphs(("onnxruntime", tiny_graph()), ("onnxruntime", tiny_graph()), [], 80.0)

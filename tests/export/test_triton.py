@@ -176,7 +176,7 @@ def test_engines_without_a_backend_are_refused(tmp_path: Path) -> None:
     write_bundle(path, tiny_manifest(engines=(entry,)), {"model.onnx": tiny_onnx(), "engines/x": b"x"})
     with pytest.raises(
         UnsupportedTargetError,
-        match="no backend for tensorrt-rtx; choose an engine of the bundle among tensorrt, onnxruntime",
+        match="no backend for tensorrt-rtx; choose an engine of the bundle among openvino, onnxruntime, tensorrt",
     ):
         export(path, tmp_path)
     with pytest.raises(BundleError, match="has no engine tensorrt"):

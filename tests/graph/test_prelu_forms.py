@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from fer_edge.engines.openvino import core
-from fer_edge.engines.prelu import join_prelus
+from fer_edge.engines.openvino.core import core
+from fer_edge.engines.openvino.fusion import join_prelus
 from fer_edge.graph.prelu_forms import split_prelus
 from fer_edge.graph.typed_graph import TypedGraph
 

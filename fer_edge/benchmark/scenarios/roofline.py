@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fer_edge.benchmark.formatting import percent
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import RunOptions
-from fer_edge.engines.profiling import INT8, Layer, Peak
+from fer_edge.engines.capabilities import INT8, Layer, Peak
 from fer_edge.engines.registry import get_profiler
 from fer_edge.results import Table
 

@@ -7,38 +7,48 @@ generated from the installed module; `scripts/check_bindings` checks this packag
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from fer_edge._text import one_line
 from fer_edge.engines.messages import lacks_resources, unavailable
-from fer_edge.engines.quiet import import_package
+from fer_edge.engines.quiet import Package, import_package
 from fer_edge.errors import EngineUnavailableError, UnsupportedTargetError
 
 if TYPE_CHECKING:
     from tensorrt_types import Bindings
 
+LOG = logging.getLogger("fer_edge.tensorrt")
+LOG.addHandler(logging.NullHandler())  # no output unless the app configures logging
+
 Product = Literal["tensorrt", "tensorrt-rtx"]
 Version = tuple[int, int]
 
-MODULES: dict[Product, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+# No telemetry was observed in these, nor in the CUDA packages, up to their versions of 2026.
+PACKAGES: dict[Product, Package] = {
+    "tensorrt": Package("tensorrt", "tensorrt"),
+    "tensorrt-rtx": Package("tensorrt_rtx", "tensorrt-rtx"),
+}
 NAMES: dict[Product, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 JETSON = Path("/etc/nv_tegra_release")
 OLDEST: dict[Product, Version] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 
-# First version of each product that has a feature; None: no version. TensorRT's entries are read from the bindings of
-# every minor version, 10.0 to 11.4. The bindings of TensorRT-RTX, 1.4 to 1.7, have some of these names too, but its
-# builder ignores or rejects them; its entries come from trial builds.
+# First version of each product that has the feature behind a build option; None: no version. TensorRT's entries are
+# read from the bindings of every minor version, 10.0 to 11.4. The bindings of TensorRT-RTX, 1.4 to 1.7, have some of
+# these names too, but its builder ignores or rejects them; its entries come from trial builds.
 FEATURES: dict[str, dict[Product, Version | None]] = {
-    # Kernel timings of a build can be stored for the next one.
-    "timing_cache": {"tensorrt": (10, 0), "tensorrt-rtx": None},
+    "aux_streams": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "version_compatible": {"tensorrt": (10, 0), "tensorrt-rtx": None},
     "hardware_compatible": {"tensorrt": (10, 0), "tensorrt-rtx": None},
-    "same_compute_capability": {"tensorrt": (10, 9), "tensorrt-rtx": None},
-    # Cross-building on Linux for Windows. TensorRT-RTX needs no option: its engines run on both.
-    "runtime_platform": {"tensorrt": (10, 2), "tensorrt-rtx": None},
-    "aux_streams": {"tensorrt": (10, 0), "tensorrt-rtx": None},
+    "hardware_compatible = same-compute-capability": {"tensorrt": (10, 9), "tensorrt-rtx": None},
+    "platform": {"tensorrt": (10, 2), "tensorrt-rtx": None},
+    "timing_cache": {"tensorrt": (10, 0), "tensorrt-rtx": None},
+}
+UNNEEDED = {  # reasons why TensorRT-RTX needs no such option
+    "hardware_compatible": ": its engines run on every target they are built for",
+    "platform": ": its engines run on Linux and Windows as they are",
 }
 
 
@@ -55,26 +65,20 @@ class Api:
         """Product and version for messages: `TensorRT 11.4.0.106`."""
         return f"{NAMES[self.product]} {self.version}"
 
-    def has(self, feature: str) -> bool:
-        """Return whether these bindings have a feature of `FEATURES`."""
-        first = FEATURES[feature][self.product]
-        return first is not None and version_pair(self.version) >= first
-
-    def require(self, feature: str, option: str) -> None:
-        """Check that these bindings have the feature behind an option.
+    def require(self, feature: str) -> None:
+        """Check that these bindings have the feature behind a build option.
 
         Args:
             feature: Key of `FEATURES`.
-            option: Description of the option for the message.
 
         Raises:
             UnsupportedTargetError: Feature missing in this version; the message names the first version that has it.
         """
-        if self.has(feature):
-            return
         first = FEATURES[feature][self.product]
-        remedy = "leave it out" if first is None else f"it needs {first[0]}.{first[1]} or newer"
-        raise UnsupportedTargetError(f"{self.name} has no {option}; {remedy}")
+        if first is None:
+            raise UnsupportedTargetError(f"{self.name} has no {feature}{UNNEEDED.get(feature, '')}; leave it out")
+        if version_pair(self.version) < first:
+            raise UnsupportedTargetError(f"{self.name} has no {feature}; it needs {first[0]}.{first[1]} or newer")
 
 
 def version_pair(version: str) -> Version:
@@ -94,7 +98,7 @@ def find_api(product: Product) -> Api:
     if product == "tensorrt" and JETSON.exists():
         install = "python3 -m venv --system-site-packages; JetPack includes TensorRT (apt: python3-libnvinfer)"
     try:
-        module = import_package(MODULES[product])
+        module = import_package(PACKAGES[product])
         version = str(module.__version__)
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(f"{name} cannot be imported ({error}); run: {install}") from error

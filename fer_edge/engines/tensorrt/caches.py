@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fer_edge._files import sha256, write_atomically
 from fer_edge._require import require
-from fer_edge.engines.tensorrt.callbacks import LOG
+from fer_edge.engines.tensorrt.api import LOG
 from fer_edge.errors import EngineError, EngineUnavailableError, FerEdgeError
 
 MAX_FILE_BYTES = 100 << 20  # reading a larger cache takes longer than the work it saves

@@ -1,4 +1,4 @@
-"""Implementation of `Device` on PyCUDA; graphs and the streams of other libraries go through cuda-python."""
+"""The CUDA calls of a runner, on PyCUDA; graphs and the streams of other libraries go through cuda-python."""
 
 from __future__ import annotations
 
@@ -8,20 +8,55 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fer_edge.engines.quiet import import_package
-from fer_edge.engines.tensorrt.callbacks import LOG
-from fer_edge.engines.tensorrt.device import Bytes, CudaError, Graph
-from fer_edge.engines.tensorrt.driver import compute_capability
+from fer_edge.engines.quiet import Package, import_package
+from fer_edge.engines.tensorrt.api import LOG
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.nvidia import compute_capability
 
+PYCUDA = Package("pycuda.driver", "pycuda")
+CUDA_PYTHON = Package("cuda.bindings.driver", "cuda-bindings")
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit synchronisation with the legacy default stream
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 TIMING_EVENTS = 4
+# After one of these errors the CUDA context is unusable: every later call in the process fails with the same error.
+STICKY = {
+    f"CUDA_ERROR_{name}"
+    for name in (
+        "ASSERT", "CONTAINED", "CONTEXT_IS_DESTROYED", "ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR", "ILLEGAL_ADDRESS",
+        "ILLEGAL_INSTRUCTION", "INVALID_ADDRESS_SPACE", "INVALID_PC", "LAUNCH_FAILED", "LAUNCH_TIMEOUT",
+        "MISALIGNED_ADDRESS", "NVLINK_UNCORRECTABLE", "TENSOR_MEMORY_LEAK",
+    )
+}  # fmt: skip
+
+Bytes = npt.NDArray[np.uint8]
+Graph = Any  # result of `capture`, opaque to the runner
+
+
+class CudaError(Exception):
+    """A failed driver call."""
+
+    def __init__(self, call: str, code: str, text: str) -> None:
+        super().__init__(f"{call} failed: {text} ({code})")
+        self.call, self.code, self.text = call, code, text
+
+    @property
+    def sticky(self) -> bool:
+        """True if the CUDA context of this process is unusable from now on."""
+        return self.code in STICKY
+
+    @property
+    def out_of_memory(self) -> bool:
+        """True if GPU memory or page-locked memory is exhausted."""
+        return self.code == "CUDA_ERROR_OUT_OF_MEMORY"
 
 
 class CudaDevice:
-    """A GPU's primary context, shared with other libraries of the process, and a stream of our own.
+    """A GPU as one runner uses it: its primary context, a stream of our own, memory, a completion event, timing events.
+
+    `with device:` makes the context current in the calling thread, in any thread. All calls except `close` must be
+    inside of such a block. Every call may raise `CudaError`. Addresses are device addresses.
 
     PyCUDA keeps a stack of contexts for each thread, and aborts the process if a thread ends with a context on its
     stack. The context is therefore pushed before and popped after every block of calls.
@@ -72,6 +107,7 @@ class CudaDevice:
             self._context.pop()
 
     def page_locked(self, size: int) -> Bytes:
+        """Allocate page-locked host memory, (size,) uint8, which is freed with its last reference."""
         flags = self._cuda.host_alloc_flags.DEVICEMAP
         with self._translated:
             memory: Bytes = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
@@ -79,31 +115,38 @@ class CudaDevice:
         return memory
 
     def mapped_address(self, memory: Bytes) -> int:
+        """Return the device address of page-locked memory."""
         with self._translated:
             return int(memory.base.get_device_pointer())  # type: ignore[union-attr]
 
     def allocate(self, size: int) -> int:
+        """Allocate device memory and return its address."""
         with self._translated:
             allocation = self._cuda.mem_alloc(size)
         self._allocations[int(allocation)] = allocation
         return int(allocation)
 
     def copy_in(self, address: int, memory: Bytes) -> None:
+        """Enqueue a copy from page-locked memory to the device."""
         with self._translated:
             self._cuda.memcpy_htod_async(address, memory, self._stream)
 
     def copy_out(self, memory: Bytes, address: int) -> None:
+        """Enqueue a copy from the device to page-locked memory."""
         with self._translated:
             self._cuda.memcpy_dtoh_async(memory, address, self._stream)
 
     def copy_within(self, target: int, source: int, size: int) -> None:
+        """Enqueue a copy within device memory."""
         with self._translated:
             self._cuda.memcpy_dtod_async(target, source, size, self._stream)
 
     def wait_for(self, stream: int) -> None:
+        """Make the device's stream wait for all work that another stream contains now."""
         self._order(self._driver.CUstream(stream), self._stream_handle)
 
     def record_to(self, stream: int) -> None:
+        """Make another stream wait for all work that the device's stream contains now."""
         self._order(self._stream_handle, self._driver.CUstream(stream))
 
     def _order(self, first: Any, second: Any) -> None:
@@ -112,6 +155,7 @@ class CudaDevice:
         self._check("cuStreamWaitEvent", self._driver.cuStreamWaitEvent(second, self._order_event, 0))
 
     def capture(self, enqueue: Callable[[], None]) -> Graph:
+        """Capture the work that `enqueue` submits into a graph without running it; other threads are not affected."""
         driver = self._driver
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._check("cuStreamBeginCapture", driver.cuStreamBeginCapture(self._stream_handle, mode))
@@ -133,24 +177,30 @@ class CudaDevice:
         return graph
 
     def launch(self, graph: Graph) -> None:
+        """Enqueue a captured graph."""
         self._check("cuGraphLaunch", self._driver.cuGraphLaunch(graph, self._stream_handle))
 
     def record_done(self) -> None:
+        """Record `done_event` after all work that the stream contains now."""
         self._check("cuEventRecord", self._driver.cuEventRecord(self._done, self._stream_handle))
 
     def synchronize(self) -> None:
+        """Wait until the stream is idle; other Python threads run meanwhile."""
         with self._translated:
             self._stream.synchronize()  # PyCUDA releases the GIL here
 
     def record_event(self, index: int) -> None:
+        """Record timing event 0 to 3."""
         with self._translated:
             self._timing_events[index].record(self._stream)
 
     def milliseconds(self, first: int, second: int) -> float:
+        """Return the time between two completed timing events."""
         with self._translated:
             return float(self._timing_events[second].time_since(self._timing_events[first]))
 
     def close(self) -> None:
+        """Free everything. Never raises: memory that cannot be freed is released at the end of the process."""
         context, self._context = self._context, None
         if context is None:
             return
@@ -273,29 +323,19 @@ def check_cuda(device: int = 0) -> None:
 
 
 def import_pycuda() -> Any:
-    """Import `pycuda.driver`.
-
-    Raises:
-        EngineUnavailableError: Missing or broken package; the message has the command that installs it.
-    """
-    try:
-        return import_package("pycuda.driver")
-    except (ImportError, OSError) as error:
-        raise EngineUnavailableError(
-            f'PyCUDA cannot be imported ({error}); run: pip install "fer-edge[cuda]". pip compiles it, which needs the '
-            "CUDA toolkit: see docs/guides"
-        ) from error
+    """Import `pycuda.driver`; errors as in `check_cuda`."""
+    return _import(PYCUDA, "PyCUDA", ". pip compiles it, which needs the CUDA toolkit: see docs/guides")
 
 
 def import_cuda_python() -> Any:
-    """Import the driver bindings of cuda-python.
+    """Import the driver bindings of cuda-python; errors as in `check_cuda`."""
+    return _import(CUDA_PYTHON, "cuda-python")
 
-    Raises:
-        EngineUnavailableError: Missing or broken package; the message has the command that installs it.
-    """
+
+def _import(package: Package, title: str, advice: str = "") -> Any:
     try:
-        return import_package("cuda.bindings.driver")
+        return import_package(package)
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(
-            f'cuda-python cannot be imported ({error}); run: pip install "fer-edge[cuda]"'
+            f'{title} cannot be imported ({error}); run: pip install "fer-edge[cuda]"{advice}'
         ) from error

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, OUTPUT_NAMES, Artifact, RunOptions
 from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.callbacks import logger_for
-from fer_edge.engines.tensorrt.device import Graph
-from fer_edge.engines.tensorrt.errors import create_object, loading_error
+from fer_edge.engines.tensorrt.cuda import Graph
+from fer_edge.engines.tensorrt.errors import create_object, loading_error, logger_for
 from fer_edge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -86,28 +85,24 @@ class DeserializedEngine:
         Raises:
             EngineError: No profile that accepts `batch`.
         """
-        best: tuple[int, int] | None = None
-        for index in range(self.engine.num_optimization_profiles):
-            shapes = self.engine.get_tensor_profile_shape(INPUT_NAME, index)
-            smallest, optimal, largest = (int(shape[0]) for shape in shapes)
-            if smallest <= batch <= largest:
-                distance = (abs(optimal - batch), index)
-                best = distance if best is None else min(best, distance)
-        if best is None:
-            raise EngineError(f"the engine does not accept a batch of {batch}; {self._describe_profiles()}")
-        return best[1]
+        profiles = [
+            tuple(int(shape[0]) for shape in self.engine.get_tensor_profile_shape(INPUT_NAME, index))
+            for index in range(self.engine.num_optimization_profiles)
+        ]
+        accepting = [
+            (abs(optimal - batch), index)
+            for index, (smallest, optimal, largest) in enumerate(profiles)
+            if smallest <= batch <= largest
+        ]
+        if not accepting:
+            ranges = ", ".join(f"{smallest} to {largest}" for smallest, _, largest in profiles)
+            raise EngineError(f"the engine does not accept a batch of {batch}; its profiles accept {ranges}")
+        return min(accepting)[1]
 
     def close(self) -> None:
         """Free the engine. Its contexts must be freed before."""
         self.__dict__.pop("engine", None)
         self._runtime = None
-
-    def _describe_profiles(self) -> str:
-        shapes = [
-            self.engine.get_tensor_profile_shape(INPUT_NAME, index)
-            for index in range(self.engine.num_optimization_profiles)
-        ]
-        return "its profiles accept " + ", ".join(f"{int(shape[0][0])} to {int(shape[2][0])}" for shape in shapes)
 
     def _check_tensors(self) -> None:
         trt, types = self.api.trt, {}

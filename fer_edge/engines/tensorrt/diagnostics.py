@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
-from fer_edge.engines.tensorrt.driver import Driver, read_driver
+from fer_edge.engines.capabilities import Finding, SystemReport
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.nvidia import Driver, read_driver
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
 # Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.
@@ -33,12 +35,16 @@ class Machine:
     visible_devices: str | None = None  # CUDA_VISIBLE_DEVICES
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A problem and its remedy."""
-
-    problem: str
-    remedy: str
+def report_system() -> SystemReport:
+    """Diagnose this system for both products."""
+    machine = probe_system()
+    gpus = machine.driver.gpus if machine.driver is not None else ()
+    return SystemReport(
+        asdict(machine),
+        tuple(f"GPU: {gpu.name}, GPU architecture {gpu.target}, {gpu.memory_mb} MB" for gpu in gpus),
+        tuple(diagnose(machine)),
+        concerned=bool(gpus or products(machine)),
+    )
 
 
 def probe_system(root: Path = Path("/")) -> Machine:
@@ -88,9 +94,9 @@ def products(machine: Machine) -> dict[str, dict[str, int | None]]:
     return installed
 
 
-def _check_driver(machine: Machine) -> list[Finding]:
+def _check_driver(machine: Machine) -> Iterator[Finding]:
     if machine.driver is not None:
-        return []
+        return
     if machine.l4t is not None:
         remedy = "install JetPack's packages: sudo apt install nvidia-jetpack; in a container add --runtime nvidia"
     elif machine.wsl:
@@ -103,106 +109,75 @@ def _check_driver(machine: Machine) -> list[Finding]:
         )
     else:
         remedy = f"install NVIDIA's driver: {DRIVERS[13]} or newer for CUDA 13 packages, {DRIVERS[12]} for CUDA 12"
-    return [Finding(machine.driver_error, f"{remedy}; TensorRT-RTX builds without a driver")]
+    yield Finding(machine.driver_error, f"{remedy}; TensorRT-RTX builds without a driver")
 
 
-def _check_gpus(machine: Machine) -> list[Finding]:
+def _check_gpus(machine: Machine) -> Iterator[Finding]:
     if machine.driver is None:
-        return []
-    if not machine.driver.gpus:
-        if machine.visible_devices is not None:
-            return [Finding(f"CUDA_VISIBLE_DEVICES is {machine.visible_devices!r} and hides every GPU", "unset it")]
+        return
+    if not machine.driver.gpus and machine.visible_devices is not None:
+        yield Finding(f"CUDA_VISIBLE_DEVICES is {machine.visible_devices!r} and hides every GPU", "unset it")
+    elif not machine.driver.gpus:
         remedy = "start the container with --gpus all" if machine.container else "check that nvidia-smi lists the GPU"
-        return [Finding("the driver finds no GPU", remedy)]
-    return [
-        Finding(
-            f"{gpu.name} is {gpu.target}; TensorRT needs sm{OLDEST_TARGET} (Turing) or newer",
-            "run on the CPU with OpenVINO",
+        yield Finding("the driver finds no GPU", remedy)
+    for gpu in machine.driver.gpus:
+        if int(gpu.target.removeprefix("sm")) < OLDEST_TARGET:
+            problem = f"{gpu.name} is {gpu.target}; TensorRT needs sm{OLDEST_TARGET} (Turing) or newer"
+            yield Finding(problem, "run on the CPU with OpenVINO")
+
+
+def _check_jetson(machine: Machine) -> Iterator[Finding]:
+    if machine.l4t is not None and machine.l4t < L4T_OF_TENSORRT_10:
+        problem = f"this Jetson runs L4T {machine.l4t[0]}.{machine.l4t[1]}, whose TensorRT is 8"
+        yield Finding(problem, "update to JetPack 6.1 (L4T 36.4, TensorRT 10.3) or newer")
+    elif machine.l4t is not None and "tensorrt" not in products(machine):
+        yield Finding(
+            "JetPack's TensorRT is not visible to this Python",
+            "create the environment with python3 -m venv --system-site-packages, and install python3-libnvinfer",
         )
-        for gpu in machine.driver.gpus
-        if int(gpu.target.removeprefix("sm")) < OLDEST_TARGET
-    ]
 
 
-def _check_jetson(machine: Machine) -> list[Finding]:
-    if machine.l4t is None:
-        return []
-    if machine.l4t < L4T_OF_TENSORRT_10:
-        return [
-            Finding(
-                f"this Jetson runs L4T {machine.l4t[0]}.{machine.l4t[1]}, whose TensorRT is 8",
-                "update to JetPack 6.1 (L4T 36.4, TensorRT 10.3) or newer",
-            )
-        ]
-    if "tensorrt" not in products(machine):
-        return [
-            Finding(
-                "JetPack's TensorRT is not visible to this Python",
-                "create the environment with python3 -m venv --system-site-packages, and install python3-libnvinfer",
-            )
-        ]
-    return []
-
-
-def _check_versions(machine: Machine) -> list[Finding]:
+def _check_versions(machine: Machine) -> Iterator[Finding]:
     """Check that a product's packages have one version and one CUDA version, which the driver supports."""
-    findings = []
+    driver_cuda = (99, 0) if machine.driver is None else machine.driver.cuda  # a missing driver is reported before
+    newest = ".".join(map(str, driver_cuda))
     for product, packages in products(machine).items():
         majors = {major for major in packages.values() if major is not None}
         if len(majors) > 1:
             older = sorted(name for name, major in packages.items() if major == min(majors))
-            versions = " and ".join(f"CUDA {major}" for major in sorted(majors))
-            findings.append(
-                Finding(
-                    f"{product} is installed for {versions}; one hides the other",
-                    f"remove one of them: pip uninstall {' '.join(older)}",
-                )
+            listed = " and ".join(f"CUDA {major}" for major in sorted(majors))
+            problem = f"{product} is installed for {listed}; one hides the other"
+            yield Finding(problem, f"remove one of them: pip uninstall {' '.join(older)}")
+        elif max(majors, default=0) > driver_cuda[0]:
+            major = max(majors)
+            yield Finding(
+                f"{product} is for CUDA {major}; the driver runs CUDA up to {newest}",
+                f"update the driver to {DRIVERS.get(major, 'a newer one')} or newer, "
+                f"or pip install {product}-cu{driver_cuda[0]}",
             )
-        elif machine.driver is not None and max(majors, default=0) > machine.driver.cuda[0]:
-            major, (driver_major, driver_minor) = max(majors), machine.driver.cuda
-            findings.append(
-                Finding(
-                    f"{product} is for CUDA {major}; the driver runs CUDA up to {driver_major}.{driver_minor}",
-                    f"update the driver to {DRIVERS.get(major, 'a newer one')} or newer, "
-                    f"or pip install {product}-cu{driver_major}",
-                )
+        versions = {name: machine.packages[name] for name in packages}
+        if len(set(versions.values())) > 1:
+            listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+            yield Finding(
+                f"{product}'s packages have different versions: {listed}",
+                f"pip install --force-reinstall {product}=={max(versions.values(), key=_numbers)}",
             )
-        findings += _check_one_version(product, {name: machine.packages[name] for name in packages})
     bindings = machine.packages.get("cuda-bindings")
-    if bindings and machine.driver is not None and int(bindings.split(".")[0]) > machine.driver.cuda[0]:
-        major = machine.driver.cuda[0]
-        findings.append(
-            Finding(
-                f"cuda-python {bindings} is newer than the driver's CUDA {major}.{machine.driver.cuda[1]}",
-                f"pip install 'cuda-python<{major + 1}', or update the driver",
-            )
+    if bindings and int(bindings.split(".")[0]) > driver_cuda[0]:
+        yield Finding(
+            f"cuda-python {bindings} is newer than the driver's CUDA {newest}",
+            f"pip install 'cuda-python<{driver_cuda[0] + 1}', or update the driver",
         )
-    return findings
 
 
-def _check_one_version(product: str, versions: dict[str, str]) -> list[Finding]:
-    if len(set(versions.values())) < 2:
-        return []
-    listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    return [
-        Finding(
-            f"{product}'s packages have different versions: {listed}",
-            f"pip install --force-reinstall {product}=={max(versions.values(), key=_numbers)}",
-        )
-    ]
-
-
-def _check_cuda_packages(machine: Machine) -> list[Finding]:
-    installed = sorted(products(machine))
-    absent = [name for name in ("pycuda", "cuda-bindings") if name not in machine.packages]
-    if not installed or not absent or machine.driver is None:
-        return []
-    return [
-        Finding(
-            f"{' and '.join(installed)} can build here but not run: {' and '.join(absent)} missing",
+def _check_cuda_packages(machine: Machine) -> Iterator[Finding]:
+    installed = " and ".join(sorted(products(machine)))
+    absent = " and ".join(name for name in ("pycuda", "cuda-bindings") if name not in machine.packages)
+    if installed and absent and machine.driver is not None:
+        yield Finding(
+            f"{installed} can build here but not run: {absent} missing",
             'pip install "fer-edge[cuda]"; pip compiles PyCUDA, which needs the CUDA toolkit and a C++ compiler',
         )
-    ]
 
 
 def _numbers(version: str) -> list[int]:

@@ -8,42 +8,93 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
+from fer_edge.engines.capabilities import SystemReport, TritonBackend, TritonSettings
 from fer_edge.engines.registry import platform_tag
-from fer_edge.engines.tensorrt.api import Api, find_api, version_pair
-from fer_edge.engines.tensorrt.build import plan_from_onnx
+from fer_edge.engines.tensorrt.api import PACKAGES, Api, Product, find_api, version_pair
+from fer_edge.engines.tensorrt.build import BuilderOptions, options_from_settings, plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
-from fer_edge.engines.tensorrt.cuda import check_cuda
+from fer_edge.engines.tensorrt.cuda import CUDA_PYTHON, PYCUDA, check_cuda
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.driver import compute_capability
+from fer_edge.engines.tensorrt.diagnostics import report_system
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
-from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
-from fer_edge.engines.tensorrt.runner import load_runner
+from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, load_runner
 from fer_edge.errors import UnsupportedTargetError
+from fer_edge.nvidia import compute_capability, gpu_name
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig
 
 AMPERE = 80
+VERSION_COMPATIBLE = "--backend-config=tensorrt,version-compatible=true"  # option of Triton
 
 
-class TensorRTEngine(Engine):
+class _TritonBackend(TritonBackend):
+    def settings(self, version: str, options: Mapping[str, Any], max_batch: int, rebuild: str) -> TritonSettings:
+        built = options_from_settings(options)
+        profiles = built.profiles(max_batch)
+        if built.weights == "stripped":
+            raise UnsupportedTargetError(
+                "the tensorrt engine was built with weights = stripped: its plan has no weights, and Triton cannot add "
+                f"them; build it again with: {rebuild} --set tensorrt.weights=inside"
+            )
+        return TritonSettings(
+            profiles=len(profiles),
+            # Batches of our runner's graphs, and the largest, which a long queue forms. Triton launches a graph only
+            # for a batch of exactly its size, and by default captures few of them.
+            graph_batches=tuple(sorted({*range(1, min(max_batch, GRAPH_BATCHES) + 1), max_batch})),
+            server_options=(VERSION_COMPATIBLE,) if version.endswith("+") else (),
+        )
+
+
+class ProductEngine(Engine):
+    """The common part of both products: bindings, GPU, options and runner."""
+
+    name: Product
+    for_gpus = True
+    local_options = ("timing_cache",)
+    system = "NVIDIA"
+    deserialized = DeserializedEngine  # class of a loaded engine
+
+    def version(self) -> str:
+        return find_api(self.name).version
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        options_from_settings(options).check_features(find_api(self.name))
+
+    def check_runnable(self) -> None:
+        find_api(self.name)
+        check_cuda()
+
+    def local_target(self, device: int = 0) -> str:
+        return compute_capability(device)
+
+    def device_name(self, device: int = 0) -> str:
+        return gpu_name(device)
+
+    def report_system(self) -> SystemReport:
+        return report_system()
+
+    def load(self, artifact: Artifact, options: RunOptions) -> Runner:
+        return load_runner(find_api(self.name), self.deserialized, artifact, options)
+
+
+class TensorRTEngine(ProductEngine):
     """TensorRT's builder and runtime."""
 
     name = "tensorrt"
-    extra = "tensorrt"
-    for_gpus = True
-
-    def version(self) -> str:
-        return find_api("tensorrt").version
+    packages = (PACKAGES["tensorrt"], PYCUDA, CUDA_PYTHON)
+    triton = _TritonBackend("tensorrt", "model.plan", ("gpu",))
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        _check_options(find_api("tensorrt"), options_from_settings(options))
+        super().check_options(options)
+        if options_from_settings(options).platform != "this" and platform_tag() != "linux-x86_64":
+            raise UnsupportedTargetError(
+                f"TensorRT builds for Windows on linux-x86_64; this machine is {platform_tag()}"
+            )
 
     def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
-        options = options_from_settings(request.options)
-        api = find_api("tensorrt")
-        _check_options(api, options)
-        target = compute_capability()
+        self.check_options(request.options)
+        options, api, target = options_from_settings(request.options), find_api(self.name), compute_capability()
         _check_targets(request.targets, target)
         cache = None
         if options.timing_cache is not None:
@@ -63,13 +114,6 @@ class TensorRTEngine(Engine):
 
     def check_buildable(self) -> None:
         compute_capability()  # the builder times kernels on the GPU
-
-    def check_runnable(self) -> None:
-        find_api("tensorrt")
-        check_cuda()
-
-    def local_target(self, device: int = 0) -> str:
-        return compute_capability(device)
 
     def runs_version(self, built: str) -> bool:
         """Return whether the installed version runs a file of the version `built`.
@@ -91,9 +135,6 @@ class TensorRTEngine(Engine):
             target == local or (target.endswith("+") and _number(local) >= _number(target[:-1])) for target in built
         )
 
-    def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return load_runner(find_api("tensorrt"), DeserializedEngine, artifact, options)
-
 
 def _number(target: str) -> int:
     digits = target.removeprefix("sm")
@@ -107,17 +148,6 @@ def _check_targets(requested: tuple[str, ...], local: str) -> None:
             f"tensorrt builds for the GPU of this machine, {local}, not for {', '.join(others)}: build there, leave "
             "--gpu-arch out and set hardware_compatible, or use the engine tensorrt-rtx, which builds for any GPU"
         )
-
-
-def _check_options(api: Api, options: BuilderOptions) -> None:
-    if options.hardware_compatible == "same-compute-capability":
-        api.require("same_compute_capability", "hardware_compatible = same-compute-capability")
-    if options.platform != "this":
-        api.require("runtime_platform", "platform")
-        if platform_tag() != "linux-x86_64":
-            raise UnsupportedTargetError(
-                f"TensorRT builds for Windows on linux-x86_64; this machine is {platform_tag()}"
-            )
 
 
 @contextmanager

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.engines.base import ExecutedOperator
-from fer_edge.engines.tensorrt.api import Api
-from fer_edge.engines.tensorrt.callbacks import LOG, logger_for
-from fer_edge.engines.tensorrt.errors import create_object
+from fer_edge.engines.tensorrt.api import LOG, Api
+from fer_edge.engines.tensorrt.errors import create_object, logger_for
 from fer_edge.errors import EngineError, EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -28,16 +27,8 @@ UNKNOWN = "unknown"  # precision or kind that the inspector does not report
 MAX_CHARACTERS = 64 << 20  # of the inspector's JSON; hundreds of layers need far less than 1 MB
 NODE_PREFIX = "[ONNX Layer: "  # before the name of each ONNX node in a layer's metadata
 # Words of the inspector's type texts, such as "Row major linear FP16 format" or "Half".
-PRECISIONS = {
-    "float": "fp32",
-    "fp32": "fp32",
-    "half": "fp16",
-    "fp16": "fp16",
-    "bfloat16": "bf16",
-    "bf16": "bf16",
-    "int8": "int8",
-    "fp8": "fp8",
-}
+SYNONYMS = {"float": "fp32", "half": "fp16", "bfloat16": "bf16"}
+PRECISIONS = {**SYNONYMS, **{name: name for name in ("fp32", "fp16", "bf16", "int8", "fp8")}}
 OTHER_TYPES = ("int4", "fp4", "int32", "int64", "uint8", "bool", "double", "uint16", "int16")
 # Types of the two factors in a kernel's name: "sm80_xmma_gemm_i8i8_i8i32_f32_tn".
 FACTORS = re.compile(r"_(i8i8|f16f16|bf16bf16|f32f32|e4m3e4m3)_")

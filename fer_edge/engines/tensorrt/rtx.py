@@ -6,75 +6,28 @@ when it is first loaded, and cached on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Engine, Runner, RunOptions
-from fer_edge.engines.tensorrt.api import Api, find_api
-from fer_edge.engines.tensorrt.build import plan_from_onnx
+from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, RunOptions
+from fer_edge.engines.tensorrt.api import LOG, PACKAGES, Api, find_api
+from fer_edge.engines.tensorrt.build import BuilderOptions, options_from_settings, plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name, default_folder
-from fer_edge.engines.tensorrt.callbacks import LOG
-from fer_edge.engines.tensorrt.cuda import check_cuda
+from fer_edge.engines.tensorrt.cuda import CUDA_PYTHON, PYCUDA
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.driver import compute_capability
+from fer_edge.engines.tensorrt.engine import ProductEngine
 from fer_edge.engines.tensorrt.errors import loading_error
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
-from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
-from fer_edge.engines.tensorrt.runner import load_runner
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
+from fer_edge.nvidia import compute_capability
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig, IExecutionContext, IRuntimeCache, IRuntimeConfig, Runtime
 
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 SUPPORTED_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-
-
-class TensorRTRTXEngine(Engine):
-    """TensorRT-RTX's ahead-of-time builder and its runtime."""
-
-    name = "tensorrt-rtx"
-    extra = "tensorrt-rtx"
-    for_gpus = True
-
-    def version(self) -> str:
-        return find_api("tensorrt-rtx").version
-
-    def check_options(self, options: Mapping[str, Any]) -> None:
-        _check_options(find_api("tensorrt-rtx"), options_from_settings(options))
-
-    def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
-        targets = request.targets or DEFAULT_TARGETS
-        options = options_from_settings(request.options)
-        _check_targets(targets, request.precision)
-        api = find_api("tensorrt-rtx")
-        _check_options(api, options)
-        try:
-            plan, operators = plan_from_onnx(
-                api, model, request, options, lambda config: _configure(api, config, targets)
-            )
-        except EngineError as error:
-            raise _explain(error, api, options) from error
-        layers = _inspect_layers(api, plan, targets)
-        return BuiltEngine(targets, api.version, plan, layers=layers, operators=operators_of_engine(layers, operators))
-
-    def check_runnable(self) -> None:
-        find_api("tensorrt-rtx")
-        check_cuda()
-        local = self.local_target()
-        if local not in SUPPORTED_TARGETS:
-            raise EngineUnavailableError(
-                f"tensorrt-rtx has no engines for {local}, the GPU of this machine; expected one of: "
-                f"{', '.join(SUPPORTED_TARGETS)}: use the engine tensorrt here"
-            )
-
-    def local_target(self, device: int = 0) -> str:
-        return compute_capability(device)
-
-    def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return load_runner(find_api("tensorrt-rtx"), DeserializedRTXEngine, artifact, options)
 
 
 class DeserializedRTXEngine(DeserializedEngine):
@@ -144,6 +97,38 @@ class DeserializedRTXEngine(DeserializedEngine):
         return bytes(self._cache.serialize())
 
 
+class TensorRTRTXEngine(ProductEngine):
+    """TensorRT-RTX's ahead-of-time builder and its runtime."""
+
+    name = "tensorrt-rtx"
+    packages = (PACKAGES["tensorrt-rtx"], PYCUDA, CUDA_PYTHON)
+    deserialized = DeserializedRTXEngine
+
+    def build(self, model: bytes, request: BuildRequest) -> BuiltEngine:
+        targets = request.targets or DEFAULT_TARGETS
+        options = options_from_settings(request.options)
+        _check_targets(targets, request.precision)
+        api = find_api(self.name)
+        options.check_features(api)
+        try:
+            plan, operators = plan_from_onnx(
+                api, model, request, options, lambda config: _configure(api, config, targets)
+            )
+        except EngineError as error:
+            raise _explain(error, api, options) from error
+        layers = _inspect_layers(api, plan, targets)
+        return BuiltEngine(targets, api.version, plan, layers=layers, operators=operators_of_engine(layers, operators))
+
+    def check_runnable(self) -> None:
+        super().check_runnable()
+        local = self.local_target()
+        if local not in SUPPORTED_TARGETS:
+            raise EngineUnavailableError(
+                f"tensorrt-rtx has no engines for {local}, the GPU of this machine; expected one of: "
+                f"{', '.join(SUPPORTED_TARGETS)}: use the engine tensorrt here"
+            )
+
+
 def _check_targets(targets: tuple[str, ...], precision: str) -> None:
     """Refuse targets that the builder would refuse only after a long time, or without a reason."""
     unknown = [target for target in targets if target not in SUPPORTED_TARGETS]
@@ -159,20 +144,6 @@ def _check_targets(targets: tuple[str, ...], precision: str) -> None:
         raise UnsupportedTargetError(
             "tensorrt-rtx builds sm75 only by itself; build for the other architectures in a second call"
         )
-
-
-def _check_options(api: Api, options: BuilderOptions) -> None:
-    """Refuse options that the builder would silently ignore."""
-    if options.aux_streams is not None:
-        api.require("aux_streams", "aux_streams")
-    if options.version_compatible:
-        api.require("version_compatible", "version_compatible")
-    if options.hardware_compatible != "no":
-        api.require("hardware_compatible", "hardware_compatible: its engines run on every target they are built for")
-    if options.platform != "this":
-        api.require("runtime_platform", "platform: its engines run on Linux and Windows as they are")
-    if options.timing_cache is not None:
-        api.require("timing_cache", "timing_cache")
 
 
 def _inspect_layers(api: Api, plan: bytes, targets: tuple[str, ...]) -> str | None:

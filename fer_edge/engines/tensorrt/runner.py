@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_edge.engines.base import IMAGE_SIZE, INPUT_NAME, DeviceTiming, Prediction, Runner
-from fer_edge.engines.tensorrt.callbacks import recorder_for
-from fer_edge.engines.tensorrt.cuda import CudaDevice, check_cuda
+from fer_edge.engines.tensorrt.cuda import CudaDevice, CudaError, check_cuda
 from fer_edge.engines.tensorrt.deserialized import BatchContext, DeserializedEngine
-from fer_edge.engines.tensorrt.device import CudaError, Device
-from fer_edge.engines.tensorrt.errors import driver_error
+from fer_edge.engines.tensorrt.errors import driver_error, recorder_for
 from fer_edge.errors import EngineError, InputError
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class TensorRTRunner(Runner):
 
     def __init__(
         self,
-        open_device: Callable[[], Device],
+        open_device: Callable[[], CudaDevice],
         load: Callable[[], DeserializedEngine],
         max_batch: int,
         *,

@@ -20,12 +20,11 @@ import numpy as np
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import runner as runner_module
-from fer_edge.engines.tensorrt.cuda import CudaDevice
+from fer_edge.engines.tensorrt.cuda import Bytes, CudaDevice
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.device import Bytes
-from fer_edge.engines.tensorrt.driver import read_driver
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import EngineError
+from fer_edge.nvidia import read_driver
 from tests.bindings_double import api_double, plan
 from tests.cuda_double import Gpu
 from tests.tiny import tiny_onnx

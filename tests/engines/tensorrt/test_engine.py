@@ -14,9 +14,8 @@ from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.engines.base import Artifact, BuildRequest, RunOptions
 from fer_edge.engines.registry import engine_status, get_engine, platform_tag
 from fer_edge.engines.tensorrt import engine as engine_module
-from fer_edge.engines.tensorrt.api import find_api
-from fer_edge.engines.tensorrt.callbacks import LOG
-from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
+from fer_edge.engines.tensorrt.api import LOG, find_api
+from fer_edge.engines.tensorrt.build import BuilderOptions, options_from_settings
 from fer_edge.errors import (
     BundleMismatchError,
     ConfigError,

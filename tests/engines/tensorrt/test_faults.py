@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.engines.tensorrt.device import CudaError
+from fer_edge.engines.tensorrt.cuda import CudaError
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import BundleMismatchError, EngineError, EngineUnavailableError
 from tests import bindings_double

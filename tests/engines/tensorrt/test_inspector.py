@@ -11,7 +11,7 @@ import pytest
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt import inspector
-from fer_edge.engines.tensorrt.callbacks import LOG
+from fer_edge.engines.tensorrt.api import LOG
 from fer_edge.engines.tensorrt.inspector import operators_of_engine, operators_of_layers
 from fer_edge.errors import EngineError
 from fer_edge.graph.precision import prove_precision, typed_precision

@@ -10,14 +10,14 @@ import pytest
 
 from fer_edge.engines.base import Artifact, RunOptions
 from fer_edge.engines.registry import engine_status
-from fer_edge.engines.tensorrt import caches, rtx
+from fer_edge.engines.tensorrt import caches, engine, rtx
+from fer_edge.engines.tensorrt.api import LOG
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
-from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.rtx import DeserializedRTXEngine
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import BundleMismatchError, EngineError, EngineUnavailableError
 from tests.bindings_double import Diagnostics, api_double, plan
-from tests.cuda_double import DoubleDevice, Gpu
+from tests.cuda_double import Gpu, device_double
 from tests.engines.tensorrt.test_runner import IMAGES, MODEL, assert_equal, reference
 
 
@@ -30,7 +30,7 @@ def load(gpu: Gpu, folder: Path, **header: Any) -> TensorRTRunner:
     artifact = Artifact(MODEL, plan(MODEL, 4, **header), 4)
     api = api_double(gpu, "tensorrt-rtx")
     options = RunOptions(cache=folder)
-    return TensorRTRunner(lambda: DoubleDevice(gpu), lambda: DeserializedRTXEngine(api, artifact, options), 4)
+    return TensorRTRunner(lambda: device_double(gpu), lambda: DeserializedRTXEngine(api, artifact, options), 4)
 
 
 def test_outputs_and_kernel_cache(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_oldest_caches_are_deleted_above_the_limit(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(("target", "runs"), [("sm75", True), ("sm121", True), ("sm87", False), ("sm90", False)])
 def test_unsupported_gpu_is_referred_to_tensorrt(target: str, runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtx, "find_api", lambda product: api_double(Gpu(), product))
-    monkeypatch.setattr(rtx, "check_cuda", lambda: None)
-    monkeypatch.setattr(rtx, "compute_capability", lambda device: target)
+    monkeypatch.setattr(engine, "find_api", lambda product: api_double(Gpu(), product))
+    monkeypatch.setattr(engine, "check_cuda", lambda: None)
+    monkeypatch.setattr(engine, "compute_capability", lambda device: target)
     status = engine_status("tensorrt-rtx")
     assert (status.can_build, status.can_run) == (True, runs), "every machine can build for other machines"
     expected = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import threading
 import tracemalloc
@@ -14,11 +15,12 @@ import pytest
 from fer_edge.engines.base import Artifact, Images, Prediction, Runner, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.engines.tensorrt.api import Api, Product
+from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, TensorRTRunner
 from fer_edge.errors import EngineError, InputError
 from tests.bindings_double import api_double, plan
-from tests.cuda_double import DoubleDevice, Gpu
+from tests.cuda_double import DoubleDevice, Gpu, device_double
 from tests.idle_double import idle_runner
 from tests.tiny import tiny_onnx
 
@@ -39,7 +41,7 @@ def load(
     artifact = Artifact(model, plan(model, max_batch, **header), max_batch)
     bindings = api or api_double(gpu, product)
     return TensorRTRunner(
-        lambda: DoubleDevice(gpu),
+        lambda: device_double(gpu),
         lambda: DeserializedEngine(bindings, artifact, RunOptions()),
         max_batch,
         graphs=graphs,
@@ -270,3 +272,14 @@ def test_timed_run_is_queued_behind_an_untimed_run() -> None:
 def test_engine_without_weights_is_refitted_from_the_model() -> None:
     with load(Gpu(), stripped=True) as runner, reference(4) as other:
         assert_equal(runner.infer(IMAGES[:2]), other.infer(IMAGES[:2]))
+
+
+def test_simulated_device_has_the_real_interface() -> None:
+    def methods(kind: type) -> dict[str, list[str]]:
+        names = [name for name in vars(kind) if not name.startswith("_") or name in ("__enter__", "__exit__")]
+        return {name: [*inspect.signature(vars(kind)[name]).parameters] for name in names}
+
+    real = methods(CudaDevice)
+    assert {name: parameters for name, parameters in methods(DoubleDevice).items() if name in real} == {
+        name: parameters for name, parameters in real.items() if name != "code_of"
+    }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fer_edge.engines import openvino_profiling
 from fer_edge.engines.base import Artifact, RunOptions
-from fer_edge.engines.openvino import ENGINE
+from fer_edge.engines.openvino import profiler
+from fer_edge.engines.openvino.engine import ENGINE
 from fer_edge.engines.registry import get_profiler
 from fer_edge.errors import ConfigError, EngineError
 from tests.tiny import tiny_onnx
@@ -28,16 +28,16 @@ def test_macs_of_layers_equal_those_of_the_deploy_graph() -> None:
 
     model = onnx_from_checkpoint(tiny_checkpoint()).to_bytes()
     network = ENGINE.network_for_one(model)
-    macs = sum(openvino_profiling._macs_of_node(node) for node in network.get_ordered_ops())
+    macs = sum(profiler._macs_of_node(node) for node in network.get_ordered_ops())
     layers = get_profiler("openvino").layers(Artifact(model, None, 1), ONE, repeats=2)
     # Nodes that the plugin fuses or renames are counted exactly once.
     assert sum(layer.macs for layer in layers) == macs > 1_000_000
 
 
 def test_peaks_run_on_kernels_of_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_profiling, "SIZE", 256)
-    monkeypatch.setattr(openvino_profiling, "MAP", 14)
-    monkeypatch.setattr(openvino_profiling, "COPIED", 1 << 20)
+    monkeypatch.setattr(profiler, "SIZE", 256)
+    monkeypatch.setattr(profiler, "MAP", 14)
+    monkeypatch.setattr(profiler, "COPIED", 1 << 20)
     peaks = {peak.name: peak for peak in get_profiler("openvino").peaks(ONE, 3)}
     assert {"fp32 GEMM", "fp32 convolution", "memory"} <= set(peaks)
     assert peaks["fp32 GEMM"].precision == "f32" and peaks["fp32 GEMM"].per_second > 1e8

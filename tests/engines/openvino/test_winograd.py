@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13 as ops
 
-from fer_edge.engines.openvino import core
-from fer_edge.engines.winograd import KERNEL, POINTS, rewrite_convolutions, row_transforms
+from fer_edge.engines.openvino.core import core
+from fer_edge.engines.openvino.winograd import KERNEL, POINTS, rewrite_convolutions, row_transforms
 
 
 @given(height=st.integers(1, 40), seed=st.integers(0, 2**16))

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_edge.engines.openvino import core
-from fer_edge.engines.prelu import bypass_pairs
+from fer_edge.engines.openvino.core import core
+from fer_edge.engines.openvino.fusion import bypass_pairs
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_int8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from fer_edge.engines.tensorrt.callbacks import MAX_ERRORS, ErrorLog, Messages, logger_for
+from fer_edge.engines.tensorrt.errors import MAX_ERRORS, ErrorLog, Messages, logger_for
 from tests.bindings_double import api_double
 from tests.cuda_double import Gpu
 

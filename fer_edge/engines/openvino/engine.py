@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,25 +20,20 @@ from fer_edge.engines.base import (
     Prediction,
     Runner,
     RunOptions,
-    check_outputs,
 )
-from fer_edge.engines.messages import COMPILE, LOAD, READ, engine_error, unavailable
-from fer_edge.engines.prelu import bypass_pairs, join_prelus
-from fer_edge.engines.quiet import import_package
-from fer_edge.engines.winograd import rewrite_convolutions
-from fer_edge.errors import EngineUnavailableError, FerEdgeError, UnsupportedTargetError
+from fer_edge.engines.capabilities import Profiler, TensorReader, Tensors, TritonBackend, TritonSettings
+from fer_edge.engines.messages import COMPILE, LOAD, READ, unavailable
+from fer_edge.engines.openvino.core import PACKAGE, core, failures, openvino, rt_info
+from fer_edge.engines.openvino.fusion import bypass_pairs, join_prelus
+from fer_edge.engines.openvino.winograd import rewrite_convolutions
+from fer_edge.engines.outputs import check_outputs
+from fer_edge.errors import UnsupportedTargetError
 from fer_edge.machine import default_threads, processors
 
 # Element types in OpenVINO's runtime model; operators of type u8 and i8 run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 MULTIPLYING = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
 NOT_OPERATORS = {"Const", "Input", "Output", "Parameter", "Result"}
-# OpenVINO needs one of these files to count the processors.
-PROCESSOR_FILES = (
-    "/proc/cpuinfo",
-    "/sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list",
-    "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
-)
 
 
 class OpenVINORunner(Runner):
@@ -108,11 +98,44 @@ class OpenVINORunner(Runner):
         del self._single, self._batch, self._compile
 
 
+class OpenVINOTensors(TensorReader):
+    """Inner tensors as OpenVINO computes them in float32; operators are not fused across a tensor that is read."""
+
+    # With OpenVINO 2026.4, reading an inner tensor of an int8 graph can corrupt later tensors, for example through
+    # in-place additions; the tensor itself is correct.
+    reads_int8_together = False
+
+    def __init__(self, model: bytes, names: Sequence[str]) -> None:
+        self._names = list(names)
+        with failures(COMPILE):
+            compiled = core().compile_model(core().read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._request = compiled.create_infer_request()
+
+    def read(self, images: Images) -> Tensors:
+        outputs = self._request.infer([images]).items()
+        values = {name: value for output, value in outputs for name in output.get_names()}
+        return {name: values[name] for name in self._names}
+
+
+class _TritonBackend(TritonBackend):
+    def settings(self, version: str, options: Mapping[str, Any], max_batch: int, rebuild: str) -> TritonSettings:
+        # The backend compiles for the largest batch, and refuses others unpadded.
+        return TritonSettings(parameters={"ENABLE_BATCH_PADDING": "YES"} if max_batch > 1 else {})
+
+
 class OpenVINOEngine(Engine):
     """OpenVINO's CPU plugin, with float arithmetic fixed to float32, so that it runs the types of the typed graph."""
 
     name = "openvino"
-    extra = None
+    packages = (PACKAGE,)
+    tensor_reader = OpenVINOTensors
+    triton = _TritonBackend("openvino", "model.onnx", ("cpu",))  # by default the backend expects model.xml
+
+    @property
+    def profiler(self) -> Profiler:
+        from fer_edge.engines.openvino.profiler import OpenVINOProfiler  # imported here, since few runs need it
+
+        return OpenVINOProfiler()
 
     def version(self) -> str:
         return str(openvino().__version__).split("-")[0]
@@ -190,117 +213,15 @@ def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:
     """Return the operators of a compiled model, from its runtime model."""
     operators = []
     for node in compiled.get_runtime_model().get_ordered_ops():
-        info = node.get_rt_info()
-        kind = _text(info, "layerType")
+        kind = rt_info(node, "layerType")
         if kind in NOT_OPERATORS:
             continue
-        names = tuple(name for name in _text(info, "originalLayersNames").split(",") if name)
+        names = tuple(name for name in rt_info(node, "originalLayersNames").split(",") if name)
         # A Subgraph is one kernel for several operators; the matrix products of attention run in one.
         multiplies = kind in MULTIPLYING or (kind == "Subgraph" and any("MatMul" in name for name in names))
-        element = _text(info, "runtimePrecision")
+        element = rt_info(node, "runtimePrecision")
         operators.append(ExecutedOperator(kind, PRECISIONS.get(element, element), names, multiplies))
     return tuple(operators)
-
-
-@contextmanager
-def failures(action: str) -> Iterator[None]:
-    """Convert OpenVINO's exceptions into errors of fer-edge.
-
-    Args:
-        action: Failed action, as for `engine_error`.
-    """
-    try:
-        yield
-    except FerEdgeError:
-        raise
-    except Exception as error:  # mostly RuntimeError; MemoryError; TypeError from the bindings
-        raise engine_error("OpenVINO", action, error) from error
-
-
-def _text(info: Any, key: str) -> str:
-    return str(info[key].astype(str)) if key in info else ""
-
-
-class _ProcessState:
-    """State of OpenVINO in this process.
-
-    A forked process has none of the parent's inference threads, but OpenVINO still counts on them. A model that is
-    compiled there may be assigned the threads of a closed model, and hang. A model that is already open still runs.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # protects the creation of the Core
-        self.core: Any = None
-        self.started = False  # whether a Core exists or is being created
-        self.forked_after_start = False  # whether this process was forked after OpenVINO was started
-
-    def after_fork(self) -> None:
-        """Reset the state in a forked process, where the holder of the lock may not exist."""
-        self.lock = threading.RLock()
-        self.forked_after_start = self.started
-        if self.core is not None:
-            # Leak one reference: destroying the Core at exit would wait for threads that do not exist here.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.core))
-
-
-PROCESS = _ProcessState()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PROCESS.after_fork)
-
-
-def core() -> Any:
-    """Return the `openvino.Core` of this process, which lives until the process ends.
-
-    On Linux each Core's CPU plugin installs an alternate signal stack for its creating thread and unmaps it on
-    destruction. Destroying two Cores in creation order leaves the thread on an unmapped stack, and the next signal (a
-    Ctrl-C) crashes the process; hence one Core for the process's life.
-
-    Raises:
-        EngineUnavailableError: The package cannot be imported, OpenVINO does not start, or this process was forked
-            after OpenVINO was started.
-    """
-    if PROCESS.forked_after_start:
-        raise EngineUnavailableError(
-            "OpenVINO was started before this process was forked; start processes with multiprocessing's 'spawn' or "
-            "'forkserver', or open the first recognizer after the fork"
-        )
-    with PROCESS.lock:
-        if PROCESS.core is None:
-            _check_processor_files()
-            create_core = openvino().Core
-            PROCESS.started = True
-            try:
-                PROCESS.core = create_core()
-            except Exception as error:
-                raise unavailable("OpenVINO", "does not start", error) from error
-        return PROCESS.core
-
-
-def _check_processor_files() -> None:
-    """Check that OpenVINO can count the processors: otherwise it hangs on start.
-
-    Without the kernel's files below /sys it reads /proc/cpuinfo up to its end, even if opening that file failed.
-
-    Raises:
-        EngineUnavailableError: Neither can be read.
-    """
-    if sys.platform == "linux" and not any(os.access(file, os.R_OK) for file in PROCESSOR_FILES):
-        raise EngineUnavailableError(
-            "OpenVINO cannot count the processors: neither /proc/cpuinfo nor /sys/devices/system/cpu can be read; "
-            "mount /proc or /sys in this container or chroot, or use the engine onnxruntime"
-        )
-
-
-def openvino() -> Any:
-    """Return the imported package.
-
-    Raises:
-        EngineUnavailableError: The package cannot be imported.
-    """
-    try:
-        return import_package("openvino")
-    except Exception as error:  # loading native code may raise exceptions other than ImportError
-        raise unavailable("OpenVINO", "cannot be imported", error, "pip install openvino") from error
 
 
 ENGINE = OpenVINOEngine()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.engines.quiet import import_package
+from fer_edge.engines.openvino.core import openvino
 
 Floats = npt.NDArray[np.float32]
 
@@ -126,7 +126,7 @@ def _match_block(node: Any) -> _Block | None:
 
 def _rewrite(block: _Block) -> Any:
     """Create the replacement. Its outer transposes cost little: the plugin stores maps channels-last anyway."""
-    ops = import_package("openvino").opset13
+    ops = openvino().opset13
 
     # Read the input here: replacing an earlier block may have changed it since the match.
     source = block.convolution.input_value(0)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.engines.base import IMAGE_SIZE, Artifact, RunOptions
-from fer_edge.engines.openvino import ENGINE, openvino
-from fer_edge.engines.profiling import INT8, Layer, Peak, Profiler
+from fer_edge.engines.capabilities import INT8, Layer, Peak, Profiler
+from fer_edge.engines.openvino.core import openvino, rt_info
+from fer_edge.engines.openvino.engine import ENGINE
 
 PROFILING = {"PERF_COUNT": True}
 # Side of the matrices. One product takes less than a time slice of the scheduler, so that some products run
@@ -72,14 +73,14 @@ def _interquartile_mean(microseconds: list[float]) -> float:
 def _layer(node: Any, microseconds: float, network_macs: dict[str, int]) -> Layer:
     inputs = [node.input_value(port).get_node() for port in range(node.get_input_size())]
     bits = [math.prod(_shape(tensor)) * _bits(tensor) for tensor in (*inputs, node)]
-    sources = tuple(name for name in _rt_info(node, "originalLayersNames").split(",") if name)
+    sources = tuple(name for name in rt_info(node, "originalLayersNames").split(",") if name)
     # The plugin renames products when it converts them to its own kernels; all other fused nodes keep their names.
-    own_macs = _macs(_rt_info(node, "layerType"), [_shape(tensor) for tensor in inputs], _shape(node))
+    own_macs = _macs(rt_info(node, "layerType"), [_shape(tensor) for tensor in inputs], _shape(node))
     return Layer(
         name=node.get_friendly_name(),
-        kind=_rt_info(node, "layerType"),
-        kernel=_rt_info(node, "primitiveType"),
-        precision=_rt_info(node, "runtimePrecision"),
+        kind=rt_info(node, "layerType"),
+        kernel=rt_info(node, "primitiveType"),
+        precision=rt_info(node, "runtimePrecision"),
         sources=sources,
         microseconds=microseconds,
         macs=own_macs or sum(network_macs.get(name, 0) for name in sources),
@@ -109,12 +110,7 @@ def _shape(node: Any) -> tuple[int, ...]:
 
 
 def _bits(node: Any) -> int:
-    return BITS.get(_rt_info(node, "outputPrecisions").split(",")[0], 8)
-
-
-def _rt_info(node: Any, name: str) -> str:
-    info = node.get_rt_info()
-    return str(info[name].astype(str)) if name in info else ""
+    return BITS.get(rt_info(node, "outputPrecisions").split(",")[0], 8)
 
 
 def _peak(name: str, network: Any, work: int, options: RunOptions, repeats: int) -> Peak:
@@ -131,10 +127,10 @@ def _peak(name: str, network: Any, work: int, options: RunOptions, repeats: int)
     inputs = np.full(model.input(0).shape, 0.5, np.float32)
     times = _node_times(model, inputs, repeats)
     nodes = {node.get_friendly_name(): node for node in model.get_runtime_model().get_ordered_ops()}
-    measured = [node_name for node_name in times if _rt_info(nodes[node_name], "layerType") in KERNELS]
+    measured = [node_name for node_name in times if rt_info(nodes[node_name], "layerType") in KERNELS]
     fastest = min(measured or times, key=lambda node_name: min(times[node_name]))
     node, seconds = nodes[fastest], min(times[fastest]) / 1e6
-    return Peak(name, _rt_info(node, "runtimePrecision"), _rt_info(node, "primitiveType"), work / seconds)
+    return Peak(name, rt_info(node, "runtimePrecision"), rt_info(node, "primitiveType"), work / seconds)
 
 
 def _products(*, quantised: bool = False) -> Any:
@@ -191,6 +187,3 @@ def _fake_quantise(values: Any) -> Any:
 
 def _network(result: Any, *inputs: Any) -> Any:
     return openvino().Model([result], list(inputs), "peak")
-
-
-PROFILER = OpenVINOProfiler()

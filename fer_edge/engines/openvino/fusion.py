@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.engines.quiet import import_package
-from fer_edge.engines.winograd import along_channels
+from fer_edge.engines.openvino.core import openvino
+from fer_edge.engines.openvino.winograd import along_channels
 
 LEVELS = (-128, 127)
 # Nodes that OpenVINO creates from a QuantizeLinear and DequantizeLinear pair, from the last one to the first.
@@ -26,7 +26,7 @@ def join_prelus(network: Any) -> int:
     Returns:
         Number of replaced operators.
     """
-    ops = import_package("openvino").opset13
+    ops = openvino().opset13
 
     count = 0
     for node in network.get_ordered_ops():

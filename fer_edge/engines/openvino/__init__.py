@@ -1,0 +1,1 @@
+"""OpenVINO: engine and runner, passes over its graphs, and profiler."""
