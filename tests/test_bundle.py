@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge import nvidia
 from fer_edge.benchmark.scenarios.scaling import ScalingPoint
 from fer_edge.benchmark.statistics import distribution_from_samples
 from fer_edge.benchmark.tune import Goal, write_tuning
@@ -27,8 +26,9 @@ from fer_edge.errors import (
     EngineUnavailableError,
     FerEdgeError,
 )
+from fer_edge.hardware import gpu as nvidia
+from fer_edge.hardware.gpu import Driver, Gpu
 from fer_edge.machine import machine_name
-from fer_edge.nvidia import Driver, Gpu
 from fer_edge.recognizer import shipped_bundle
 from tests.access import TOO_LONG, no_more_files
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx

@@ -58,7 +58,7 @@ def gpu_environment(device: int = 0) -> dict[str, str]:
     Args:
         device: CUDA index of the GPU, 0 by default.
     """
-    from fer_edge.nvidia import read_driver
+    from fer_edge.hardware.gpu import read_driver
 
     facts = {"GPU device": str(device)}
     with suppress(EngineUnavailableError):

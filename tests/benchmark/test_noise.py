@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge import nvidia
 from fer_edge.benchmark import environment as environment_module
 from fer_edge.benchmark import noise
 from fer_edge.benchmark.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.benchmark.noise import LOAD_FADES, PROC, Noise, NoiseMonitor, _children_seconds
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.hardware import gpu as nvidia
+from fer_edge.hardware.gpu import Driver, Gpu
 from fer_edge.machine import cores
-from fer_edge.nvidia import Driver, Gpu
 
 LINUX = Path("/proc/stat").exists()
 SPIN = "import time\nend = time.time() + {}\nwhile time.time() < end: pass"

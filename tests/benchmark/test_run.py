@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge import nvidia
 from fer_edge.benchmark import run, worker
 from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.bench_report import BenchReport
@@ -36,8 +35,9 @@ from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Runner
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
+from fer_edge.hardware import gpu as nvidia
+from fer_edge.hardware.gpu import Driver, Gpu
 from fer_edge.machine import machine_name
-from fer_edge.nvidia import Driver, Gpu
 from tests.tiny import tiny_bundle
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_edge.engines.quiet import Package, import_package
 from fer_edge.engines.tensorrt.api import LOG
 from fer_edge.errors import EngineUnavailableError
-from fer_edge.nvidia import compute_capability
+from fer_edge.hardware.gpu import compute_capability
 
 PYCUDA = Package("pycuda.driver", "pycuda")
 CUDA_PYTHON = Package("cuda.bindings.driver", "cuda-bindings")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_edge.engines.capabilities import Finding, SystemReport
 from fer_edge.errors import EngineUnavailableError
-from fer_edge.nvidia import Driver, read_driver
+from fer_edge.hardware.gpu import Driver, read_driver
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
 # Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.

@@ -21,7 +21,7 @@ from fer_edge.engines.tensorrt.engine import ProductEngine
 from fer_edge.engines.tensorrt.errors import loading_error
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
-from fer_edge.nvidia import compute_capability
+from fer_edge.hardware.gpu import compute_capability
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig, IExecutionContext, IRuntimeCache, IRuntimeConfig, Runtime

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fer_edge import nvidia as driver_module
 from fer_edge.engines.tensorrt import diagnostics as diagnostics_module
 from fer_edge.engines.tensorrt.diagnostics import Machine, diagnose, l4t_from_release, probe_system, products
 from fer_edge.errors import EngineUnavailableError
-from fer_edge.nvidia import Driver, Gpu, compute_capability, pci_bus_id, read_driver
+from fer_edge.hardware import gpu as driver_module
+from fer_edge.hardware.gpu import Driver, Gpu, compute_capability, pci_bus_id, read_driver
 
 RTX_4070 = Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False)
 PIP = {
