@@ -20,7 +20,7 @@ from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions, check_prediction
 from fer_edge.engines.lifetime import OPENING
-from fer_edge.engines.registry import ENGINE_MODULES, get_engine, machine_of, platform_tag
+from fer_edge.engines.registry import ENGINE_MODULES, get_engine, platform_tag
 from fer_edge.errors import (
     BundleDamagedError,
     BundleError,
@@ -31,7 +31,7 @@ from fer_edge.errors import (
     NonFiniteError,
     shown,
 )
-from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, Tuning, parse_manifest
+from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, parse_manifest
 
 __all__ = [
     "CALIBRATION",
@@ -41,7 +41,6 @@ __all__ = [
     "Bundle",
     "EngineEntry",
     "Manifest",
-    "Tuning",
     "recorded_options",
     "write_bundle",
 ]
@@ -197,26 +196,6 @@ class Bundle:
             return entry
 
         return self.use_first_runnable(engine, check_entry)
-
-    def tuning(self, engine: str | None = None, device: int = 0) -> Tuning | None:
-        """Return an engine's tuning for this type of machine, or None without one.
-
-        Args:
-            engine: Name of the engine; None: the bundle's first engine.
-            device: Index of the GPU, 0 by default; for engines on a GPU.
-
-        Raises:
-            BundleError: Engine that the bundle does not contain.
-        """
-        name = self.entry(engine).engine
-        tunings = [tuning for tuning in self.manifest.tunings if tuning.engine == name]
-        if not tunings:
-            return None
-        try:
-            machine = machine_of(name, device)
-        except EngineUnavailableError:
-            return None  # loading the engine reports the missing GPU
-        return next((tuning for tuning in tunings if tuning.machine == machine), None)
 
     def runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
         """Load an engine of the bundle.

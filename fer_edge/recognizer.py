@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.boxes import Box, Boxes, Region, check_plausible, find_region, parse_box
-from fer_edge.bundle import Bundle, EngineEntry, Tuning
+from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
@@ -59,8 +59,6 @@ class Recognizer:
     Attributes:
         labels: Labels of the model, in the order of `Expression.scores`.
         engine: Name of the engine: "openvino".
-        tuning: Settings from the bundle's tuning for this type of machine; None without a tuning, or with an explicit
-            number of threads.
         runner: Runner of the engine, for batches of crops: see `fer_edge.engines.base.Runner`.
 
     >>> with Recognizer.open() as recognizer:
@@ -71,17 +69,14 @@ class Recognizer:
         self,
         runner: Runner,
         labels: Sequence[str],
-        tuning: Tuning | None = None,
         *,
         engine: str = "",
         name: str = "",
     ) -> None:
         self.runner = runner
         self.labels = tuple(labels)
-        self.tuning = tuning
         self.engine = engine
         self._name = name  # of the bundle
-        self._batch = runner.max_batch if tuning is None else min(tuning.batch, runner.max_batch)
         self._input = runner.input_buffer()
 
     @classmethod
@@ -102,8 +97,8 @@ class Recognizer:
             path: Path of the bundle; None: the shipped bundle.
             engine: Name of one of the bundle's engines; None: the first engine that runs on this machine. The logger
                 "fer_edge" warns about engines that were skipped.
-            threads: Number of CPU threads of one inference; None: the number that `fer-edge bench --tune` stored for
-                this type of machine, or else the engine's default.
+            threads: Number of CPU threads of one inference; None: the engine's default. `fer-edge bench --scenario
+                scaling` shows the best number for a machine.
             device: Index of the GPU, 0 by default; for engines on a GPU.
             faces: Largest number of faces per frame to prepare for, 1 by default: batches up to this size are
                 compiled and run before the first frame.
@@ -134,12 +129,8 @@ class Recognizer:
             )
 
         def open_engine(entry: EngineEntry) -> Recognizer:
-            tuning = bundle.tuning(entry.engine, options.device) if options.threads is None else None
-            tuned, largest = options, faces
-            if tuning is not None:
-                tuned, largest = replace(options, threads=tuning.threads), min(faces, tuning.batch)
-            runner = bundle.warm_runner(entry.engine, tuned, largest=largest)
-            return cls(runner, bundle.manifest.labels, tuning, engine=entry.engine, name=bundle.path.name)
+            runner = bundle.warm_runner(entry.engine, options, largest=faces)
+            return cls(runner, bundle.manifest.labels, engine=entry.engine, name=bundle.path.name)
 
         return bundle.use_first_runnable(engine, open_engine)
 
@@ -165,7 +156,7 @@ class Recognizer:
     def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> list[Expression]:
         """Return the expressions of several faces of one frame.
 
-        The batch size is that of the tuning, or else the largest batch of the engine.
+        More boxes than the largest batch of the engine run in several batches.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
@@ -238,12 +229,13 @@ class Recognizer:
     def _run(self, frame: npt.NDArray[np.uint8], regions: Sequence[Region], color: str) -> list[Expression]:
         """Crop and run the regions in batches, while holding the runner's lock."""
         expressions: list[Expression] = []
+        largest = self.runner.max_batch
         with self.runner.exclusive():
             try:
                 self._check_open()
-                for start in range(0, len(regions), self._batch):
+                for start in range(0, len(regions), largest):
                     self._check_open()
-                    batch, warnings = regions[start : start + self._batch], []
+                    batch, warnings = regions[start : start + largest], []
                     for crop, region in zip(self._input, batch, strict=False):
                         crop_region(frame, region, crop, color=color)
                         warnings.append(face_warning(region, crop))

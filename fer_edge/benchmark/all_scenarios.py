@@ -25,7 +25,7 @@ from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner
 from fer_edge.engines.registry import get_engine, get_profiler
 from fer_edge.errors import ConfigError, EngineError
-from fer_edge.machine import cores
+from fer_edge.hardware.cpu import cores
 from fer_edge.results import Table
 
 SCALING_FACTOR = 4  # length of the scaling run, as a multiple of that of one measurement

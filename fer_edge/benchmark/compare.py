@@ -195,9 +195,9 @@ def _environment(contenders: Sequence[_Contender], device: int | None) -> dict[s
         BundleError: Unreadable bundle, or one without the named engine.
     """
     from fer_edge.benchmark.arguments import check_device
-    from fer_edge.benchmark.environment import environment, gpu_environment
     from fer_edge.bundle import Bundle
     from fer_edge.engines.registry import get_engine
+    from fer_edge.hardware.environment import environment, gpu_environment
 
     engines = {Bundle.open(contender.bundle).entry(contender.engine).engine for contender in contenders}
     check_device(engines, device)

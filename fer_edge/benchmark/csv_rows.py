@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.benchmark.gpu import Spread
 from fer_edge.benchmark.statistics import Distribution, Estimate
+from fer_edge.hardware.gpu_state import Spread
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.bench_report import BenchReport

@@ -16,7 +16,6 @@ from fer_edge._require import require
 from fer_edge.benchmark.all_scenarios import SCENARIOS, check_settings, select_scenarios, split_supported
 from fer_edge.benchmark.arguments import check_device, check_files, check_limits, check_parity_inputs
 from fer_edge.benchmark.bench_report import BenchReport
-from fer_edge.benchmark.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.scenarios.single_stream import Stamps
 from fer_edge.benchmark.session import BenchTarget, Plan, Session
@@ -25,6 +24,7 @@ from fer_edge.benchmark.tune import tune as tune_bundle
 from fer_edge.benchmark.workload import Workload, workload_from_image
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.hardware.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.progress import Progress, silent
 from fer_edge.shipped import path_or_shipped
 

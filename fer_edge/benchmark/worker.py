@@ -96,7 +96,7 @@ def _print_first_result(settings: dict[str, Any]) -> None:
 
     steps["fer_edge"] = time.perf_counter_ns()
 
-    from fer_edge.benchmark.environment import memory_mb, peak_memory_mb
+    from fer_edge.hardware.environment import memory_mb, peak_memory_mb
 
     memory = {"imported": memory_mb()}
     frame, box = np.load(settings["frame"]), _box(settings)

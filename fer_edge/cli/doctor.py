@@ -17,10 +17,10 @@ def doctor(json: Json = False) -> None:
     from dataclasses import asdict
     from importlib.util import find_spec
 
-    from fer_edge.benchmark.environment import environment
     from fer_edge.cli.output import print_fields, print_json, print_line, print_table
     from fer_edge.engines.registry import ENGINE_MODULES, engine_status, platform_tag
     from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system, products
+    from fer_edge.hardware.environment import environment
 
     machine = environment()
     statuses = [engine_status(name) for name in ENGINE_MODULES]

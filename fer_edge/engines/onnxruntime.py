@@ -29,7 +29,7 @@ from fer_edge.engines.base import (
 from fer_edge.engines.messages import LOAD, engine_error, unavailable
 from fer_edge.engines.quiet import import_package
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
-from fer_edge.machine import CPUINFO, cpu_fields, default_threads
+from fer_edge.hardware.cpu import CPUINFO, cpu_fields, default_threads
 
 MULTIPLYING = {
     "Conv", "FusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul",

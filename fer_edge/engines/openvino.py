@@ -32,7 +32,7 @@ from fer_edge.engines.prelu import bypass_pairs, join_prelus
 from fer_edge.engines.quiet import import_package
 from fer_edge.engines.winograd import rewrite_convolutions
 from fer_edge.errors import EngineUnavailableError, FerEdgeError, UnsupportedTargetError
-from fer_edge.machine import default_threads, processors
+from fer_edge.hardware.cpu import default_threads, processors
 
 # Element types in OpenVINO's runtime model; operators of type u8 and i8 run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}

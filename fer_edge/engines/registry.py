@@ -11,7 +11,6 @@ from fer_edge._text import did_you_mean
 from fer_edge.engines.base import Engine
 from fer_edge.engines.profiling import Profiler
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, shown
-from fer_edge.machine import machine_name
 
 # Modules are imported on first use, so that one engine works without the packages of the others.
 # The PyTorch reference is part of fer_edge.model, because the runtime never imports torch.
@@ -82,24 +81,6 @@ def engine_status(name: str) -> EngineStatus:
     return EngineStatus(
         name, version, can_build=not build_reason, can_run=not run_reason, reason=build_reason or run_reason
     )
-
-
-def machine_of(engine: str, device: int = 0) -> str:
-    """Return the key of this machine in a bundle's tunings: CPU, number of cores, and the GPU for engines that use one.
-
-    Args:
-        engine: Name of the engine.
-        device: Index of the GPU, as in `RunOptions`; default: 0.
-
-    Raises:
-        ConfigError: Unknown engine.
-        EngineUnavailableError: The engine needs a GPU, and none has this index.
-    """
-    if not get_engine(engine).for_gpus:
-        return machine_name()
-    from fer_edge.engines.tensorrt.driver import read_driver
-
-    return machine_name(read_driver().gpu(device).name)
 
 
 def platform_tag() -> str:

@@ -12,9 +12,9 @@ import pytest
 from fer_edge.benchmark.compare import _Contender, _environment, compare
 from fer_edge.benchmark.turns import Worker, alternate, compare_commands, comparisons_from_times
 from fer_edge.bundle import EngineEntry, write_bundle
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.errors import BundleError, ConfigError, EngineError
+from fer_edge.hardware import gpu as driver
+from fer_edge.hardware.gpu import Driver, Gpu
 from tests.benchmark.progress_recorder import ProgressRecorder
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 

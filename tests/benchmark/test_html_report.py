@@ -11,12 +11,12 @@ import pytest
 
 from fer_edge.benchmark.bench_report import BenchReport
 from fer_edge.benchmark.csv_rows import rows_from_report
-from fer_edge.benchmark.gpu import GpuState, Spread
 from fer_edge.benchmark.html_report import page_from_report, write_report
 from fer_edge.benchmark.noise import Noise
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.benchmark.scenarios.single_stream import Stamps, summarise_single_stream
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
+from fer_edge.hardware.gpu_state import GpuState, Spread
 from tests.browser import show
 
 if TYPE_CHECKING:

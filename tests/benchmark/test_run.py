@@ -22,7 +22,6 @@ from fer_edge.benchmark import run, worker
 from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.bench_report import BenchReport
 from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
-from fer_edge.benchmark.gpu import GpuState, Spread
 from fer_edge.benchmark.html_report import page_from_report
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.run import run_scenarios
@@ -34,10 +33,11 @@ from fer_edge.benchmark.statistics import Histogram
 from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Runner
-from fer_edge.engines.tensorrt import driver
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
-from fer_edge.machine import machine_name
+from fer_edge.hardware import gpu as driver
+from fer_edge.hardware.cpu import machine_name
+from fer_edge.hardware.gpu import Driver, Gpu
+from fer_edge.hardware.gpu_state import GpuState, Spread
 from tests.tiny import tiny_bundle
 
 

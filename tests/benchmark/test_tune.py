@@ -23,7 +23,7 @@ from fer_edge.benchmark.tune import Goal, check_quiet, confirm, goal_from_text, 
 from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Tuning
 from fer_edge.errors import BundleDamagedError, ConfigError, EngineError
-from fer_edge.machine import cores, machine_name
+from fer_edge.hardware.cpu import cores, machine_name
 from tests.benchmark.quiet_machine import pretend_quiet_machine
 from tests.tiny import tiny_bundle, tiny_manifest
 

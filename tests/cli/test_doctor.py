@@ -12,7 +12,7 @@ from fer_edge.engines import registry
 from fer_edge.engines.registry import EngineStatus
 from fer_edge.engines.tensorrt import diagnostics
 from fer_edge.engines.tensorrt.diagnostics import Machine
-from fer_edge.engines.tensorrt.driver import Driver, Gpu
+from fer_edge.hardware.gpu import Driver, Gpu
 
 ORIN = Gpu("Orin", "sm87", 7620, integrated=True)
 STATUSES = {

@@ -9,12 +9,12 @@ import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import percentile_cells
-from fer_edge.benchmark.gpu import GpuSampler, GpuState
 from fer_edge.benchmark.scenarios.batches import SIZES
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples
 from fer_edge.benchmark.workload import Clock, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import DeviceTiming, Runner
+from fer_edge.hardware.gpu_state import GpuSampler, GpuState
 from fer_edge.results import Table
 
 WARM_UP = 0.3  # seconds in which an idle GPU raises its clocks

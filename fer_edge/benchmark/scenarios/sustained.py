@@ -9,9 +9,9 @@ import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import with_interval
-from fer_edge.benchmark.noise import frequency_mhz, temperature, throttle_count
 from fer_edge.benchmark.statistics import Estimate, trend
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
+from fer_edge.hardware.cpu import frequency_mhz, temperature, throttle_count
 from fer_edge.results import Table
 
 WINDOWS = 24  # windows of equal length in a run

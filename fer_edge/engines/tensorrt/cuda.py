@@ -12,8 +12,8 @@ import numpy as np
 from fer_edge.engines.quiet import import_package
 from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.device import Bytes, CudaError, Graph
-from fer_edge.engines.tensorrt.driver import compute_capability
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.hardware.gpu import compute_capability
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit synchronisation with the legacy default stream
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
-from fer_edge.engines.tensorrt.driver import Driver, read_driver
 from fer_edge.errors import EngineUnavailableError
+from fer_edge.hardware.gpu import Driver, read_driver
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
 # Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.

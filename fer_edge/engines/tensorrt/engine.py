@@ -14,11 +14,11 @@ from fer_edge.engines.tensorrt.build import plan_from_onnx
 from fer_edge.engines.tensorrt.caches import CacheFile, cache_name
 from fer_edge.engines.tensorrt.cuda import check_cuda
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.driver import compute_capability
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.runner import load_runner
 from fer_edge.errors import UnsupportedTargetError
+from fer_edge.hardware.gpu import compute_capability
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig

@@ -18,12 +18,12 @@ from fer_edge.engines.tensorrt.caches import CacheFile, cache_name, default_fold
 from fer_edge.engines.tensorrt.callbacks import LOG
 from fer_edge.engines.tensorrt.cuda import check_cuda
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
-from fer_edge.engines.tensorrt.driver import compute_capability
 from fer_edge.engines.tensorrt.errors import loading_error
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
 from fer_edge.engines.tensorrt.options import BuilderOptions, options_from_settings
 from fer_edge.engines.tensorrt.runner import load_runner
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
+from fer_edge.hardware.gpu import compute_capability
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig, IExecutionContext, IRuntimeCache, IRuntimeConfig, Runtime

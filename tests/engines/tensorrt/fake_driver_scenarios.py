@@ -23,9 +23,9 @@ from fer_edge.engines.tensorrt import runner as runner_module
 from fer_edge.engines.tensorrt.cuda import CudaDevice
 from fer_edge.engines.tensorrt.deserialized import DeserializedEngine
 from fer_edge.engines.tensorrt.device import Bytes
-from fer_edge.engines.tensorrt.driver import read_driver
 from fer_edge.engines.tensorrt.runner import TensorRTRunner
 from fer_edge.errors import EngineError
+from fer_edge.hardware.gpu import read_driver
 from tests.bindings_double import api_double, plan
 from tests.cuda_double import Gpu
 from tests.tiny import tiny_onnx

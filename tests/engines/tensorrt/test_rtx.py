@@ -15,9 +15,9 @@ import pytest
 
 from fer_edge.engines.base import BuildRequest, Precision
 from fer_edge.engines.registry import get_engine
-from fer_edge.engines.tensorrt.driver import read_driver
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, UnsupportedTargetError
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from fer_edge.hardware.gpu import read_driver
 from tests.tiny import tiny_onnx
 from tests.tiny_model import tiny_checkpoint
 

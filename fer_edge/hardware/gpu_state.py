@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from fer_edge.engines.tensorrt.driver import pci_bus_id
+from fer_edge.hardware.gpu import pci_bus_id
 
 INTERVAL = 0.05  # seconds between samples
 REASON = re.compile(r"nvmlClocksEventReason([A-Z]\w+)")

@@ -11,9 +11,9 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fer_edge.cgroups import cpu_limit, memory_limit
 from fer_edge.errors import EngineUnavailableError
-from fer_edge.machine import cores, cpu_fields, cpu_name
+from fer_edge.hardware.cpu import CPUS, cores, cpu_fields, cpu_name
+from fer_edge.hardware.limits import cpu_limit, memory_limit
 
 PACKAGES = (
     *("fer-edge", "numpy", "pillow", "openvino", "onnxruntime", "torch"),
@@ -21,7 +21,6 @@ PACKAGES = (
 )
 # Instruction sets that determine which kernels an engine uses.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
-CPUS = Path("/sys/devices/system/cpu")
 NVIDIA = Path("/proc/driver/nvidia/version")  # version of the driver; Linux only
 
 
@@ -59,7 +58,7 @@ def gpu_environment(device: int = 0) -> dict[str, str]:
     Args:
         device: CUDA index of the GPU, 0 by default.
     """
-    from fer_edge.engines.tensorrt.driver import read_driver  # imported here to keep it out of the cold-start memory
+    from fer_edge.hardware.gpu import read_driver  # imported here to keep ctypes out of the cold-start memory
 
     facts = {"GPU device": str(device)}
     with suppress(EngineUnavailableError):
