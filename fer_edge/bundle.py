@@ -10,7 +10,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,17 +60,21 @@ class Bundle:
     Attributes:
         path: Path of the file.
         manifest: Its manifest.
+        contents: Verified content by member; None if members are read from the file.
     """
 
     path: Path
     manifest: Manifest
+    contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], *, in_memory: bool = False) -> Bundle:
         """Check all members of a bundle and read its manifest.
 
         Args:
             path: Path of the bundle (`.fer`).
+            in_memory: Whether to hold the checked members in memory, so that engines can be loaded several times
+                without reading and checking the file again. False by default.
 
         Raises:
             BundleError: File that cannot be read or is not a bundle, or member with an unsafe name or compression.
@@ -80,12 +84,15 @@ class Bundle:
         file = check_path(path)
         with open_archive(file) as archive:
             manifest = read_manifest(archive, file)
+            contents = {}
             for name, expected in manifest.files.items():
-                check_member(archive, name, expected, file)
-        return cls(file, manifest)
+                chunks: list[bytes] = []
+                check_member(archive, name, expected, file, chunks if in_memory else None)
+                contents[name] = b"".join(chunks)
+        return cls(file, manifest, contents if in_memory else None)
 
     def read(self, member: str) -> bytes:
-        """Return the content of a member, checked again while it is read.
+        """Return the content of a member; from the file, it is checked again while it is read.
 
         Args:
             member: Name of the member: "model.onnx".
@@ -96,6 +103,8 @@ class Bundle:
         """
         if member not in self.manifest.files:
             raise BundleError(f"{self.path} has no member {member}; it has {', '.join(self.manifest.files)}")
+        if self.contents is not None:
+            return self.contents[member]
         with open_archive(self.path) as archive:
             chunks: list[bytes] = []
             check_member(archive, member, self.manifest.files[member], self.path, chunks)

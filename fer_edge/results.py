@@ -6,7 +6,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, is_dataclass
 from os import PathLike, fspath
 from typing import Any
 
@@ -20,6 +20,17 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
+
+
+def quantity(title: str = "", unit: str = "", *, default: Any = MISSING) -> Any:
+    """Return the field of a dataclass with the title and unit that CSV files show.
+
+    Args:
+        title: Title; empty: the name of the field.
+        unit: Unit; empty: none.
+        default: Default value; required without one.
+    """
+    return field(default=default, metadata={"title": title, "unit": unit})
 
 
 class Result(ABC):

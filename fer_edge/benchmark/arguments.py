@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from fer_edge._files import check_output
 from fer_edge.bundle import Bundle
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.file_kind import describe_file
-from fer_edge.shipped import shipped_bundle
 
 MIN_POSITIVE, MAX_POSITIVE = 1e-9, 1e9  # the clock counts nanoseconds in 64 bits, which hold 9e9 seconds
 # Smallest and largest value of each setting of `bench`.
@@ -42,27 +40,6 @@ def check_limits(name: str, value: float) -> None:
         raise ConfigError(f"{name} is {value:g}; expected a number from {low:g} to {high:,}")
 
 
-def check_files(
-    bundle: Path, tune: str | None, outputs: tuple[Path | None, ...], inputs: tuple[Path | None, ...]
-) -> None:
-    """Check that no output is an input, and that a tuning would not change the shipped bundle.
-
-    Args:
-        bundle: Bundle to measure.
-        tune: Goal of the tuning; None if the bundle is not tuned.
-        outputs: Files and folders to write; None if not given.
-        inputs: Files and folders to read; None if not given.
-
-    Raises:
-        ConfigError: Output that is an input, or a tuning of the shipped bundle.
-    """
-    for output in outputs:
-        if output is not None:
-            check_output(output, bundle, *inputs)
-    if tune is not None and bundle.resolve() == shipped_bundle().resolve():
-        raise ConfigError(f"tuning changes the bundle, and {bundle} is the shipped one; copy it: cp {bundle} edge.fer")
-
-
 def check_device(engines: set[str], device: int | None) -> None:
     """Check that a GPU index was given only for engines that run on a GPU.
 
@@ -78,7 +55,7 @@ def check_device(engines: set[str], device: int | None) -> None:
         raise ConfigError(f"a device applies only to engines that run on a GPU, not to {names}; omit the device")
 
 
-def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | None) -> None:
+def check_parity_inputs(bundle: Bundle, checkpoint: Path | None, images: Path | None) -> None:
     """Check the inputs of the comparison with PyTorch, without importing PyTorch: its threads would be measured.
 
     Args:
@@ -105,5 +82,4 @@ def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | No
         raise EngineUnavailableError(
             'the comparison with a checkpoint needs PyTorch; run: pip install "fer-edge[export]"'
         )
-    manifest = Bundle.open(bundle).manifest
-    image_set(images, manifest.labels, manifest.words)
+    image_set(images, bundle.manifest.labels, bundle.manifest.words)

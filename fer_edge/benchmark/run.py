@@ -1,4 +1,4 @@
-"""The benchmark of one bundle: scenarios, comparison with PyTorch, files and tuning."""
+"""The benchmark of one bundle: scenarios, comparison with PyTorch, and files."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fer_edge._files import as_path, file_sha256, make_folder, write_atomically
+from fer_edge._files import as_path, check_output, file_sha256, make_folder, write_atomically
 from fer_edge._require import require
-from fer_edge.benchmark.all_scenarios import SCENARIOS, check_settings, select_scenarios, split_supported
-from fer_edge.benchmark.arguments import check_device, check_files, check_limits, check_parity_inputs
-from fer_edge.benchmark.bench_report import BenchReport
+from fer_edge.benchmark.arguments import check_device, check_limits, check_parity_inputs
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
-from fer_edge.benchmark.scenarios.single_stream import Stamps
-from fer_edge.benchmark.session import BenchTarget, Plan, Session
-from fer_edge.benchmark.tune import Goal, goal_from_text
-from fer_edge.benchmark.tune import tune as tune_bundle
+from fer_edge.benchmark.registry import QUICK, SCENARIOS, check_settings, select_scenarios, split_supported
+from fer_edge.benchmark.report import BenchReport
+from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
+from fer_edge.benchmark.scenario import Plan, Session, Stamps
 from fer_edge.benchmark.workload import Workload, workload_from_image
 from fer_edge.bundle import Bundle, EngineEntry
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.engines.base import RunOptions
+from fer_edge.errors import FerEdgeError
 from fer_edge.hardware.environment import environment, gpu_environment, memory_mb, peak_memory_mb
 from fer_edge.progress import Progress, silent
+from fer_edge.recognizer import Recognizer
 from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.boxes import Box
-    from fer_edge.choices import EngineName, ScenarioName
+    from fer_edge.choices import EngineName
 
 LOGGER = logging.getLogger("fer_edge")
 AnyPath = str | os.PathLike[str]
@@ -39,7 +39,7 @@ AnyPath = str | os.PathLike[str]
 def bench(
     bundle: AnyPath,
     *,
-    scenarios: Sequence[ScenarioName] | None = None,
+    scenarios: Sequence[str] | None = None,
     engine: EngineName | None = None,
     threads: int | None = None,
     queries: int | None = None,
@@ -54,8 +54,6 @@ def bench(
     report: AnyPath | None = None,
     checkpoint: AnyPath | None = None,
     images: AnyPath | None = None,
-    tune: str | None = None,
-    force: bool = False,
     progress: Progress = silent,
 ) -> BenchReport:
     """Measure latency and throughput of a bundle on this machine.
@@ -69,7 +67,7 @@ def bench(
         scenarios: Scenarios to run; "all" skips those that the engine does not support. Default: single-stream, batches
             and, for engines on a GPU, on-device.
         engine: Engine of the bundle; default: the first that runs on this machine.
-        threads: Number of CPU threads; default: the bundle's tuning, or the engine's choice.
+        threads: Number of CPU threads; default: the engine's choice.
         queries: Minimum number of queries of the single-stream run; default: 1024.
         seconds: Minimum length of each measurement in seconds; default: 5.
         minutes: Length of the sustained run in minutes; default: 2.
@@ -83,8 +81,6 @@ def bench(
         report: Folder for an HTML page with plots (report.html) and a CSV file.
         checkpoint: Checkpoint that the bundle was built from; the engine is compared with it, which needs `images`.
         images: Face images for the comparison with the checkpoint.
-        tune: Goal, "p99=MS" or "throughput=IMAGES_PER_SECOND": settings that meet it are stored in the bundle.
-        force: True stores the settings even if the machine was busy.
         progress: Progress display; none by default.
 
     Returns:
@@ -97,45 +93,65 @@ def bench(
         KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
     path = path_or_shipped("bundle", as_path(bundle, "the bundle"))
-    goal = None if tune is None else goal_from_text(tune)
-    if force and goal is None:
-        raise ConfigError("force applies only to a tuning; add a goal to tune for, or omit force")
-    required = tuple(scenarios or ()) if goal is None else (*(scenarios or ()), "scaling")
     settings = {"queries": queries, "seconds": seconds, "minutes": minutes, "rates": tuple(rates) if rates else None}
-    plan = _plan(required, settings, workload_from_image(image, box), tuned=goal is not None)
+    plan = _plan(tuple(scenarios or ()), settings, workload_from_image(image, box))
     names = {"csv": csv, "report": report, "checkpoint": checkpoint, "images": images, "image": image}
     paths = {name: None if value is None else as_path(value, f"the path {name}") for name, value in names.items()}
-    check_files(path, tune, (paths["csv"], paths["report"]), (paths["checkpoint"], paths["images"], paths["image"]))
-    if device is not None:
-        check_device({Bundle.open(path).entry(engine).engine}, device)
-    check_parity_inputs(path, paths["checkpoint"], paths["images"])
+    for output in (paths["csv"], paths["report"]):
+        if output is not None:
+            check_output(output, path, paths["checkpoint"], paths["images"], paths["image"])
+    target = BenchTarget.open(path, engine, RunOptions(threads, device or 0, allow_host_code=allow_host_code))
+    check_device({target.bundle.entry(engine).engine}, device)
+    check_parity_inputs(target.bundle, paths["checkpoint"], paths["images"])
     if paths["report"] is not None:
-        require("fer_edge.benchmark.html_report", "report", "the report")
+        require("fer_edge.benchmark.page", "report", "the report")
         make_folder(paths["report"])
-    target = BenchTarget(path, engine, threads, device or 0, allow_host_code)
     result, timelines = run_scenarios(target, plan, progress)
-    target = replace(target, engine=result.engine)
     steps: dict[str, Callable[[BenchReport], BenchReport]] = {
         "parity": lambda result: _add_parity(result, target, paths["checkpoint"], paths["images"], progress),
         "csv": lambda result: _write_csv(result, paths["csv"]),
         "report": lambda result: _write_page(result, timelines, paths["report"]),
-        "tuning": lambda result: _add_tuning(result, target, plan, goal, force, progress),
     }
     return _run_steps(result, steps)
 
 
-def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload, *, tuned: bool) -> Plan:
+@dataclass(frozen=True)
+class BenchTarget:
+    """The bundle, engine and options under test."""
+
+    bundle: Bundle  # in memory: it is read and checked once for all recognizers
+    engine: str | None = None  # None: the first that runs on this machine
+    options: RunOptions = field(default_factory=RunOptions)
+    opening_ms: float = 0.0  # time that the check of the bundle took, a part of loading
+
+    @classmethod
+    def open(cls, path: AnyPath, engine: str | None = None, options: RunOptions | None = None) -> BenchTarget:
+        """Open a bundle.
+
+        Args:
+            path: Path of the bundle.
+            engine: Engine of the bundle; None: the first that runs on this machine.
+            options: Run options; None: the defaults.
+
+        Raises:
+            BundleError: Unreadable bundle.
+        """
+        started = time.perf_counter()
+        bundle = Bundle.open(path, in_memory=True)
+        return cls(bundle, engine, options or RunOptions(), (time.perf_counter() - started) * 1e3)
+
+
+def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload) -> Plan:
     """Return the plan of a benchmark, after checking its settings.
 
     Args:
         required: Names of scenarios; empty: the quick ones.
         settings: Queries, seconds, minutes and rates; None for the default.
         workload: Frame and face box.
-        tuned: True if the bundle is tuned, which runs only the scaling scenario; `queries` is then accepted.
     """
     scenarios = select_scenarios(required)
     explicit = {name: value for name, value in settings.items() if value is not None}
-    check_settings(scenarios, explicit.keys() - ({"queries"} if tuned else set()))
+    check_settings(scenarios, explicit)
     for name, value in explicit.items():
         for number in value if isinstance(value, tuple) else (value,):
             check_limits(name, number)
@@ -157,12 +173,11 @@ def run_scenarios(
 
     Raises:
         EngineError: Required scenario that the engine does not support.
-        FerEdgeError: Bundle that cannot be opened, or an engine that does not load.
+        FerEdgeError: Engine that does not load.
         KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
-    bundle = Bundle.open(target.bundle)
-    entry = bundle.runnable_entry(target.engine, target.device)
-    target = replace(target, engine=entry.engine)
+    bundle, options, manifest = target.bundle, target.options, target.bundle.manifest
+    entry = bundle.runnable_entry(target.engine, options.device)
     checksum = file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
     results: dict[str, Any] = {}
@@ -170,20 +185,17 @@ def run_scenarios(
     failed: dict[str, str] = {}
     stopped = ""
     started = time.perf_counter()
-    with target.open() as recognizer:
-        load_ms = (time.perf_counter() - started) * 1e3
-        tuning = recognizer.tuning
-        threads = target.threads if tuning is None else tuning.threads
+    with Recognizer.open(bundle, entry.engine, options=options) as recognizer:
+        load_ms = target.opening_ms + (time.perf_counter() - started) * 1e3
         on_gpu = recognizer.runner.has_device
-        supported, skipped = split_supported(
-            plan.scenarios, plan.required, entry.engine, recognizer.runner, target.device
-        )
+        scenarios = QUICK if plan.scenarios is None else plan.scenarios
+        supported, skipped = split_supported(scenarios, plan.required, entry.engine, recognizer.runner, options.device)
         for name, reason in skipped.items():
             LOGGER.info("skipped %s: %s", name, reason)
         for name in supported:
             try:
                 with _shares(progress, name) as advance:
-                    session = Session(target, plan, bundle, recognizer, threads, advance, timelines)
+                    session = Session(bundle, entry.engine, options, plan, recognizer, advance, timelines)
                     results |= _measure(name, session, noise, failed)
             except KeyboardInterrupt:
                 if not results:
@@ -191,25 +203,24 @@ def run_scenarios(
                 stopped = name
                 break
     report = BenchReport(
-        file=str(target.bundle),
-        bundle=bundle.manifest.name,
+        file=str(bundle.path),
+        bundle=manifest.name,
         bundle_sha256=checksum,
         engine=entry.engine,
-        precision=bundle.manifest.precision,
-        threads=threads,
-        tuned=tuning is not None,
+        precision=manifest.precision,
+        threads=options.threads,
         load_ms=load_ms,
         memory_mb=memory_mb(),
         peak_memory_mb=peak_memory_mb(),
         noise=noise,
         left_out=skipped,
         plan=plan.summary(),
-        environment=environment() | (gpu_environment(target.device) if on_gpu else {}),
-        operators=bundle.manifest.operators,
+        environment=environment() | (gpu_environment(options.device) if on_gpu else {}),
+        operators=manifest.operators,
         proven=_proven_shares(entry),
+        results=results,
         failed=failed,
         stopped=stopped,
-        **results,
     )
     return report, timelines
 
@@ -241,7 +252,7 @@ def _measure(name: str, session: Session, noise: dict[str, Noise], failed: dict[
         failed: Reasons by scenario, to add to.
 
     Returns:
-        The result by its field of `BenchReport`; nothing if the scenario failed.
+        The result by name of the scenario; nothing if it failed.
     """
     scenario = SCENARIOS[name]
     try:
@@ -254,7 +265,7 @@ def _measure(name: str, session: Session, noise: dict[str, Noise], failed: dict[
     noise[name] = monitor.noise
     for warning in monitor.noise.warnings:
         LOGGER.warning("the machine was not quiet during %s: %s", name, warning)
-    return {name.replace("-", "_"): result}
+    return {name: result}
 
 
 def _proven_shares(entry: EngineEntry) -> dict[str, float]:
@@ -290,9 +301,9 @@ def _add_parity(
         checkpoint,
         images,
         engine=cast("EngineName", report.engine),
-        device=target.device,
-        threads=report.threads,
-        allow_host_code=target.allow_host_code,
+        device=target.options.device,
+        threads=target.options.threads,
+        allow_host_code=target.options.allow_host_code,
         progress=progress,
     )
     return replace(report, parity=result)
@@ -300,8 +311,6 @@ def _add_parity(
 
 def _write_csv(report: BenchReport, path: Path | None) -> BenchReport:
     """Write all values as CSV if a file was given."""
-    from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
-
     if path is not None:
         write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
     return report
@@ -311,29 +320,6 @@ def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path 
     """Write the HTML page and its CSV if a folder was given."""
     if folder is None:
         return report
-    from fer_edge.benchmark.html_report import write_report
+    from fer_edge.benchmark.page import write_report
 
     return replace(report, report=str(write_report(folder, report, timelines)))
-
-
-def _add_tuning(
-    report: BenchReport, target: BenchTarget, plan: Plan, goal: Goal | None, force: bool, progress: Progress
-) -> BenchReport:
-    """Tune the bundle if a goal was given; `tuning_reason` has the reason if it was not tuned."""
-    if goal is None:
-        return report
-    if report.stopped:
-        return replace(report, tuning_reason="stopped")
-    if "scaling" in report.failed:
-        return replace(report, tuning_reason=f"scaling failed: {report.failed['scaling']}")
-    noise = report.noise["scaling"]
-    try:
-        with progress("confirming the best settings", 1) as advance:
-            tuning = tune_bundle(target, goal, report.scaling, noise, plan.workload, plan.seconds, force=force)
-            advance(1)
-        return replace(report, tuning=tuning)
-    except FerEdgeError as error:
-        LOGGER.error("tuning failed: %s", error)
-        return replace(report, tuning_reason=str(error))
-    except KeyboardInterrupt:
-        return replace(report, tuning_reason="stopped", stopped="tuning")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from fer_edge.hardware.gpu import pci_bus_id
+from fer_edge.results import quantity
 
 INTERVAL = 0.05  # seconds between samples
 REASON = re.compile(r"nvmlClocksEventReason([A-Z]\w+)")
@@ -32,11 +33,11 @@ class GpuState:
     name: str
     driver: str
     samples: int
-    sm_clock_mhz: Spread
-    memory_clock_mhz: Spread
-    power_w: Spread | None  # None: not supported by the GPU
-    temperature_c: Spread
-    memory_used_mb: Spread  # GPU memory in use by all processes
+    sm_clock_mhz: Spread = quantity("SM clock", "MHz")
+    memory_clock_mhz: Spread = quantity("memory clock", "MHz")
+    power_w: Spread | None = quantity("power", "W")  # None: not supported by the GPU
+    temperature_c: Spread = quantity("temperature", "degrees Celsius")
+    memory_used_mb: Spread = quantity("memory in use by all processes", "MB")  # GPU memory
     held_down_by: tuple[str, ...]  # NVML's reasons for reduced clocks: SwPowerCap, HwThermalSlowdown, ...
 
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
+from fer_edge.benchmark.rows import Row, rows_from_fields
+from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.batches import SIZES, inference
 from fer_edge.benchmark.scenarios.multi_stream import run_streams
 from fer_edge.benchmark.statistics import Distribution
 from fer_edge.benchmark.workload import Workload
+from fer_edge.engines.registry import get_engine
+from fer_edge.hardware.cpu import cores
 from fer_edge.recognizer import Recognizer
-from fer_edge.results import Table
+from fer_edge.results import Table, quantity
 
 MIN_SECONDS = 0.1  # duration of one combination
+FACTOR = 4  # length of the run, as a multiple of that of one measurement
 CLOSE = 0.95  # settings above this share of the best rate count as equal; the one with the lowest cost is preferred
+
+LINES = ("-", "--", ":", "-.")
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class ScalingPoint:
     threads: int  # of one inference
     streams: int  # number of concurrent runners
     batch: int
-    images_per_second: float  # of all streams together
+    images_per_second: float = quantity("rate", "images/s")  # of all streams together
     latency: Distribution  # of a batch
     steady: bool = True  # False: the speed of a stream changed in the middle of the run
 
@@ -113,26 +126,86 @@ def recommend(points: Sequence[ScalingPoint]) -> Recommendation:
     return Recommendation(min(fast, key=lambda point: point.cost), min(large, key=lambda point: point.cost))
 
 
-def tables(points: Sequence[ScalingPoint]) -> list[Table]:
-    """Return rate and latency of every combination."""
-    rows = tuple(
-        (
-            point.threads,
-            point.streams,
-            point.batch,
-            *percentile_cells(point.latency),
-            f"{point.images_per_second:.0f}",
-        )
-        for point in points
+def thread_counts(engine: str) -> tuple[int, ...]:
+    """Return the thread counts to measure: powers of two and all cores; only 1 if the engine runs on a GPU."""
+    if get_engine(engine).local_target() != "cpu":
+        return (1,)
+    return tuple(sorted({cores(), *(1 << power for power in range(cores().bit_length()))}))
+
+
+class ScalingScenario(Scenario[list[ScalingPoint]]):
+    """Every combination of threads, streams and batch size."""
+
+    title = "Scaling"
+    about = (
+        "Engine only. Of settings within 5 % of the best, the one with the fewest threads, streams and faces is named."
     )
-    columns = ("threads", "streams", "batch", *PERCENTILE_COLUMNS, "images/s")
-    return [Table("scaling, engine only", columns, rows)]
+    order = 80
+    crowded = True
+    settings = frozenset({"seconds"})
+    several = True
+
+    def run(self, session: Session) -> list[ScalingPoint]:
+        """Measure every combination."""
+        plan, threads = session.plan, thread_counts(session.engine)
+        seconds = FACTOR * plan.seconds
+        return run_scaling(session.open, plan.workload, seconds, threads, plan.streams, progress=session.progress)
+
+    def tables(self, result: list[ScalingPoint]) -> list[Table]:
+        """Return rate and latency of every combination."""
+        rows = tuple(
+            (
+                point.threads,
+                point.streams,
+                point.batch,
+                *percentile_cells(point.latency),
+                f"{point.images_per_second:.0f}",
+            )
+            for point in result
+        )
+        columns = ("threads", "streams", "batch", *PERCENTILE_COLUMNS, "images/s")
+        return [Table("scaling, engine only", columns, rows)]
+
+    def notes(self, result: list[ScalingPoint]) -> list[str]:
+        """Return the recommended settings."""
+        best = recommend(result)
+        return [
+            f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
+            f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
+        ]
+
+    def rows(self, result: list[ScalingPoint]) -> list[Row]:
+        """Return the values of each combination."""
+        keys = ("threads", "streams", "batch")
+        return [row for point in result for row in rows_from_fields(self.name, str(point), point, without=keys)]
+
+    def plots(self, result: list[ScalingPoint], stamps: Stamps | None) -> list[Plot]:
+        """Return the rate over the latency."""
+        text = "Images per second over p99 for each combination of threads, streams and batch size."
+        return [Plot(lambda theme: draw_scaling(theme, result), text)]
 
 
-def notes(points: Sequence[ScalingPoint]) -> list[str]:
-    """Return the recommended settings."""
-    best = recommend(points)
-    return [
-        f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
-        f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
-    ]
+def draw_scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
+    """Draw images per second over the 99th percentile; a line joins the batch sizes of one setting."""
+    from fer_edge.benchmark.drawing import logarithmic, new_figure
+
+    figure, axes = new_figure(3.6)
+    settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
+    for index, (threads, streams) in enumerate(settings):
+        members = [point for point in points if (point.threads, point.streams) == (threads, streams)]
+        style = LINES[index // len(theme.series) % len(LINES)]
+        axes.plot(
+            [point.latency.p99.value for point in members], [point.images_per_second for point in members],
+            style, marker="o", ms=3.5, linewidth=1.2, color=theme.series[index % len(theme.series)],
+            label=f"threads {threads}, streams {streams}",
+        )  # fmt: skip
+    logarithmic(axes, "x")
+    axes.set(
+        xlabel="p99 of a batch in milliseconds, engine only", ylabel="images per second, engine only", ylim=(0, None)
+    )
+    axes.grid(linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+SCENARIO = ScalingScenario()

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import with_interval
+from fer_edge.benchmark.rows import Row, rows_from_fields
+from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Estimate, trend
-from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
+from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
 from fer_edge.hardware.cpu import frequency_mhz, temperature, throttle_count
-from fer_edge.results import Table
+from fer_edge.results import Table, quantity
 
 WINDOWS = 24  # windows of equal length in a run
 DRIFTS = 1.0  # percent per minute; a significant drift is larger
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,10 @@ class Window:
 
     start: float  # seconds since the start of the run
     queries: int
-    p50: float  # milliseconds
-    p90: float
-    mhz: float | None  # mean clock frequency of the CPU cores; None: unknown
-    celsius: float | None  # highest temperature of all sensors
+    p50: float = quantity(unit="ms")
+    p90: float = quantity(unit="ms")
+    mhz: float | None = quantity("clock", "MHz")  # mean clock frequency of the CPU cores; None: unknown
+    celsius: float | None = quantity("temperature", "degrees Celsius")  # highest temperature of all sensors
     throttled: int | None  # number of thermal throttling events
 
 
@@ -35,10 +43,10 @@ class Window:
 class Sustained:
     """Result of the sustained scenario."""
 
-    seconds: float
+    seconds: float = quantity(unit="s")
     windows: list[Window]
-    drift: Estimate  # change of the median latency in percent per minute; positive: slower
-    slowest_to_fastest: float  # ratio of the windows' medians
+    drift: Estimate = quantity(unit="% per minute")  # change of the median latency; positive: slower
+    slowest_to_fastest: float = quantity("slowest to fastest window")  # ratio of the windows' medians
 
     @property
     def drifts(self) -> bool:
@@ -98,25 +106,69 @@ def _run_window(query: Query, until: int) -> list[int]:
     return durations
 
 
-def tables(result: Sustained) -> list[Table]:
-    """Return latency, clock and temperature by window."""
-    rows = tuple(
-        (
-            f"{window.start:.1f}",
-            window.queries,
-            f"{window.p50:.3f}",
-            f"{window.p90:.3f}",
-            *("-" if value is None else f"{value:.0f}" for value in (window.mhz, window.celsius)),
+class SustainedScenario(Scenario[Sustained]):
+    """One stream for minutes."""
+
+    title = "Sustained"
+    order = 90
+    settings = frozenset({"minutes"})
+
+    def run(self, session: Session) -> Sustained:
+        """Repeat the recognition of one face."""
+        query = recognition(session.recognizer, session.plan.workload)
+        return run_sustained(query, session.plan.minutes * 60, progress=session.progress)
+
+    def tables(self, result: Sustained) -> list[Table]:
+        """Return latency, clock and temperature by window."""
+        rows = tuple(
+            (
+                f"{window.start:.1f}",
+                window.queries,
+                f"{window.p50:.3f}",
+                f"{window.p90:.3f}",
+                *("-" if value is None else f"{value:.0f}" for value in (window.mhz, window.celsius)),
+            )
+            for window in result.windows
         )
-        for window in result.windows
-    )
-    return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
+        return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
+
+    def notes(self, result: Sustained) -> list[str]:
+        """Return the drift."""
+        verdict = "significant drift" if result.drifts else "no significant drift"
+        return [
+            f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
+            f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
+        ]
+
+    def rows(self, result: Sustained) -> list[Row]:
+        """Return the values of the run and of each window."""
+        windows = [
+            row
+            for window in result.windows
+            for row in rows_from_fields(self.name, f"{window.start:g} s", window, without=("start",))
+        ]
+        return [*rows_from_fields(self.name, "", result), *windows]
+
+    def plots(self, result: Sustained, stamps: Stamps | None) -> list[Plot]:
+        """Return the latency of each window."""
+        return [Plot(lambda theme: draw_sustained(theme, result), "Latency over the sustained run.")]
 
 
-def notes(result: Sustained) -> list[str]:
-    """Return the drift."""
-    verdict = "significant drift" if result.drifts else "no significant drift"
-    return [
-        f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
-        f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
-    ]
+def draw_sustained(theme: Theme, result: Sustained) -> Figure:
+    """Draw the percentiles of each window of the sustained run."""
+    from fer_edge.benchmark.drawing import new_figure
+
+    figure, axes = new_figure(2.8)
+    minutes = [window.start / 60 for window in result.windows]
+    for color, name in zip(theme.series, ("p50", "p90"), strict=False):
+        axes.plot(minutes, [getattr(window, name) for window in result.windows], "o-", ms=3.5, color=color, label=name)
+    for window, minute in zip(result.windows, minutes, strict=True):
+        if window.throttled:
+            axes.axvline(minute, color=theme.series[1], linestyle=":", linewidth=1)
+    axes.set(xlabel="minutes", ylabel="milliseconds", ylim=(0, None))
+    axes.grid(linewidth=0.6)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+    return figure
+
+
+SCENARIO = SustainedScenario()
