@@ -6,7 +6,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from os import PathLike, fspath
 from typing import Any
 
@@ -22,15 +22,13 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
 
 
-def quantity(title: str = "", unit: str = "", *, default: Any = MISSING) -> Any:
-    """Return the field of a dataclass with the title and unit that CSV files show.
+@dataclass(frozen=True)
+class Quantity:
+    """Annotation of a field with what CSV files show of it: `seconds: Annotated[float, Quantity(unit="s")]`."""
 
-    Args:
-        title: Title; empty: the name of the field.
-        unit: Unit; empty: none.
-        default: Default value; required without one.
-    """
-    return field(default=default, metadata={"title": title, "unit": unit})
+    title: str = ""  # empty: the name of the field
+    unit: str = ""
+    key: str = ""  # format of a field that distinguishes one of several results, as in "{:g} Hz"; empty for others
 
 
 class Result(ABC):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fer_edge.benchmark.statistics import Distribution, Estimate
 
 PERCENTILE_COLUMNS = ("p50 ms", "p90 ms", "p99 ms")
+RATE_COLUMNS = (*PERCENTILE_COLUMNS, "images/s")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Cell:
 def percentile_cells(latency: Distribution) -> tuple[Cell, Cell, Cell]:
     """Return the cells of `PERCENTILE_COLUMNS`."""
     return Cell(latency.p50), Cell(latency.p90), Cell(latency.p99)
+
+
+def rate_cells(latency: Distribution, images_per_second: float) -> tuple[object, ...]:
+    """Return the cells of `RATE_COLUMNS`."""
+    return (*percentile_cells(latency), f"{images_per_second:.0f}")
 
 
 def with_interval(estimate: Estimate, digits: int = 3) -> str:

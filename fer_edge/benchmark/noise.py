@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from fer_edge.hardware.cpu import cores, throttle_count
-from fer_edge.results import quantity
+from fer_edge.results import Quantity
 
 # Limits for a warning, chosen by hand: at 5 % of other load the 99th percentile moves, the median hardly does.
 OTHERS_SHARE = 0.05
@@ -27,11 +27,10 @@ PROC = Path("/proc")
 class Noise:
     """Other load during a measurement. None: not reported by the system."""
 
-    # Load average of the minute before; None too if it includes an earlier measurement.
-    load_before: float | None
-    others_share: float | None = quantity("other processes", "share")  # share of CPU time used by other processes
-    stolen_share: float | None = quantity("hypervisor", "share")  # share of CPU time taken by the hypervisor
-    preemptions: float | None = quantity(unit="1/s")  # involuntary context switches of this process per second
+    load_before: float | None  # load average of the minute before; None too if it includes an earlier measurement
+    others_share: Annotated[float | None, Quantity("other processes", "share")]  # of CPU time
+    stolen_share: Annotated[float | None, Quantity("hypervisor", "share")]  # of CPU time
+    preemptions: Annotated[float | None, Quantity(unit="1/s")]  # involuntary context switches of this process
     throttled: int | None  # number of thermal throttling events
 
     @property

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from fer_edge.benchmark.formatting import megabytes
 from fer_edge.benchmark.noise import Noise
 from fer_edge.benchmark.registry import SCENARIOS
 from fer_edge.benchmark.scenario import PlanSummary, Scenario
 from fer_edge.evaluation.parity import ParityReport
-from fer_edge.results import Result, Table, plain_data, quantity
+from fer_edge.results import Quantity, Result, Table, plain_data
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,9 +30,9 @@ class BenchReport(Result):
     engine: str
     precision: str
     threads: int | None  # None: the engine's default
-    load_ms: float = quantity("load", "ms")
-    memory_mb: float | None = quantity("memory of the benchmark", "MB")  # of this process after the last scenario
-    peak_memory_mb: float | None = quantity("peak memory of the benchmark", "MB")
+    load_ms: Annotated[float, Quantity("load", "ms")]
+    memory_mb: Annotated[float | None, Quantity("memory of the benchmark", "MB")]  # after the last scenario
+    peak_memory_mb: Annotated[float | None, Quantity("peak memory of the benchmark", "MB")]
     noise: dict[str, Noise]  # other load during each scenario
     left_out: dict[str, str]  # reason of each skipped scenario
     plan: PlanSummary

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fer_edge.benchmark.statistics import Distribution, Estimate
 from fer_edge.hardware.gpu_state import Spread
+from fer_edge.results import Quantity
 
 if TYPE_CHECKING:
     from fer_edge.benchmark.report import BenchReport
@@ -68,12 +69,12 @@ def run_columns(report: BenchReport) -> dict[str, Any]:
 
 def rows_from_report(report: BenchReport) -> list[Row]:
     """Return every value of a report, except the bins of histograms."""
-    rows = rows_from_fields("load", "", report, only=("load_ms", "memory_mb", "peak_memory_mb"))
-    rows += _bundle_rows(report)
+    others = {column.name for column in fields(report)} - {"load_ms", "memory_mb", "peak_memory_mb"}
+    rows = [*rows_from_fields("load", "", report, without=others), *_bundle_rows(report)]
     for scenario, result in report.results_by_scenario():
         rows += scenario.rows(result)
     if report.parity is not None:
-        rows += rows_from_fields("parity", "", report.parity)
+        rows += rows_from_fields("parity", "", report.parity, without=("stages",))
         rows += rows_from_fields("parity", "gate", report.parity.gate)
         rows += [row for stage in report.parity.stages for row in rows_from_fields("parity", stage.name, stage)]
     warnings = {name: "; ".join(noise.warnings) for name, noise in report.noise.items()}
@@ -91,36 +92,48 @@ def rows_from_comparisons(comparisons: Sequence[Comparison]) -> list[Row]:
     return rows
 
 
-def rows_from_fields(
-    scenario: str, setting: str, result: Any, *, only: Collection[str] = (), without: Collection[str] = ()
-) -> list[Row]:
-    """Return every number, estimate, spread and latency among the fields of a dataclass.
+def rows_from_fields(scenario: str, setting: str, result: Any, *, without: Collection[str] = ()) -> list[Row]:
+    """Return every number, estimate, spread and latency of a dataclass, and of lists and dicts in it.
 
-    Titles and units are those of `results.quantity`. Fields of other types, such as lists, are left to the caller.
+    Titles and units are those of `results.Quantity`; fields with a key give the setting. Values of other types, and
+    single dataclasses inside, are left to the caller.
 
     Args:
         scenario: Name of the scenario.
-        setting: Setting of the rows.
+        setting: Setting of the rows, if no field has a key.
         result: Dataclass.
-        only: Fields to use; empty: all.
         without: Fields to skip.
     """
+    hints = get_type_hints(type(result), include_extras=True)
+    columns = {column.name: _quantity(hints[column.name]) for column in fields(result) if column.name not in without}
+    keys = [column.key.format(getattr(result, name)) for name, column in columns.items() if column.key]
     rows: list[Row] = []
-    for column in fields(result):
-        if column.name in without or (only and column.name not in only):
-            continue
-        value = getattr(result, column.name)
-        title = column.metadata.get("title") or column.name.replace("_", " ")
-        unit = column.metadata.get("unit", "")
-        if isinstance(value, Distribution):
-            rows += latency_rows(scenario, setting, value)
-        elif isinstance(value, Estimate):
-            rows.append(_estimate_row(scenario, setting, title, unit or "ms", value))
-        elif isinstance(value, Spread):
-            rows += [Row(scenario, setting, f"{title}, {part}", unit, number) for part, number in vars(value).items()]
-        elif isinstance(value, (int, float)):
-            rows.append(Row(scenario, setting, title, unit, +value))  # the sign converts True and False to 1 and 0
+    for name, column in columns.items():
+        if not column.key:
+            title = column.title or name.replace("_", " ")
+            rows += _value_rows(scenario, ", ".join(keys) or setting, title, column.unit, getattr(result, name))
     return rows
+
+
+def _quantity(hint: Any) -> Quantity:
+    """Return the annotation of a field, or an empty one."""
+    return next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Quantity)), Quantity())
+
+
+def _value_rows(scenario: str, setting: str, title: str, unit: str, value: Any) -> list[Row]:
+    """Return the rows of a field's value."""
+    if isinstance(value, Distribution):
+        return latency_rows(scenario, setting, value)
+    if isinstance(value, Estimate):
+        return [_estimate_row(scenario, setting, title, unit or "ms", value)]
+    if isinstance(value, Spread):
+        return [Row(scenario, setting, f"{title}, {part}", unit, number) for part, number in vars(value).items()]
+    if isinstance(value, (int, float)):
+        return [Row(scenario, setting, title, unit, +value)]  # the sign converts True and False to 1 and 0
+    if isinstance(value, dict):
+        return [row for name, inner in value.items() for row in _value_rows(scenario, name, title, unit, inner)]
+    parts = value if isinstance(value, (list, tuple)) else ()
+    return [row for part in parts if is_dataclass(part) for row in rows_from_fields(scenario, setting, part)]
 
 
 def latency_rows(scenario: str, setting: str, latency: Distribution) -> list[Row]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.benchmark.drawing import Plot
 from fer_edge.benchmark.rows import Row, rows_from_fields
 from fer_edge.benchmark.workload import Workload, synthetic_workload
 from fer_edge.boxes import XYWH
@@ -18,21 +19,9 @@ from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.recognizer import Recognizer
 from fer_edge.results import Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
-
 R = TypeVar("R")
 Stamps = npt.NDArray[np.int64]  # (queries, 1 + stages) nanoseconds: start, and the end of each stage
 Advance = Callable[[float], None]  # receives the finished share of a scenario, 0 to 1
-
-
-class Plot(NamedTuple):
-    """A figure of the report page."""
-
-    draw: Callable[[Theme], Figure]  # draws the figure in the colours of a theme
-    text: str  # alternative text
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ class Scenario(ABC, Generic[R]):
 
     The module's name, with dashes, is the scenario's name on the command line; with underscores, it is its key in JSON
     and its attribute of `BenchReport`. The result is a dataclass, or a list of them, whose fields have units by
-    `results.quantity`.
+    `results.Quantity`.
 
     Attributes:
         title: Heading of its section of the report page.
@@ -107,6 +96,7 @@ class Scenario(ABC, Generic[R]):
         crowded: Whether it runs more threads than there are cores, on purpose.
         settings: Names of the settings of `bench` that have an effect on it.
         several: Whether the result is a list.
+        setting: Setting of the result's rows in CSV files.
     """
 
     title: str
@@ -116,6 +106,7 @@ class Scenario(ABC, Generic[R]):
     crowded: bool = False
     settings: frozenset[str] = frozenset()
     several: bool = False
+    setting: str = ""
 
     @property
     def name(self) -> str:
@@ -154,10 +145,9 @@ class Scenario(ABC, Generic[R]):
         return ()
 
     def rows(self, result: R) -> Iterable[Row]:
-        """Return the values of the CSV file: by default every quantity of the result, numbered if there are several."""
-        if not isinstance(result, list):
-            return rows_from_fields(self.name, "", result)
-        return [row for number, part in enumerate(result, 1) for row in rows_from_fields(self.name, str(number), part)]
+        """Return the values of the CSV file; by default every quantity of the result."""
+        parts = result if isinstance(result, list) else [result]
+        return [row for part in parts for row in rows_from_fields(self.name, self.setting, part)]
 
     def columns(self, result: R) -> dict[str, str]:
         """Return columns of the CSV file that are equal in all rows of a run; none by default."""

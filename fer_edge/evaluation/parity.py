@@ -152,7 +152,8 @@ def parity(
     model: ModelInfo
     candidate: Runner | SavedOutputs
     opened_bundle = bundle if isinstance(bundle, Bundle) else None
-    bundle_path = path_or_shipped("bundle", as_path(getattr(bundle, "path", bundle), "the bundle"))
+    bundle_name = bundle.path if isinstance(bundle, Bundle) else bundle
+    bundle_path = path_or_shipped("bundle", as_path(bundle_name, "the bundle"))
     checkpoint_path = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint"))
     images_path = as_path(images, "the images")
     saved_path = None if save_outputs is None else as_path(save_outputs, "the outputs file")

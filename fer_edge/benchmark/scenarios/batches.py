@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.drawing import Figure, Plot, draw_rate_and_latency, logarithmic
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.single_stream import run_queries
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, warm_up_length
 from fer_edge.benchmark.workload import Query, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Runner
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 SIZES = (1, 2, 4, 8, 16, 32)
 MIN_QUERIES = 20
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
 class BatchResult:
     """Result of one batch size."""
 
-    batch: int
+    batch: Annotated[int, Quantity(key="{}")]
     latency: Distribution  # of the whole batch
-    images_per_second: float = quantity("rate", "images/s")
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]
 
 
 def run_batches(
@@ -100,39 +96,25 @@ class BatchesScenario(Scenario[list[BatchResult]]):
     several = True
 
     def run(self, session: Session) -> list[BatchResult]:
-        """Time every batch size."""
         plan = session.plan
         return run_batches(session.recognizer.runner, plan.workload, plan.seconds, progress=session.progress)
 
     def tables(self, result: list[BatchResult]) -> list[Table]:
-        """Return latency and throughput by batch size."""
-        rows = tuple(
-            (batch.batch, *percentile_cells(batch.latency), f"{batch.images_per_second:.0f}") for batch in result
-        )
-        return [Table("batches, engine only", ("batch", *PERCENTILE_COLUMNS, "images/s"), rows)]
-
-    def rows(self, result: list[BatchResult]) -> list[Row]:
-        """Return the values of each batch size."""
-        return [
-            row for batch in result for row in rows_from_fields(self.name, str(batch.batch), batch, without=("batch",))
-        ]
+        rows = tuple((batch.batch, *rate_cells(batch.latency, batch.images_per_second)) for batch in result)
+        return [Table("batches, engine only", ("batch", *RATE_COLUMNS), rows)]
 
     def plots(self, result: list[BatchResult], stamps: Stamps | None) -> list[Plot]:
-        """Return rate and latency over the batch size."""
         return [Plot(lambda theme: draw_batches(theme, result), "Rate and latency over the batch size.")]
 
     def tiles(self, result: list[BatchResult]) -> list[tuple[str, str]]:
-        """Return the highest rate."""
         best = max(result, key=lambda batch: batch.images_per_second)
         return [(f"images per second, batches of {best.batch}", f"{best.images_per_second:,.0f}")]
 
 
 def draw_batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
     """Draw rate and latency over the batch size."""
-    from fer_edge.benchmark.drawing import draw_rate_and_latency, logarithmic
-
-    sizes = [result.batch for result in results]
-    figure = draw_rate_and_latency(theme, "batch", sizes, results)
+    sizes, rates = [result.batch for result in results], [result.images_per_second for result in results]
+    figure = draw_rate_and_latency(theme, "batch", sizes, rates, [result.latency for result in results])
     for axes in figure.axes:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])

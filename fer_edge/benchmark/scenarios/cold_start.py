@@ -11,30 +11,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
 
 from fer_edge._text import one_line
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import megabytes, with_interval
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.rows import Row
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios import _first_result
 from fer_edge.benchmark.statistics import Estimate, percentile
 from fer_edge.benchmark.worker import temporary_folder, write_settings
 from fer_edge.benchmark.workload import Workload
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import EngineError
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 IMPORT_RUNS = 3
 TIMEOUT = 600  # seconds for one process
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,13 @@ class ColdStart:
     first_result: Estimate  # from the start of the process
     python: Estimate  # until the interpreter runs the first line of our code
     imports: Estimate  # of NumPy, Pillow and fer_edge
-    own_imports: float = quantity(unit="ms")  # of fer_edge's modules alone, from `python -X importtime`
+    own_imports: Annotated[float, Quantity(unit="ms")]  # of fer_edge's modules alone, from `python -X importtime`
     load: Estimate  # verifying the bundle, importing and loading the engine, one inference
     first_query: Estimate
     predict_command: Estimate  # `fer-edge predict` on an image file, until its first line of output
     memory: Memory
     # First result without compiled kernels; None: the engine caches no kernels.
-    first_start: float | None = quantity("first start with kernel compilation", "ms", default=None)
+    first_start: Annotated[float | None, Quantity("first start with kernel compilation", "ms")] = None
 
 
 def run_cold_start(
@@ -205,13 +202,11 @@ class ColdStartScenario(Scenario[ColdStart]):
     order = 60
 
     def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
-        """Return a reason for other GPUs than the first."""
         if runner.has_device and device:
             return f"it measures GPU 0 only, and the device is {device}"
         return ""
 
     def run(self, session: Session) -> ColdStart:
-        """Start processes one after another."""
         return run_cold_start(
             session.bundle.path,
             session.engine,
@@ -223,7 +218,6 @@ class ColdStartScenario(Scenario[ColdStart]):
         )
 
     def tables(self, result: ColdStart) -> list[Table]:
-        """Return the steps to the first result."""
         steps = {
             "first result": result.first_result,
             "- until Python runs": result.python,
@@ -238,7 +232,6 @@ class ColdStartScenario(Scenario[ColdStart]):
         return [Table(f"fresh process, medians of {result.runs}", ("from the start of the process", "ms"), tuple(rows))]
 
     def notes(self, result: ColdStart) -> list[str]:
-        """Return import time and memory."""
         memory = result.memory
         return [
             f"imports of fer_edge's own modules {result.own_imports:.0f} ms; memory: after imports "
@@ -247,17 +240,14 @@ class ColdStartScenario(Scenario[ColdStart]):
         ]
 
     def rows(self, result: ColdStart) -> list[Row]:
-        """Return the steps and the memory."""
         sizes = {name.replace("_", " "): size for name, size in vars(result.memory).items()}
         memory = [Row(self.name, name, "memory", "MB", size) for name, size in sizes.items() if size is not None]
-        return [*rows_from_fields(self.name, "", result), *memory]
+        return [*super().rows(result), *memory]
 
     def plots(self, result: ColdStart, stamps: Stamps | None) -> list[Plot]:
-        """Return the steps."""
         return [Plot(lambda theme: draw_cold_start(theme, result), "Steps to the first result.")]
 
     def tiles(self, result: ColdStart) -> list[tuple[str, str]]:
-        """Return time and memory."""
         tiles = [("first result of a process", f"{result.first_result.value:.0f} ms")]
         peak = result.memory.peak
         return tiles if peak is None else [*tiles, ("peak memory of that process", f"{peak:.0f} MB")]
@@ -265,8 +255,6 @@ class ColdStartScenario(Scenario[ColdStart]):
 
 def draw_cold_start(theme: Theme, result: ColdStart) -> Figure:
     """Draw the steps to the first result, one after another."""
-    from fer_edge.benchmark.drawing import new_figure
-
     figure, axes = new_figure(1.7)
     steps = {
         "Python": result.python.value,

@@ -12,36 +12,32 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.drawing import Figure, Plot, draw_rate_and_latency
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.single_stream import UNSTEADY
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
 from fer_edge.hardware.cpu import cores
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 MIN_QUERIES = 5
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
 class MultiStream:
     """Result of one number of streams."""
 
-    streams: int
+    streams: Annotated[int, Quantity(key="{}")]
     threads: int | None  # threads of each stream; None: the engine's default
-    images_per_second: float = quantity("rate", "images/s")  # of all streams together
-    slowest_stream: float = quantity("slowest stream to mean")  # rate of the slowest stream divided by the mean rate
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]  # of all streams together
+    slowest_stream: Annotated[float, Quantity("slowest stream to mean")]  # ratio of their rates
     latency: Distribution  # of the queries of all streams
     steady: bool = True  # False: a stream's speed changed after the longest allowed warm-up; no query was excluded
 
@@ -162,7 +158,6 @@ class MultiStreamScenario(Scenario[list[MultiStream]]):
     several = True
 
     def run(self, session: Session) -> list[MultiStream]:
-        """Run each number of streams of the plan."""
         results, plan = [], session.plan
         for index, streams in enumerate(plan.streams):
             session.progress(index / len(plan.streams))
@@ -174,41 +169,23 @@ class MultiStreamScenario(Scenario[list[MultiStream]]):
         return results
 
     def tables(self, result: list[MultiStream]) -> list[Table]:
-        """Return rate and latency by number of streams."""
         rows = tuple(
-            (
-                run.streams,
-                run.threads or "default",
-                *percentile_cells(run.latency),
-                f"{run.images_per_second:.0f}",
-            )
-            for run in result
+            (run.streams, run.threads or "default", *rate_cells(run.latency, run.images_per_second)) for run in result
         )
-        columns = ("streams", "threads each", *PERCENTILE_COLUMNS, "images/s")
-        return [Table("several recognizers at once", columns, rows)]
+        return [Table("several recognizers at once", ("streams", "threads each", *RATE_COLUMNS), rows)]
 
     def notes(self, result: list[MultiStream]) -> list[str]:
-        """Name the numbers of streams that were not steady."""
         unsteady = ", ".join(str(run.streams) for run in result if not run.steady)
         return [f"{UNSTEADY}: {unsteady} streams"] if unsteady else []
 
-    def rows(self, result: list[MultiStream]) -> list[Row]:
-        """Return the values of each number of streams."""
-        return [
-            row for run in result for row in rows_from_fields(self.name, str(run.streams), run, without=("streams",))
-        ]
-
     def plots(self, result: list[MultiStream], stamps: Stamps | None) -> list[Plot]:
-        """Return rate and latency over the number of streams."""
         return [Plot(lambda theme: draw_streams(theme, result), "Rate and latency over the number of streams.")]
 
 
 def draw_streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
     """Draw rate and latency over the number of streams."""
-    from fer_edge.benchmark.drawing import draw_rate_and_latency
-
-    counts = [result.streams for result in results]
-    figure = draw_rate_and_latency(theme, "streams", counts, results)
+    counts, rates = [result.streams for result in results], [result.images_per_second for result in results]
+    figure = draw_rate_and_latency(theme, "streams", counts, rates, [result.latency for result in results])
     for axes in figure.axes:
         axes.set_xticks(counts)
     return figure

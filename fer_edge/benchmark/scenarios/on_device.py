@@ -55,7 +55,7 @@ def run_on_device(
     sizes: Sequence[int] = SIZES,
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
-) -> OnDevice | None:
+) -> OnDevice:
     """Time every batch size up to the runner's largest, with and without a CUDA graph.
 
     Args:
@@ -67,15 +67,10 @@ def run_on_device(
         now: Clock of the CPU.
         progress: Callback that receives the finished share, 0 to 1.
 
-    Returns:
-        The result; None if the engine does not run on a GPU.
-
     Raises:
         ConfigError: Duration that is not a positive number within the range of the clock.
     """
     check_positive("seconds", seconds)
-    if not runner.has_device:
-        return None
     runner.input_buffer()[:] = crop_and_resize(workload.frame, workload.box)
     settings = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
     batches = []
@@ -105,7 +100,7 @@ def _time(runner: Runner, batch: int, graph: bool, seconds: float, now: Clock) -
     return DeviceTiming(*(np.concatenate(parts) for parts in zip(*timings, strict=True)))
 
 
-class OnDeviceScenario(Scenario[OnDevice | None]):
+class OnDeviceScenario(Scenario[OnDevice]):
     """Times on the GPU's own clock."""
 
     title = "On the GPU"
@@ -115,16 +110,13 @@ class OnDeviceScenario(Scenario[OnDevice | None]):
     settings = frozenset({"seconds"})
 
     def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
-        """Return a reason for engines on the CPU."""
         return "" if runner.has_device else f"{engine} runs on the CPU; on-device timing needs a GPU engine"
 
-    def run(self, session: Session) -> OnDevice | None:
-        """Time every batch size."""
+    def run(self, session: Session) -> OnDevice:
         runner, plan, device = session.recognizer.runner, session.plan, session.options.device
         return run_on_device(runner, plan.workload, plan.seconds, device, progress=session.progress)
 
     def tables(self, result: OnDevice) -> list[Table]:
-        """Return the times of each part by batch size."""
         rows = tuple(
             (
                 batch.batch,
@@ -138,7 +130,6 @@ class OnDeviceScenario(Scenario[OnDevice | None]):
         return [Table("milliseconds on the GPU's own clock", columns, rows)]
 
     def notes(self, result: OnDevice) -> list[str]:
-        """Return the GPU's state during the run."""
         gpu = result.gpu
         if gpu is None:
             return [f"GPU clocks and power are unknown: {result.gpu_reason}"]
@@ -150,7 +141,6 @@ class OnDeviceScenario(Scenario[OnDevice | None]):
         ]
 
     def rows(self, result: OnDevice) -> list[Row]:
-        """Return the values of each part by batch size and launch, and the GPU's state."""
         rows = []
         for batch in result.batches:
             launch = "graph" if batch.graph else "layer by layer"
@@ -160,7 +150,6 @@ class OnDeviceScenario(Scenario[OnDevice | None]):
         return rows if result.gpu is None else [*rows, *rows_from_fields(self.name, "GPU", result.gpu)]
 
     def columns(self, result: OnDevice) -> dict[str, str]:
-        """Return the GPU and the reasons for reduced clocks."""
         gpu = result.gpu
         if gpu is None:
             return {}

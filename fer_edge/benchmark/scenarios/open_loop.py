@@ -9,37 +9,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, in_percent, percent, percentile_cells, with_interval
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, Estimate, distribution_from_samples, share_estimate
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 MAX_BACKLOG = 1.0  # seconds; a machine that is this late does not keep up, and the run ends
 SPIN = 1_000_000  # nanoseconds before the due time that are spent spinning, because sleep may oversleep
 KEEPS_UP = "`keeps up` is false if frames take longer than the frame interval, or if any frame is 1 s late"
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
 class OpenLoop:
     """Result of one frame rate."""
 
-    rate: float  # frames per second
+    rate: Annotated[float, Quantity(key="{:g} Hz")]  # frames per second
     frames: int  # number of frames that were due
-    late: int = quantity("late frames")  # frames that finished after the next one was due, or were never started
-    late_share: Estimate = quantity("late", "share")
-    busy_share: float = quantity("busy", "share")  # share of the time spent processing frames
+    late: Annotated[int, Quantity("late frames")]  # finished after the next one was due, or never started
+    late_share: Annotated[Estimate, Quantity("late", "share")]
+    busy_share: Annotated[float, Quantity("busy", "share")]  # share of the time spent processing frames
     keeps_up: bool  # no frame was 1 s late, and all frames together took no longer than the time they arrived in
     latency: Distribution  # of the started frames, from due time to result
 
@@ -117,7 +113,6 @@ class OpenLoopScenario(Scenario[list[OpenLoop]]):
     several = True
 
     def run(self, session: Session) -> list[OpenLoop]:
-        """Process frames at each rate of the plan."""
         query, plan = recognition(session.recognizer, session.plan.workload), session.plan
         return [
             run_open_loop(query, rate, plan.seconds, progress=session.part(index, len(plan.rates)))
@@ -125,7 +120,6 @@ class OpenLoopScenario(Scenario[list[OpenLoop]]):
         ]
 
     def tables(self, result: list[OpenLoop]) -> list[Table]:
-        """Return late frames and latency by frame rate."""
         rows = tuple(
             (
                 f"{loop.rate:g}",
@@ -141,30 +135,19 @@ class OpenLoopScenario(Scenario[list[OpenLoop]]):
         return [Table("open loop; latency from due time to result, late: after the next frame was due", columns, rows)]
 
     def notes(self, result: list[OpenLoop]) -> list[str]:
-        """Explain `keeps up` where a rate has none."""
         return [] if all(loop.keeps_up for loop in result) else [KEEPS_UP]
 
-    def rows(self, result: list[OpenLoop]) -> list[Row]:
-        """Return the values of each rate."""
-        return [
-            row for loop in result for row in rows_from_fields(self.name, f"{loop.rate:g} Hz", loop, without=("rate",))
-        ]
-
     def plots(self, result: list[OpenLoop], stamps: Stamps | None) -> list[Plot]:
-        """Return the percentiles at each rate."""
         text = "Percentiles of latency at each frame rate, and the limit of late frames."
         return [Plot(lambda theme: draw_open_loop(theme, result), text)]
 
     def tiles(self, result: list[OpenLoop]) -> list[tuple[str, str]]:
-        """Return the share of late frames at the highest rate."""
         fastest = max(result, key=lambda loop: loop.rate)
         return [(f"late at {fastest.rate:g} Hz", f"{100 * fastest.late_share.value:.2f} %")]
 
 
 def draw_open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
     """Draw percentiles of latency at each frame rate, and the limit of late frames."""
-    from fer_edge.benchmark.drawing import new_figure
-
     figure, axes = new_figure(0.9 + 0.62 * len(results))
     names = ("p50", "p90", "p99")
     for row, result in enumerate(results):

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
+from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
 from fer_edge.benchmark.formatting import percent
 from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.profiling import INT8, Layer, Peak
 from fer_edge.engines.registry import get_profiler
 from fer_edge.errors import EngineError
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 PEAK_REPEATS = 40
 LAYER_REPEATS = 100
@@ -33,35 +35,30 @@ PRECISIONS = ("f32", "f16", "bf16", "i8", "u8")
 TOLERANCE = 1.1  # share of the peak that counters with a resolution of 1 us can explain
 LARGE = 1_000_000  # multiply-accumulates; smaller layers are too short for these counters
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
-
 
 @dataclass(frozen=True)
 class LayerShare:
     """A layer and its roof."""
 
     layer: Layer
-    macs_per_second: float = quantity("rate", "MAC/s")
-    macs_per_byte: float = quantity("multiply-accumulates per byte")
-    peak: float | None = quantity("peak of its precision", "MAC/s")  # None: not measured for this precision
-    share_of_peak: float | None = quantity(unit="share")
-    share_of_roof: float | None = quantity(unit="share")
+    macs_per_second: Annotated[float, Quantity("rate", "MAC/s")]
+    macs_per_byte: Annotated[float, Quantity("multiply-accumulates per byte")]
+    peak: Annotated[float | None, Quantity("peak of its precision", "MAC/s")]  # None: not measured for this precision
+    share_of_peak: Annotated[float | None, Quantity(unit="share")]
+    share_of_roof: Annotated[float | None, Quantity(unit="share")]
 
 
 @dataclass(frozen=True)
 class KindShare:
     """All layers of one kind and precision."""
 
-    kind: str
-    precision: str
+    kind: Annotated[str, Quantity(key="{}")]
+    precision: Annotated[str, Quantity(key="{}")]
     layers: int
-    milliseconds: float = quantity("time", "ms")
-    share_of_time: float = quantity(unit="share")
-    macs: int = quantity("multiply-accumulates")
-    share_of_peak: float | None = quantity(unit="share")
+    milliseconds: Annotated[float, Quantity("time", "ms")]
+    share_of_time: Annotated[float, Quantity(unit="share")]
+    macs: Annotated[int, Quantity("multiply-accumulates")]
+    share_of_peak: Annotated[float | None, Quantity(unit="share")]
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,10 @@ class Roofline:
     peaks: list[Peak]
     layers: list[LayerShare]
     kinds: list[KindShare]  # slowest first
-    milliseconds: float = quantity("time", "ms")  # of all layers
-    at_peak: float = quantity("time at the peaks", "ms")  # of the same multiply-accumulates
-    share_of_peak: float = quantity(unit="share")
-    macs_by_precision: dict[str, float]  # share of all multiply-accumulates
+    milliseconds: Annotated[float, Quantity("time", "ms")]  # of all layers
+    at_peak: Annotated[float, Quantity("time at the peaks", "ms")]  # of the same multiply-accumulates
+    share_of_peak: Annotated[float, Quantity(unit="share")]
+    macs_by_precision: Annotated[dict[str, float], Quantity("share of all multiply-accumulates", "share")]
 
     @property
     def disturbed(self) -> bool:
@@ -190,7 +187,6 @@ class RooflineScenario(Scenario[Roofline]):
     order = 70
 
     def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
-        """Return a reason for engines without a profiler."""
         try:
             get_profiler(engine)
         except EngineError as error:
@@ -198,11 +194,9 @@ class RooflineScenario(Scenario[Roofline]):
         return ""
 
     def run(self, session: Session) -> Roofline:
-        """Measure peaks and layers."""
         return measure_roofline(session.bundle, session.engine, session.options.threads, progress=session.progress)
 
     def tables(self, result: Roofline) -> list[Table]:
-        """Return peaks, kinds of layers and the slowest layers."""
         peaks = tuple(
             (peak.name, peak.kernel, f"{peak.per_second / 1e9:.1f}", "GB/s" if peak.name == "memory" else "GMAC/s")
             for peak in result.peaks
@@ -225,7 +219,6 @@ class RooflineScenario(Scenario[Roofline]):
         ]
 
     def page_tables(self, result: Roofline) -> list[Table]:
-        """Return peaks, kinds of layers and all layers."""
         layers = tuple(
             (share.layer.name, share.layer.kind, share.layer.kernel, share.layer.precision,
              f"{share.layer.microseconds:.1f}", f"{share.layer.macs / 1e6:.2f}", f"{share.macs_per_second / 1e9:.1f}",
@@ -236,7 +229,6 @@ class RooflineScenario(Scenario[Roofline]):
         return [*self.tables(result)[:2], Table("all layers", columns, layers)]
 
     def notes(self, result: Roofline) -> list[str]:
-        """Return the share of the peak."""
         precisions = ", ".join(f"{name} {percent(share)}" for name, share in result.macs_by_precision.items())
         lines = [
             f"all layers take {result.milliseconds:.3f} ms; at the peaks their multiply-accumulates would take "
@@ -250,26 +242,22 @@ class RooflineScenario(Scenario[Roofline]):
         return lines
 
     def rows(self, result: Roofline) -> list[Row]:
-        """Return peaks, and the values of all layers, of each kind and of each layer."""
         rows = [
             Row(self.name, peak.name, "peak", "bytes/s" if peak.name == "memory" else "MAC/s", peak.per_second)
             for peak in result.peaks
         ]
-        rows += rows_from_fields(self.name, "all layers", result)
-        for precision, share in result.macs_by_precision.items():
-            rows.append(Row(self.name, precision, "share of all multiply-accumulates", "share", share))
-        for kind in result.kinds:
-            rows += rows_from_fields(self.name, f"{kind.kind}, {kind.precision}", kind)
-        for share_of_layer in result.layers:
-            layer = share_of_layer.layer
+        rows += rows_from_fields(self.name, "all layers", result, without=("peaks", "layers"))
+        for share in result.layers:
+            layer = share.layer
             rows.append(Row(self.name, layer.name, "time", "us", layer.microseconds))
             rows.append(Row(self.name, layer.name, "multiply-accumulates", "", layer.macs))
-            rows.append(Row(self.name, layer.name, "bytes", "", layer.bytes))
-            rows += rows_from_fields(self.name, layer.name, share_of_layer)
+            rows += [
+                Row(self.name, layer.name, "bytes", "", layer.bytes),
+                *rows_from_fields(self.name, layer.name, share),
+            ]
         return rows
 
     def plots(self, result: Roofline, stamps: Stamps | None) -> list[Plot]:
-        """Return rates and roofs, and the slowest layers; nothing for graphs without multiply-accumulates."""
         if not any(share.layer.macs for share in result.layers):
             return []
         return [
@@ -278,14 +266,11 @@ class RooflineScenario(Scenario[Roofline]):
         ]
 
     def tiles(self, result: Roofline) -> list[tuple[str, str]]:
-        """Return the share of the peak."""
         return [("of the machine's peak", f"{100 * result.share_of_peak:.0f} %")]
 
 
 def draw_layers(theme: Theme, result: Roofline) -> Figure:
     """Draw the slowest layers, and the time of their multiply-accumulates at the peak."""
-    from fer_edge.benchmark.drawing import new_figure
-
     slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_DRAWN]
     figure, axes = new_figure(0.9 + 0.2 * len(slowest))
     rows = range(len(slowest))
@@ -301,8 +286,6 @@ def draw_layers(theme: Theme, result: Roofline) -> Figure:
 
 def draw_roofline(theme: Theme, result: Roofline) -> Figure:
     """Draw the rate of each layer over its arithmetic intensity, and the roofs of memory and of each precision."""
-    from fer_edge.benchmark.drawing import logarithmic, new_figure
-
     figure, axes = new_figure(4.2)
     drawn = [share for share in result.layers if share.layer.macs and share.layer.microseconds]
     xs = np.geomspace(min(0.1, *(share.macs_per_byte for share in drawn)), 1000, 100)

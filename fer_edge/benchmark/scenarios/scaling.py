@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 from fer_edge.benchmark.arguments import check_positive
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.batches import SIZES, inference
 from fer_edge.benchmark.scenarios.multi_stream import run_streams
 from fer_edge.benchmark.statistics import Distribution
 from fer_edge.benchmark.workload import Workload
 from fer_edge.engines.registry import get_engine
 from fer_edge.hardware.cpu import cores
+from fer_edge.html.theme import Theme
 from fer_edge.recognizer import Recognizer
-from fer_edge.results import Table, quantity
+from fer_edge.results import Quantity, Table
 
 MIN_SECONDS = 0.1  # duration of one combination
 FACTOR = 4  # length of the run, as a multiple of that of one measurement
@@ -26,20 +27,15 @@ CLOSE = 0.95  # settings above this share of the best rate count as equal; the o
 
 LINES = ("-", "--", ":", "-.")
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
-
 
 @dataclass(frozen=True)
 class ScalingPoint:
     """Result of one combination."""
 
-    threads: int  # of one inference
-    streams: int  # number of concurrent runners
-    batch: int
-    images_per_second: float = quantity("rate", "images/s")  # of all streams together
+    threads: Annotated[int, Quantity(key="threads {}")]  # of one inference
+    streams: Annotated[int, Quantity(key="streams {}")]  # number of concurrent runners
+    batch: Annotated[int, Quantity(key="batch {}")]
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]  # of all streams together
     latency: Distribution  # of a batch
     steady: bool = True  # False: the speed of a stream changed in the middle of the run
 
@@ -146,49 +142,31 @@ class ScalingScenario(Scenario[list[ScalingPoint]]):
     several = True
 
     def run(self, session: Session) -> list[ScalingPoint]:
-        """Measure every combination."""
         plan, threads = session.plan, thread_counts(session.engine)
         seconds = FACTOR * plan.seconds
         return run_scaling(session.open, plan.workload, seconds, threads, plan.streams, progress=session.progress)
 
     def tables(self, result: list[ScalingPoint]) -> list[Table]:
-        """Return rate and latency of every combination."""
         rows = tuple(
-            (
-                point.threads,
-                point.streams,
-                point.batch,
-                *percentile_cells(point.latency),
-                f"{point.images_per_second:.0f}",
-            )
+            (point.threads, point.streams, point.batch, *rate_cells(point.latency, point.images_per_second))
             for point in result
         )
-        columns = ("threads", "streams", "batch", *PERCENTILE_COLUMNS, "images/s")
-        return [Table("scaling, engine only", columns, rows)]
+        return [Table("scaling, engine only", ("threads", "streams", "batch", *RATE_COLUMNS), rows)]
 
     def notes(self, result: list[ScalingPoint]) -> list[str]:
-        """Return the recommended settings."""
         best = recommend(result)
         return [
             f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
             f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
         ]
 
-    def rows(self, result: list[ScalingPoint]) -> list[Row]:
-        """Return the values of each combination."""
-        keys = ("threads", "streams", "batch")
-        return [row for point in result for row in rows_from_fields(self.name, str(point), point, without=keys)]
-
     def plots(self, result: list[ScalingPoint], stamps: Stamps | None) -> list[Plot]:
-        """Return the rate over the latency."""
         text = "Images per second over p99 for each combination of threads, streams and batch size."
         return [Plot(lambda theme: draw_scaling(theme, result), text)]
 
 
 def draw_scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
     """Draw images per second over the 99th percentile; a line joins the batch sizes of one setting."""
-    from fer_edge.benchmark.drawing import logarithmic, new_figure
-
     figure, axes = new_figure(3.6)
     settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
     for index, (threads, streams) in enumerate(settings):

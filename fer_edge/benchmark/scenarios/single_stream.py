@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
-from fer_edge.benchmark.rows import Row, latency_rows, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up, longest_warm_up
 from fer_edge.benchmark.workload import STAGES, Clock, Query, clock, no_garbage_collection, recognition
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 MLPERF_QUERIES = 1024
 MLPERF_SECONDS = 60.0
@@ -22,19 +23,14 @@ REPORT_INTERVAL = 200_000_000  # nanoseconds between two progress reports
 DOTS = 20_000  # largest number of points in a plot
 UNSTEADY = "the speed changed in the middle of the run, so no warm-up was excluded"
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
-
 
 @dataclass(frozen=True)
 class SingleStream:
     """Result of the single-stream scenario."""
 
-    seconds: float = quantity(unit="s")  # duration of the measured queries
-    warm_up: int = quantity("warm-up", "queries")  # number of queries before them that were excluded
-    first_ms: float = quantity("first query", "ms")  # latency of the very first query
+    seconds: Annotated[float, Quantity(unit="s")]  # duration of the measured queries
+    warm_up: Annotated[int, Quantity("warm-up", "queries")]  # number of queries before them that were excluded
+    first_ms: Annotated[float, Quantity("first query", "ms")]  # latency of the very first query
     latency: Distribution
     stages: dict[str, Distribution]
     steady: bool  # False: the speed changed after the longest allowed warm-up, so no query was excluded
@@ -118,23 +114,21 @@ class SingleStreamScenario(Scenario[SingleStream]):
     order = 10
     quick = True
     settings = frozenset({"queries", "seconds"})
+    setting = "total"
 
     def run(self, session: Session) -> SingleStream:
-        """Repeat the recognition of one face."""
         query, plan = recognition(session.recognizer, session.plan.workload), session.plan
         stamps = run_queries(query, plan.queries, plan.seconds, progress=session.progress)
         session.timelines[self.name] = stamps
         return summarise_single_stream(stamps)
 
     def tables(self, result: SingleStream) -> list[Table]:
-        """Return the latency of each stage."""
         stages = {**result.stages, "total": result.latency}
         rows = tuple((name, *percentile_cells(latency), f"{latency.max:.3f}") for name, latency in stages.items())
         title = f"single stream, one face: p90 {result.latency.p90.value:.3f} ms"
         return [Table(title, ("stage", *PERCENTILE_COLUMNS, "max ms"), rows)]
 
     def notes(self, result: SingleStream) -> list[str]:
-        """Return intervals and length of the run."""
         total = result.latency
         bounds = ", ".join(f"{name} {interval(getattr(total, name))}" for name in ("p50", "p90", "p99"))
         rule = "" if result.as_long_as_mlperf else f"; MLPerf requires {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
@@ -144,20 +138,13 @@ class SingleStreamScenario(Scenario[SingleStream]):
         ]
         return lines if result.steady else [*lines, UNSTEADY]
 
-    def rows(self, result: SingleStream) -> list[Row]:
-        """Return the values of the run and of each stage."""
-        stages = [row for stage, latency in result.stages.items() for row in latency_rows(self.name, stage, latency)]
-        return [*rows_from_fields(self.name, "total", result), *stages]
-
     def plots(self, result: SingleStream, stamps: Stamps | None) -> list[Plot]:
-        """Return the histogram, and the latency of each query."""
         plots = [Plot(lambda theme: draw_distribution(theme, result.latency), "Histogram of latencies.")]
         if stamps is not None:
             plots.append(Plot(lambda theme: draw_timeline(theme, stamps, result), "Latency of each query."))
         return plots
 
     def tiles(self, result: SingleStream) -> list[tuple[str, str]]:
-        """Return two percentiles."""
         return [
             (f"{name[1:]}th percentile", f"{getattr(result.latency, name).value:.2f} ms") for name in ("p90", "p50")
         ]
@@ -165,8 +152,6 @@ class SingleStreamScenario(Scenario[SingleStream]):
 
 def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
     """Draw the histogram with percentiles and their intervals."""
-    from fer_edge.benchmark.drawing import new_figure
-
     figure, axes = new_figure(3.2)
     edges = latency.histogram.edges
     axes.stairs(latency.histogram.counts, edges, fill=True, color=theme.accent, alpha=0.85)
@@ -185,8 +170,6 @@ def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
 
 def draw_timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
     """Draw the latency of each query over its start time."""
-    from fer_edge.benchmark.drawing import new_figure
-
     figure, axes = new_figure(2.8)
     seconds = (stamps[:, 0] - stamps[0, 0]) / 1e9
     latency = (stamps[:, -1] - stamps[:, 0]) / 1e6

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
 from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import with_interval
-from fer_edge.benchmark.rows import Row, rows_from_fields
-from fer_edge.benchmark.scenario import Plot, Scenario, Session, Stamps
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Estimate, trend
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
 from fer_edge.hardware.cpu import frequency_mhz, temperature, throttle_count
-from fer_edge.results import Table, quantity
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 WINDOWS = 24  # windows of equal length in a run
 DRIFTS = 1.0  # percent per minute; a significant drift is larger
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from fer_edge.html.theme import Theme
 
 
 @dataclass(frozen=True)
 class Window:
     """One part of the run."""
 
-    start: float  # seconds since the start of the run
+    start: Annotated[float, Quantity(key="{:g} s")]  # since the start of the run
     queries: int
-    p50: float = quantity(unit="ms")
-    p90: float = quantity(unit="ms")
-    mhz: float | None = quantity("clock", "MHz")  # mean clock frequency of the CPU cores; None: unknown
-    celsius: float | None = quantity("temperature", "degrees Celsius")  # highest temperature of all sensors
+    p50: Annotated[float, Quantity(unit="ms")]
+    p90: Annotated[float, Quantity(unit="ms")]
+    mhz: Annotated[float | None, Quantity("clock", "MHz")]  # mean clock frequency of the CPU cores; None: unknown
+    celsius: Annotated[float | None, Quantity("temperature", "degrees Celsius")]  # highest temperature of all sensors
     throttled: int | None  # number of thermal throttling events
 
 
@@ -43,10 +39,10 @@ class Window:
 class Sustained:
     """Result of the sustained scenario."""
 
-    seconds: float = quantity(unit="s")
+    seconds: Annotated[float, Quantity(unit="s")]
     windows: list[Window]
-    drift: Estimate = quantity(unit="% per minute")  # change of the median latency; positive: slower
-    slowest_to_fastest: float = quantity("slowest to fastest window")  # ratio of the windows' medians
+    drift: Annotated[Estimate, Quantity(unit="% per minute")]  # change of the median latency; positive: slower
+    slowest_to_fastest: Annotated[float, Quantity("slowest to fastest window")]  # ratio of the windows' medians
 
     @property
     def drifts(self) -> bool:
@@ -114,12 +110,10 @@ class SustainedScenario(Scenario[Sustained]):
     settings = frozenset({"minutes"})
 
     def run(self, session: Session) -> Sustained:
-        """Repeat the recognition of one face."""
         query = recognition(session.recognizer, session.plan.workload)
         return run_sustained(query, session.plan.minutes * 60, progress=session.progress)
 
     def tables(self, result: Sustained) -> list[Table]:
-        """Return latency, clock and temperature by window."""
         rows = tuple(
             (
                 f"{window.start:.1f}",
@@ -133,31 +127,18 @@ class SustainedScenario(Scenario[Sustained]):
         return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
 
     def notes(self, result: Sustained) -> list[str]:
-        """Return the drift."""
         verdict = "significant drift" if result.drifts else "no significant drift"
         return [
             f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
             f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
         ]
 
-    def rows(self, result: Sustained) -> list[Row]:
-        """Return the values of the run and of each window."""
-        windows = [
-            row
-            for window in result.windows
-            for row in rows_from_fields(self.name, f"{window.start:g} s", window, without=("start",))
-        ]
-        return [*rows_from_fields(self.name, "", result), *windows]
-
     def plots(self, result: Sustained, stamps: Stamps | None) -> list[Plot]:
-        """Return the latency of each window."""
         return [Plot(lambda theme: draw_sustained(theme, result), "Latency over the sustained run.")]
 
 
 def draw_sustained(theme: Theme, result: Sustained) -> Figure:
     """Draw the percentiles of each window of the sustained run."""
-    from fer_edge.benchmark.drawing import new_figure
-
     figure, axes = new_figure(2.8)
     minutes = [window.start / 60 for window in result.windows]
     for color, name in zip(theme.series, ("p50", "p90"), strict=False):
