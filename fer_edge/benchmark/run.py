@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ from fer_edge._files import as_path, check_output, file_sha256, make_folder, wri
 from fer_edge._require import require
 from fer_edge.benchmark.arguments import check_device, check_limits, check_parity_inputs
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
-from fer_edge.benchmark.registry import QUICK, SCENARIOS, check_settings, select_scenarios, split_supported
+from fer_edge.benchmark.registry import SCENARIOS, check_settings, select_scenarios, split_supported
 from fer_edge.benchmark.report import BenchReport
 from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
 from fer_edge.benchmark.scenario import Plan, Session, Stamps
@@ -100,45 +100,24 @@ def bench(
     for output in (paths["csv"], paths["report"]):
         if output is not None:
             check_output(output, path, paths["checkpoint"], paths["images"], paths["image"])
-    target = BenchTarget.open(path, engine, RunOptions(threads, device or 0, allow_host_code=allow_host_code))
-    check_device({target.bundle.entry(engine).engine}, device)
-    check_parity_inputs(target.bundle, paths["checkpoint"], paths["images"])
+    options = RunOptions(threads, device or 0, allow_host_code=allow_host_code)
+    started = time.perf_counter()
+    opened = Bundle.open(path, in_memory=True)
+    opening_ms = (time.perf_counter() - started) * 1e3
+    check_device({opened.entry(engine).engine}, device)
+    check_parity_inputs(opened, paths["checkpoint"], paths["images"])
     if paths["report"] is not None:
         require("fer_edge.benchmark.page", "report", "the report")
         make_folder(paths["report"])
-    result, timelines = run_scenarios(target, plan, progress)
-    steps: dict[str, Callable[[BenchReport], BenchReport]] = {
-        "parity": lambda result: _add_parity(result, target, paths["checkpoint"], paths["images"], progress),
-        "csv": lambda result: _write_csv(result, paths["csv"]),
-        "report": lambda result: _write_page(result, timelines, paths["report"]),
-    }
+    result, timelines = run_scenarios(opened, plan, engine, options, progress, opening_ms=opening_ms)
+    steps: dict[str, Callable[[BenchReport], BenchReport]] = {}
+    if checkpoint is not None and not result.stopped:
+        steps["parity"] = lambda result: _add_parity(result, opened, options, paths, progress)
+    if paths["csv"] is not None:
+        steps["csv"] = lambda result: _write_csv(result, cast(Path, paths["csv"]))
+    if paths["report"] is not None:
+        steps["report"] = lambda result: _write_page(result, timelines, cast(Path, paths["report"]))
     return _run_steps(result, steps)
-
-
-@dataclass(frozen=True)
-class BenchTarget:
-    """The bundle, engine and options under test."""
-
-    bundle: Bundle  # in memory: it is read and checked once for all recognizers
-    engine: str | None = None  # None: the first that runs on this machine
-    options: RunOptions = field(default_factory=RunOptions)
-    opening_ms: float = 0.0  # time that the check of the bundle took, a part of loading
-
-    @classmethod
-    def open(cls, path: AnyPath, engine: str | None = None, options: RunOptions | None = None) -> BenchTarget:
-        """Open a bundle.
-
-        Args:
-            path: Path of the bundle.
-            engine: Engine of the bundle; None: the first that runs on this machine.
-            options: Run options; None: the defaults.
-
-        Raises:
-            BundleError: Unreadable bundle.
-        """
-        started = time.perf_counter()
-        bundle = Bundle.open(path, in_memory=True)
-        return cls(bundle, engine, options or RunOptions(), (time.perf_counter() - started) * 1e3)
 
 
 def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload) -> Plan:
@@ -159,14 +138,23 @@ def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Work
 
 
 def run_scenarios(
-    target: BenchTarget, plan: Plan, progress: Progress = silent
+    bundle: Bundle,
+    plan: Plan,
+    engine: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress = silent,
+    *,
+    opening_ms: float = 0.0,
 ) -> tuple[BenchReport, dict[str, Stamps]]:
     """Run the scenarios of a plan.
 
     Args:
-        target: Bundle, engine and options.
+        bundle: Bundle; in memory, it is read and checked only once.
         plan: Scenarios and their settings.
+        engine: Engine of the bundle; None: the first that runs on this machine.
+        options: Run options; None: the defaults.
         progress: Progress display; none by default.
+        opening_ms: Milliseconds that opening the bundle took, a part of loading.
 
     Returns:
         The report, and the stamps of scenarios that have a plot over time.
@@ -176,9 +164,8 @@ def run_scenarios(
         FerEdgeError: Engine that does not load.
         KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
-    bundle, options, manifest = target.bundle, target.options, target.bundle.manifest
-    entry = bundle.runnable_entry(target.engine, options.device)
-    checksum = file_sha256(bundle.path)
+    options = options or RunOptions()
+    entry, checksum = bundle.runnable_entry(engine, options.device), file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
     results: dict[str, Any] = {}
     noise: dict[str, Noise] = {}
@@ -186,10 +173,10 @@ def run_scenarios(
     stopped = ""
     started = time.perf_counter()
     with Recognizer.open(bundle, entry.engine, options=options) as recognizer:
-        load_ms = target.opening_ms + (time.perf_counter() - started) * 1e3
+        load_ms = opening_ms + (time.perf_counter() - started) * 1e3
         on_gpu = recognizer.runner.has_device
-        scenarios = QUICK if plan.scenarios is None else plan.scenarios
-        supported, skipped = split_supported(scenarios, plan.required, entry.engine, recognizer.runner, options.device)
+        selected = select_scenarios(None) if plan.scenarios is None else plan.scenarios
+        supported, skipped = split_supported(selected, plan.required, entry.engine, recognizer.runner, options.device)
         for name, reason in skipped.items():
             LOGGER.info("skipped %s: %s", name, reason)
         for name in supported:
@@ -204,10 +191,10 @@ def run_scenarios(
                 break
     report = BenchReport(
         file=str(bundle.path),
-        bundle=manifest.name,
+        bundle=bundle.manifest.name,
         bundle_sha256=checksum,
         engine=entry.engine,
-        precision=manifest.precision,
+        precision=bundle.manifest.precision,
         threads=options.threads,
         load_ms=load_ms,
         memory_mb=memory_mb(),
@@ -216,7 +203,7 @@ def run_scenarios(
         left_out=skipped,
         plan=plan.summary(),
         environment=environment() | (gpu_environment(options.device) if on_gpu else {}),
-        operators=manifest.operators,
+        operators=bundle.manifest.operators,
         proven=_proven_shares(entry),
         results=results,
         failed=failed,
@@ -289,37 +276,30 @@ def _run_steps(report: BenchReport, steps: Mapping[str, Callable[[BenchReport], 
 
 
 def _add_parity(
-    report: BenchReport, target: BenchTarget, checkpoint: Path | None, images: Path | None, progress: Progress
+    report: BenchReport, bundle: Bundle, options: RunOptions, paths: Mapping[str, Path | None], progress: Progress
 ) -> BenchReport:
-    """Compare with the checkpoint if one was given; last, because PyTorch's memory and threads would be measured."""
-    if checkpoint is None or images is None or report.stopped:
-        return report
+    """Compare with the checkpoint; last, because PyTorch's memory and threads would be measured."""
     from fer_edge.evaluation.parity import parity
 
     result = parity(
-        target.bundle,
-        checkpoint,
-        images,
+        bundle,
+        cast(Path, paths["checkpoint"]),
+        cast(Path, paths["images"]),
         engine=cast("EngineName", report.engine),
-        device=target.options.device,
-        threads=target.options.threads,
-        allow_host_code=target.options.allow_host_code,
+        device=options.device,
+        threads=options.threads,
+        allow_host_code=options.allow_host_code,
         progress=progress,
     )
     return replace(report, parity=result)
 
 
-def _write_csv(report: BenchReport, path: Path | None) -> BenchReport:
-    """Write all values as CSV if a file was given."""
-    if path is not None:
-        write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
+def _write_csv(report: BenchReport, path: Path) -> BenchReport:
+    write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
     return report
 
 
-def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path | None) -> BenchReport:
-    """Write the HTML page and its CSV if a folder was given."""
-    if folder is None:
-        return report
+def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path) -> BenchReport:
     from fer_edge.benchmark.page import write_report
 
     return replace(report, report=str(write_report(folder, report, timelines)))

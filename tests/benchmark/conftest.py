@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fer_edge.benchmark.all_scenarios import SCENARIOS
-from fer_edge.benchmark.bench_report import BenchReport
+from fer_edge.benchmark.registry import SCENARIOS
+from fer_edge.benchmark.report import BenchReport
 from fer_edge.benchmark.run import run_scenarios
-from fer_edge.benchmark.scenarios.single_stream import Stamps
-from fer_edge.benchmark.session import BenchTarget, Plan
+from fer_edge.benchmark.scenario import Plan, Stamps
+from fer_edge.bundle import Bundle
 from fer_edge.engines import openvino_profiling
+from fer_edge.engines.base import RunOptions
 from tests.benchmark.progress_recorder import ProgressRecorder
 from tests.tiny import tiny_bundle
 
@@ -25,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, dic
         patch.setattr(openvino_profiling, "MAP", 7)
         patch.setattr(openvino_profiling, "COPIED", 1 << 16)
         path = tiny_bundle(tmp_path_factory.mktemp("bench") / "a.fer", max_batch=2)
-        report, stamps = run_scenarios(BenchTarget(path, threads=1), PLAN, progress)
+        report, stamps = run_scenarios(Bundle.open(path), PLAN, options=RunOptions(1), progress=progress)
     assert set(progress.done.values()) == {100} and set(progress.done) == set(SCENARIOS) - {"on-device"}
     assert stamps["single-stream"].shape[1] == 4
     return report, stamps

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.benchmark.bench_report import BenchReport
+from fer_edge.benchmark.report import BenchReport
+from fer_edge.benchmark.scenario import Stamps
 from fer_edge.benchmark.scenarios.batches import inference, summarise_batch
 from fer_edge.benchmark.scenarios.multi_stream import MIN_QUERIES, run_streams, summarise_streams
 from fer_edge.benchmark.scenarios.open_loop import run_open_loop
 from fer_edge.benchmark.scenarios.scaling import run_scaling
-from fer_edge.benchmark.scenarios.single_stream import Stamps, run_queries, summarise_single_stream
+from fer_edge.benchmark.scenarios.single_stream import run_queries, summarise_single_stream
 from fer_edge.benchmark.scenarios.sustained import WINDOWS, run_sustained
 from fer_edge.benchmark.workload import Query, no_garbage_collection, synthetic_workload
 from fer_edge.crop import crop_and_resize

@@ -87,26 +87,12 @@ def run_scaling(
         progress(done / (len(threads) * len(streams)))
         with ExitStack() as stack:
             recognizers = [stack.enter_context(open_recognizer(thread_count)) for _ in range(stream_count)]
-            supported = [batch for batch in batches if batch <= recognizers[0].runner.max_batch]
-            points += [measure_point(recognizers, workload, thread_count, batch, each) for batch in supported]
+            for batch in (batch for batch in batches if batch <= recognizers[0].runner.max_batch):
+                queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
+                run = run_streams(queries, each, batch=batch, threads=thread_count)
+                point = ScalingPoint(thread_count, stream_count, batch, run.images_per_second, run.latency, run.steady)
+                points.append(point)
     return points
-
-
-def measure_point(
-    recognizers: Sequence[Recognizer], workload: Workload, threads: int, batch: int, seconds: float
-) -> ScalingPoint:
-    """Measure one combination on open recognizers.
-
-    Args:
-        recognizers: Recognizer of each stream.
-        workload: Frame and face box.
-        threads: Threads of one inference, for the result.
-        batch: Batch size.
-        seconds: Duration of the run.
-    """
-    queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
-    run = run_streams(queries, seconds, batch=batch, threads=threads)
-    return ScalingPoint(threads, len(recognizers), batch, run.images_per_second, run.latency, run.steady)
 
 
 def recommend(points: Sequence[ScalingPoint]) -> Recommendation:
