@@ -1,9 +1,13 @@
-"""One benchmark of all scenarios, shared by several tests."""
+"""One benchmark of all scenarios, shared by several tests, and a counter of hashed members."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+
 import pytest
 
+from fer_edge import _archive
 from fer_edge.benchmark.registry import SCENARIOS
 from fer_edge.benchmark.report import BenchReport
 from fer_edge.benchmark.run import run_scenarios
@@ -35,3 +39,26 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, dic
 @pytest.fixture
 def report(measured: tuple[BenchReport, dict[str, Stamps]]) -> BenchReport:
     return measured[0]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count how often each content is hashed while a bundle is checked."""
+    counts: Counter[str] = Counter()
+
+    class Sha256:
+        def __init__(self) -> None:
+            self.digest = hashlib.sha256()
+
+        def update(self, data: bytes) -> None:
+            self.digest.update(data)
+
+        def hexdigest(self) -> str:
+            counts[self.digest.hexdigest()] += 1
+            return self.digest.hexdigest()
+
+    class Hashlib:
+        sha256 = Sha256
+
+    monkeypatch.setattr(_archive, "hashlib", Hashlib)
+    return counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ def test_parity_uses_device_and_threads_of_the_benchmark(
 
 
 @pytest.mark.slow
-def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
+def test_parity_is_a_part_of_the_report(tmp_path: Path, hashed: Counter[str]) -> None:
     from fer_edge.export.build import build
 
     checkpoint, faces, bundle = tmp_path / "tiny.safetensors", tmp_path / "faces", tmp_path / "tiny.fer"
@@ -197,7 +198,9 @@ def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
     build(checkpoint, bundle)
     faces.mkdir()
     Image.new("RGB", (48, 48)).save(faces / "a.png")
+    hashed.clear()
     report = bench(bundle, scenarios=["single-stream"], checkpoint=checkpoint, images=faces, **QUICK)
+    assert set(hashed.values()) == {1}, "parity uses the bundle that is open"
     assert report.parity is not None and report.parity.passed and report.passed
     assert "top-1 agreement" in str(report)
 
