@@ -92,3 +92,18 @@ def test_no_command_is_imported_by_another_module() -> None:
 def test_files_stay_short() -> None:
     long = [str(path) for path in MODULES if len(path.read_text().splitlines()) > 420]
     assert not long
+
+
+def test_hardware_needs_no_engine() -> None:
+    base = {"errors", "hardware", "results"}
+    for path in sorted((PACKAGE / "hardware").glob("*.py")):
+        assert {name.split(".")[1] for name in imports(path) if name.startswith("fer_edge.")} <= base, path
+
+
+def test_only_the_registry_imports_all_scenarios() -> None:
+    """A scenario may use another one; no other module names one, so that a new scenario is one file."""
+    prefix = "fer_edge.benchmark.scenarios."
+    others = [path for path in MODULES if path.parent != PACKAGE / "benchmark" / "scenarios"]
+    assert not [
+        path for path in others if any(name.startswith(prefix) for name in imports(path) - {prefix + "scenario_names"})
+    ]

@@ -10,23 +10,8 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.file_kind import describe_file
 
-MIN_POSITIVE, MAX_POSITIVE = 1e-9, 1e9  # the clock counts nanoseconds in 64 bits, which hold 9e9 seconds
 # Smallest and largest value of each setting of `bench`.
 LIMITS = {"queries": (10, 10**9), "seconds": (0.1, 86_400), "minutes": (0.05, 10_080), "rates": (1, 100_000)}
-
-
-def check_positive(name: str, value: float) -> None:
-    """Check that a duration in seconds, or a rate per second, is within the range of a clock in nanoseconds.
-
-    Args:
-        name: Name of the argument for the message: "the rate".
-        value: Value to check.
-
-    Raises:
-        ConfigError: NaN, or a value outside of 1e-9 to 1e9.
-    """
-    if not MIN_POSITIVE <= value <= MAX_POSITIVE:
-        raise ConfigError(f"{name} is {value:g}; expected a number above 0 and up to {MAX_POSITIVE:,.0f}")
 
 
 def check_limits(name: str, value: float) -> None:

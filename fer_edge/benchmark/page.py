@@ -7,7 +7,7 @@ from pathlib import Path
 import fer_edge
 from fer_edge._files import write_atomically
 from fer_edge.benchmark.report import BenchReport
-from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
+from fer_edge.benchmark.rows import csv_from_report
 from fer_edge.benchmark.scenario import Stamps
 from fer_edge.html.page import page_from_template
 from fer_edge.html.picture import draw
@@ -29,7 +29,7 @@ def write_report(folder: Path, report: BenchReport, timelines: dict[str, Stamps]
     Raises:
         FerEdgeError: File that cannot be written.
     """
-    write_atomically(folder / FIGURES, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
+    write_atomically(folder / FIGURES, csv_from_report(report))
     write_atomically(folder / PAGE, page_from_report(report, timelines))
     return folder / PAGE
 

@@ -48,6 +48,11 @@ def csv_from_rows(rows: Iterable[Row], columns: dict[str, Any]) -> str:
     return buffer.getvalue()
 
 
+def csv_from_report(report: BenchReport) -> bytes:
+    """Return every value of a report as CSV, except the bins of histograms."""
+    return csv_from_rows(rows_from_report(report), run_columns(report)).encode()
+
+
 def run_columns(report: BenchReport) -> dict[str, Any]:
     """Return the columns that describe a run: model, settings and environment."""
     of_results: dict[str, str] = {}

@@ -17,7 +17,7 @@ from fer_edge.benchmark.arguments import check_device, check_limits, check_parit
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.registry import SCENARIOS, check_settings, select_scenarios, split_supported
 from fer_edge.benchmark.report import BenchReport
-from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
+from fer_edge.benchmark.rows import csv_from_report
 from fer_edge.benchmark.scenario import Plan, Session, Stamps
 from fer_edge.benchmark.workload import Workload, workload_from_image
 from fer_edge.bundle import Bundle, EngineEntry
@@ -167,10 +167,8 @@ def run_scenarios(
     options = options or RunOptions()
     entry, checksum = bundle.runnable_entry(engine, options.device), file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
-    results: dict[str, Any] = {}
     noise: dict[str, Noise] = {}
     failed: dict[str, str] = {}
-    stopped = ""
     started = time.perf_counter()
     with Recognizer.open(bundle, entry.engine, options=options) as recognizer:
         load_ms = opening_ms + (time.perf_counter() - started) * 1e3
@@ -179,16 +177,8 @@ def run_scenarios(
         supported, skipped = split_supported(selected, plan.required, entry.engine, recognizer.runner, options.device)
         for name, reason in skipped.items():
             LOGGER.info("skipped %s: %s", name, reason)
-        for name in supported:
-            try:
-                with _shares(progress, name) as advance:
-                    session = Session(bundle, entry.engine, options, plan, recognizer, advance, timelines)
-                    results |= _measure(name, session, noise, failed)
-            except KeyboardInterrupt:
-                if not results:
-                    raise
-                stopped = name
-                break
+        session = Session(bundle, entry.engine, options, plan, recognizer, lambda share: None, timelines)
+        results, stopped = _run_all(supported, session, progress, noise, failed)
     report = BenchReport(
         file=str(bundle.path),
         bundle=bundle.manifest.name,
@@ -210,6 +200,22 @@ def run_scenarios(
         stopped=stopped,
     )
     return report, timelines
+
+
+def _run_all(
+    names: Sequence[str], session: Session, progress: Progress, noise: dict[str, Noise], failed: dict[str, str]
+) -> tuple[dict[str, Any], str]:
+    """Run scenarios; return the results by name, and the name of the scenario that Ctrl-C interrupted."""
+    results: dict[str, Any] = {}
+    for name in names:
+        try:
+            with _shares(progress, name) as advance:
+                results |= _measure(name, replace(session, progress=advance), noise, failed)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            return results, name
+    return results, ""
 
 
 @contextmanager
@@ -295,7 +301,7 @@ def _add_parity(
 
 
 def _write_csv(report: BenchReport, path: Path) -> BenchReport:
-    write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
+    write_atomically(path, csv_from_report(report))
     return report
 
 

@@ -120,5 +120,5 @@ def test_bundle_in_memory_is_checked_before_its_bytes_are_used(tmp_path: Path, h
     bundle, content = Bundle.open(path, in_memory=True), path.read_bytes()
     path.write_bytes(content.replace(tiny_onnx(), tiny_onnx(seed=1)))
     assert bundle.read("model.onnx") == tiny_onnx() and hashed.total() == 1, "the bytes that were checked"
-    with Recognizer.open(bundle, "onnxruntime"), pytest.raises(BundleDamagedError, match="model.onnx"):
+    with Recognizer.open(bundle, "onnxruntime"), pytest.raises(BundleDamagedError, match=r"model\.onnx"):
         Bundle.open(path, in_memory=True)

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.drawing import Figure, Plot, draw_rate_and_latency
 from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
@@ -100,11 +99,7 @@ def run_streams(
         batch: Number of images of a query.
         threads: Engine threads of each stream, for the result.
         now: Clock that `queries` use.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     return summarise_streams(_Streams(queries, seconds, now).run(), batch, threads)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import percentile_cells
 from fer_edge.benchmark.rows import Row, latency_rows, rows_from_fields
 from fer_edge.benchmark.scenario import Scenario, Session
@@ -66,11 +65,7 @@ def run_on_device(
         sizes: Batch sizes.
         now: Clock of the CPU.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     runner.input_buffer()[:] = crop_and_resize(workload.frame, workload.box)
     settings = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
     batches = []

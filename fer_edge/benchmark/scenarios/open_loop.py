@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, in_percent, percent, percentile_cells, with_interval
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
@@ -58,12 +57,7 @@ def run_open_loop(
         now: Clock that `query` uses.
         sleep: Function that waits for a number of seconds.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Rate or duration that is not a positive number within the range of the clock.
     """
-    check_positive("the rate", rate)
-    check_positive("seconds", seconds)
     period = 1e9 / rate
     frames = max(1, round(seconds * rate))
     latencies, busy = [], 0

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
 from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
@@ -76,11 +75,7 @@ def run_scaling(
         streams: Numbers of concurrent runners.
         batches: Batch sizes; those above the engine's largest are skipped.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     each = max(MIN_SECONDS, seconds / (len(threads) * len(streams) * len(batches)))
     points: list[ScalingPoint] = []
     for done, (thread_count, stream_count) in enumerate((t, s) for t in threads for s in streams):

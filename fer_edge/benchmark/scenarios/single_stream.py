@@ -8,7 +8,6 @@ from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
@@ -60,11 +59,7 @@ def run_queries(
         seconds: Minimum duration of the queries after the warm-up.
         now: Clock that `query` uses.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     stamps: list[tuple[int, ...]] = []
 
     def share_done(cut: int) -> float:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import with_interval
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
@@ -65,11 +64,7 @@ def run_sustained(
         seconds: Duration of the run.
         now: Clock that `query` uses.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     windows: list[Window] = []
     length = int(seconds * 1e9 / WINDOWS)
     with no_garbage_collection():
