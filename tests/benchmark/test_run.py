@@ -34,6 +34,8 @@ from fer_edge.benchmark.worker import write_settings
 from fer_edge.benchmark.workload import synthetic_workload
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
+from fer_edge.engines.profiling import Peak
+from fer_edge.errors import EngineError
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.hardware import gpu as driver
 from fer_edge.hardware.gpu import Driver, Gpu
@@ -186,20 +188,22 @@ def number_all(value: Any, count: Iterator[int]) -> Any:
 
 def test_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(tiny_bundle(tmp_path / "a.fer", max_batch=1), in_memory=True)
-    used: dict[str, object] = {}
-    monkeypatch.setattr(run, "split_supported", lambda scenarios, *others: (scenarios, {}))
-    for module, name in ((roofline, "measure_roofline"), (cold_start, "run_cold_start")):
+    used: list[object] = []
 
-        def record(
-            bundle: object, engine: str, threads: object, *others: object, name: str = name, **more: object
-        ) -> None:
-            used[name] = threads
+    class Profiler:
+        def peaks(self, options: RunOptions, repeats: int) -> list[Peak]:
+            used.append(options)
+            raise EngineError("stop here")
 
-        monkeypatch.setattr(module, name, record)
+    def record(bundle: object, engine: str, options: RunOptions, *others: object, **more: object) -> None:
+        used.append(options)
+
+    monkeypatch.setattr(roofline, "get_profiler", lambda engine: Profiler())
+    monkeypatch.setattr(cold_start, "run_cold_start", record)
     plan = Plan(("multi-stream", "cold-start", "roofline"), seconds=0.02, streams=(1, 2))
     result, _ = run_scenarios(bundle, plan, "onnxruntime", RunOptions(3))
     assert result.threads == 3 and [streams.threads for streams in result.multi_stream] == [3, 3]
-    assert used == {"measure_roofline": 3, "run_cold_start": RunOptions(3)}
+    assert used == [RunOptions(3), RunOptions(3)]
 
 
 def test_noise_is_measured_for_each_scenario(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,34 +30,6 @@ class BatchResult:
     batch: Annotated[int, Quantity(key="{}")]
     latency: Distribution  # of the whole batch
     images_per_second: Annotated[float, Quantity("rate", "images/s")]
-
-
-def run_batches(
-    runner: Runner,
-    workload: Workload,
-    seconds: float,
-    *,
-    sizes: Sequence[int] = SIZES,
-    progress: Callable[[float], None] = lambda share: None,
-) -> list[BatchResult]:
-    """Time every batch size up to the runner's largest.
-
-    Args:
-        runner: Engine to time.
-        workload: Frame and face box.
-        seconds: Minimum duration of all sizes together.
-        sizes: Batch sizes.
-        progress: Callback that receives the finished share, 0 to 1.
-    """
-    supported = [size for size in sizes if size <= runner.max_batch]
-    results = []
-    for done, size in enumerate(supported):
-        progress(done / len(supported))
-        query = inference(runner, workload, size)
-        query()  # OpenVINO compiles for dynamic batches at the first batch of more than one image
-        stamps = run_queries(query, MIN_QUERIES, seconds / len(supported))
-        results.append(summarise_batch(size, stamps[:, -1] - stamps[:, 0]))
-    return results
 
 
 def inference(runner: Runner, workload: Workload, batch: int) -> Query:
@@ -96,8 +68,15 @@ class BatchesScenario(Scenario[list[BatchResult]]):
     several = True
 
     def run(self, session: Session) -> list[BatchResult]:
-        plan = session.plan
-        return run_batches(session.recognizer.runner, plan.workload, plan.seconds, progress=session.progress)
+        runner, plan, results = session.recognizer.runner, session.plan, []
+        supported = [size for size in SIZES if size <= runner.max_batch]
+        for done, size in enumerate(supported):
+            session.progress(done / len(supported))
+            query = inference(runner, plan.workload, size)
+            query()  # OpenVINO compiles for dynamic batches at the first batch of more than one image
+            stamps = run_queries(query, MIN_QUERIES, plan.seconds / len(supported))
+            results.append(summarise_batch(size, stamps[:, -1] - stamps[:, 0]))
+        return results
 
     def tables(self, result: list[BatchResult]) -> list[Table]:
         rows = tuple((batch.batch, *rate_cells(batch.latency, batch.images_per_second)) for batch in result)

@@ -8,7 +8,6 @@ its operands (Williams, Waterman and Patterson, 2009). Layers whose operands sta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,7 +17,6 @@ from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
 from fer_edge.benchmark.formatting import percent
 from fer_edge.benchmark.rows import Row, rows_from_fields
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
-from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.profiling import INT8, Layer, Peak
 from fer_edge.engines.registry import get_profiler
@@ -80,38 +78,6 @@ class Roofline:
             share.share_of_peak is not None and share.share_of_peak > TOLERANCE and share.layer.macs > LARGE
             for share in self.layers
         )
-
-
-def measure_roofline(
-    bundle: Bundle,
-    engine: str | None,
-    threads: int | None,
-    *,
-    repeats: int = LAYER_REPEATS,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Roofline:
-    """Measure peaks and layers.
-
-    Args:
-        bundle: Bundle to measure.
-        engine: Engine of the bundle; None: its first.
-        threads: Number of CPU threads; None: the engine's choice.
-        repeats: Number of timed inferences.
-        progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        EngineError: Engine that does not report the time of its layers.
-    """
-    entry = bundle.entry(engine)
-    profiler = get_profiler(entry.engine)
-    options = RunOptions(threads=threads)
-    before = profiler.peaks(options, PEAK_REPEATS)
-    progress(0.4)
-    layers = profiler.layers(bundle.artifact(entry), options, repeats)
-    progress(0.6)
-    after = profiler.peaks(options, PEAK_REPEATS)  # twice, so that a burst of other load does not lower the peak
-    best = [max(pair, key=lambda peak: peak.per_second) for pair in zip(before, after, strict=True)]
-    return roofline_from_layers(best, layers)
 
 
 def roofline_from_layers(peaks: list[Peak], layers: list[Layer]) -> Roofline:
@@ -194,7 +160,15 @@ class RooflineScenario(Scenario[Roofline]):
         return ""
 
     def run(self, session: Session) -> Roofline:
-        return measure_roofline(session.bundle, session.engine, session.options.threads, progress=session.progress)
+        bundle, profiler = session.bundle, get_profiler(session.engine)
+        options = RunOptions(threads=session.options.threads)
+        before = profiler.peaks(options, PEAK_REPEATS)
+        session.progress(0.4)
+        layers = profiler.layers(bundle.artifact(bundle.entry(session.engine)), options, LAYER_REPEATS)
+        session.progress(0.6)
+        after = profiler.peaks(options, PEAK_REPEATS)  # twice, so that a burst of other load does not lower the peak
+        best = [max(pair, key=lambda peak: peak.per_second) for pair in zip(before, after, strict=True)]
+        return roofline_from_layers(best, layers)
 
     def tables(self, result: Roofline) -> list[Table]:
         peaks = tuple(
