@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
@@ -89,7 +90,7 @@ class Bundle:
                 chunks: list[bytes] = []
                 check_member(archive, name, expected, file, chunks if in_memory else None)
                 contents[name] = b"".join(chunks)
-        return cls(file, manifest, contents if in_memory else None)
+        return cls(file, manifest, MappingProxyType(contents) if in_memory else None)
 
     def read(self, member: str) -> bytes:
         """Return the content of a member; from the file, it is checked again while it is read.

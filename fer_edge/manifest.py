@@ -24,7 +24,6 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_BATCH = 1024
 NEW_NAMES = {"decision": "head"}  # keys of the manifest by their former names
-FORMER_NAMES = ("tunings",)  # keys of earlier versions that have no effect now
 NEW_PROOF_NAMES = {"fallen": "fallbacks", "untold": "unverified"}
 # Control characters, changes of the writing direction and lone surrogates; newlines and tabs are allowed.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -128,8 +127,7 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     try:
         values = with_new_names(json.loads(data), NEW_NAMES)
         version = values.pop("format")
-        for name in FORMER_NAMES:
-            values.pop(name, None)
+        values.pop("tunings", None)  # settings of single machines, from earlier versions
         if version != FORMAT_VERSION:
             raise BundleVersionError(
                 f"{path} has bundle format {version!r}; this version reads {FORMAT_VERSION}: "
