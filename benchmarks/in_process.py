@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.benchmark.csv_rows import Row, csv_from_rows, rows_from_comparisons
-from fer_edge.benchmark.environment import environment
 from fer_edge.benchmark.noise import NoiseMonitor
-from fer_edge.benchmark.turns import Times, alternate, comparisons_from_times
+from fer_edge.benchmark.rows import Row, csv_from_rows, rows_from_comparisons
+from fer_edge.benchmark.worker import Times, alternate, comparisons_from_times
 from fer_edge.benchmark.workload import no_garbage_collection
+from fer_edge.environment import environment
 
 QUERIES_PER_TURN = 20  # timed queries of a turn
 

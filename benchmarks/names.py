@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fer_edge.machine import cores, cpu_name
+from fer_edge.hardware.cpu import cores, cpu_name
 
 
 def machine_slug() -> str:

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import in_process
-from fer_edge.benchmark.csv_rows import Row
 from fer_edge.benchmark.noise import NoiseMonitor
+from fer_edge.benchmark.rows import Row
 from fer_edge.benchmark.statistics import effective_count, percentile
 from fer_edge.benchmark.workload import no_garbage_collection, synthetic_workload
 from fer_edge.recognizer import Recognizer, shipped_bundle

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from fer_edge.cgroups import process_limit
+from fer_edge.hardware.limits import process_limit
 
 LOW_LIMIT = 256  # processes and threads of the user or container; more than the processors of usual machines
 VARIABLE = "OPENBLAS_NUM_THREADS"

@@ -10,8 +10,9 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
@@ -21,7 +22,7 @@ from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions
 from fer_edge.engines.lifetime import OPENING
 from fer_edge.engines.outputs import check_prediction
-from fer_edge.engines.registry import get_engine, is_engine, machine_of, platform_tag
+from fer_edge.engines.registry import get_engine, is_engine, platform_tag
 from fer_edge.errors import (
     BundleDamagedError,
     BundleError,
@@ -32,7 +33,7 @@ from fer_edge.errors import (
     NonFiniteError,
     shown,
 )
-from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, Tuning, parse_manifest
+from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, parse_manifest
 
 __all__ = [
     "CALIBRATION",
@@ -42,7 +43,6 @@ __all__ = [
     "Bundle",
     "EngineEntry",
     "Manifest",
-    "Tuning",
     "write_bundle",
 ]
 
@@ -60,17 +60,21 @@ class Bundle:
     Attributes:
         path: Path of the file.
         manifest: Its manifest.
+        contents: Verified content by member; None if members are read from the file.
     """
 
     path: Path
     manifest: Manifest
+    contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], *, in_memory: bool = False) -> Bundle:
         """Check all members of a bundle and read its manifest.
 
         Args:
             path: Path of the bundle (`.fer`).
+            in_memory: Whether to hold the checked members in memory, so that engines can be loaded several times
+                without reading and checking the file again. False by default.
 
         Raises:
             BundleError: File that cannot be read or is not a bundle, or member with an unsafe name or compression.
@@ -80,12 +84,15 @@ class Bundle:
         file = check_path(path)
         with open_archive(file) as archive:
             manifest = read_manifest(archive, file)
+            contents = {}
             for name, expected in manifest.files.items():
-                check_member(archive, name, expected, file)
-        return cls(file, manifest)
+                chunks: list[bytes] = []
+                check_member(archive, name, expected, file, chunks if in_memory else None)
+                contents[name] = b"".join(chunks)
+        return cls(file, manifest, MappingProxyType(contents) if in_memory else None)
 
     def read(self, member: str) -> bytes:
-        """Return the content of a member, checked again while it is read.
+        """Return the content of a member; from the file, it is checked again while it is read.
 
         Args:
             member: Name of the member: "model.onnx".
@@ -96,6 +103,8 @@ class Bundle:
         """
         if member not in self.manifest.files:
             raise BundleError(f"{self.path} has no member {member}; it has {', '.join(self.manifest.files)}")
+        if self.contents is not None:
+            return self.contents[member]
         with open_archive(self.path) as archive:
             chunks: list[bytes] = []
             check_member(archive, member, self.manifest.files[member], self.path, chunks)
@@ -196,26 +205,6 @@ class Bundle:
             return entry
 
         return self.use_first_runnable(engine, check_entry)
-
-    def tuning(self, engine: str | None = None, device: int = 0) -> Tuning | None:
-        """Return an engine's tuning for this type of machine, or None without one.
-
-        Args:
-            engine: Name of the engine; None: the bundle's first engine.
-            device: Index of the GPU, 0 by default; for engines on a GPU.
-
-        Raises:
-            BundleError: Engine that the bundle does not contain.
-        """
-        name = self.entry(engine).engine
-        tunings = [tuning for tuning in self.manifest.tunings if tuning.engine == name]
-        if not tunings:
-            return None
-        try:
-            machine = machine_of(name, device)
-        except EngineUnavailableError:
-            return None  # loading the engine reports the missing GPU
-        return next((tuning for tuning in tunings if tuning.machine == machine), None)
 
     def runner(self, engine: str | None = None, options: RunOptions | None = None) -> Runner:
         """Load an engine of the bundle.

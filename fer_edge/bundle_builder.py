@@ -29,12 +29,12 @@ def insert_engine(
 ) -> Manifest:
     """Build an engine from a bundle's model, and write a bundle with this engine first.
 
-    Engines and tunings that other processes write into the bundle during the build are preserved.
+    Engines that other processes write into the bundle during the build are preserved.
 
     Args:
         bundle: Bundle with the model, its precision and its largest batch.
         out: Bundle to write (`.fer`); may be the file of `bundle`.
-        engine_name: Engine to build. An engine of this name in the bundle is replaced, and its tunings are removed.
+        engine_name: Engine to build. An engine of this name in the bundle is replaced.
         targets: GPU architectures; empty: the engine's default.
         options: Build options of the engine.
         prove: Function that compares the operators that the engine executes with the model, and returns the proof to
@@ -65,8 +65,7 @@ def insert_engine(
     entry, files = entry_and_files(engine_name, built, options, proof)
     members.update(files)
     tools = {**manifest.created_with, f"fer_edge ({engine_name})": fer_edge.__version__}
-    tunings = tuple(tuning for tuning in manifest.tunings if tuning.engine != engine_name)
-    write_bundle(out, replace(manifest, engines=(entry, *others), tunings=tunings, created_with=tools), members)
+    write_bundle(out, replace(manifest, engines=(entry, *others), created_with=tools), members)
     return Bundle.open(out).manifest
 
 

@@ -23,16 +23,4 @@ LabelTargets = Literal["majority", "probability", "crossentropy", "multi_target"
 TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
 Accelerator = Literal["auto", "cpu", "cuda"]
 InstanceKind = Literal["cpu", "gpu"]
-ScenarioName = Literal[
-    "single-stream",
-    "batches",
-    "on-device",
-    "open-loop",
-    "multi-stream",
-    "cold-start",
-    "roofline",
-    "scaling",
-    "sustained",
-    "all",
-]
 PLOT_SUFFIXES = (".svg", ".png", ".pdf")  # picture formats of `--plot`

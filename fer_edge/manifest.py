@@ -15,10 +15,9 @@ from typing import Annotated, Any, get_args
 
 from msgspec import Meta
 
-from fer_edge._settings import NonNegative, convert, with_new_names
+from fer_edge._settings import convert, with_new_names
 from fer_edge.choices import Head as Head
 from fer_edge.choices import Precision
-from fer_edge.engines.base import MAX_THREADS
 from fer_edge.errors import BundleDamagedError, BundleVersionError
 
 FORMAT_VERSION = 1
@@ -37,7 +36,6 @@ INPUT: dict[str, Any] = {
     "color": "RGB",
 }
 
-Count = Annotated[int, Meta(ge=1, le=MAX_THREADS)]
 Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
 Plain = bool | int | float | str | None
 BuildOption = Annotated[Plain | list[Plain], Meta(description="a plain value or a list of plain values")]
@@ -67,31 +65,6 @@ class EngineEntry:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """Best settings of an engine on one type of machine, as measured by `fer-edge bench --tune`.
-
-    Attributes:
-        engine: Name of the engine.
-        machine: Type of machine, as `fer_edge.engines.registry.machine_of` names it.
-        threads: CPU threads of one inference.
-        streams: Number of recognizers that run at the same time, each in its own thread.
-        batch: Number of faces in one inference.
-        target: Goal of the tuning: "p99=8" (milliseconds) or "throughput=300" (images per second).
-        p99_ms: 99th percentile of the latency of a batch, in milliseconds.
-        images_per_second: Throughput of all streams together.
-    """
-
-    engine: str
-    machine: str
-    threads: Count
-    streams: Count
-    batch: Batch
-    target: str
-    p99_ms: NonNegative
-    images_per_second: NonNegative
-
-
-@dataclass(frozen=True)
 class Manifest:
     """Content of a bundle's `manifest.json`: everything that the runtime needs, and the provenance.
 
@@ -109,7 +82,6 @@ class Manifest:
         operators: Number of ONNX nodes by operator type and element type.
         checkpoint: SHA-256, metrics and provenance of the checkpoint.
         created_with: Version by tool.
-        tunings: At most one tuning per engine and machine type; omitted from the file if empty.
         files: SHA-256 and size by member; filled in by `write_bundle`.
     """
 
@@ -126,14 +98,11 @@ class Manifest:
     operators: dict[str, dict[str, int]] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
     created_with: dict[str, str] = field(default_factory=dict)
-    tunings: tuple[Tuning, ...] = ()
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the content of `manifest.json`."""
         values = asdict(self)
-        if not self.tunings:
-            del values["tunings"]  # unknown to earlier versions
         for entry in values["engines"]:
             if not entry["options"]:
                 del entry["options"]  # unknown to earlier versions
@@ -158,6 +127,7 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     try:
         values = with_new_names(json.loads(data), NEW_NAMES)
         version = values.pop("format")
+        values.pop("tunings", None)  # settings of single machines, from earlier versions
         if version != FORMAT_VERSION:
             raise BundleVersionError(
                 f"{path} has bundle format {version!r}; this version reads {FORMAT_VERSION}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.boxes import Box, Boxes, Region, check_plausible, find_region, parse_box
-from fer_edge.bundle import Bundle, EngineEntry, Tuning
+from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
@@ -59,8 +59,6 @@ class Recognizer:
     Attributes:
         labels: Labels of the model, in the order of `Expression.scores`.
         engine: Name of the engine: "openvino".
-        tuning: Settings from the bundle's tuning for this type of machine; None without a tuning, or with an explicit
-            number of threads.
         runner: Runner of the engine, for batches of crops: see `fer_edge.engines.base.Runner`.
 
     >>> with Recognizer.open() as recognizer:
@@ -71,23 +69,20 @@ class Recognizer:
         self,
         runner: Runner,
         labels: Sequence[str],
-        tuning: Tuning | None = None,
         *,
         engine: str = "",
         name: str = "",
     ) -> None:
         self.runner = runner
         self.labels = tuple(labels)
-        self.tuning = tuning
         self.engine = engine
         self._name = name  # of the bundle
-        self._batch = runner.max_batch if tuning is None else min(tuning.batch, runner.max_batch)
         self._input = runner.input_buffer()
 
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str] | None = None,
+        path: str | os.PathLike[str] | Bundle | None = None,
         engine: str | None = None,
         threads: int | None = None,
         device: int = 0,
@@ -99,11 +94,12 @@ class Recognizer:
         """Open a bundle and run the model once, so that the first frame takes no longer than the others.
 
         Args:
-            path: Path of the bundle; None: the shipped bundle.
+            path: Path of the bundle, or an open bundle; None: the shipped bundle. Several recognizers on one bundle
+                start faster from `Bundle.open(path, in_memory=True)`, which checks it once.
             engine: Name of one of the bundle's engines; None: the first engine that runs on this machine. The logger
                 "fer_edge" warns about engines that were skipped.
-            threads: Number of CPU threads of one inference; None: the number that `fer-edge bench --tune` stored for
-                this type of machine, or else the engine's default.
+            threads: Number of CPU threads of one inference; None: the engine's default. `fer-edge bench --scenario
+                scaling` shows the best number for a machine.
             device: Index of the GPU, 0 by default; for engines on a GPU.
             faces: Largest number of faces per frame to prepare for, 1 by default: batches up to this size are
                 compiled and run before the first frame.
@@ -119,14 +115,10 @@ class Recognizer:
             EngineError: Engine that is not installed, has no device or failed; of several engines, none runs.
             NonFiniteError: NaN or infinity in the model's outputs.
         """
-        if options is None:
-            options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
-        elif (threads, device, allow_host_code) != (None, 0, False):
+        if options is not None and (threads, device, allow_host_code) != (None, 0, False):
             raise ConfigError("threads, device and allow_host_code are set beside options; set them in RunOptions(...)")
-        return cls._open(Bundle.open(shipped_bundle() if path is None else path), engine, options, faces)
-
-    @classmethod
-    def _open(cls, bundle: Bundle, engine: str | None, options: RunOptions, faces: int) -> Recognizer:
+        run_options = options or RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
+        bundle = path if isinstance(path, Bundle) else Bundle.open(shipped_bundle() if path is None else path)
         max_batch = bundle.manifest.max_batch
         if type(faces) is not int or not 1 <= faces <= max_batch:
             raise ConfigError(
@@ -134,12 +126,8 @@ class Recognizer:
             )
 
         def open_engine(entry: EngineEntry) -> Recognizer:
-            tuning = bundle.tuning(entry.engine, options.device) if options.threads is None else None
-            tuned, largest = options, faces
-            if tuning is not None:
-                tuned, largest = replace(options, threads=tuning.threads), min(faces, tuning.batch)
-            runner = bundle.warm_runner(entry.engine, tuned, largest=largest)
-            return cls(runner, bundle.manifest.labels, tuning, engine=entry.engine, name=bundle.path.name)
+            runner = bundle.warm_runner(entry.engine, run_options, largest=faces)
+            return cls(runner, bundle.manifest.labels, engine=entry.engine, name=bundle.path.name)
 
         return bundle.use_first_runnable(engine, open_engine)
 
@@ -165,7 +153,7 @@ class Recognizer:
     def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> list[Expression]:
         """Return the expressions of several faces of one frame.
 
-        The batch size is that of the tuning, or else the largest batch of the engine.
+        More boxes than the largest batch of the engine run in several batches.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
@@ -238,12 +226,13 @@ class Recognizer:
     def _run(self, frame: npt.NDArray[np.uint8], regions: Sequence[Region], color: str) -> list[Expression]:
         """Crop and run the regions in batches, while holding the runner's lock."""
         expressions: list[Expression] = []
+        largest = self.runner.max_batch
         with self.runner.exclusive():
             try:
                 self._check_open()
-                for start in range(0, len(regions), self._batch):
+                for start in range(0, len(regions), largest):
                     self._check_open()
-                    batch, warnings = regions[start : start + self._batch], []
+                    batch, warnings = regions[start : start + largest], []
                     for crop, region in zip(self._input, batch, strict=False):
                         crop_region(frame, region, crop, color=color)
                         warnings.append(face_warning(region, crop))

@@ -22,6 +22,15 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """Annotation of a field with what CSV files show of it: `seconds: Annotated[float, Quantity(unit="s")]`."""
+
+    title: str = ""  # empty: the name of the field
+    unit: str = ""
+    key: str = ""  # format of a field that distinguishes one of several results, as in "{:g} Hz"; empty for others
+
+
 class Result(ABC):
     """Base class of results: `print(result)` shows tables of at most 80 columns, `to_json` returns JSON."""
 

@@ -33,8 +33,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from fer_edge import Bundle, Expression, Recognizer
-from fer_edge.benchmark.environment import environment, memory_mb
 from fer_edge.engines.registry import engine_status
+from fer_edge.environment import environment, memory_mb
 from fer_edge.errors import FerEdgeError
 from fer_edge.images import read_image
 from fer_edge.recognizer import shipped_bundle

@@ -23,17 +23,16 @@ RUNTIME = {
     "boxes",
     "bundle",
     "bundle_builder",
-    "cgroups",
     "choices",
     "crop",
     "engines",
+    "environment",
     "errors",
     "file_kind",
+    "hardware",
     "images",
     "labels",
-    "machine",
     "manifest",
-    "nvidia",
     "progress",
     "quality",
     "recognizer",
@@ -123,3 +122,18 @@ def test_only_the_registry_names_engines() -> None:
         uses += [f"{place}: {value!r}" for value in constants if value in ENGINE_MODULES]
         uses += [f"{place}: {name}" for name in imports(path) if any(f"{name}.".startswith(f"{x}.") for x in modules)]
     assert not uses
+
+
+def test_hardware_needs_no_engine() -> None:
+    base = {"errors", "hardware", "results"}
+    for path in sorted((PACKAGE / "hardware").glob("*.py")):
+        assert {name.split(".")[1] for name in imports(path) if name.startswith("fer_edge.")} <= base, path
+
+
+def test_only_the_registry_imports_all_scenarios() -> None:
+    """A scenario may use another one; no other module names one, so that a new scenario is one file."""
+    prefix = "fer_edge.benchmark.scenarios."
+    others = [path for path in MODULES if path.parent != PACKAGE / "benchmark" / "scenarios"]
+    assert not [
+        path for path in others if any(name.startswith(prefix) for name in imports(path) - {prefix + "scenario_names"})
+    ]

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.benchmark.scenarios.scaling import ScalingPoint
-from fer_edge.benchmark.statistics import distribution_from_samples
-from fer_edge.benchmark.tune import Goal, write_tuning
-from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
+from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine, platform_tag
 from fer_edge.errors import (
@@ -26,10 +23,7 @@ from fer_edge.errors import (
     EngineUnavailableError,
     FerEdgeError,
 )
-from fer_edge.hardware import gpu as nvidia
-from fer_edge.hardware.gpu import Driver, Gpu
-from fer_edge.machine import machine_name
-from fer_edge.recognizer import shipped_bundle
+from fer_edge.recognizer import Recognizer, shipped_bundle
 from tests.access import TOO_LONG, no_more_files
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
@@ -41,6 +35,12 @@ def rewrite(path: Path, change: Any) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in change(members):
             archive.writestr(name, data)
+
+
+TUNING = {
+    "engine": "onnxruntime", "machine": "AMD EPYC, 2 cores", "threads": 2, "streams": 1, "batch": 1, "target": "p99=8",
+    "p99_ms": 1.0, "images_per_second": 900.0,
+}  # fmt: skip
 
 
 def change_manifest(path: Path, **values: Any) -> None:
@@ -227,11 +227,20 @@ def test_invalid_values_are_neither_read_nor_written(tmp_path: Path, values: dic
 
 
 def test_unknown_values_are_not_written(tmp_path: Path) -> None:
-    tuning = Tuning("openvino", "cpu", True, 1, 1, "p99=8", 1.0, 1.0)
-    for values in ({"precision": "int4"}, {"tunings": (tuning,)}, {"checkpoint": {"metrics": {"a": object()}}}):
+    for values in ({"precision": "int4"}, {"checkpoint": {"metrics": {"a": object()}}}):
         with pytest.raises(BundleError, match="not written, since it could not be opened again"):
             tiny_bundle(tmp_path / "a.fer", **values)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tunings", [[TUNING], [], "none"])
+def test_tunings_of_earlier_versions_have_no_effect(tmp_path: Path, tunings: object) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    before = Bundle.open(path).manifest
+    change_manifest(path, tunings=tunings)
+    assert Bundle.open(path).manifest == before and "tunings" not in before.to_json()
+    with Recognizer.open(path, "onnxruntime") as recognizer, Bundle.open(path).runner("onnxruntime") as runner:
+        assert recognizer.runner.max_batch == runner.max_batch
 
 
 def test_notes_may_contain_newlines_and_any_script(tmp_path: Path) -> None:
@@ -392,32 +401,3 @@ def test_operating_system_errors_are_not_damage(tmp_path: Path) -> None:
     for missing in (path / "below a file", tmp_path):
         with pytest.raises(BundleError, match="no bundle at"):
             Bundle.open(missing)
-
-
-GPUS = (Gpu("NVIDIA GeForce RTX 4070", "sm89", 12282, integrated=False), Gpu("NVIDIA L4", "sm89", 23034, False))
-
-
-def test_tuning_applies_to_its_gpu_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), GPUS))
-    path = tmp_path / "a.fer"
-    entry = EngineEntry("tensorrt", ("sm89",), "11.4.0.106", "engines/x", None)
-    engines = (entry, *tiny_manifest().engines)
-    without_gpu_name = Tuning("tensorrt", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
-    of_cpu = Tuning("openvino", machine_name(), 2, 1, 1, "p99=8", 1.0, 1.0)
-    manifest = tiny_manifest(engines=engines, tunings=(without_gpu_name, of_cpu))
-    write_bundle(path, manifest, {"model.onnx": tiny_onnx(), "engines/x": b"x"})
-    assert Bundle.open(path).tuning("openvino") == of_cpu, "machine name of earlier versions"
-    assert Bundle.open(path).tuning("tensorrt") is None, "a tuning without the GPU's name may be of another GPU"
-    point = ScalingPoint(1, 1, 4, 900.0, distribution_from_samples(np.full(10, 1e6)))
-    first = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 8))
-    second = write_tuning(Bundle.open(path), "tensorrt", point, Goal("p99", 9), device=1)
-    assert first.machine == f"{machine_name()}, NVIDIA GeForce RTX 4070"
-    bundle = Bundle.open(path)
-    assert [bundle.tuning("tensorrt", device) for device in (0, 1, 2)] == [first, second, None]
-    assert bundle.tuning("openvino", 1) == of_cpu
-
-    def no_driver() -> Driver:
-        raise EngineUnavailableError("no NVIDIA driver here")
-
-    monkeypatch.setattr(nvidia, "read_driver", no_driver)
-    assert bundle.tuning("tensorrt") is None and bundle.tuning("openvino") == of_cpu

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bundle import Bundle, EngineEntry, Tuning, write_bundle
+from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.bundle_builder import insert_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
@@ -118,13 +118,11 @@ def test_missing_onnx_leaves_the_precision_unproven(tmp_path: Path, monkeypatch:
 
 def test_changes_during_the_build_are_preserved(tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
-    other_tuning = Tuning("openvino", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
-    replaced_tuning = Tuning("onnxruntime", "here", 2, 1, 1, "p99=8", 1.0, 1.0)
 
     def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
         extra = EngineEntry("tensorrt", ("sm87",), "11", "engines/other", None)
         manifest = Bundle.open(path).manifest
-        written = replace(manifest, engines=(extra, *manifest.engines), tunings=(other_tuning, replaced_tuning))
+        written = replace(manifest, engines=(extra, *manifest.engines))
         write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
         return {}
 
@@ -132,7 +130,6 @@ def test_changes_during_the_build_are_preserved(tmp_path: Path) -> None:
     opened = Bundle.open(path)
     assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
     assert opened.read("engines/other") == b"other"
-    assert opened.manifest.tunings == (other_tuning,)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])

@@ -17,11 +17,9 @@ import numpy as np
 import pytest
 
 from fer_edge import Bundle, Expression, FacesError, Recognizer, box_from_corners
-from fer_edge.bundle import Tuning
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.engines.openvino.engine import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
-from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle
 from tests.faces import smooth_frame
 from tests.tiny import LABELS, tiny_bundle
@@ -245,17 +243,6 @@ def test_batches_up_to_faces_are_prepared(tmp_path: Path, engine: str) -> None:
     with recognizer, mock.patch.object(OpenVINOEngine, "compile_network", side_effect=AssertionError("compiled")):
         for count in (1, 2, 3):
             assert len(recognizer.recognize_faces(FRAME, boxes[:count])) == count
-
-
-def test_no_batch_beyond_the_tuning_is_prepared(tmp_path: Path) -> None:
-    tuning = Tuning("openvino", machine_name(), 1, 1, 1, "p99=8", 1.0, 1.0)
-    path = tiny_bundle(tmp_path / "a.fer", tunings=(tuning,))
-    with (
-        mock.patch.object(Bundle, "warm_runner", autospec=True, side_effect=Bundle.warm_runner) as warm,
-        Recognizer.open(path, faces=3) as recognizer,
-    ):
-        assert recognizer.tuning == tuning
-        assert warm.call_args.kwargs == {"largest": 1}
 
 
 @pytest.mark.parametrize("faces", [0, -1, 9, True, "2", 1.5, None])

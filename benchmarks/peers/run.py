@@ -20,12 +20,12 @@ from benchmarks.in_process import ratio_rows, ratio_text
 from benchmarks.names import machine_slug
 from benchmarks.peers.environments import NODE, PROJECT, interpreter, variables
 from benchmarks.peers.prepare import CALIBRATION, is_up_to_date, mark_up_to_date, prepare_faces, prepare_model
-from fer_edge.benchmark.csv_rows import Row, csv_from_rows, rows_from_comparisons
-from fer_edge.benchmark.environment import environment
 from fer_edge.benchmark.formatting import in_percent
 from fer_edge.benchmark.noise import NoiseMonitor
+from fer_edge.benchmark.rows import Row, csv_from_rows, rows_from_comparisons
 from fer_edge.benchmark.statistics import Estimate, share_estimate
-from fer_edge.benchmark.turns import Comparison, Worker, alternate, comparisons_from_times
+from fer_edge.benchmark.worker import Comparison, Worker, alternate, comparisons_from_times
+from fer_edge.environment import environment
 from fer_edge.errors import EngineError
 
 ROOT = Path(__file__).parents[2]

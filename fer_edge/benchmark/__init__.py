@@ -1,1 +1,1 @@
-"""Benchmarks of bundles: scenarios of one bundle (`run`), comparison of several (`compare`), tuning and reports."""
+"""Benchmarks of bundles: scenarios of one bundle (`run`), comparison of several (`compare`) and reports."""

@@ -5,30 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from fer_edge._files import check_output
 from fer_edge.bundle import Bundle
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.file_kind import describe_file
-from fer_edge.shipped import shipped_bundle
 
-MIN_POSITIVE, MAX_POSITIVE = 1e-9, 1e9  # the clock counts nanoseconds in 64 bits, which hold 9e9 seconds
 # Smallest and largest value of each setting of `bench`.
 LIMITS = {"queries": (10, 10**9), "seconds": (0.1, 86_400), "minutes": (0.05, 10_080), "rates": (1, 100_000)}
-
-
-def check_positive(name: str, value: float) -> None:
-    """Check that a duration in seconds, or a rate per second, is within the range of a clock in nanoseconds.
-
-    Args:
-        name: Name of the argument for the message: "the rate".
-        value: Value to check.
-
-    Raises:
-        ConfigError: NaN, or a value outside of 1e-9 to 1e9.
-    """
-    if not MIN_POSITIVE <= value <= MAX_POSITIVE:
-        raise ConfigError(f"{name} is {value:g}; expected a number above 0 and up to {MAX_POSITIVE:,.0f}")
 
 
 def check_limits(name: str, value: float) -> None:
@@ -40,27 +23,6 @@ def check_limits(name: str, value: float) -> None:
     low, high = LIMITS[name]
     if not low <= value <= high:
         raise ConfigError(f"{name} is {value:g}; expected a number from {low:g} to {high:,}")
-
-
-def check_files(
-    bundle: Path, tune: str | None, outputs: tuple[Path | None, ...], inputs: tuple[Path | None, ...]
-) -> None:
-    """Check that no output is an input, and that a tuning would not change the shipped bundle.
-
-    Args:
-        bundle: Bundle to measure.
-        tune: Goal of the tuning; None if the bundle is not tuned.
-        outputs: Files and folders to write; None if not given.
-        inputs: Files and folders to read; None if not given.
-
-    Raises:
-        ConfigError: Output that is an input, or a tuning of the shipped bundle.
-    """
-    for output in outputs:
-        if output is not None:
-            check_output(output, bundle, *inputs)
-    if tune is not None and bundle.resolve() == shipped_bundle().resolve():
-        raise ConfigError(f"tuning changes the bundle, and {bundle} is the shipped one; copy it: cp {bundle} edge.fer")
 
 
 def check_device(engines: set[str], device: int | None) -> None:
@@ -78,7 +40,7 @@ def check_device(engines: set[str], device: int | None) -> None:
         raise ConfigError(f"a device applies only to engines that run on a GPU, not to {names}; omit the device")
 
 
-def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | None) -> None:
+def check_parity_inputs(bundle: Bundle, checkpoint: Path | None, images: Path | None) -> None:
     """Check the inputs of the comparison with PyTorch, without importing PyTorch: its threads would be measured.
 
     Args:
@@ -105,5 +67,4 @@ def check_parity_inputs(bundle: Path, checkpoint: Path | None, images: Path | No
         raise EngineUnavailableError(
             'the comparison with a checkpoint needs PyTorch; run: pip install "fer-edge[export]"'
         )
-    manifest = Bundle.open(bundle).manifest
-    image_set(images, manifest.labels, manifest.words)
+    image_set(images, bundle.manifest.labels, bundle.manifest.words)

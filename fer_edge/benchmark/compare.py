@@ -8,17 +8,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fer_edge._files import as_path, check_output, write_atomically
+from fer_edge.benchmark.arguments import check_device
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
+from fer_edge.benchmark.rows import csv_from_rows, rows_from_comparisons
 from fer_edge.benchmark.statistics import Estimate
-from fer_edge.benchmark.temporary import temporary_folder
-from fer_edge.benchmark.turns import MIN_ROUNDS, Comparison, compare_commands, comparisons_from_times
+from fer_edge.benchmark.worker import (
+    MIN_ROUNDS,
+    Comparison,
+    compare_commands,
+    comparisons_from_times,
+    temporary_folder,
+    write_settings,
+)
+from fer_edge.benchmark.workload import workload_from_image
+from fer_edge.bundle import Bundle
+from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine
+from fer_edge.environment import environment, gpu_environment
 from fer_edge.errors import ConfigError
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
@@ -89,7 +99,7 @@ def compare(
     Args:
         bundles: Two or more contenders, each a bundle (.fer), "edge", or BUNDLE@ENGINE, as in "edge@onnxruntime". The
             first is the baseline.
-        threads: Number of CPU threads; default: the bundle's tuning, or the engine's choice.
+        threads: Number of CPU threads; default: the engine's choice.
         device: CUDA index of the GPU, for engines that run on one; default: 0.
         allow_host_code: Permission to run native code of a version-compatible TensorRT engine; only for bundles from a
             trusted source.
@@ -121,28 +131,22 @@ def compare(
     image_path = None if image is None else as_path(image, "the path image")
     if csv_path is not None:
         check_output(csv_path, image_path, *(contender.bundle for contender in contenders))
-    from fer_edge.benchmark.workload import workload_from_image
-
     workload = workload_from_image(image_path, box)
-    environment = {"threads": threads or "engine's default", **_environment(contenders, device)}
-    options = {"threads": threads, "device": device or 0, "allow_host_code": allow_host_code, "box": workload.box}
+    facts = {"threads": threads or "engine's default", **_environment(contenders, device)}
+    options = RunOptions(threads=threads, device=device or 0, allow_host_code=allow_host_code)
     with temporary_folder() as folder:
-        frame = folder / "frame.npy"
-        np.save(frame, workload.frame)
-        commands = {
-            contender.name: contender.command(folder / f"{index}.json", frame=frame, **options)
-            for index, contender in enumerate(contenders)
-        }
+        commands = {}
+        for index, contender in enumerate(contenders):
+            file = write_settings(folder / f"{index}.json", contender.bundle, contender.engine, options, workload)
+            commands[contender.name] = [sys.executable, "-m", "fer_edge.benchmark.worker", str(file)]
         with NoiseMonitor() as monitor, progress("comparing", rounds) as advance:
             times = compare_commands(commands, rounds, queries_per_turn, progress=lambda: advance(1))
     for warning in monitor.noise.warnings:
         LOGGER.warning("the machine was not quiet during the comparison: %s", warning)
     comparisons, finished = comparisons_from_times(times), len(next(iter(times.values())))
     if csv_path is not None:
-        from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_comparisons
-
-        write_atomically(csv_path, csv_from_rows(rows_from_comparisons(comparisons), environment).encode())
-    return ComparisonReport(comparisons, finished, queries_per_turn, monitor.noise, environment)
+        write_atomically(csv_path, csv_from_rows(rows_from_comparisons(comparisons), facts).encode())
+    return ComparisonReport(comparisons, finished, queries_per_turn, monitor.noise, facts)
 
 
 @dataclass(frozen=True)
@@ -170,18 +174,6 @@ class _Contender:
         bundle = path_or_shipped("bundle", path)
         return cls(str(bundle) if engine is None else f"{bundle}@{engine}", bundle, engine)
 
-    def command(self, file: Path, **settings: Any) -> list[str]:
-        """Return the command of this contender's worker.
-
-        Args:
-            file: File to write the worker's settings to.
-            settings: Further settings of `worker.settings_text`.
-        """
-        from fer_edge.benchmark.worker import settings_text
-
-        file.write_text(settings_text(str(self.bundle), self.engine, **settings))
-        return [sys.executable, "-m", "fer_edge.benchmark.worker", "serve", str(file)]
-
 
 def _environment(contenders: Sequence[_Contender], device: int | None) -> dict[str, str]:
     """Return the environment of the comparison, with the GPU if one of the engines runs on it.
@@ -190,11 +182,8 @@ def _environment(contenders: Sequence[_Contender], device: int | None) -> dict[s
         ConfigError: A device was given, and all engines run on the CPU.
         BundleError: Unreadable bundle, or one without the named engine.
     """
-    from fer_edge.benchmark.arguments import check_device
-    from fer_edge.benchmark.environment import environment, gpu_environment
-    from fer_edge.bundle import Bundle
-
-    engines = {Bundle.open(contender.bundle).entry(contender.engine).engine for contender in contenders}
+    bundles = {path: Bundle.open(path) for path in dict.fromkeys(contender.bundle for contender in contenders)}
+    engines = {bundles[contender.bundle].entry(contender.engine).engine for contender in contenders}
     check_device(engines, device)
     on_gpu = any(get_engine(engine).for_gpus for engine in engines)
     return environment() | (gpu_environment(device or 0) if on_gpu else {})

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fer_edge.benchmark.statistics import Distribution, Estimate
 
 PERCENTILE_COLUMNS = ("p50 ms", "p90 ms", "p99 ms")
+RATE_COLUMNS = (*PERCENTILE_COLUMNS, "images/s")
 
 
-def percentile_cells(latency: Distribution) -> tuple[str, str, str]:
+@dataclass(frozen=True)
+class Cell:
+    """An estimate in a table: its value as text, and its interval, which only the report page shows."""
+
+    estimate: Estimate
+    digits: int = 3
+
+    def __str__(self) -> str:
+        return f"{self.estimate.value:.{self.digits}f}"
+
+    @property
+    def interval(self) -> str:
+        """The interval as text, `1.000 to 2.000`; empty if both bounds are unknown."""
+        bounds = interval(self.estimate, self.digits)
+        return "" if bounds == "-" else bounds
+
+
+def percentile_cells(latency: Distribution) -> tuple[Cell, Cell, Cell]:
     """Return the cells of `PERCENTILE_COLUMNS`."""
-    return f"{latency.p50.value:.3f}", f"{latency.p90.value:.3f}", f"{latency.p99.value:.3f}"
+    return Cell(latency.p50), Cell(latency.p90), Cell(latency.p99)
+
+
+def rate_cells(latency: Distribution, images_per_second: float) -> tuple[object, ...]:
+    """Return the cells of `RATE_COLUMNS`."""
+    return (*percentile_cells(latency), f"{images_per_second:.0f}")
 
 
 def with_interval(estimate: Estimate, digits: int = 3) -> str:

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from fer_edge.benchmark.environment import CPUS
-from fer_edge.machine import cores
+from fer_edge.hardware.cpu import cores, throttle_count
+from fer_edge.results import Quantity
 
 # Limits for a warning, chosen by hand: at 5 % of other load the 99th percentile moves, the median hardly does.
 OTHERS_SHARE = 0.05
@@ -28,9 +28,9 @@ class Noise:
     """Other load during a measurement. None: not reported by the system."""
 
     load_before: float | None  # load average of the minute before; None too if it includes an earlier measurement
-    others_share: float | None  # share of CPU time used by other processes
-    stolen_share: float | None  # share of CPU time taken by the hypervisor
-    preemptions: float | None  # involuntary context switches of this process per second
+    others_share: Annotated[float | None, Quantity("other processes", "share")]  # of CPU time
+    stolen_share: Annotated[float | None, Quantity("hypervisor", "share")]  # of CPU time
+    preemptions: Annotated[float | None, Quantity(unit="1/s")]  # involuntary context switches of this process
     throttled: int | None  # number of thermal throttling events
 
     @property
@@ -165,41 +165,9 @@ def _preemptions() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def throttle_count() -> int | None:
-    """Return the number of thermal throttling events of all cores since boot; None if unknown."""
-    return _sum([*CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")])
-
-
-def frequency_mhz() -> float | None:
-    """Return the mean clock frequency of all cores in MHz; None if unknown."""
-    paths = [*CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
-    total = _sum(paths)
-    return None if total is None else total / len(paths) / 1000
-
-
-def temperature() -> float | None:
-    """Return the highest temperature of all sensors in degrees Celsius; None if unknown."""
-    zones = [value for path in Path("/sys/class/thermal").glob("thermal_zone*/temp") if (value := _number(path))]
-    return max(zones) / 1000 if zones else None
-
-
-def _sum(paths: list[Path]) -> int | None:
-    """Return the sum of the numbers in readable files; None if there are none."""
-    values = [number for path in paths if (number := _number(path)) is not None]
-    return sum(values) if values else None
-
-
 def _text(path: Path) -> str:
     """Return the text of a file; empty if the file or its process is gone."""
     try:
         return path.read_text()
     except OSError:
         return ""
-
-
-def _number(path: Path) -> int | None:
-    """Return the number in a file; None if it is unreadable."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

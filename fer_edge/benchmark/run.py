@@ -1,4 +1,4 @@
-"""The benchmark of one bundle: scenarios, comparison with PyTorch, files and tuning."""
+"""The benchmark of one bundle: scenarios, comparison with PyTorch, and files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fer_edge._files import as_path, file_sha256, make_folder, write_atomically
+from fer_edge._files import as_path, check_output, file_sha256, make_folder, write_atomically
 from fer_edge._require import require
-from fer_edge.benchmark.all_scenarios import SCENARIOS, check_settings, select_scenarios, split_supported
-from fer_edge.benchmark.arguments import check_device, check_files, check_limits, check_parity_inputs
-from fer_edge.benchmark.bench_report import BenchReport
-from fer_edge.benchmark.environment import environment, gpu_environment, memory_mb, peak_memory_mb
+from fer_edge.benchmark.arguments import check_device, check_limits, check_parity_inputs
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
-from fer_edge.benchmark.scenarios.single_stream import Stamps
-from fer_edge.benchmark.session import BenchTarget, Plan, Session
-from fer_edge.benchmark.tune import Goal, goal_from_text
-from fer_edge.benchmark.tune import tune as tune_bundle
+from fer_edge.benchmark.registry import SCENARIOS, check_settings, select_scenarios, split_supported
+from fer_edge.benchmark.report import BenchReport
+from fer_edge.benchmark.rows import csv_from_report
+from fer_edge.benchmark.scenario import Plan, Session, Stamps
 from fer_edge.benchmark.workload import Workload, workload_from_image
 from fer_edge.bundle import Bundle, EngineEntry
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.engines.base import RunOptions
+from fer_edge.environment import environment, gpu_environment, memory_mb, peak_memory_mb
+from fer_edge.errors import FerEdgeError
 from fer_edge.progress import Progress, silent
+from fer_edge.recognizer import Recognizer
 from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.boxes import Box
-    from fer_edge.choices import EngineName, ScenarioName
+    from fer_edge.choices import EngineName
 
 LOGGER = logging.getLogger("fer_edge")
 AnyPath = str | os.PathLike[str]
@@ -39,7 +39,7 @@ AnyPath = str | os.PathLike[str]
 def bench(
     bundle: AnyPath,
     *,
-    scenarios: Sequence[ScenarioName] | None = None,
+    scenarios: Sequence[str] | None = None,
     engine: EngineName | None = None,
     threads: int | None = None,
     queries: int | None = None,
@@ -54,8 +54,6 @@ def bench(
     report: AnyPath | None = None,
     checkpoint: AnyPath | None = None,
     images: AnyPath | None = None,
-    tune: str | None = None,
-    force: bool = False,
     progress: Progress = silent,
 ) -> BenchReport:
     """Measure latency and throughput of a bundle on this machine.
@@ -69,7 +67,7 @@ def bench(
         scenarios: Scenarios to run; "all" skips those that the engine does not support. Default: single-stream, batches
             and, for engines on a GPU, on-device.
         engine: Engine of the bundle; default: the first that runs on this machine.
-        threads: Number of CPU threads; default: the bundle's tuning, or the engine's choice.
+        threads: Number of CPU threads; default: the engine's choice.
         queries: Minimum number of queries of the single-stream run; default: 1024.
         seconds: Minimum length of each measurement in seconds; default: 5.
         minutes: Length of the sustained run in minutes; default: 2.
@@ -83,8 +81,6 @@ def bench(
         report: Folder for an HTML page with plots (report.html) and a CSV file.
         checkpoint: Checkpoint that the bundle was built from; the engine is compared with it, which needs `images`.
         images: Face images for the comparison with the checkpoint.
-        tune: Goal, "p99=MS" or "throughput=IMAGES_PER_SECOND": settings that meet it are stored in the bundle.
-        force: True stores the settings even if the machine was busy.
         progress: Progress display; none by default.
 
     Returns:
@@ -97,45 +93,44 @@ def bench(
         KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
     path = path_or_shipped("bundle", as_path(bundle, "the bundle"))
-    goal = None if tune is None else goal_from_text(tune)
-    if force and goal is None:
-        raise ConfigError("force applies only to a tuning; add a goal to tune for, or omit force")
-    required = tuple(scenarios or ()) if goal is None else (*(scenarios or ()), "scaling")
     settings = {"queries": queries, "seconds": seconds, "minutes": minutes, "rates": tuple(rates) if rates else None}
-    plan = _plan(required, settings, workload_from_image(image, box), tuned=goal is not None)
+    plan = _plan(tuple(scenarios or ()), settings, workload_from_image(image, box))
     names = {"csv": csv, "report": report, "checkpoint": checkpoint, "images": images, "image": image}
     paths = {name: None if value is None else as_path(value, f"the path {name}") for name, value in names.items()}
-    check_files(path, tune, (paths["csv"], paths["report"]), (paths["checkpoint"], paths["images"], paths["image"]))
-    if device is not None:
-        check_device({Bundle.open(path).entry(engine).engine}, device)
-    check_parity_inputs(path, paths["checkpoint"], paths["images"])
+    for output in (paths["csv"], paths["report"]):
+        if output is not None:
+            check_output(output, path, paths["checkpoint"], paths["images"], paths["image"])
+    options = RunOptions(threads, device or 0, allow_host_code=allow_host_code)
+    started = time.perf_counter()
+    opened = Bundle.open(path, in_memory=True)
+    opening_ms = (time.perf_counter() - started) * 1e3
+    check_device({opened.entry(engine).engine}, device)
+    check_parity_inputs(opened, paths["checkpoint"], paths["images"])
     if paths["report"] is not None:
-        require("fer_edge.benchmark.html_report", "report", "the report")
+        require("fer_edge.benchmark.page", "report", "the report")
         make_folder(paths["report"])
-    target = BenchTarget(path, engine, threads, device or 0, allow_host_code)
-    result, timelines = run_scenarios(target, plan, progress)
-    target = replace(target, engine=result.engine)
-    steps: dict[str, Callable[[BenchReport], BenchReport]] = {
-        "parity": lambda result: _add_parity(result, target, paths["checkpoint"], paths["images"], progress),
-        "csv": lambda result: _write_csv(result, paths["csv"]),
-        "report": lambda result: _write_page(result, timelines, paths["report"]),
-        "tuning": lambda result: _add_tuning(result, target, plan, goal, force, progress),
-    }
+    result, timelines = run_scenarios(opened, plan, engine, options, progress, opening_ms=opening_ms)
+    steps: dict[str, Callable[[BenchReport], BenchReport]] = {}
+    if checkpoint is not None and not result.stopped:
+        steps["parity"] = lambda result: _add_parity(result, opened, options, paths, progress)
+    if paths["csv"] is not None:
+        steps["csv"] = lambda result: _write_csv(result, cast(Path, paths["csv"]))
+    if paths["report"] is not None:
+        steps["report"] = lambda result: _write_page(result, timelines, cast(Path, paths["report"]))
     return _run_steps(result, steps)
 
 
-def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload, *, tuned: bool) -> Plan:
+def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Workload) -> Plan:
     """Return the plan of a benchmark, after checking its settings.
 
     Args:
         required: Names of scenarios; empty: the quick ones.
         settings: Queries, seconds, minutes and rates; None for the default.
         workload: Frame and face box.
-        tuned: True if the bundle is tuned, which runs only the scaling scenario; `queries` is then accepted.
     """
     scenarios = select_scenarios(required)
     explicit = {name: value for name, value in settings.items() if value is not None}
-    check_settings(scenarios, explicit.keys() - ({"queries"} if tuned else set()))
+    check_settings(scenarios, explicit)
     for name, value in explicit.items():
         for number in value if isinstance(value, tuple) else (value,):
             check_limits(name, number)
@@ -143,75 +138,84 @@ def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Work
 
 
 def run_scenarios(
-    target: BenchTarget, plan: Plan, progress: Progress = silent
+    bundle: Bundle,
+    plan: Plan,
+    engine: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress = silent,
+    *,
+    opening_ms: float = 0.0,
 ) -> tuple[BenchReport, dict[str, Stamps]]:
     """Run the scenarios of a plan.
 
     Args:
-        target: Bundle, engine and options.
+        bundle: Bundle; in memory, it is read and checked only once.
         plan: Scenarios and their settings.
+        engine: Engine of the bundle; None: the first that runs on this machine.
+        options: Run options; None: the defaults.
         progress: Progress display; none by default.
+        opening_ms: Milliseconds that opening the bundle took, a part of loading.
 
     Returns:
         The report, and the stamps of scenarios that have a plot over time.
 
     Raises:
         EngineError: Required scenario that the engine does not support.
-        FerEdgeError: Bundle that cannot be opened, or an engine that does not load.
+        FerEdgeError: Engine that does not load.
         KeyboardInterrupt: Ctrl-C before the first scenario was measured.
     """
-    bundle = Bundle.open(target.bundle)
-    entry = bundle.runnable_entry(target.engine, target.device)
-    target = replace(target, engine=entry.engine)
-    checksum = file_sha256(bundle.path)
+    options = options or RunOptions()
+    entry, checksum = bundle.runnable_entry(engine, options.device), file_sha256(bundle.path)
     timelines: dict[str, Stamps] = {}
-    results: dict[str, Any] = {}
     noise: dict[str, Noise] = {}
     failed: dict[str, str] = {}
-    stopped = ""
     started = time.perf_counter()
-    with target.open() as recognizer:
-        load_ms = (time.perf_counter() - started) * 1e3
-        tuning = recognizer.tuning
-        threads = target.threads if tuning is None else tuning.threads
+    with Recognizer.open(bundle, entry.engine, options=options) as recognizer:
+        load_ms = opening_ms + (time.perf_counter() - started) * 1e3
         on_gpu = recognizer.runner.has_device
-        supported, skipped = split_supported(
-            plan.scenarios, plan.required, entry.engine, recognizer.runner, target.device
-        )
+        selected = select_scenarios(None) if plan.scenarios is None else plan.scenarios
+        supported, skipped = split_supported(selected, plan.required, entry.engine, recognizer.runner, options.device)
         for name, reason in skipped.items():
             LOGGER.info("skipped %s: %s", name, reason)
-        for name in supported:
-            try:
-                with _shares(progress, name) as advance:
-                    session = Session(target, plan, bundle, recognizer, threads, advance, timelines)
-                    results |= _measure(name, session, noise, failed)
-            except KeyboardInterrupt:
-                if not results:
-                    raise
-                stopped = name
-                break
+        session = Session(bundle, entry.engine, options, plan, recognizer, lambda share: None, timelines)
+        results, stopped = _run_all(supported, session, progress, noise, failed)
     report = BenchReport(
-        file=str(target.bundle),
+        file=str(bundle.path),
         bundle=bundle.manifest.name,
         bundle_sha256=checksum,
         engine=entry.engine,
         precision=bundle.manifest.precision,
-        threads=threads,
-        tuned=tuning is not None,
+        threads=options.threads,
         load_ms=load_ms,
         memory_mb=memory_mb(),
         peak_memory_mb=peak_memory_mb(),
         noise=noise,
         left_out=skipped,
         plan=plan.summary(),
-        environment=environment() | (gpu_environment(target.device) if on_gpu else {}),
+        environment=environment() | (gpu_environment(options.device) if on_gpu else {}),
         operators=bundle.manifest.operators,
         proven=_proven_shares(entry),
+        results=results,
         failed=failed,
         stopped=stopped,
-        **results,
     )
     return report, timelines
+
+
+def _run_all(
+    names: Sequence[str], session: Session, progress: Progress, noise: dict[str, Noise], failed: dict[str, str]
+) -> tuple[dict[str, Any], str]:
+    """Run scenarios; return the results by name, and the name of the scenario that Ctrl-C interrupted."""
+    results: dict[str, Any] = {}
+    for name in names:
+        try:
+            with _shares(progress, name) as advance:
+                results |= _measure(name, replace(session, progress=advance), noise, failed)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            return results, name
+    return results, ""
 
 
 @contextmanager
@@ -241,7 +245,7 @@ def _measure(name: str, session: Session, noise: dict[str, Noise], failed: dict[
         failed: Reasons by scenario, to add to.
 
     Returns:
-        The result by its field of `BenchReport`; nothing if the scenario failed.
+        The result by name of the scenario; nothing if it failed.
     """
     scenario = SCENARIOS[name]
     try:
@@ -254,7 +258,7 @@ def _measure(name: str, session: Session, noise: dict[str, Noise], failed: dict[
     noise[name] = monitor.noise
     for warning in monitor.noise.warnings:
         LOGGER.warning("the machine was not quiet during %s: %s", name, warning)
-    return {name.replace("-", "_"): result}
+    return {name: result}
 
 
 def _proven_shares(entry: EngineEntry) -> dict[str, float]:
@@ -278,62 +282,30 @@ def _run_steps(report: BenchReport, steps: Mapping[str, Callable[[BenchReport], 
 
 
 def _add_parity(
-    report: BenchReport, target: BenchTarget, checkpoint: Path | None, images: Path | None, progress: Progress
+    report: BenchReport, bundle: Bundle, options: RunOptions, paths: Mapping[str, Path | None], progress: Progress
 ) -> BenchReport:
-    """Compare with the checkpoint if one was given; last, because PyTorch's memory and threads would be measured."""
-    if checkpoint is None or images is None or report.stopped:
-        return report
+    """Compare with the checkpoint; last, because PyTorch's memory and threads would be measured."""
     from fer_edge.evaluation.parity import parity
 
     result = parity(
-        target.bundle,
-        checkpoint,
-        images,
+        bundle,
+        cast(Path, paths["checkpoint"]),
+        cast(Path, paths["images"]),
         engine=cast("EngineName", report.engine),
-        device=target.device,
-        threads=report.threads,
-        allow_host_code=target.allow_host_code,
+        device=options.device,
+        threads=options.threads,
+        allow_host_code=options.allow_host_code,
         progress=progress,
     )
     return replace(report, parity=result)
 
 
-def _write_csv(report: BenchReport, path: Path | None) -> BenchReport:
-    """Write all values as CSV if a file was given."""
-    from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
-
-    if path is not None:
-        write_atomically(path, csv_from_rows(rows_from_report(report), run_columns(report)).encode())
+def _write_csv(report: BenchReport, path: Path) -> BenchReport:
+    write_atomically(path, csv_from_report(report))
     return report
 
 
-def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path | None) -> BenchReport:
-    """Write the HTML page and its CSV if a folder was given."""
-    if folder is None:
-        return report
-    from fer_edge.benchmark.html_report import write_report
+def _write_page(report: BenchReport, timelines: dict[str, Stamps], folder: Path) -> BenchReport:
+    from fer_edge.benchmark.page import write_report
 
     return replace(report, report=str(write_report(folder, report, timelines)))
-
-
-def _add_tuning(
-    report: BenchReport, target: BenchTarget, plan: Plan, goal: Goal | None, force: bool, progress: Progress
-) -> BenchReport:
-    """Tune the bundle if a goal was given; `tuning_reason` has the reason if it was not tuned."""
-    if goal is None:
-        return report
-    if report.stopped:
-        return replace(report, tuning_reason="stopped")
-    if "scaling" in report.failed:
-        return replace(report, tuning_reason=f"scaling failed: {report.failed['scaling']}")
-    noise = report.noise["scaling"]
-    try:
-        with progress("confirming the best settings", 1) as advance:
-            tuning = tune_bundle(target, goal, report.scaling, noise, plan.workload, plan.seconds, force=force)
-            advance(1)
-        return replace(report, tuning=tuning)
-    except FerEdgeError as error:
-        LOGGER.error("tuning failed: %s", error)
-        return replace(report, tuning_reason=str(error))
-    except KeyboardInterrupt:
-        return replace(report, tuning_reason="stopped", stopped="tuning")

@@ -44,19 +44,6 @@ Rates = Annotated[
         help="Frame rate of the open loop in Hz; repeat for several. Default: 30, 60 and 90.",
     ),
 ]
-Tune = Annotated[
-    str | None,
-    typer.Option(
-        "--tune",
-        metavar="GOAL",
-        help="Goal of tuning: p99=MS or throughput=IMAGES_PER_SECOND. The best settings are stored in the bundle for "
-        "machines of this type.",
-    ),
-]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Store tuned settings even if other processes used more than 10 % of the CPU time."),
-]
 
 
 def bench(
@@ -76,14 +63,12 @@ def bench(
     report: Report = None,
     checkpoint: Checkpoint = None,
     images: Images = None,
-    tune: Tune = None,
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure latency and throughput of a bundle on this machine.
 
     For MLPerf's single-stream rules, use --seconds 60. With --checkpoint and --images, the engine is also compared
-    with PyTorch. Exits with 1 if a scenario or parity fails, or if no settings meet the goal of --tune.
+    with PyTorch. Exits with 1 if a scenario or parity fails.
 
     Example: fer-edge bench edge.fer --threads 2 --scenario open-loop --rate 90
     """
@@ -107,8 +92,6 @@ def bench(
         report=report,
         checkpoint=checkpoint,
         images=images,
-        tune=tune,
-        force=force,
         progress=progress,
     )
     print_result(result, as_json=json)

@@ -17,9 +17,9 @@ def doctor(json: Json = False) -> None:
     from dataclasses import asdict
     from importlib.util import find_spec
 
-    from fer_edge.benchmark.environment import environment
     from fer_edge.cli.output import print_fields, print_json, print_line, print_table
     from fer_edge.engines.registry import engine_names, engine_status, platform_tag, system_reports
+    from fer_edge.environment import environment
 
     machine = environment()
     statuses = [engine_status(name) for name in engine_names()]

@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from fer_edge import choices
+from fer_edge.benchmark.scenarios import scenario_names
 from fer_edge.cli.option_checks import known_engine, not_negative, plot_file, prompt_templates, shipped_path
 
 # Typer accepts a Literal as the type of one value, but not as the element type of a list; there it needs an Enum.
 # Engines are text for Typer, since installed packages may add some.
 if TYPE_CHECKING:
-    from fer_edge.choices import EngineName, LayerKind, RunnerName, ScenarioName
+    from fer_edge.choices import EngineName, LayerKind, RunnerName
+
+    ScenarioName = str
 else:
     EngineName = RunnerName = str
     LayerKind, ScenarioName = (
-        Enum(name, [(choice, choice) for choice in get_args(getattr(choices, name))])
-        for name in ("LayerKind", "ScenarioName")
+        Enum(name, [(choice, choice) for choice in values])
+        for name, values in {
+            "LayerKind": get_args(choices.LayerKind),
+            "ScenarioName": (*scenario_names(), "all"),
+        }.items()
     )
 
 

@@ -336,14 +336,6 @@ class Engine(ABC):
         """
         return "cpu"
 
-    def device_name(self, device: int = 0) -> str | None:
-        """Return the name of the GPU with this index; None for engines on CPUs.
-
-        Raises:
-            EngineUnavailableError: No device with this index.
-        """
-        return None
-
     def runs_version(self, built: str) -> bool:
         """Return whether the installed engine runs files of version `built`; by default, only its own version."""
         return built == self.version()

@@ -31,7 +31,7 @@ from fer_edge.engines.messages import LOAD, engine_error, unavailable
 from fer_edge.engines.outputs import check_outputs
 from fer_edge.engines.quiet import Package, import_package
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
-from fer_edge.machine import CPUINFO, cpu_fields, default_threads
+from fer_edge.hardware.cpu import CPUINFO, cpu_fields, default_threads
 
 # From 1.29 on, its Linux packages write a device id and an event store into the home folder, and send events.
 PACKAGE = Package("onnxruntime", "onnxruntime", {"ORT_DISABLE_TELEMETRY": "1"}, loads_libraries=True)

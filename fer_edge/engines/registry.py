@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError, shown
-from fer_edge.machine import machine_name
 
 if TYPE_CHECKING:  # the command line checks names of engines before it imports NumPy
     from importlib.metadata import EntryPoint
@@ -127,20 +126,6 @@ def system_reports() -> dict[str, SystemReport]:
     owners = {engine.system: engine for engine in reversed(engines())}
     reports = {name: engine.report_system() for name, engine in owners.items()}
     return {name: report for name, report in reports.items() if report is not None}
-
-
-def machine_of(engine: str, device: int = 0) -> str:
-    """Return the key of this machine in a bundle's tunings: CPU, number of cores, and the GPU for engines that use one.
-
-    Args:
-        engine: Name of the engine.
-        device: Index of the GPU, as in `RunOptions`; default: 0.
-
-    Raises:
-        ConfigError: Unknown engine.
-        EngineUnavailableError: The engine needs a GPU, and none has this index.
-    """
-    return machine_name(get_engine(engine).device_name(device))
 
 
 def platform_tag() -> str:

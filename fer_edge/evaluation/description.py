@@ -73,8 +73,6 @@ def _describe_bundle(path: Path) -> tuple[Fields, dict[str, Any]]:
         ("labels", ", ".join(manifest.labels)),
         ("accuracy", f"of its checkpoint: {_describe_accuracy(manifest.checkpoint.get('metrics'))}"),
     ]
-    for tuning in manifest.tunings:
-        fields.append(("tuned", f"{tuning.engine} for {tuning.target} on {tuning.machine}: {tuning.threads} threads"))
     runs = {engine: {"runs": not reason, "reason": reason} for engine, reason in reasons.items()}
     return fields, {**asdict(manifest), "runs_here": runs}
 

@@ -57,7 +57,7 @@ def model_format(path: Path) -> Literal["bundle", "checkpoint"]:
 
 
 def open_model(
-    path: Path,
+    path: Path | Bundle,
     engine: str | None = None,
     threads: int | None = None,
     device: int = 0,
@@ -67,7 +67,7 @@ def open_model(
     """Open a bundle on one of its engines, or a checkpoint on PyTorch.
 
     Args:
-        path: Bundle or checkpoint; the format is detected by content.
+        path: Open bundle, or file of a bundle or checkpoint, whose format is detected by content.
         engine: Engine of the bundle; None selects the first that runs on this machine.
         threads: Number of CPU threads of one inference; None for the engine's default.
         device: Index of the GPU, for engines that run on one.
@@ -80,13 +80,13 @@ def open_model(
             labels that do not fit the model.
         EngineUnavailableError: The engine, or torch for a checkpoint, is not installed.
     """
-    if model_format(path) == "checkpoint":
+    if isinstance(path, Path) and model_format(path) == "checkpoint":
         if engine not in (None, "pytorch"):
             raise ConfigError(f"{path} is a checkpoint, which only pytorch runs; build a bundle for {engine}")
         return _open_checkpoint(path, threads)
     if engine == "pytorch":
         raise ConfigError(f"{path} is a bundle, which pytorch does not run; name its checkpoint")
-    bundle = Bundle.open(path)
+    bundle = path if isinstance(path, Bundle) else Bundle.open(path)
     options = RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
     engine = bundle.runnable_entry(engine, device).engine
     runner = bundle.warm_runner(engine, options)

@@ -104,7 +104,7 @@ class ParityReport(Result):
 
 
 def parity(
-    bundle: str | os.PathLike[str],
+    bundle: str | os.PathLike[str] | Bundle,
     checkpoint: str | os.PathLike[str],
     images: str | os.PathLike[str],
     *,
@@ -123,7 +123,7 @@ def parity(
     """Compare a bundle on an engine with its checkpoint in PyTorch.
 
     Args:
-        bundle: Bundle to check; "edge" for the shipped one.
+        bundle: Bundle to check, open or by its path; "edge" for the shipped one.
         checkpoint: Checkpoint that the bundle was built from; "edge" for the shipped one.
         images: Data set, or folder of face images; labelled images are also compared by accuracy.
         split: Split of a data set that has splits; "valid" by default.
@@ -150,7 +150,9 @@ def parity(
     """
     model: ModelInfo
     candidate: Runner | SavedOutputs
-    bundle_path = path_or_shipped("bundle", as_path(bundle, "the bundle"))
+    opened_bundle = bundle if isinstance(bundle, Bundle) else None
+    bundle_name = bundle.path if isinstance(bundle, Bundle) else bundle
+    bundle_path = path_or_shipped("bundle", as_path(bundle_name, "the bundle"))
     checkpoint_path = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint"))
     images_path = as_path(images, "the images")
     saved_path = None if save_outputs is None else as_path(save_outputs, "the outputs file")
@@ -160,7 +162,7 @@ def parity(
             check_output(path, bundle_path, checkpoint_path, images_path)
     with ExitStack() as stack:
         if load_outputs is None:
-            opened = open_model(bundle_path, engine, threads, device, allow_host_code=allow_host_code)
+            opened = open_model(opened_bundle or bundle_path, engine, threads, device, allow_host_code=allow_host_code)
             model, candidate = opened, stack.enter_context(opened.runner)
         else:
             replaced = engine is not None or device or allow_host_code or saved_path is not None

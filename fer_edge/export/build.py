@@ -159,7 +159,7 @@ def add_engine(
     Args:
         bundle: Bundle (`.fer`), or "edge", the shipped one.
         out: Bundle to write (`.fer`); may be the same file.
-        engine: Engine to build. An engine of this name in the bundle is replaced, and its tunings are removed.
+        engine: Engine to build. An engine of this name in the bundle is replaced.
         gpu_archs: GPU architectures to build for, such as sm89; by default that of this machine's GPU.
         options: Build options by engine and name, as of `build`.
         allow_fallback: Whether to accept an engine that runs layers in another precision than the graph's; False by

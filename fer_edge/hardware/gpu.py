@@ -80,11 +80,6 @@ def compute_capability(index: int = 0) -> str:
     return read_driver().gpu(index).target
 
 
-def gpu_name(index: int = 0) -> str:
-    """Return the name of a GPU; argument and errors as for `compute_capability`."""
-    return read_driver().gpu(index).name
-
-
 def pci_bus_id(index: int = 0, library: Any = None) -> str:
     """Return the PCI bus id of a GPU, `0000:01:00.0`. It is valid for NVML too, which numbers GPUs differently.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from fer_edge.benchmark.all_scenarios import SCENARIOS
-from fer_edge.benchmark.session import Session
+from fer_edge.benchmark.registry import SCENARIOS
+from fer_edge.benchmark.scenario import Session
 
 
 def replace_run(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
@@ -16,4 +14,4 @@ def replace_run(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException
     def fail(session: Session) -> None:
         raise error
 
-    monkeypatch.setitem(SCENARIOS, name, replace(SCENARIOS[name], run=fail))
+    monkeypatch.setattr(SCENARIOS[name], "run", fail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.benchmark import tune
-from fer_edge.benchmark.all_scenarios import SCENARIOS
 from fer_edge.benchmark.formatting import interval, with_interval
+from fer_edge.benchmark.registry import SCENARIOS
 from fer_edge.benchmark.run import _add_parity, bench, run_scenarios
+from fer_edge.benchmark.scenario import Plan
 from fer_edge.benchmark.scenarios import open_loop
-from fer_edge.benchmark.session import BenchTarget, Plan
 from fer_edge.benchmark.statistics import Estimate, distribution_from_samples, share_estimate
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import Runner, RunOptions
@@ -26,7 +26,6 @@ from fer_edge.errors import BundleError, CheckpointError, ConfigError, EngineErr
 from fer_edge.progress import silent
 from tests.benchmark.failing_scenario import replace_run
 from tests.benchmark.progress_recorder import ProgressRecorder
-from tests.benchmark.quiet_machine import pretend_quiet_machine
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -69,8 +68,6 @@ def test_frame_and_box_come_from_the_caller(bundle: Path, tmp_path: Path) -> Non
     [
         ({"box": (1, 2, 3, 4)}, ConfigError, "a box needs an image"),
         ({"images": "x"}, ConfigError, "the comparison with PyTorch needs a checkpoint and images"),
-        ({"force": True}, ConfigError, "force applies only to a tuning"),
-        ({"tune": "fast"}, ConfigError, "the goal is 'fast'; expected p99=MS or throughput=IMAGES_PER_SECOND"),
         ({"minutes": 1}, ConfigError, "minutes applies only to the scenario sustained; add one, or omit minutes"),
         ({"rates": [30.0]}, ConfigError, "rates applies only to the scenario open-loop"),
         ({"seconds": float("nan")}, ConfigError, "seconds is nan; expected a number from 0.1 to 86,400"),
@@ -101,8 +98,6 @@ def test_wrong_files_are_refused(bundle: Path, tmp_path: Path) -> None:
         bench(tmp_path / "none.fer")
     with pytest.raises(ConfigError, match="is also an input; name another file to write"):
         bench(bundle, csv=bundle)
-    with pytest.raises(ConfigError, match=r"tuning changes the bundle, and .* is the shipped one; copy it: cp "):
-        bench("edge", tune="p99=8")
     with pytest.raises(CheckpointError, match="is a fer-edge bundle; expected the checkpoint"):
         bench(bundle, checkpoint=bundle, images=tmp_path)
     with pytest.raises(FerEdgeError, match="no file or folder at /nope"):
@@ -116,7 +111,7 @@ def test_all_skips_unsupported_scenarios(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # A cold start takes seconds; the fixture `report` has one.
-    monkeypatch.setitem(SCENARIOS, "cold-start", replace(SCENARIOS["cold-start"], run=lambda session: None))
+    monkeypatch.setattr(SCENARIOS["cold-start"], "run", lambda session: None)
     settings: dict[str, Any] = {"queries": 10, "seconds": 0.1, "minutes": 0.05, "rates": [200.0]}
     with caplog.at_level(logging.INFO, "fer_edge"):
         report = bench(bundle, engine="onnxruntime", scenarios=["all"], **settings)
@@ -129,22 +124,17 @@ def test_all_skips_unsupported_scenarios(
 
 
 @pytest.mark.slow
-def test_results_are_kept_when_parity_and_tuning_fail(
-    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_results_are_kept_when_parity_fails(bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken, faces, table = tmp_path / "broken.safetensors", tmp_path / "faces", tmp_path / "figures.csv"
     tiny_checkpoint().save(broken)
     broken.write_bytes(broken.read_bytes()[:-1])
     faces.mkdir()
     Image.new("RGB", (48, 48)).save(faces / "a.png")
-    report = bench(
-        bundle, scenarios=["single-stream"], checkpoint=broken, images=faces, csv=table, tune="p99=0.001", **QUICK
-    )
+    report = bench(bundle, scenarios=["single-stream"], checkpoint=broken, images=faces, csv=table, **QUICK)
     assert report.single_stream is not None and report.parity is None and not report.passed
     assert list(report.failed) == ["parity"] and str(broken) in report.failed["parity"]
-    assert report.tuning is None and report.tuning_reason.startswith("no setting reliably meets p99=0.001 on this")
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert errors == [f"parity failed: {report.failed['parity']}", f"tuning failed: {report.tuning_reason}"]
+    assert errors == [f"parity failed: {report.failed['parity']}"]
     assert table.stat().st_size > 1000
 
 
@@ -173,41 +163,13 @@ def test_failed_scenario_does_not_stop_the_others(
 def test_interrupt_keeps_finished_scenarios(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_run(monkeypatch, "batches", KeyboardInterrupt())
     table = tmp_path / "figures.csv"
-    report = bench(bundle, csv=table, tune="p99=8", scenarios=["single-stream", "batches"], **QUICK)
-    assert (report.stopped, report.measured, report.tuning_reason) == ("batches", ("single-stream",), "stopped")
+    report = bench(bundle, csv=table, **QUICK)
+    assert (report.stopped, report.measured) == ("batches", ("single-stream",))
     assert "single-stream" in table.read_text() and not report.passed
     replace_run(monkeypatch, "single-stream", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         bench(bundle, csv=tmp_path / "none.csv", **QUICK)
     assert not (tmp_path / "none.csv").exists()
-
-
-def test_failed_scaling_is_the_reason_for_no_tuning(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_run(monkeypatch, "scaling", EngineError("out of frames"))
-    report = bench(bundle, tune="p99=8")
-    assert (report.tuning, report.tuning_reason) == (None, "scaling failed: out of frames")
-
-
-@pytest.mark.slow
-def test_tuning_of_a_busy_machine_needs_force(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_quiet_machine(monkeypatch)
-    monkeypatch.setattr(tune, "BUSY_SHARE", -1.0)  # every machine is busier
-    before = bundle.read_bytes()
-    report = bench(bundle, seconds=0.1, tune="p99=5000")
-    assert report.tuning is None and report.tuning_reason.startswith("other processes used")
-    assert bundle.read_bytes() == before
-    forced = bench(bundle, seconds=0.1, tune="p99=5000", force=True)
-    assert Bundle.open(bundle).manifest.tunings == (forced.tuning,)
-
-
-@pytest.mark.slow
-def test_tuned_bundle_is_measured_with_its_threads(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_quiet_machine(monkeypatch)
-    report = bench(bundle, seconds=0.1, tune="throughput=1")
-    assert report.tuning is not None and report.tuning.target == "throughput=1" and len(report.scaling) >= 4
-    assert "(goal throughput=1)" in report.notes()[-1]
-    used = bench(bundle, scenarios=["single-stream"], **QUICK)
-    assert (used.threads, used.tuned) == (report.tuning.threads, True)
 
 
 def test_parity_uses_device_and_threads_of_the_benchmark(
@@ -219,15 +181,16 @@ def test_parity_uses_device_and_threads_of_the_benchmark(
         options.append(run_options)
         raise EngineError("stop here")
 
-    report, _ = run_scenarios(BenchTarget(bundle, threads=2), Plan((), seconds=0.1))
+    opened, files = Bundle.open(bundle), {"checkpoint": tmp_path / "a.safetensors", "images": tmp_path}
+    report, _ = run_scenarios(opened, Plan((), seconds=0.1))
     monkeypatch.setattr(Bundle, "runner", record)
     with pytest.raises(EngineError, match="stop here"):
-        _add_parity(report, BenchTarget(bundle, device=3), tmp_path / "a.safetensors", tmp_path, silent)
+        _add_parity(report, opened, RunOptions(threads=2, device=3), files, silent)
     assert options == [RunOptions(threads=2, device=3)]
 
 
 @pytest.mark.slow
-def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
+def test_parity_is_a_part_of_the_report(tmp_path: Path, hashed: Counter[str]) -> None:
     from fer_edge.export.build import build
 
     checkpoint, faces, bundle = tmp_path / "tiny.safetensors", tmp_path / "faces", tmp_path / "tiny.fer"
@@ -235,7 +198,9 @@ def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
     build(checkpoint, bundle)
     faces.mkdir()
     Image.new("RGB", (48, 48)).save(faces / "a.png")
+    hashed.clear()
     report = bench(bundle, scenarios=["single-stream"], checkpoint=checkpoint, images=faces, **QUICK)
+    assert set(hashed.values()) == {1}, "parity uses the bundle that is open"
     assert report.parity is not None and report.parity.passed and report.passed
     assert "top-1 agreement" in str(report)
 
@@ -243,9 +208,9 @@ def test_parity_is_a_part_of_the_report(tmp_path: Path) -> None:
 def test_keeps_up_is_explained_where_a_rate_does_not() -> None:
     latency = distribution_from_samples(np.full(450, 900_000_000))
     late = open_loop.OpenLoop(90, 450, 450, share_estimate(450, 450), 1.0, False, latency)
-    assert open_loop.notes([replace(late, keeps_up=True)]) == []
-    assert open_loop.notes([late]) == [open_loop.KEEPS_UP]
-    assert open_loop.tables([late])[0].rows[0][-1] == "NO"
+    assert open_loop.SCENARIO.notes([replace(late, keeps_up=True)]) == []
+    assert open_loop.SCENARIO.notes([late]) == [open_loop.KEEPS_UP]
+    assert open_loop.SCENARIO.tables([late])[0].rows[0][-1] == "NO"
 
 
 def test_intervals_without_a_bound_are_open() -> None:

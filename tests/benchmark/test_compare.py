@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fer_edge.benchmark.compare import _Contender, _environment, compare
-from fer_edge.benchmark.turns import Worker, alternate, compare_commands, comparisons_from_times
+from fer_edge.benchmark.worker import Worker, alternate, compare_commands, comparisons_from_times, temporary_folder
 from fer_edge.bundle import EngineEntry, write_bundle
-from fer_edge.errors import BundleError, ConfigError, EngineError
+from fer_edge.errors import BundleError, ConfigError, EngineError, FerEdgeError
 from fer_edge.hardware import gpu as nvidia
 from fer_edge.hardware.gpu import Driver, Gpu
 from tests.benchmark.progress_recorder import ProgressRecorder
@@ -143,3 +144,16 @@ def test_environment_has_the_gpu_of_its_contenders(tmp_path: Path, monkeypatch: 
     facts = _environment([bundle, tensorrt], None)
     assert (facts["GPU device"], facts["GPU"], facts["GPU architecture"]) == ("0", "NVIDIA RTX A2000", "sm86")
     assert _environment([bundle, tensorrt], 1)["GPU"] == "NVIDIA H100"
+
+
+def test_temporary_folder_is_removed_after_the_block() -> None:
+    with temporary_folder() as folder:
+        (folder / "file").write_text("x")
+    assert not folder.exists()
+
+
+def test_error_of_a_temporary_folder_names_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    expected = r"^cannot create a temporary folder: .*; set TMPDIR to a writable folder"
+    with pytest.raises(FerEdgeError, match=expected), temporary_folder():
+        pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_edge.benchmark.scenarios.roofline import notes, roofline_from_layers
+from fer_edge.benchmark.scenarios.roofline import SCENARIO, roofline_from_layers
 from fer_edge.engines.capabilities import Layer, Peak
 
 PEAKS = [
@@ -44,8 +44,8 @@ def test_shares_of_peak_and_roof() -> None:
 def test_layer_far_above_the_peak_shows_a_disturbed_peak() -> None:
     fast = layer("Convolution", "f32", 40, 6_000_000, 100_000)  # 150 GMAC/s of 120
     disturbed = roofline_from_layers(PEAKS, [fast])
-    assert disturbed.disturbed and "disturbed" in notes(disturbed)[1]
+    assert disturbed.disturbed and "disturbed" in SCENARIO.notes(disturbed)[1]
     tiny = layer("Convolution", "f32", 1, 150_000, 1000)
     near = layer("Convolution", "f32", 48, 6_000_000, 100_000)
     quiet = roofline_from_layers(PEAKS, [tiny, near])
-    assert not quiet.disturbed and len(notes(quiet)) == 1
+    assert not quiet.disturbed and len(SCENARIO.notes(quiet)) == 1

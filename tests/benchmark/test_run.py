@@ -18,26 +18,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.benchmark import run, worker
-from fer_edge.benchmark.all_scenarios import SCENARIOS
-from fer_edge.benchmark.bench_report import BenchReport
-from fer_edge.benchmark.csv_rows import csv_from_rows, rows_from_report, run_columns
-from fer_edge.benchmark.gpu import GpuState, Spread
-from fer_edge.benchmark.html_report import page_from_report
+from fer_edge.benchmark import run
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
+from fer_edge.benchmark.page import page_from_report
+from fer_edge.benchmark.registry import SCENARIOS
+from fer_edge.benchmark.report import BenchReport
+from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
 from fer_edge.benchmark.run import run_scenarios
-from fer_edge.benchmark.scenarios import cold_start, roofline
+from fer_edge.benchmark.scenario import Plan
+from fer_edge.benchmark.scenarios import _first_result, cold_start, roofline
 from fer_edge.benchmark.scenarios.cold_start import _import_times, run_cold_start
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
-from fer_edge.benchmark.session import QUICK, BenchTarget, Plan
 from fer_edge.benchmark.statistics import Histogram
+from fer_edge.benchmark.worker import write_settings
 from fer_edge.benchmark.workload import synthetic_workload
-from fer_edge.bundle import Tuning
-from fer_edge.engines.base import Runner
+from fer_edge.bundle import Bundle
+from fer_edge.engines.base import Runner, RunOptions
+from fer_edge.engines.capabilities import Peak
+from fer_edge.errors import EngineError
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.hardware import gpu as nvidia
 from fer_edge.hardware.gpu import Driver, Gpu
-from fer_edge.machine import machine_name
+from fer_edge.hardware.gpu_state import GpuState, Spread
 from tests.tiny import tiny_bundle
 
 
@@ -61,23 +63,20 @@ def test_steps_of_a_cold_start_add_up(report: BenchReport) -> None:
     assert 0 < start.own_imports < start.imports.value
     assert start.predict_command.value > 0
     memory = [start.memory.imported, start.memory.loaded, start.memory.peak]
-    assert None in memory or memory == sorted(memory)  # type: ignore[type-var]
+    assert None in memory or memory == sorted(memory)
 
 
 def test_cold_start_uses_the_clock_with_fine_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle, frame = tiny_bundle(tmp_path / "a.fer", max_batch=1), tmp_path / "frame.npy"
+    bundle, options = tiny_bundle(tmp_path / "a.fer", max_batch=1), RunOptions(1)
     # The coarse clock is far ahead, so that its use shows in the results.
     monkeypatch.setattr(time, "monotonic_ns", lambda: 1 << 62)
-    start = run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), runs=1)
+    start = run_cold_start(bundle, "onnxruntime", options, synthetic_workload(), 1)
     assert 0 < start.python.value < start.first_result.value and start.predict_command.value > 0
-    np.save(frame, synthetic_workload().frame)
-    options: dict[str, Any] = {"threads": 1, "device": 0, "allow_host_code": False}
-    file = tmp_path / "settings.json"
-    file.write_text(worker.settings_text(str(bundle), "onnxruntime", **options, frame=frame, box=None))
-    monkeypatch.setattr(sys, "argv", ["worker", "first-result", str(file)])
-    importlib.reload(worker).main()
+    file = write_settings(tmp_path / "settings.json", bundle, "onnxruntime", options, synthetic_workload())
+    monkeypatch.setattr(sys, "argv", ["program", str(file)])
+    importlib.reload(_first_result).main()
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert 0 < steps["python"] < steps["numpy"] < steps["fer_edge"] < steps["load"] < steps["first query"]
 
@@ -86,7 +85,7 @@ def test_cold_start_uses_the_clock_with_fine_resolution(
 def test_first_start_is_reported_for_engines_with_a_kernel_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, environments, run_worker = tiny_bundle(tmp_path / "a.fer", max_batch=1), [], cold_start._first_result
+    bundle, environments, run_worker = tiny_bundle(tmp_path / "a.fer", max_batch=1), [], cold_start._time_first_result
 
     def compile_kernels(settings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Write into the cache as TensorRT-RTX does."""
@@ -97,10 +96,10 @@ def test_first_start_is_reported_for_engines_with_a_kernel_cache(
         return run_worker(settings, variables)
 
     def first_start(*, on_gpu: bool) -> float | None:
-        return run_cold_start(bundle, "onnxruntime", 1, synthetic_workload(), on_gpu=on_gpu, runs=1).first_start
+        return run_cold_start(bundle, "onnxruntime", RunOptions(1), synthetic_workload(), 1, on_gpu=on_gpu).first_start
 
     assert first_start(on_gpu=True) is None, "the cache stays empty"
-    monkeypatch.setattr(cold_start, "_first_result", compile_kernels)
+    monkeypatch.setattr(cold_start, "_time_first_result", compile_kernels)
     assert first_start(on_gpu=False) is None and environments == [None]
     assert (first_start(on_gpu=True) or 0) > 0 and environments[1] is None and len(environments) == 3
 
@@ -162,9 +161,12 @@ def fill(report: BenchReport) -> BenchReport:
         report,
         threads=1,
         noise={name: Noise(1.0, 1.0, 1.0, 1.0, 1) for name in report.noise},
-        sustained=replace(long, windows=windows),
-        cold_start=replace(cold, first_start=1.0),
-        on_device=OnDevice((DeviceBatch(1, True, total, total, total, total),), gpu, ""),
+        results={
+            **report.results,
+            "sustained": replace(long, windows=windows),
+            "cold-start": replace(cold, first_start=1.0),
+            "on-device": OnDevice((DeviceBatch(1, True, total, total, total, total),), gpu, ""),
+        },
         parity=ParityReport(1, GATES["fp32"], (Stage("names", True, ""),)),
         operators={"Conv": {"float": 1}},
         proven={"int8": 1.0},
@@ -184,26 +186,24 @@ def number_all(value: Any, count: Iterator[int]) -> Any:
     return replace(value, **{field.name: number_all(getattr(value, field.name), count) for field in fields(value)})
 
 
-def test_tuned_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuning = Tuning("onnxruntime", machine_name(), 3, 1, 1, "p99=8", 5.0, 300.0)
-    path = tiny_bundle(tmp_path / "a.fer", max_batch=1, tunings=(tuning,))
-    used: dict[str, object] = {}
-    monkeypatch.setattr(run, "split_supported", lambda scenarios, *others: (scenarios, {}))
-    for module, name in ((roofline, "measure_roofline"), (cold_start, "run_cold_start")):
+def test_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(tiny_bundle(tmp_path / "a.fer", max_batch=1), in_memory=True)
+    used: list[object] = []
 
-        def record(
-            bundle: object, engine: str, threads: int, *others: object, name: str = name, **more: object
-        ) -> None:
-            used[name] = threads
+    class Profiler:
+        def peaks(self, options: RunOptions, repeats: int) -> list[Peak]:
+            used.append(options)
+            raise EngineError("stop here")
 
-        monkeypatch.setattr(module, name, record)
+    def record(bundle: object, engine: str, options: RunOptions, *others: object, **more: object) -> None:
+        used.append(options)
+
+    monkeypatch.setattr(roofline, "get_profiler", lambda engine: Profiler())
+    monkeypatch.setattr(cold_start, "run_cold_start", record)
     plan = Plan(("multi-stream", "cold-start", "roofline"), seconds=0.02, streams=(1, 2))
-    tuned, _ = run_scenarios(BenchTarget(path, "onnxruntime"), plan)
-    assert (tuned.threads, tuned.tuned) == (3, True)
-    assert [streams.threads for streams in tuned.multi_stream] == [3, 3]
-    assert used == {"measure_roofline": 3, "run_cold_start": 3}
-    chosen, _ = run_scenarios(BenchTarget(path, "onnxruntime", threads=1), plan)
-    assert (chosen.threads, chosen.tuned, chosen.multi_stream[0].threads, used["measure_roofline"]) == (1, False, 1, 1)
+    result, _ = run_scenarios(bundle, plan, "onnxruntime", RunOptions(3))
+    assert result.threads == 3 and [streams.threads for streams in result.multi_stream] == [3, 3]
+    assert used == [RunOptions(3), RunOptions(3)]
 
 
 def test_noise_is_measured_for_each_scenario(
@@ -220,7 +220,7 @@ def test_noise_is_measured_for_each_scenario(
 
     monkeypatch.setattr(run, "NoiseMonitor", Burst)
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
-    result, _ = run_scenarios(BenchTarget(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
+    result, _ = run_scenarios(Bundle.open(path), Plan(("single-stream", "batches"), queries=10, seconds=0.02))
     assert {name: noise.others_share for name, noise in result.noise.items()} == {"single-stream": 0.0, "batches": 0.5}
     assert result.noise["batches"].load_before is None, "the load average includes the single stream"
 
@@ -229,10 +229,10 @@ def test_results_of_a_gpu_name_it_everywhere(tmp_path: Path, monkeypatch: pytest
     gpu = Gpu("NVIDIA RTX A2000", "sm86", 6144, integrated=False)
     monkeypatch.setattr(nvidia, "read_driver", lambda: Driver((13, 0), (gpu,)))
     path, plan = tiny_bundle(tmp_path / "a.fer", max_batch=1), Plan(("single-stream",), queries=10, seconds=0.02)
-    result, _ = run_scenarios(BenchTarget(path), plan)
+    result, _ = run_scenarios(Bundle.open(path), plan)
     assert not [name for name in result.environment if "GPU" in name]
     monkeypatch.setattr(Runner, "has_device", True)
-    result, _ = run_scenarios(BenchTarget(path), plan)
+    result, _ = run_scenarios(Bundle.open(path), plan)
     facts = {"GPU device": "0", "GPU": "NVIDIA RTX A2000", "GPU architecture": "sm86", "CUDA of the driver": "13.0"}
     assert facts.items() <= result.environment.items() and facts.items() <= run_columns(result).items()
     page = page_from_report(result, {}).decode()
@@ -240,9 +240,8 @@ def test_results_of_a_gpu_name_it_everywhere(tmp_path: Path, monkeypatch: pytest
 
 
 def test_quick_scenarios_are_the_default(tmp_path: Path) -> None:
-    assert Plan().scenarios == QUICK
     path = tiny_bundle(tmp_path / "a.fer", max_batch=1)
-    result, _ = run_scenarios(BenchTarget(path, "onnxruntime"), Plan(queries=10, seconds=0.02))
+    result, _ = run_scenarios(Bundle.open(path), Plan(queries=10, seconds=0.02), "onnxruntime")
     assert result.engine == "onnxruntime" and [batch.batch for batch in result.batches] == [1]
     assert result.cold_start is None and result.sustained is None and result.open_loop == []
 

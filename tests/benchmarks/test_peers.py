@@ -19,7 +19,7 @@ from benchmarks.peers.plain_model import PlainModel
 from benchmarks.peers.prepare import is_up_to_date, mark_up_to_date
 from benchmarks.peers.protocol import SIDE
 from benchmarks.peers.run import GROUPS, HERE, PAIRS, ROOT, Score, _fill, score, table
-from fer_edge.benchmark.turns import Worker, alternate, comparisons_from_times
+from fer_edge.benchmark.worker import Worker, alternate, comparisons_from_times
 from tests.tiny import LABELS, tiny_bundle
 
 

@@ -80,7 +80,7 @@ def _arguments(command: str) -> list[str]:
 
 def test_wrong_choice_has_the_nearest_one() -> None:
     message = fer_edge("bench", "edge", "--scenario", "batch").stderr
-    assert "error: --scenario: 'batch' is not a choice; expected one of: single-stream, batches," in message
+    assert "error: --scenario: 'batch' is not a choice; expected one of: batches, cold-start," in message
     assert "all; did you mean batches? (usage: fer-edge bench --help)" in message
 
 

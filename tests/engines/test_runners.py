@@ -401,7 +401,7 @@ def test_onnxruntime_is_not_imported_where_it_would_crash(tmp_path: Path, monkey
     empty = tmp_path / "cpuinfo"
     empty.touch()
     monkeypatch.delitem(sys.modules, "onnxruntime")
-    monkeypatch.setattr("fer_edge.machine.CPUINFO", empty)
+    monkeypatch.setattr("fer_edge.hardware.cpu.CPUINFO", empty)
     monkeypatch.setattr("fer_edge.engines.onnxruntime.CPUINFO", empty)
     monkeypatch.setattr("fer_edge.engines.onnxruntime.PROCESSORS", tmp_path / "gone")
     monkeypatch.setattr("fer_edge.engines.onnxruntime.import_package", lambda name: "imported")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from fer_edge.benchmark.environment import environment
 from fer_edge.engines.registry import engine_status, platform_tag
 from fer_edge.engines.tensorrt.diagnostics import diagnose, probe_system
+from fer_edge.environment import environment
 
 PRODUCTS = ("tensorrt", "tensorrt-rtx")
 RESULTS: dict[str, str] = {}

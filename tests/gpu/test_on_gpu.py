@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.benchmark.gpu import GpuSampler
 from fer_edge.engines.base import Artifact, BuildRequest, BuiltEngine, Precision, Runner, RunOptions
 from fer_edge.engines.registry import engine_status, get_engine
 from fer_edge.engines.tensorrt.cuda import CudaDevice
@@ -25,6 +24,7 @@ from fer_edge.export.build import typed_graph
 from fer_edge.graph.precision import prove_precision
 from fer_edge.graph.ranges import read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.hardware.gpu_state import GpuSampler
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS

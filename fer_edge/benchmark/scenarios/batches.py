@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
+from fer_edge.benchmark.drawing import Figure, Plot, draw_rate_and_latency, logarithmic
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.single_stream import run_queries
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, warm_up_length
 from fer_edge.benchmark.workload import Query, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Runner
-from fer_edge.results import Table
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 SIZES = (1, 2, 4, 8, 16, 32)
 MIN_QUERIES = 20
@@ -23,37 +27,9 @@ MIN_QUERIES = 20
 class BatchResult:
     """Result of one batch size."""
 
-    batch: int
+    batch: Annotated[int, Quantity(key="{}")]
     latency: Distribution  # of the whole batch
-    images_per_second: float
-
-
-def run_batches(
-    runner: Runner,
-    workload: Workload,
-    seconds: float,
-    *,
-    sizes: Sequence[int] = SIZES,
-    progress: Callable[[float], None] = lambda share: None,
-) -> list[BatchResult]:
-    """Time every batch size up to the runner's largest.
-
-    Args:
-        runner: Engine to time.
-        workload: Frame and face box.
-        seconds: Minimum duration of all sizes together.
-        sizes: Batch sizes.
-        progress: Callback that receives the finished share, 0 to 1.
-    """
-    supported = [size for size in sizes if size <= runner.max_batch]
-    results = []
-    for done, size in enumerate(supported):
-        progress(done / len(supported))
-        query = inference(runner, workload, size)
-        query()  # OpenVINO compiles for dynamic batches at the first batch of more than one image
-        stamps = run_queries(query, MIN_QUERIES, seconds / len(supported))
-        results.append(summarise_batch(size, stamps[:, -1] - stamps[:, 0]))
-    return results
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]
 
 
 def inference(runner: Runner, workload: Workload, batch: int) -> Query:
@@ -81,9 +57,49 @@ def summarise_batch(batch: int, durations: np.ndarray[tuple[int, ...], np.dtype[
     return BatchResult(batch, distribution_from_samples(measured), rate)
 
 
-def tables(results: Sequence[BatchResult]) -> list[Table]:
-    """Return latency and throughput by batch size."""
-    rows = tuple(
-        (result.batch, *percentile_cells(result.latency), f"{result.images_per_second:.0f}") for result in results
-    )
-    return [Table("batches, engine only", ("batch", *PERCENTILE_COLUMNS, "images/s"), rows)]
+class BatchesScenario(Scenario[list[BatchResult]]):
+    """Several faces in one inference."""
+
+    title = "Batches"
+    about = "Engine only, several faces in one inference."
+    order = 20
+    quick = True
+    settings = frozenset({"seconds"})
+    several = True
+
+    def run(self, session: Session) -> list[BatchResult]:
+        runner, plan, results = session.recognizer.runner, session.plan, []
+        supported = [size for size in SIZES if size <= runner.max_batch]
+        for done, size in enumerate(supported):
+            session.progress(done / len(supported))
+            query = inference(runner, plan.workload, size)
+            query()  # OpenVINO compiles for dynamic batches at the first batch of more than one image
+            stamps = run_queries(query, MIN_QUERIES, plan.seconds / len(supported))
+            results.append(summarise_batch(size, stamps[:, -1] - stamps[:, 0]))
+        return results
+
+    def tables(self, result: list[BatchResult]) -> list[Table]:
+        rows = tuple((batch.batch, *rate_cells(batch.latency, batch.images_per_second)) for batch in result)
+        return [Table("batches, engine only", ("batch", *RATE_COLUMNS), rows)]
+
+    def plots(self, result: list[BatchResult], stamps: Stamps | None) -> list[Plot]:
+        return [Plot(lambda theme: draw_batches(theme, result), "Rate and latency over the batch size.")]
+
+    def tiles(self, result: list[BatchResult]) -> list[tuple[str, str]]:
+        best = max(result, key=lambda batch: batch.images_per_second)
+        return [(f"images per second, batches of {best.batch}", f"{best.images_per_second:,.0f}")]
+
+
+def draw_batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
+    """Draw rate and latency over the batch size."""
+    sizes, rates = [result.batch for result in results], [result.images_per_second for result in results]
+    figure = draw_rate_and_latency(theme, "batch", sizes, rates, [result.latency for result in results])
+    for axes in figure.axes:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.set_xticks([], minor=True)
+    logarithmic(figure.axes[1], "y")
+    return figure
+
+
+SCENARIO = BatchesScenario()

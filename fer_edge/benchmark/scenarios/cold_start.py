@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
 
 from fer_edge._text import one_line
-from fer_edge.benchmark import worker
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import megabytes, with_interval
+from fer_edge.benchmark.rows import Row
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
+from fer_edge.benchmark.scenarios import _first_result
 from fer_edge.benchmark.statistics import Estimate, percentile
-from fer_edge.benchmark.temporary import temporary_folder
+from fer_edge.benchmark.worker import temporary_folder, write_settings
 from fer_edge.benchmark.workload import Workload
+from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import EngineError
-from fer_edge.results import Table
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
-RUNS = 8  # an interval needs at least six
 IMPORT_RUNS = 3
 TIMEOUT = 600  # seconds for one process
 
@@ -48,23 +52,23 @@ class ColdStart:
     first_result: Estimate  # from the start of the process
     python: Estimate  # until the interpreter runs the first line of our code
     imports: Estimate  # of NumPy, Pillow and fer_edge
-    own_imports: float  # of fer_edge's modules alone, from `python -X importtime`
+    own_imports: Annotated[float, Quantity(unit="ms")]  # of fer_edge's modules alone, from `python -X importtime`
     load: Estimate  # verifying the bundle, importing and loading the engine, one inference
     first_query: Estimate
     predict_command: Estimate  # `fer-edge predict` on an image file, until its first line of output
     memory: Memory
-    first_start: float | None = None  # first result without compiled kernels; None: the engine caches no kernels
+    # First result without compiled kernels; None: the engine caches no kernels.
+    first_start: Annotated[float | None, Quantity("first start with kernel compilation", "ms")] = None
 
 
 def run_cold_start(
     bundle: Path,
     engine: str | None,
-    threads: int | None,
+    options: RunOptions,
     workload: Workload,
+    runs: int,
     *,
-    allow_host_code: bool = False,
     on_gpu: bool = False,
-    runs: int = RUNS,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ColdStart:
     """Start processes one after another and time the steps of their start.
@@ -75,11 +79,10 @@ def run_cold_start(
     Args:
         bundle: Bundle to open.
         engine: Engine of the bundle; None: the first that runs on this machine.
-        threads: Number of CPU threads; None: the default.
+        options: Threads, and permission to run native code of a version-compatible TensorRT engine.
         workload: Frame and face box.
-        allow_host_code: Permission to run native code of a version-compatible TensorRT engine.
-        on_gpu: True if the engine runs on a GPU.
         runs: Number of processes.
+        on_gpu: True if the engine runs on a GPU.
         progress: Callback that receives the finished share, 0 to 1.
 
     Raises:
@@ -87,17 +90,14 @@ def run_cold_start(
         FerEdgeError: No temporary folder can be created.
     """
     with temporary_folder() as folder:
-        frame, image, settings = folder / "frame.npy", folder / "frame.png", folder / "settings.json"
-        np.save(frame, workload.frame)
+        image = folder / "frame.png"
         Image.fromarray(workload.frame).save(image)
-        options: dict[str, Any] = {"threads": threads, "device": 0, "allow_host_code": allow_host_code}
-        settings.write_text(worker.settings_text(str(bundle), engine, **options, frame=frame, box=workload.box))
-        command = _predict_command(bundle, engine, threads, image, workload)
-        command += ["--allow-host-code"] if allow_host_code else []
+        settings = write_settings(folder / "settings.json", bundle, engine, options, workload)
+        command = _predict_command(bundle, engine, options, image, workload)
         results, predict_times = [], []
         for run in range(runs):
             progress(run / (runs + 1))
-            results.append(_first_result(settings))
+            results.append(_time_first_result(settings))
             predict_times.append(_time_first_line(command))
         first_start = _first_start(settings, folder / "kernels") if on_gpu else None
         own_imports = median(_own_imports() for _ in range(IMPORT_RUNS))
@@ -130,30 +130,30 @@ def _summarise(results: list[dict[str, Any]], predict_times: list[float], own_im
 def _first_start(settings: Path, cache: Path) -> float | None:
     """Return the milliseconds to a first result that compiles kernels into `cache`; None if it stays empty."""
     cache.mkdir()
-    steps = _first_result(settings, {"FER_EDGE_CACHE": str(cache)})["steps"]
+    steps = _time_first_result(settings, {"FER_EDGE_CACHE": str(cache)})["steps"]
     return (steps["first query"] - steps["started"]) / 1e6 if any(cache.iterdir()) else None
 
 
-def _first_result(settings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run a worker to its first result and return its output."""
-    # With `python -m`, Python would import fer_edge before the worker's clock starts.
-    source = Path(worker.__file__).read_text(encoding="utf-8")
+def _time_first_result(settings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a process to its first result and return its output."""
+    # With `python -m`, Python would import fer_edge before the clock of the process starts.
+    source = Path(_first_result.__file__).read_text(encoding="utf-8")
     started = time.perf_counter_ns()
-    output, _ = _run([sys.executable, "-c", source, "first-result", str(settings)], variables)
+    output, _ = _run([sys.executable, "-c", source, str(settings)], variables)
     result: dict[str, Any] = json.loads(output)
     result["steps"]["started"] = started
     return result
 
 
 def _predict_command(
-    bundle: Path, engine: str | None, threads: int | None, image: Path, workload: Workload
+    bundle: Path, engine: str | None, options: RunOptions, image: Path, workload: Workload
 ) -> list[str]:
     """Return the command that recognises the workload with `fer-edge predict`."""
     command = [sys.executable, "-m", "fer_edge", "predict", str(image), "--bundle", str(bundle), "--json"]
-    options = {"--engine": engine, "--threads": threads}
-    if workload.box is not None:
-        options["--box"] = ",".join(map(str, workload.box))
-    return command + [str(part) for name, value in options.items() if value is not None for part in (name, value)]
+    box = None if workload.box is None else ",".join(map(str, workload.box))
+    values = {"--engine": engine, "--threads": options.threads, "--box": box}
+    command += [str(part) for name, value in values.items() if value is not None for part in (name, value)]
+    return [*command, "--allow-host-code"] if options.allow_host_code else command
 
 
 def _time_first_line(command: list[str]) -> float:
@@ -194,27 +194,82 @@ def _run(command: list[str], variables: Mapping[str, str] | None = None) -> tupl
     return process.stdout, process.stderr
 
 
-def tables(result: ColdStart) -> list[Table]:
-    """Return the steps to the first result."""
+class ColdStartScenario(Scenario[ColdStart]):
+    """Fresh processes."""
+
+    title = "Cold start"
+    about = "Fresh processes; files come from the page cache."
+    order = 60
+
+    def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
+        if runner.has_device and device:
+            return f"it measures GPU 0 only, and the device is {device}"
+        return ""
+
+    def run(self, session: Session) -> ColdStart:
+        return run_cold_start(
+            session.bundle.path,
+            session.engine,
+            session.options,
+            session.plan.workload,
+            session.plan.cold_starts,
+            on_gpu=session.recognizer.runner.has_device,
+            progress=session.progress,
+        )
+
+    def tables(self, result: ColdStart) -> list[Table]:
+        steps = {
+            "first result": result.first_result,
+            "- until Python runs": result.python,
+            "- imports": result.imports,
+            "- load": result.load,
+            "- first query": result.first_query,
+            "fer-edge predict": result.predict_command,
+        }
+        rows = [(name, with_interval(estimate, 0)) for name, estimate in steps.items()]
+        if result.first_start is not None:
+            rows.append(("first start with kernel compilation (one run)", f"{result.first_start:.0f}"))
+        return [Table(f"fresh process, medians of {result.runs}", ("from the start of the process", "ms"), tuple(rows))]
+
+    def notes(self, result: ColdStart) -> list[str]:
+        memory = result.memory
+        return [
+            f"imports of fer_edge's own modules {result.own_imports:.0f} ms; memory: after imports "
+            f"{megabytes(memory.imported)}, loaded {megabytes(memory.loaded)}, at work {megabytes(memory.at_work)}, "
+            f"peak {megabytes(memory.peak)}"
+        ]
+
+    def rows(self, result: ColdStart) -> list[Row]:
+        sizes = {name.replace("_", " "): size for name, size in vars(result.memory).items()}
+        memory = [Row(self.name, name, "memory", "MB", size) for name, size in sizes.items() if size is not None]
+        return [*super().rows(result), *memory]
+
+    def plots(self, result: ColdStart, stamps: Stamps | None) -> list[Plot]:
+        return [Plot(lambda theme: draw_cold_start(theme, result), "Steps to the first result.")]
+
+    def tiles(self, result: ColdStart) -> list[tuple[str, str]]:
+        tiles = [("first result of a process", f"{result.first_result.value:.0f} ms")]
+        peak = result.memory.peak
+        return tiles if peak is None else [*tiles, ("peak memory of that process", f"{peak:.0f} MB")]
+
+
+def draw_cold_start(theme: Theme, result: ColdStart) -> Figure:
+    """Draw the steps to the first result, one after another."""
+    figure, axes = new_figure(1.7)
     steps = {
-        "first result": result.first_result,
-        "- until Python runs": result.python,
-        "- imports": result.imports,
-        "- load": result.load,
-        "- first query": result.first_query,
-        "fer-edge predict": result.predict_command,
+        "Python": result.python.value,
+        "imports": result.imports.value,
+        "load": result.load.value,
+        "first query": result.first_query.value,
     }
-    rows = [(name, with_interval(estimate, 0)) for name, estimate in steps.items()]
-    if result.first_start is not None:
-        rows.append(("first start with kernel compilation (one run)", f"{result.first_start:.0f}"))
-    return [Table(f"fresh process, medians of {result.runs}", ("from the start of the process", "ms"), tuple(rows))]
+    start = 0.0
+    for color, (name, duration) in zip(theme.series, steps.items(), strict=False):
+        axes.barh(0, duration, left=start, color=color, height=0.5, label=f"{name} {duration:.0f}")
+        start += duration
+    axes.set(yticks=[], xlabel="milliseconds since the start of the process", ylim=(-0.5, 0.5))
+    axes.spines["left"].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=4, fontsize=9, handlelength=1)
+    return figure
 
 
-def notes(result: ColdStart) -> list[str]:
-    """Return import time and memory."""
-    memory = result.memory
-    return [
-        f"imports of fer_edge's own modules {result.own_imports:.0f} ms; memory: after imports "
-        f"{megabytes(memory.imported)}, loaded {megabytes(memory.loaded)}, at work {megabytes(memory.at_work)}, "
-        f"peak {megabytes(memory.peak)}"
-    ]
+SCENARIO = ColdStartScenario()

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
-from fer_edge.benchmark.scenarios.single_stream import UNSTEADY, Stamps
+from fer_edge.benchmark.drawing import Figure, Plot, draw_rate_and_latency
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
+from fer_edge.benchmark.scenarios.single_stream import UNSTEADY
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up
-from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
-from fer_edge.results import Table
+from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
+from fer_edge.hardware.cpu import cores
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 MIN_QUERIES = 5
 
@@ -28,10 +33,10 @@ MIN_QUERIES = 5
 class MultiStream:
     """Result of one number of streams."""
 
-    streams: int
+    streams: Annotated[int, Quantity(key="{}")]
     threads: int | None  # threads of each stream; None: the engine's default
-    images_per_second: float  # of all streams together
-    slowest_stream: float  # rate of the slowest stream divided by the mean rate
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]  # of all streams together
+    slowest_stream: Annotated[float, Quantity("slowest stream to mean")]  # ratio of their rates
     latency: Distribution  # of the queries of all streams
     steady: bool = True  # False: a stream's speed changed after the longest allowed warm-up; no query was excluded
 
@@ -94,11 +99,7 @@ def run_streams(
         batch: Number of images of a query.
         threads: Engine threads of each stream, for the result.
         now: Clock that `queries` use.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     return summarise_streams(_Streams(queries, seconds, now).run(), batch, threads)
 
 
@@ -141,22 +142,48 @@ def _window_start(stamps: Sequence[Stamps]) -> tuple[int, bool]:
     return max([begin, *(int(stream[length - 1, -1]) for stream, length in cuts if length)]), True
 
 
-def tables(results: Sequence[MultiStream]) -> list[Table]:
-    """Return rate and latency by number of streams."""
-    rows = tuple(
-        (
-            result.streams,
-            result.threads or "default",
-            *percentile_cells(result.latency),
-            f"{result.images_per_second:.0f}",
+class MultiStreamScenario(Scenario[list[MultiStream]]):
+    """Several recognizers at once."""
+
+    title = "Several recognizers"
+    about = "All at once, each in a thread of its own."
+    order = 50
+    crowded = True
+    settings = frozenset({"seconds"})
+    several = True
+
+    def run(self, session: Session) -> list[MultiStream]:
+        results, plan = [], session.plan
+        for index, streams in enumerate(plan.streams):
+            session.progress(index / len(plan.streams))
+            threads = session.options.threads or max(1, cores() // streams)
+            with ExitStack() as stack:
+                recognizers = [stack.enter_context(session.open(threads)) for _ in range(streams)]
+                queries = [recognition(recognizer, plan.workload) for recognizer in recognizers]
+                results.append(run_streams(queries, plan.seconds, threads=threads))
+        return results
+
+    def tables(self, result: list[MultiStream]) -> list[Table]:
+        rows = tuple(
+            (run.streams, run.threads or "default", *rate_cells(run.latency, run.images_per_second)) for run in result
         )
-        for result in results
-    )
-    columns = ("streams", "threads each", *PERCENTILE_COLUMNS, "images/s")
-    return [Table("several recognizers at once", columns, rows)]
+        return [Table("several recognizers at once", ("streams", "threads each", *RATE_COLUMNS), rows)]
+
+    def notes(self, result: list[MultiStream]) -> list[str]:
+        unsteady = ", ".join(str(run.streams) for run in result if not run.steady)
+        return [f"{UNSTEADY}: {unsteady} streams"] if unsteady else []
+
+    def plots(self, result: list[MultiStream], stamps: Stamps | None) -> list[Plot]:
+        return [Plot(lambda theme: draw_streams(theme, result), "Rate and latency over the number of streams.")]
 
 
-def notes(results: Sequence[MultiStream]) -> list[str]:
-    """Name the numbers of streams that were not steady."""
-    unsteady = ", ".join(str(result.streams) for result in results if not result.steady)
-    return [f"{UNSTEADY}: {unsteady} streams"] if unsteady else []
+def draw_streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
+    """Draw rate and latency over the number of streams."""
+    counts, rates = [result.streams for result in results], [result.images_per_second for result in results]
+    figure = draw_rate_and_latency(theme, "streams", counts, rates, [result.latency for result in results])
+    for axes in figure.axes:
+        axes.set_xticks(counts)
+    return figure
+
+
+SCENARIO = MultiStreamScenario()

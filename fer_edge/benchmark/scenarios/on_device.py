@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
 from fer_edge.benchmark.formatting import percentile_cells
-from fer_edge.benchmark.gpu import GpuSampler, GpuState
+from fer_edge.benchmark.rows import Row, latency_rows, rows_from_fields
+from fer_edge.benchmark.scenario import Scenario, Session
 from fer_edge.benchmark.scenarios.batches import SIZES
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples
 from fer_edge.benchmark.workload import Clock, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import DeviceTiming, Runner
+from fer_edge.hardware.gpu_state import GpuSampler, GpuState
 from fer_edge.results import Table
 
 WARM_UP = 0.3  # seconds in which an idle GPU raises its clocks
@@ -53,7 +54,7 @@ def run_on_device(
     sizes: Sequence[int] = SIZES,
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
-) -> OnDevice | None:
+) -> OnDevice:
     """Time every batch size up to the runner's largest, with and without a CUDA graph.
 
     Args:
@@ -64,16 +65,7 @@ def run_on_device(
         sizes: Batch sizes.
         now: Clock of the CPU.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Returns:
-        The result; None if the engine does not run on a GPU.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
-    if not runner.has_device:
-        return None
     runner.input_buffer()[:] = crop_and_resize(workload.frame, workload.box)
     settings = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
     batches = []
@@ -103,29 +95,61 @@ def _time(runner: Runner, batch: int, graph: bool, seconds: float, now: Clock) -
     return DeviceTiming(*(np.concatenate(parts) for parts in zip(*timings, strict=True)))
 
 
-def tables(result: OnDevice) -> list[Table]:
-    """Return the times of each part by batch size."""
-    rows = tuple(
-        (
-            batch.batch,
-            "yes" if batch.graph else "no",
-            *(f"{part.p50.value:.3f}" for part in (batch.copy_in, batch.compute, batch.copy_out)),
-            *percentile_cells(batch.total),
+class OnDeviceScenario(Scenario[OnDevice]):
+    """Times on the GPU's own clock."""
+
+    title = "On the GPU"
+    about = "Measured on the GPU's own clock, as a CUDA graph and layer by layer."
+    order = 30
+    quick = True
+    settings = frozenset({"seconds"})
+
+    def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
+        return "" if runner.has_device else f"{engine} runs on the CPU; on-device timing needs a GPU engine"
+
+    def run(self, session: Session) -> OnDevice:
+        runner, plan, device = session.recognizer.runner, session.plan, session.options.device
+        return run_on_device(runner, plan.workload, plan.seconds, device, progress=session.progress)
+
+    def tables(self, result: OnDevice) -> list[Table]:
+        rows = tuple(
+            (
+                batch.batch,
+                "yes" if batch.graph else "no",
+                *(f"{part.p50.value:.3f}" for part in (batch.copy_in, batch.compute, batch.copy_out)),
+                *percentile_cells(batch.total),
+            )
+            for batch in result.batches
         )
-        for batch in result.batches
-    )
-    columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p99")
-    return [Table("milliseconds on the GPU's own clock", columns, rows)]
+        columns = ("batch", "graph", "copy in", "compute", "copy out", "total p50", "p90", "p99")
+        return [Table("milliseconds on the GPU's own clock", columns, rows)]
+
+    def notes(self, result: OnDevice) -> list[str]:
+        gpu = result.gpu
+        if gpu is None:
+            return [f"GPU clocks and power are unknown: {result.gpu_reason}"]
+        clock, power = gpu.sm_clock_mhz, "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
+        return [
+            f"{gpu.name}, driver {gpu.driver}: SM clock {clock.least:.0f} to {clock.most:.0f} MHz, "
+            f"{gpu.temperature_c.most:.0f} degrees{power}, {gpu.memory_used_mb.most:.0f} MB in use; "
+            f"clocks reduced by {', '.join(gpu.held_down_by) or 'nothing'}"
+        ]
+
+    def rows(self, result: OnDevice) -> list[Row]:
+        rows = []
+        for batch in result.batches:
+            launch = "graph" if batch.graph else "layer by layer"
+            for part in ("copy_in", "compute", "copy_out", "total"):
+                setting = f"{batch.batch}, {launch}, {part.replace('_', ' ')}"
+                rows += latency_rows(self.name, setting, getattr(batch, part))
+        return rows if result.gpu is None else [*rows, *rows_from_fields(self.name, "GPU", result.gpu)]
+
+    def columns(self, result: OnDevice) -> dict[str, str]:
+        gpu = result.gpu
+        if gpu is None:
+            return {}
+        reasons = " ".join(gpu.held_down_by) or "nothing"
+        return {"GPU": gpu.name, "GPU driver": gpu.driver, "GPU clocks reduced by": reasons}
 
 
-def notes(result: OnDevice) -> list[str]:
-    """Return the GPU's state during the run."""
-    gpu = result.gpu
-    if gpu is None:
-        return [f"GPU clocks and power are unknown: {result.gpu_reason}"]
-    power = "" if gpu.power_w is None else f", {gpu.power_w.median:.0f} W"
-    return [
-        f"{gpu.name}, driver {gpu.driver}: SM clock {gpu.sm_clock_mhz.least:.0f} to {gpu.sm_clock_mhz.most:.0f} MHz, "
-        f"{gpu.temperature_c.most:.0f} degrees{power}, {gpu.memory_used_mb.most:.0f} MB in use; "
-        f"clocks reduced by {', '.join(gpu.held_down_by) or 'nothing'}"
-    ]
+SCENARIO = OnDeviceScenario()

@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, in_percent, percent, percentile_cells, with_interval
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, Estimate, distribution_from_samples, share_estimate
-from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
-from fer_edge.results import Table
+from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
-RATES = (30.0, 60.0, 90.0)
 MAX_BACKLOG = 1.0  # seconds; a machine that is this late does not keep up, and the run ends
 SPIN = 1_000_000  # nanoseconds before the due time that are spent spinning, because sleep may oversleep
 KEEPS_UP = "`keeps up` is false if frames take longer than the frame interval, or if any frame is 1 s late"
@@ -28,11 +30,11 @@ KEEPS_UP = "`keeps up` is false if frames take longer than the frame interval, o
 class OpenLoop:
     """Result of one frame rate."""
 
-    rate: float  # frames per second
+    rate: Annotated[float, Quantity(key="{:g} Hz")]  # frames per second
     frames: int  # number of frames that were due
-    late: int  # frames that finished after the next one was due, or were never started
-    late_share: Estimate
-    busy_share: float  # share of the time spent processing frames
+    late: Annotated[int, Quantity("late frames")]  # finished after the next one was due, or never started
+    late_share: Annotated[Estimate, Quantity("late", "share")]
+    busy_share: Annotated[float, Quantity("busy", "share")]  # share of the time spent processing frames
     keeps_up: bool  # no frame was 1 s late, and all frames together took no longer than the time they arrived in
     latency: Distribution  # of the started frames, from due time to result
 
@@ -55,12 +57,7 @@ def run_open_loop(
         now: Clock that `query` uses.
         sleep: Function that waits for a number of seconds.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Rate or duration that is not a positive number within the range of the clock.
     """
-    check_positive("the rate", rate)
-    check_positive("seconds", seconds)
     period = 1e9 / rate
     frames = max(1, round(seconds * rate))
     latencies, busy = [], 0
@@ -97,23 +94,69 @@ def _wait_until(due: int, now: Clock, sleep: Callable[[float], None]) -> None:
             sleep((remaining - SPIN) / 1e9)
 
 
-def tables(results: Sequence[OpenLoop]) -> list[Table]:
-    """Return late frames and latency by frame rate."""
-    rows = tuple(
-        (
-            f"{result.rate:g}",
-            result.frames,
-            with_interval(in_percent(result.late_share), 2),
-            *percentile_cells(result.latency),
-            percent(result.busy_share),
-            "yes" if result.keeps_up else "NO",
-        )
-        for result in results
+class OpenLoopScenario(Scenario[list[OpenLoop]]):
+    """Frames at a fixed rate."""
+
+    title = "Open loop"
+    about = (
+        "Frames arrive at a fixed rate, whether or not the last one has finished. Latency counts from the due time; a "
+        "frame is late if it finishes after the next one was due."
     )
-    columns = ("Hz", "frames", "late %", *PERCENTILE_COLUMNS, "busy", "keeps up")
-    return [Table("open loop; latency from due time to result, late: after the next frame was due", columns, rows)]
+    order = 40
+    settings = frozenset({"rates", "seconds"})
+    several = True
+
+    def run(self, session: Session) -> list[OpenLoop]:
+        query, plan = recognition(session.recognizer, session.plan.workload), session.plan
+        return [
+            run_open_loop(query, rate, plan.seconds, progress=session.part(index, len(plan.rates)))
+            for index, rate in enumerate(plan.rates)
+        ]
+
+    def tables(self, result: list[OpenLoop]) -> list[Table]:
+        rows = tuple(
+            (
+                f"{loop.rate:g}",
+                loop.frames,
+                with_interval(in_percent(loop.late_share), 2),
+                *percentile_cells(loop.latency),
+                percent(loop.busy_share),
+                "yes" if loop.keeps_up else "NO",
+            )
+            for loop in result
+        )
+        columns = ("Hz", "frames", "late %", *PERCENTILE_COLUMNS, "busy", "keeps up")
+        return [Table("open loop; latency from due time to result, late: after the next frame was due", columns, rows)]
+
+    def notes(self, result: list[OpenLoop]) -> list[str]:
+        return [] if all(loop.keeps_up for loop in result) else [KEEPS_UP]
+
+    def plots(self, result: list[OpenLoop], stamps: Stamps | None) -> list[Plot]:
+        text = "Percentiles of latency at each frame rate, and the limit of late frames."
+        return [Plot(lambda theme: draw_open_loop(theme, result), text)]
+
+    def tiles(self, result: list[OpenLoop]) -> list[tuple[str, str]]:
+        fastest = max(result, key=lambda loop: loop.rate)
+        return [(f"late at {fastest.rate:g} Hz", f"{100 * fastest.late_share.value:.2f} %")]
 
 
-def notes(results: Sequence[OpenLoop]) -> list[str]:
-    """Explain `keeps up` where a rate has none."""
-    return [] if all(result.keeps_up for result in results) else [KEEPS_UP]
+def draw_open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
+    """Draw percentiles of latency at each frame rate, and the limit of late frames."""
+    figure, axes = new_figure(0.9 + 0.62 * len(results))
+    names = ("p50", "p90", "p99")
+    for row, result in enumerate(results):
+        values = [getattr(result.latency, name).value for name in names]
+        axes.plot(values, [row] * 3, color=theme.line, linewidth=3, zorder=1, solid_capstyle="round")
+        for color, marker, name, value in zip(theme.series, "osD", names, values, strict=False):
+            axes.scatter(value, row, s=36, color=color, marker=marker, zorder=2, label=name if row == 0 else None)
+        deadline = 1000 / result.rate
+        axes.plot([deadline] * 2, [row - 0.35, row + 0.35], color=theme.ink, linewidth=1.6)
+        axes.text(deadline, row + 0.38, f"late after {deadline:.1f}", ha="center", va="top", fontsize=8)
+    axes.set(xlabel="milliseconds since the due time of the frame", ylim=(len(results) - 0.4, -0.6), xlim=(0, None))
+    axes.set_yticks(range(len(results)), [f"{result.rate:g} Hz" for result in results])
+    axes.grid(axis="x", linewidth=0.6)
+    figure.legend(loc="outside upper right", ncols=3, fontsize=9)
+    return figure
+
+
+SCENARIO = OpenLoopScenario()

@@ -8,19 +8,28 @@ its operands (Williams, Waterman and Patterson, 2009). Layers whose operands sta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
+import numpy as np
+
+from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
 from fer_edge.benchmark.formatting import percent
-from fer_edge.bundle import Bundle
-from fer_edge.engines.base import RunOptions
+from fer_edge.benchmark.rows import Row, rows_from_fields
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
+from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.capabilities import INT8, Layer, Peak
 from fer_edge.engines.registry import get_profiler
-from fer_edge.results import Table
+from fer_edge.errors import EngineError
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 PEAK_REPEATS = 40
 LAYER_REPEATS = 100
 LAYERS_SHOWN = 12
+LAYERS_DRAWN = 24
+NAME = 30  # characters of a layer name that fit into a plot
+PRECISIONS = ("f32", "f16", "bf16", "i8", "u8")
 TOLERANCE = 1.1  # share of the peak that counters with a resolution of 1 us can explain
 LARGE = 1_000_000  # multiply-accumulates; smaller layers are too short for these counters
 
@@ -30,24 +39,24 @@ class LayerShare:
     """A layer and its roof."""
 
     layer: Layer
-    macs_per_second: float
-    macs_per_byte: float
-    peak: float | None  # multiply-accumulates per second at its precision; None: not measured for this precision
-    share_of_peak: float | None
-    share_of_roof: float | None
+    macs_per_second: Annotated[float, Quantity("rate", "MAC/s")]
+    macs_per_byte: Annotated[float, Quantity("multiply-accumulates per byte")]
+    peak: Annotated[float | None, Quantity("peak of its precision", "MAC/s")]  # None: not measured for this precision
+    share_of_peak: Annotated[float | None, Quantity(unit="share")]
+    share_of_roof: Annotated[float | None, Quantity(unit="share")]
 
 
 @dataclass(frozen=True)
 class KindShare:
     """All layers of one kind and precision."""
 
-    kind: str
-    precision: str
+    kind: Annotated[str, Quantity(key="{}")]
+    precision: Annotated[str, Quantity(key="{}")]
     layers: int
-    milliseconds: float
-    share_of_time: float
-    macs: int
-    share_of_peak: float | None
+    milliseconds: Annotated[float, Quantity("time", "ms")]
+    share_of_time: Annotated[float, Quantity(unit="share")]
+    macs: Annotated[int, Quantity("multiply-accumulates")]
+    share_of_peak: Annotated[float | None, Quantity(unit="share")]
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,10 @@ class Roofline:
     peaks: list[Peak]
     layers: list[LayerShare]
     kinds: list[KindShare]  # slowest first
-    milliseconds: float  # time of all layers
-    at_peak: float  # milliseconds of the same multiply-accumulates at their peaks
-    share_of_peak: float
-    macs_by_precision: dict[str, float]  # share of all multiply-accumulates
+    milliseconds: Annotated[float, Quantity("time", "ms")]  # of all layers
+    at_peak: Annotated[float, Quantity("time at the peaks", "ms")]  # of the same multiply-accumulates
+    share_of_peak: Annotated[float, Quantity(unit="share")]
+    macs_by_precision: Annotated[dict[str, float], Quantity("share of all multiply-accumulates", "share")]
 
     @property
     def disturbed(self) -> bool:
@@ -69,38 +78,6 @@ class Roofline:
             share.share_of_peak is not None and share.share_of_peak > TOLERANCE and share.layer.macs > LARGE
             for share in self.layers
         )
-
-
-def measure_roofline(
-    bundle: Bundle,
-    engine: str | None,
-    threads: int | None,
-    *,
-    repeats: int = LAYER_REPEATS,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Roofline:
-    """Measure peaks and layers.
-
-    Args:
-        bundle: Bundle to measure.
-        engine: Engine of the bundle; None: its first.
-        threads: Number of CPU threads; None: the engine's choice.
-        repeats: Number of timed inferences.
-        progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        EngineError: Engine that does not report the time of its layers.
-    """
-    entry = bundle.entry(engine)
-    profiler = get_profiler(entry.engine)
-    options = RunOptions(threads=threads)
-    before = profiler.peaks(options, PEAK_REPEATS)
-    progress(0.4)
-    layers = profiler.layers(bundle.artifact(entry), options, repeats)
-    progress(0.6)
-    after = profiler.peaks(options, PEAK_REPEATS)  # twice, so that a burst of other load does not lower the peak
-    best = [max(pair, key=lambda peak: peak.per_second) for pair in zip(before, after, strict=True)]
-    return roofline_from_layers(best, layers)
 
 
 def roofline_from_layers(peaks: list[Peak], layers: list[Layer]) -> Roofline:
@@ -165,39 +142,163 @@ def _kinds(shares: list[LayerShare], total: float) -> list[KindShare]:
     return sorted(kinds, key=lambda kind: -kind.milliseconds)
 
 
-def tables(result: Roofline) -> list[Table]:
-    """Return peaks, kinds of layers and the slowest layers."""
-    peaks = tuple(
-        (peak.name, peak.kernel, f"{peak.per_second / 1e9:.1f}", "GB/s" if peak.name == "memory" else "GMAC/s")
-        for peak in result.peaks
+class RooflineScenario(Scenario[Roofline]):
+    """Layers compared with the machine's peaks."""
+
+    title = "Roofline"
+    about = (
+        "In the first plot, larger marks take longer. The slope is the bandwidth of main memory; layers whose operands "
+        "stay in caches can exceed it."
     )
-    kinds = tuple(
-        (kind.kind, kind.precision, kind.layers, f"{kind.milliseconds:.3f}", percent(kind.share_of_time),
-         percent(kind.share_of_peak))
-        for kind in result.kinds
-    )  # fmt: skip
-    slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_SHOWN]
-    layers = tuple(
-        (share.layer.name, share.layer.kernel, f"{share.layer.microseconds:.0f}", f"{share.macs_per_second / 1e9:.1f}",
-         percent(share.share_of_peak))
-        for share in slowest
-    )  # fmt: skip
-    return [
-        Table("this machine's peaks, with the engine's own kernels", ("peak", "kernel", "measured", "unit"), peaks),
-        Table("layers by kind", ("kind", "precision", "layers", "ms", "of the time", "of the peak"), kinds),
-        Table("slowest layers", ("layer", "kernel", "us", "GMAC/s", "of the peak"), layers),
-    ]
+    order = 70
 
+    def unsupported_reason(self, engine: str, runner: Runner, device: int) -> str:
+        try:
+            get_profiler(engine)
+        except EngineError as error:
+            return str(error)
+        return ""
 
-def notes(result: Roofline) -> list[str]:
-    """Return the share of the peak."""
-    precisions = ", ".join(f"{name} {percent(share)}" for name, share in result.macs_by_precision.items())
-    lines = [
-        f"all layers take {result.milliseconds:.3f} ms; at the peaks their multiply-accumulates would take "
-        f"{result.at_peak:.3f} ms: {percent(result.share_of_peak)} of the peak; multiply-accumulates in {precisions}"
-    ]
-    if result.disturbed:
-        lines.append(
-            "layers ran faster than the peaks, whose measurement was disturbed: shares of the peak are too high"
+    def run(self, session: Session) -> Roofline:
+        bundle, profiler = session.bundle, get_profiler(session.engine)
+        options = RunOptions(threads=session.options.threads)
+        before = profiler.peaks(options, PEAK_REPEATS)
+        session.progress(0.4)
+        layers = profiler.layers(bundle.artifact(bundle.entry(session.engine)), options, LAYER_REPEATS)
+        session.progress(0.6)
+        after = profiler.peaks(options, PEAK_REPEATS)  # twice, so that a burst of other load does not lower the peak
+        best = [max(pair, key=lambda peak: peak.per_second) for pair in zip(before, after, strict=True)]
+        return roofline_from_layers(best, layers)
+
+    def tables(self, result: Roofline) -> list[Table]:
+        peaks = tuple(
+            (peak.name, peak.kernel, f"{peak.per_second / 1e9:.1f}", "GB/s" if peak.name == "memory" else "GMAC/s")
+            for peak in result.peaks
         )
-    return lines
+        kinds = tuple(
+            (kind.kind, kind.precision, kind.layers, f"{kind.milliseconds:.3f}", percent(kind.share_of_time),
+             percent(kind.share_of_peak))
+            for kind in result.kinds
+        )  # fmt: skip
+        slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_SHOWN]
+        layers = tuple(
+            (share.layer.name, share.layer.kernel, f"{share.layer.microseconds:.0f}",
+             f"{share.macs_per_second / 1e9:.1f}", percent(share.share_of_peak))
+            for share in slowest
+        )  # fmt: skip
+        return [
+            Table("this machine's peaks, with the engine's own kernels", ("peak", "kernel", "measured", "unit"), peaks),
+            Table("layers by kind", ("kind", "precision", "layers", "ms", "of the time", "of the peak"), kinds),
+            Table("slowest layers", ("layer", "kernel", "us", "GMAC/s", "of the peak"), layers),
+        ]
+
+    def page_tables(self, result: Roofline) -> list[Table]:
+        layers = tuple(
+            (share.layer.name, share.layer.kind, share.layer.kernel, share.layer.precision,
+             f"{share.layer.microseconds:.1f}", f"{share.layer.macs / 1e6:.2f}", f"{share.macs_per_second / 1e9:.1f}",
+             percent(share.share_of_peak))
+            for share in result.layers
+        )  # fmt: skip
+        columns = ("layer", "kind", "kernel", "precision", "µs", "MMAC", "GMAC/s", "of the peak")
+        return [*self.tables(result)[:2], Table("all layers", columns, layers)]
+
+    def notes(self, result: Roofline) -> list[str]:
+        precisions = ", ".join(f"{name} {percent(share)}" for name, share in result.macs_by_precision.items())
+        lines = [
+            f"all layers take {result.milliseconds:.3f} ms; at the peaks their multiply-accumulates would take "
+            f"{result.at_peak:.3f} ms: {percent(result.share_of_peak)} of the peak; "
+            f"multiply-accumulates in {precisions}"
+        ]
+        if result.disturbed:
+            lines.append(
+                "layers ran faster than the peaks, whose measurement was disturbed: shares of the peak are too high"
+            )
+        return lines
+
+    def rows(self, result: Roofline) -> list[Row]:
+        rows = [
+            Row(self.name, peak.name, "peak", "bytes/s" if peak.name == "memory" else "MAC/s", peak.per_second)
+            for peak in result.peaks
+        ]
+        rows += rows_from_fields(self.name, "all layers", result, without=("peaks", "layers"))
+        for share in result.layers:
+            layer = share.layer
+            rows.append(Row(self.name, layer.name, "time", "us", layer.microseconds))
+            rows.append(Row(self.name, layer.name, "multiply-accumulates", "", layer.macs))
+            rows += [
+                Row(self.name, layer.name, "bytes", "", layer.bytes),
+                *rows_from_fields(self.name, layer.name, share),
+            ]
+        return rows
+
+    def plots(self, result: Roofline, stamps: Stamps | None) -> list[Plot]:
+        if not any(share.layer.macs for share in result.layers):
+            return []
+        return [
+            Plot(lambda theme: draw_roofline(theme, result), "Rates of layers and roofs of the machine."),
+            Plot(lambda theme: draw_layers(theme, result), "The slowest layers."),
+        ]
+
+    def tiles(self, result: Roofline) -> list[tuple[str, str]]:
+        return [("of the machine's peak", f"{100 * result.share_of_peak:.0f} %")]
+
+
+def draw_layers(theme: Theme, result: Roofline) -> Figure:
+    """Draw the slowest layers, and the time of their multiply-accumulates at the peak."""
+    slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_DRAWN]
+    figure, axes = new_figure(0.9 + 0.2 * len(slowest))
+    rows = range(len(slowest))
+    axes.barh(rows, [share.layer.microseconds for share in slowest], color=theme.line, height=0.7, label="measured")
+    at_peak = [share.layer.macs / share.peak * 1e6 if share.peak else 0 for share in slowest]
+    axes.barh(rows, at_peak, color=theme.accent, height=0.35, label="at the peak")
+    axes.set_yticks(rows, [_shorten(share.layer.name) for share in slowest], fontsize=8)
+    axes.set(xlabel="microseconds", ylim=(len(slowest) - 0.3, -0.7))
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+    return figure
+
+
+def draw_roofline(theme: Theme, result: Roofline) -> Figure:
+    """Draw the rate of each layer over its arithmetic intensity, and the roofs of memory and of each precision."""
+    figure, axes = new_figure(4.2)
+    drawn = [share for share in result.layers if share.layer.macs and share.layer.microseconds]
+    xs = np.geomspace(min(0.1, *(share.macs_per_byte for share in drawn)), 1000, 100)
+    speed = bandwidth(result.peaks)
+    present = [name for name in PRECISIONS if any(_family(share) == _family_of(name) for share in drawn)]
+    for precision in dict.fromkeys(map(_family_of, (*present, "f32", "i8"))):
+        peak = peak_for(precision, result.peaks)
+        if peak is not None:
+            axes.plot(xs, np.minimum(peak, xs * speed) / 1e9, color=theme.faint, linewidth=1.2, zorder=1)
+            axes.text(xs[-1], peak / 1e9 * 1.08, f"{precision} {peak / 1e9:.0f}", ha="right", color=theme.ink)
+    largest = max(share.layer.microseconds for share in drawn)
+    for color, marker, family in zip(theme.series, "osD^v", dict.fromkeys(map(_family, drawn)), strict=False):
+        members = [share for share in drawn if _family(share) == family]
+        axes.scatter(
+            [share.macs_per_byte for share in members],
+            [share.macs_per_second / 1e9 for share in members],
+            s=[12 + 120 * share.layer.microseconds / largest for share in members],
+            color=color, marker=marker, alpha=0.7, linewidths=0, label=family, zorder=2,
+        )  # fmt: skip
+    axes.set(xlabel="multiply-accumulates per byte read or written", ylabel="billion multiply-accumulates per second")
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
+    axes.grid(which="major", linewidth=0.5)
+    figure.legend(loc="outside upper right", ncols=4, fontsize=9)
+    return figure
+
+
+def _family(share: LayerShare) -> str:
+    """Return the precision of a layer; signed and unsigned 8-bit integers are one."""
+    return _family_of(share.layer.precision)
+
+
+def _family_of(precision: str) -> str:
+    return "i8" if precision in INT8 else precision
+
+
+def _shorten(text: str) -> str:
+    """Return the end of a name that is too long."""
+    return text if len(text) <= NAME else f"…{text[1 - NAME :]}"
+
+
+SCENARIO = RooflineScenario()

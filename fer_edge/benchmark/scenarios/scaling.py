@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Annotated
 
-from fer_edge.benchmark.arguments import check_positive
-from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, percentile_cells
+from fer_edge.benchmark.drawing import Figure, Plot, logarithmic, new_figure
+from fer_edge.benchmark.formatting import RATE_COLUMNS, rate_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios.batches import SIZES, inference
 from fer_edge.benchmark.scenarios.multi_stream import run_streams
 from fer_edge.benchmark.statistics import Distribution
 from fer_edge.benchmark.workload import Workload
+from fer_edge.engines.registry import get_engine
+from fer_edge.hardware.cpu import cores
+from fer_edge.html.theme import Theme
 from fer_edge.recognizer import Recognizer
-from fer_edge.results import Table
+from fer_edge.results import Quantity, Table
 
 MIN_SECONDS = 0.1  # duration of one combination
+FACTOR = 4  # length of the run, as a multiple of that of one measurement
 CLOSE = 0.95  # settings above this share of the best rate count as equal; the one with the lowest cost is preferred
+
+LINES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
 class ScalingPoint:
     """Result of one combination."""
 
-    threads: int  # of one inference
-    streams: int  # number of concurrent runners
-    batch: int
-    images_per_second: float  # of all streams together
+    threads: Annotated[int, Quantity(key="threads {}")]  # of one inference
+    streams: Annotated[int, Quantity(key="streams {}")]  # number of concurrent runners
+    batch: Annotated[int, Quantity(key="batch {}")]
+    images_per_second: Annotated[float, Quantity("rate", "images/s")]  # of all streams together
     latency: Distribution  # of a batch
     steady: bool = True  # False: the speed of a stream changed in the middle of the run
 
@@ -67,37 +75,19 @@ def run_scaling(
         streams: Numbers of concurrent runners.
         batches: Batch sizes; those above the engine's largest are skipped.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     each = max(MIN_SECONDS, seconds / (len(threads) * len(streams) * len(batches)))
     points: list[ScalingPoint] = []
     for done, (thread_count, stream_count) in enumerate((t, s) for t in threads for s in streams):
         progress(done / (len(threads) * len(streams)))
         with ExitStack() as stack:
             recognizers = [stack.enter_context(open_recognizer(thread_count)) for _ in range(stream_count)]
-            supported = [batch for batch in batches if batch <= recognizers[0].runner.max_batch]
-            points += [measure_point(recognizers, workload, thread_count, batch, each) for batch in supported]
+            for batch in (batch for batch in batches if batch <= recognizers[0].runner.max_batch):
+                queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
+                run = run_streams(queries, each, batch=batch, threads=thread_count)
+                point = ScalingPoint(thread_count, stream_count, batch, run.images_per_second, run.latency, run.steady)
+                points.append(point)
     return points
-
-
-def measure_point(
-    recognizers: Sequence[Recognizer], workload: Workload, threads: int, batch: int, seconds: float
-) -> ScalingPoint:
-    """Measure one combination on open recognizers.
-
-    Args:
-        recognizers: Recognizer of each stream.
-        workload: Frame and face box.
-        threads: Threads of one inference, for the result.
-        batch: Batch size.
-        seconds: Duration of the run.
-    """
-    queries = [inference(recognizer.runner, workload, batch) for recognizer in recognizers]
-    run = run_streams(queries, seconds, batch=batch, threads=threads)
-    return ScalingPoint(threads, len(recognizers), batch, run.images_per_second, run.latency, run.steady)
 
 
 def recommend(points: Sequence[ScalingPoint]) -> Recommendation:
@@ -113,26 +103,68 @@ def recommend(points: Sequence[ScalingPoint]) -> Recommendation:
     return Recommendation(min(fast, key=lambda point: point.cost), min(large, key=lambda point: point.cost))
 
 
-def tables(points: Sequence[ScalingPoint]) -> list[Table]:
-    """Return rate and latency of every combination."""
-    rows = tuple(
-        (
-            point.threads,
-            point.streams,
-            point.batch,
-            *percentile_cells(point.latency),
-            f"{point.images_per_second:.0f}",
-        )
-        for point in points
+def thread_counts(engine: str) -> tuple[int, ...]:
+    """Return the thread counts to measure: powers of two and all cores; only 1 if the engine runs on a GPU."""
+    if get_engine(engine).local_target() != "cpu":
+        return (1,)
+    return tuple(sorted({cores(), *(1 << power for power in range(cores().bit_length()))}))
+
+
+class ScalingScenario(Scenario[list[ScalingPoint]]):
+    """Every combination of threads, streams and batch size."""
+
+    title = "Scaling"
+    about = (
+        "Engine only. Of settings within 5 % of the best, the one with the fewest threads, streams and faces is named."
     )
-    columns = ("threads", "streams", "batch", *PERCENTILE_COLUMNS, "images/s")
-    return [Table("scaling, engine only", columns, rows)]
+    order = 80
+    crowded = True
+    settings = frozenset({"seconds"})
+    several = True
+
+    def run(self, session: Session) -> list[ScalingPoint]:
+        plan, threads = session.plan, thread_counts(session.engine)
+        seconds = FACTOR * plan.seconds
+        return run_scaling(session.open, plan.workload, seconds, threads, plan.streams, progress=session.progress)
+
+    def tables(self, result: list[ScalingPoint]) -> list[Table]:
+        rows = tuple(
+            (point.threads, point.streams, point.batch, *rate_cells(point.latency, point.images_per_second))
+            for point in result
+        )
+        return [Table("scaling, engine only", ("threads", "streams", "batch", *RATE_COLUMNS), rows)]
+
+    def notes(self, result: list[ScalingPoint]) -> list[str]:
+        best = recommend(result)
+        return [
+            f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
+            f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
+        ]
+
+    def plots(self, result: list[ScalingPoint], stamps: Stamps | None) -> list[Plot]:
+        text = "Images per second over p99 for each combination of threads, streams and batch size."
+        return [Plot(lambda theme: draw_scaling(theme, result), text)]
 
 
-def notes(points: Sequence[ScalingPoint]) -> list[str]:
-    """Return the recommended settings."""
-    best = recommend(points)
-    return [
-        f"shortest time of one face: {best.fastest} (p90 {best.fastest.latency.p90.value:.2f} ms); "
-        f"most faces: {best.most} ({best.most.images_per_second:.0f} images/s)"
-    ]
+def draw_scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
+    """Draw images per second over the 99th percentile; a line joins the batch sizes of one setting."""
+    figure, axes = new_figure(3.6)
+    settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
+    for index, (threads, streams) in enumerate(settings):
+        members = [point for point in points if (point.threads, point.streams) == (threads, streams)]
+        style = LINES[index // len(theme.series) % len(LINES)]
+        axes.plot(
+            [point.latency.p99.value for point in members], [point.images_per_second for point in members],
+            style, marker="o", ms=3.5, linewidth=1.2, color=theme.series[index % len(theme.series)],
+            label=f"threads {threads}, streams {streams}",
+        )  # fmt: skip
+    logarithmic(axes, "x")
+    axes.set(
+        xlabel="p99 of a batch in milliseconds, engine only", ylabel="images per second, engine only", ylim=(0, None)
+    )
+    axes.grid(linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+SCENARIO = ScalingScenario()

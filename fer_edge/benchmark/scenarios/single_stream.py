@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 
-from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percentile_cells
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up, longest_warm_up
-from fer_edge.benchmark.workload import STAGES, Clock, Query, clock, no_garbage_collection
-from fer_edge.results import Table
+from fer_edge.benchmark.workload import STAGES, Clock, Query, clock, no_garbage_collection, recognition
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 MLPERF_QUERIES = 1024
 MLPERF_SECONDS = 60.0
 REPORT_INTERVAL = 200_000_000  # nanoseconds between two progress reports
+DOTS = 20_000  # largest number of points in a plot
 UNSTEADY = "the speed changed in the middle of the run, so no warm-up was excluded"
-
-Stamps = npt.NDArray[np.int64]  # (queries, 1 + stages) nanoseconds: start, and the end of each stage
 
 
 @dataclass(frozen=True)
 class SingleStream:
     """Result of the single-stream scenario."""
 
-    seconds: float  # duration of the measured queries
-    warm_up: int  # number of queries before them that were excluded
-    first_ms: float  # latency of the very first query
+    seconds: Annotated[float, Quantity(unit="s")]  # duration of the measured queries
+    warm_up: Annotated[int, Quantity("warm-up", "queries")]  # number of queries before them that were excluded
+    first_ms: Annotated[float, Quantity("first query", "ms")]  # latency of the very first query
     latency: Distribution
     stages: dict[str, Distribution]
     steady: bool  # False: the speed changed after the longest allowed warm-up, so no query was excluded
@@ -58,11 +59,7 @@ def run_queries(
         seconds: Minimum duration of the queries after the warm-up.
         now: Clock that `query` uses.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     stamps: list[tuple[int, ...]] = []
 
     def share_done(cut: int) -> float:
@@ -99,26 +96,90 @@ def summarise_single_stream(stamps: Stamps) -> SingleStream:
     )
 
 
-def tables(result: SingleStream) -> list[Table]:
-    """Return the latency of each stage."""
-    stages = {**result.stages, "total": result.latency}
-    rows = tuple((name, *percentile_cells(latency), f"{latency.max:.3f}") for name, latency in stages.items())
-    title = f"single stream, one face: p90 {result.latency.p90.value:.3f} ms"
-    return [Table(title, ("stage", *PERCENTILE_COLUMNS, "max ms"), rows)]
-
-
-def notes(result: SingleStream) -> list[str]:
-    """Return intervals and length of the run."""
-    total = result.latency
-    bounds = ", ".join(f"{name} {interval(getattr(total, name))}" for name in ("p50", "p90", "p99"))
-    rule = "" if result.as_long_as_mlperf else f"; MLPerf requires {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
-    lines = [
-        f"95 % confidence intervals of the total: {bounds} ms",
-        f"{total.count} queries in {result.seconds:.1f} s after {result.warm_up} of warm-up{rule}",
-    ]
-    return lines if result.steady else [*lines, UNSTEADY]
-
-
 def _durations(stamps: Stamps) -> Stamps:
     """Return the duration of each query."""
     return stamps[:, -1] - stamps[:, 0]
+
+
+class SingleStreamScenario(Scenario[SingleStream]):
+    """One face after another."""
+
+    title = "Single stream"
+    about = "One face after another, from the frame to the expression."
+    order = 10
+    quick = True
+    settings = frozenset({"queries", "seconds"})
+    setting = "total"
+
+    def run(self, session: Session) -> SingleStream:
+        query, plan = recognition(session.recognizer, session.plan.workload), session.plan
+        stamps = run_queries(query, plan.queries, plan.seconds, progress=session.progress)
+        session.timelines[self.name] = stamps
+        return summarise_single_stream(stamps)
+
+    def tables(self, result: SingleStream) -> list[Table]:
+        stages = {**result.stages, "total": result.latency}
+        rows = tuple((name, *percentile_cells(latency), f"{latency.max:.3f}") for name, latency in stages.items())
+        title = f"single stream, one face: p90 {result.latency.p90.value:.3f} ms"
+        return [Table(title, ("stage", *PERCENTILE_COLUMNS, "max ms"), rows)]
+
+    def notes(self, result: SingleStream) -> list[str]:
+        total = result.latency
+        bounds = ", ".join(f"{name} {interval(getattr(total, name))}" for name in ("p50", "p90", "p99"))
+        rule = "" if result.as_long_as_mlperf else f"; MLPerf requires {MLPERF_QUERIES} and {MLPERF_SECONDS:.0f} s"
+        lines = [
+            f"95 % confidence intervals of the total: {bounds} ms",
+            f"{total.count} queries in {result.seconds:.1f} s after {result.warm_up} of warm-up{rule}",
+        ]
+        return lines if result.steady else [*lines, UNSTEADY]
+
+    def plots(self, result: SingleStream, stamps: Stamps | None) -> list[Plot]:
+        plots = [Plot(lambda theme: draw_distribution(theme, result.latency), "Histogram of latencies.")]
+        if stamps is not None:
+            plots.append(Plot(lambda theme: draw_timeline(theme, stamps, result), "Latency of each query."))
+        return plots
+
+    def tiles(self, result: SingleStream) -> list[tuple[str, str]]:
+        return [
+            (f"{name[1:]}th percentile", f"{getattr(result.latency, name).value:.2f} ms") for name in ("p90", "p50")
+        ]
+
+
+def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
+    """Draw the histogram with percentiles and their intervals."""
+    figure, axes = new_figure(3.2)
+    edges = latency.histogram.edges
+    axes.stairs(latency.histogram.counts, edges, fill=True, color=theme.accent, alpha=0.85)
+    top = axes.get_ylim()[1]
+    for color, name in zip(theme.series[1:], ("p50", "p90", "p99"), strict=False):
+        estimate = getattr(latency, name)
+        right = edges[-1] if estimate.high is None else min(estimate.high, edges[-1])
+        if estimate.low is not None:
+            axes.axvspan(estimate.low, right, color=color, alpha=0.2, linewidth=0)
+        if estimate.value <= edges[-1]:
+            axes.axvline(estimate.value, color=color, linewidth=1.5, label=f"{name} {estimate.value:.2f}")
+    axes.set(xlabel="milliseconds", ylabel="queries", xlim=(edges[0], edges[-1]), ylim=(0, top))
+    figure.legend(loc="outside upper right", ncols=3, fontsize=9)
+    return figure
+
+
+def draw_timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
+    """Draw the latency of each query over its start time."""
+    figure, axes = new_figure(2.8)
+    seconds = (stamps[:, 0] - stamps[0, 0]) / 1e9
+    latency = (stamps[:, -1] - stamps[:, 0]) / 1e6
+    step = -(-len(stamps) // DOTS)
+    axes.scatter(seconds[::step], latency[::step], s=4, color=theme.accent, alpha=0.5, linewidths=0)
+    if result.warm_up:
+        axes.axvspan(0, seconds[result.warm_up], color=theme.line, alpha=0.6, linewidth=0, label="warm-up, excluded")
+    axes.axhline(result.latency.p90.value, color=theme.series[1], linewidth=1.2, label="90th percentile")
+    top = max(result.latency.p99.value * 1.6, result.latency.p90.value * 2)
+    above = int((latency > top).sum())
+    axes.set(xlabel="seconds", ylabel="milliseconds", ylim=(0, top), xlim=(0, seconds[-1]))
+    if above:
+        axes.text(0.99, 0.97, f"{above} above", transform=axes.transAxes, ha="right", va="top", color=theme.faint)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+    return figure
+
+
+SCENARIO = SingleStreamScenario()

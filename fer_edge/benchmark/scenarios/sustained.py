@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from fer_edge.benchmark.arguments import check_positive
+from fer_edge.benchmark.drawing import Figure, Plot, new_figure
 from fer_edge.benchmark.formatting import with_interval
-from fer_edge.benchmark.noise import frequency_mhz, temperature, throttle_count
+from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Estimate, trend
-from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection
-from fer_edge.results import Table
+from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
+from fer_edge.hardware.cpu import frequency_mhz, temperature, throttle_count
+from fer_edge.html.theme import Theme
+from fer_edge.results import Quantity, Table
 
 WINDOWS = 24  # windows of equal length in a run
 DRIFTS = 1.0  # percent per minute; a significant drift is larger
@@ -22,12 +25,12 @@ DRIFTS = 1.0  # percent per minute; a significant drift is larger
 class Window:
     """One part of the run."""
 
-    start: float  # seconds since the start of the run
+    start: Annotated[float, Quantity(key="{:g} s")]  # since the start of the run
     queries: int
-    p50: float  # milliseconds
-    p90: float
-    mhz: float | None  # mean clock frequency of the CPU cores; None: unknown
-    celsius: float | None  # highest temperature of all sensors
+    p50: Annotated[float, Quantity(unit="ms")]
+    p90: Annotated[float, Quantity(unit="ms")]
+    mhz: Annotated[float | None, Quantity("clock", "MHz")]  # mean clock frequency of the CPU cores; None: unknown
+    celsius: Annotated[float | None, Quantity("temperature", "degrees Celsius")]  # highest temperature of all sensors
     throttled: int | None  # number of thermal throttling events
 
 
@@ -35,10 +38,10 @@ class Window:
 class Sustained:
     """Result of the sustained scenario."""
 
-    seconds: float
+    seconds: Annotated[float, Quantity(unit="s")]
     windows: list[Window]
-    drift: Estimate  # change of the median latency in percent per minute; positive: slower
-    slowest_to_fastest: float  # ratio of the windows' medians
+    drift: Annotated[Estimate, Quantity(unit="% per minute")]  # change of the median latency; positive: slower
+    slowest_to_fastest: Annotated[float, Quantity("slowest to fastest window")]  # ratio of the windows' medians
 
     @property
     def drifts(self) -> bool:
@@ -61,11 +64,7 @@ def run_sustained(
         seconds: Duration of the run.
         now: Clock that `query` uses.
         progress: Callback that receives the finished share, 0 to 1.
-
-    Raises:
-        ConfigError: Duration that is not a positive number within the range of the clock.
     """
-    check_positive("seconds", seconds)
     windows: list[Window] = []
     length = int(seconds * 1e9 / WINDOWS)
     with no_garbage_collection():
@@ -98,25 +97,54 @@ def _run_window(query: Query, until: int) -> list[int]:
     return durations
 
 
-def tables(result: Sustained) -> list[Table]:
-    """Return latency, clock and temperature by window."""
-    rows = tuple(
-        (
-            f"{window.start:.1f}",
-            window.queries,
-            f"{window.p50:.3f}",
-            f"{window.p90:.3f}",
-            *("-" if value is None else f"{value:.0f}" for value in (window.mhz, window.celsius)),
+class SustainedScenario(Scenario[Sustained]):
+    """One stream for minutes."""
+
+    title = "Sustained"
+    order = 90
+    settings = frozenset({"minutes"})
+
+    def run(self, session: Session) -> Sustained:
+        query = recognition(session.recognizer, session.plan.workload)
+        return run_sustained(query, session.plan.minutes * 60, progress=session.progress)
+
+    def tables(self, result: Sustained) -> list[Table]:
+        rows = tuple(
+            (
+                f"{window.start:.1f}",
+                window.queries,
+                f"{window.p50:.3f}",
+                f"{window.p90:.3f}",
+                *("-" if value is None else f"{value:.0f}" for value in (window.mhz, window.celsius)),
+            )
+            for window in result.windows
         )
-        for window in result.windows
-    )
-    return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
+        return [Table(f"sustained for {result.seconds:.0f} s", ("s", "queries", "p50 ms", "p90 ms", "MHz", "°C"), rows)]
+
+    def notes(self, result: Sustained) -> list[str]:
+        verdict = "significant drift" if result.drifts else "no significant drift"
+        return [
+            f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
+            f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
+        ]
+
+    def plots(self, result: Sustained, stamps: Stamps | None) -> list[Plot]:
+        return [Plot(lambda theme: draw_sustained(theme, result), "Latency over the sustained run.")]
 
 
-def notes(result: Sustained) -> list[str]:
-    """Return the drift."""
-    verdict = "significant drift" if result.drifts else "no significant drift"
-    return [
-        f"the median changes by {with_interval(result.drift, 2)} % per minute: {verdict}; "
-        f"the slowest window's median is {result.slowest_to_fastest:.2f} times the fastest's"
-    ]
+def draw_sustained(theme: Theme, result: Sustained) -> Figure:
+    """Draw the percentiles of each window of the sustained run."""
+    figure, axes = new_figure(2.8)
+    minutes = [window.start / 60 for window in result.windows]
+    for color, name in zip(theme.series, ("p50", "p90"), strict=False):
+        axes.plot(minutes, [getattr(window, name) for window in result.windows], "o-", ms=3.5, color=color, label=name)
+    for window, minute in zip(result.windows, minutes, strict=True):
+        if window.throttled:
+            axes.axvline(minute, color=theme.series[1], linestyle=":", linewidth=1)
+    axes.set(xlabel="minutes", ylabel="milliseconds", ylim=(0, None))
+    axes.grid(linewidth=0.6)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+    return figure
+
+
+SCENARIO = SustainedScenario()

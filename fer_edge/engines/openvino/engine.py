@@ -28,7 +28,7 @@ from fer_edge.engines.openvino.fusion import bypass_pairs, join_prelus
 from fer_edge.engines.openvino.winograd import rewrite_convolutions
 from fer_edge.engines.outputs import check_outputs
 from fer_edge.errors import UnsupportedTargetError
-from fer_edge.machine import default_threads, processors
+from fer_edge.hardware.cpu import default_threads, processors
 
 # Element types in OpenVINO's runtime model; operators of type u8 and i8 run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}

@@ -19,7 +19,7 @@ from fer_edge.engines.tensorrt.diagnostics import report_system
 from fer_edge.engines.tensorrt.inspector import inspect_plan, operators_of_engine
 from fer_edge.engines.tensorrt.runner import GRAPH_BATCHES, load_runner
 from fer_edge.errors import UnsupportedTargetError
-from fer_edge.hardware.gpu import compute_capability, gpu_name
+from fer_edge.hardware.gpu import compute_capability
 
 if TYPE_CHECKING:
     from tensorrt_types import IBuilderConfig
@@ -67,9 +67,6 @@ class ProductEngine(Engine):
 
     def local_target(self, device: int = 0) -> str:
         return compute_capability(device)
-
-    def device_name(self, device: int = 0) -> str:
-        return gpu_name(device)
 
     def report_system(self) -> SystemReport:
         return report_system()

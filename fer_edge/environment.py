@@ -11,14 +11,13 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fer_edge.cgroups import cpu_limit, memory_limit
 from fer_edge.errors import EngineUnavailableError
-from fer_edge.machine import cores, cpu_fields, cpu_name
+from fer_edge.hardware.cpu import CPUS, cores, cpu_fields, cpu_name
+from fer_edge.hardware.limits import cpu_limit, memory_limit
 
 PACKAGES = ("fer-edge", "numpy", "pillow", "torch")  # and those of the engines
 # Instruction sets that determine which kernels an engine uses.
 EXTENSIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
-CPUS = Path("/sys/devices/system/cpu")
 NVIDIA = Path("/proc/driver/nvidia/version")  # version of the driver; Linux only
 
 
@@ -33,16 +32,21 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     flags = cpu_fields().get("flags", "").split()
+    quota, limit = cpu_limit(), memory_limit()
+    meminfo = dict(line.partition(":")[::2] for line in _lines(Path("/proc/meminfo")))
+    memory = int(meminfo["MemTotal"].split()[0]) << 10 if "MemTotal" in meminfo else None
+    if limit is not None and memory is not None and limit >= memory:
+        limit = None
     facts = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "cores allowed": str(cores()),
-        "CPU quota": _cpu_quota(),
+        "CPU quota": None if quota is None else f"{quota:.3g} cores",
         "extensions": " ".join(name for name in EXTENSIONS if name in flags),
         "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
-        "memory": _memory(),
-        "memory limit": _memory_limit(),
+        "memory": None if memory is None else f"{memory / (1 << 30):.1f} GiB",
+        "memory limit": None if limit is None else f"{limit / (1 << 30):.2g} GiB",
         "virtual machine": "yes" if "hypervisor" in flags else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -94,28 +98,6 @@ def _status_mb(name: str) -> float | None:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     return None
-
-
-def _memory() -> str | None:
-    total = _memory_bytes()
-    return None if total is None else f"{total / (1 << 30):.1f} GiB"
-
-
-def _memory_bytes() -> int | None:
-    total = next((line.split()[1] for line in _lines(Path("/proc/meminfo")) if line.startswith("MemTotal:")), None)
-    return None if total is None else int(total) << 10
-
-
-def _memory_limit() -> str | None:
-    """Return the memory limit of this process's cgroups if it is below the machine's memory."""
-    limit, total = memory_limit(), _memory_bytes()
-    return None if limit is None or (total is not None and limit >= total) else f"{limit / (1 << 30):.2g} GiB"
-
-
-def _cpu_quota() -> str | None:
-    """Return the CPU quota of this process's cgroups, `0.5 cores`."""
-    limit = cpu_limit()
-    return None if limit is None else f"{limit:.3g} cores"
 
 
 def _first_line(path: Path) -> str | None:

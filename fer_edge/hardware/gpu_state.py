@@ -7,9 +7,10 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 from fer_edge.hardware.gpu import pci_bus_id
+from fer_edge.results import Quantity
 
 INTERVAL = 0.05  # seconds between samples
 REASON = re.compile(r"nvmlClocksEventReason([A-Z]\w+)")
@@ -32,11 +33,11 @@ class GpuState:
     name: str
     driver: str
     samples: int
-    sm_clock_mhz: Spread
-    memory_clock_mhz: Spread
-    power_w: Spread | None  # None: not supported by the GPU
-    temperature_c: Spread
-    memory_used_mb: Spread  # GPU memory in use by all processes
+    sm_clock_mhz: Annotated[Spread, Quantity("SM clock", "MHz")]
+    memory_clock_mhz: Annotated[Spread, Quantity("memory clock", "MHz")]
+    power_w: Annotated[Spread | None, Quantity("power", "W")]  # None: not supported by the GPU
+    temperature_c: Annotated[Spread, Quantity("temperature", "degrees Celsius")]
+    memory_used_mb: Annotated[Spread, Quantity("memory in use by all processes", "MB")]  # GPU memory
     held_down_by: tuple[str, ...]  # NVML's reasons for reduced clocks: SwPowerCap, HwThermalSlowdown, ...
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fer_edge.benchmark.bench_report import BenchReport
-from fer_edge.benchmark.csv_rows import rows_from_report
-from fer_edge.benchmark.gpu import GpuState, Spread
-from fer_edge.benchmark.html_report import page_from_report, write_report
 from fer_edge.benchmark.noise import Noise
+from fer_edge.benchmark.page import page_from_report, write_report
+from fer_edge.benchmark.report import BenchReport
+from fer_edge.benchmark.rows import rows_from_report
+from fer_edge.benchmark.scenario import Stamps
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
-from fer_edge.benchmark.scenarios.single_stream import Stamps, summarise_single_stream
+from fer_edge.benchmark.scenarios.single_stream import summarise_single_stream
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
+from fer_edge.hardware.gpu_state import GpuState, Spread
 from tests.browser import show
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def test_page_of_one_scenario_has_only_its_section(report: BenchReport, tmp_path
     noise = {"single-stream": Noise(0.1, 0.4, 0.0, 2.0, None)}
     alone = BenchReport(
         file="a.fer", bundle=ATTACK, bundle_sha256="c0ffee", engine="openvino", precision="fp32", threads=None,
-        tuned=False, load_ms=1.0, memory_mb=None,
+        load_ms=1.0, memory_mb=None,
         peak_memory_mb=None, noise=noise, left_out={"on-device": ATTACK}, plan=report.plan,
         environment=report.environment, operators={ATTACK: {"float": 2}},
         proven={"int8": 0.9},
-        single_stream=summarise_single_stream(stamps),
+        results={"single-stream": summarise_single_stream(stamps)},
     )  # fmt: skip
     file = tmp_path / "page.html"
     file.write_bytes(page_from_report(alone, {"single-stream": stamps}))
@@ -81,42 +82,45 @@ def test_page_has_gpu_times_and_clocks(report: BenchReport) -> None:
     total, spread = report.batches[0].latency, Spread(1410, 1700, 1980)
     gpu = GpuState("RTX <4070>", "580.65", 3, spread, spread, None, spread, spread, ("SwPowerCap",))
     batches = (DeviceBatch(4, True, total, total, total, total),)
-    page = page_from_report(replace(report, on_device=OnDevice(batches, gpu, "")), {}).decode()
-    assert "RTX &lt;4070&gt;, driver 580.65: SM clock 1,410 to 1,980 MHz, 1,980 MB in use, clocks reduced by" in page
-    page = page_from_report(replace(report, on_device=OnDevice(batches, None, "no NVML here")), {}).decode()
-    assert "GPU clocks are unknown: no NVML here." in page
+    page = page_with(report, "on-device", OnDevice(batches, gpu, ""))
+    assert "RTX &lt;4070&gt;, driver 580.65: SM clock 1410 to 1980 MHz, 1980 degrees, 1980 MB in use; clocks" in page
+    page = page_with(report, "on-device", OnDevice(batches, None, "no NVML here"))
+    assert "GPU clocks and power are unknown: no NVML here." in page
 
 
 @pytest.mark.slow
 def test_page_has_the_first_start(report: BenchReport) -> None:
-    assert report.cold_start is not None and "very first start" not in page_from_report(report, {}).decode()
-    page = page_from_report(replace(report, cold_start=replace(report.cold_start, first_start=12_345.0)), {}).decode()
-    assert "The very first start, which compiles kernels, takes 12,345 ms to the first result" in page
+    row = "first start with kernel compilation (one run)"
+    assert row not in page_from_report(report, {}).decode()
+    page = page_with(report, "cold-start", replace(report.cold_start, first_start=12_345.0))
+    assert f"{row}</th><td>12345</td>" in page
 
 
 @pytest.mark.slow
 def test_page_names_unsteady_streams(report: BenchReport) -> None:
     note = "The speed changed in the middle of the run, so no warm-up was excluded: "
     steady = [replace(run, steady=True) for run in report.multi_stream]
-    assert note not in page_from_report(replace(report, multi_stream=steady), {}).decode()
+    assert note not in page_with(report, "multi-stream", steady)
     unsteady = [replace(run, steady=run.streams == 1) for run in report.multi_stream]
-    page = page_from_report(replace(report, multi_stream=unsteady), {}).decode()
+    page = page_with(report, "multi-stream", unsteady)
     assert f"{note}2 streams." in page.split("Several recognizers")[1].split("<h2>")[0]
 
 
 def test_page_names_rates_that_do_not_keep_up(report: BenchReport) -> None:
-    loop = replace(report.open_loop[0], rate=500.0, keeps_up=False)
-    loops = [replace(loop, frames=loop.latency.count), replace(loop, rate=900.0, frames=loop.latency.count + 1)]
-    roofline = report.roofline
-    assert roofline is not None
+    loops = [replace(report.open_loop[0], rate=500.0, keeps_up=False)]
+    assert "`keeps up` is false if frames take longer" in page_with(report, "open-loop", loops)
     fast = [
         replace(share, share_of_peak=2.0, macs_per_byte=1.0, layer=replace(share.layer, macs=10**7))
-        for share in roofline.layers
+        for share in report.roofline.layers
     ]
-    page = page_from_report(replace(report, open_loop=loops, roofline=replace(roofline, layers=fast)), {}).decode()
-    assert "It does not keep up at 500 Hz:</strong> frames took longer than the frame interval" in page
-    assert "It does not keep up at 900 Hz:</strong> the run ended when it was 1 s late." in page
+    page = page_with(report, "roofline", replace(report.roofline, layers=fast))
     assert "Layers ran faster than the peaks" in page
+
+
+def test_page_has_intervals_beside_values(report: BenchReport) -> None:
+    p50 = report.single_stream.latency.p50
+    page = page_from_report(report, {}).decode()
+    assert f'<td>{p50.value:.3f} <small class="faint">{p50.low:.3f} to {p50.high:.3f}</small></td>' in page
 
 
 @pytest.mark.parametrize(("passed", "verdict"), [(True, "passed."), (False, "<strong>FAILED.</strong>")])
@@ -136,8 +140,11 @@ def test_page_and_csv_have_every_parity_stage(report: BenchReport, passed: bool,
 
 
 def test_graph_without_multiply_accumulates_has_no_plot(report: BenchReport) -> None:
-    roofline = report.roofline
-    assert roofline is not None
-    without = [share for share in roofline.layers if not share.layer.macs]
-    page = page_from_report(replace(report, roofline=replace(roofline, layers=without)), {}).decode()
+    without = [share for share in report.roofline.layers if not share.layer.macs]
+    page = page_with(report, "roofline", replace(report.roofline, layers=without))
     assert "Rates of layers" not in page and "Roofline" in page
+
+
+def page_with(report: BenchReport, scenario: str, result: object) -> str:
+    """Return the page of a report with another result of one scenario."""
+    return page_from_report(replace(report, results={**report.results, scenario: result}), {}).decode()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
 
 import pytest
 
-from fer_edge.benchmark.all_scenarios import SCENARIOS, check_settings, select_scenarios, split_supported
-from fer_edge.choices import ScenarioName
+from fer_edge.benchmark.registry import SCENARIOS, check_settings, select_scenarios, split_supported
+from fer_edge.benchmark.scenarios import scenario_names
 from fer_edge.engines.base import Artifact, Runner, RunOptions
 from fer_edge.engines.registry import get_engine, get_profiler
 from fer_edge.errors import ConfigError, EngineError
@@ -32,8 +31,9 @@ def runner() -> Iterator[Runner]:
         yield loaded
 
 
-def test_choices_are_the_scenarios_and_all() -> None:
-    assert get_args(ScenarioName) == (*SCENARIOS, "all")
+def test_names_are_those_of_the_modules() -> None:
+    assert sorted(SCENARIOS) == scenario_names() and len({scenario.order for scenario in SCENARIOS.values()}) == 9
+    assert all(name == scenario.name and scenario.title for name, scenario in SCENARIOS.items())
 
 
 def test_scenarios_run_in_the_order_of_the_table() -> None:

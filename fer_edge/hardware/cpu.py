@@ -1,4 +1,4 @@
-"""CPU model, usable cores and default number of inference threads of this machine."""
+"""CPU: model, usable cores, default number of inference threads, and sensors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.cgroups import cpu_limit
+from fer_edge.hardware.limits import cpu_limit
 
 CPUINFO = Path("/proc/cpuinfo")
+CPUS = Path("/sys/devices/system/cpu")
+THERMAL = Path("/sys/class/thermal")
 BOARD = Path("/proc/device-tree/model")  # names boards whose CPU reports no model name
 FIRST_CPU_BYTES = 8192  # enough for the entry of the first processor
-
-
-def machine_name(gpu: str | None = None) -> str:
-    """Return CPU and number of usable cores, `AMD EPYC, 2 cores`: the key of tuned settings.
-
-    Args:
-        gpu: Name of the GPU, for engines that run on one; default: None.
-    """
-    name = f"{cpu_name()}, {cores()} cores"
-    return name if gpu is None else f"{name}, {gpu}"
 
 
 def cpu_name() -> str:
@@ -59,6 +51,24 @@ def default_threads(*, respects_affinity: bool) -> int | None:
     return cores() if cores() < counted else None
 
 
+def throttle_count() -> int | None:
+    """Return the number of thermal throttling events of all cores since boot; None if unknown."""
+    return _sum([*CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")])
+
+
+def frequency_mhz() -> float | None:
+    """Return the mean clock frequency of all cores in MHz; None if unknown."""
+    paths = [*CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    total = _sum(paths)
+    return None if total is None else total / len(paths) / 1000
+
+
+def temperature() -> float | None:
+    """Return the highest temperature of all sensors in degrees Celsius; None if unknown."""
+    zones = [value for path in THERMAL.glob("thermal_zone*/temp") if (value := _number(path))]
+    return max(zones) / 1000 if zones else None
+
+
 def cpu_fields() -> dict[str, str]:
     """Return the first processor's fields in `/proc/cpuinfo`; empty on systems other than Linux."""
     fields: dict[str, str] = {}
@@ -80,3 +90,17 @@ def _board() -> str:
         return BOARD.read_text().strip("\0\n ")
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _sum(paths: list[Path]) -> int | None:
+    """Return the sum of the numbers in readable files; None if there are none."""
+    values = [number for path in paths if (number := _number(path)) is not None]
+    return sum(values) if values else None
+
+
+def _number(path: Path) -> int | None:
+    """Return the number in a file; None if it is unreadable."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

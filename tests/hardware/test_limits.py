@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.cgroups import cpu_limit, memory_limit, process_limit
+from fer_edge.hardware.limits import cpu_limit, memory_limit, process_limit
 
 UNIFIED = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 CPU = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct"

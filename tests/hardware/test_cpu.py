@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge import cgroups, machine
-from fer_edge.benchmark.environment import environment
+from fer_edge.environment import environment
+from fer_edge.hardware import cpu, limits
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,8 @@ def test_cpu_without_model_number_gets_family_and_model(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {name}\n\nprocessor\t: 1\n")
-    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
-    assert machine.cpu_name() == expected
-    assert machine.machine_name() == f"{expected}, {machine.cores()} cores"
+    monkeypatch.setattr(cpu, "CPUINFO", cpuinfo)
+    assert cpu.cpu_name() == expected
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def machine_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         for name, text in {**files, "sys/fs/cgroup/cpu.max": quota, "sys/fs/cgroup/memory.max": "1610612736"}.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(f"{text}\n")
-        monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+        monkeypatch.setattr(limits, "ROOT", tmp_path)
         monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)), raising=False)
         monkeypatch.setattr(os, "cpu_count", lambda: processors)
 
@@ -61,7 +60,7 @@ def test_cores_respect_the_cpu_quota(
     quota: str, cores: int, shown: str | None, machine_with: Callable[[str, int, int], None]
 ) -> None:
     machine_with(quota, 8, 8)
-    assert machine.cores() == min(8, cores)
+    assert cpu.cores() == min(8, cores)
     description = environment()
     assert description["cores allowed"] == str(min(8, cores))
     assert description.get("CPU quota") == shown
@@ -87,9 +86,5 @@ def test_default_threads_respect_quota_and_affinity(
     machine_with: Callable[[str, int, int], None],
 ) -> None:
     machine_with(quota, allowed, 8)
-    assert machine.default_threads(respects_affinity=True) == with_affinity
-    assert machine.default_threads(respects_affinity=False) == without_affinity
-
-
-def test_machine_name_includes_the_gpu() -> None:
-    assert machine.machine_name("NVIDIA L4") == f"{machine.machine_name()}, NVIDIA L4"
+    assert cpu.default_threads(respects_affinity=True) == with_affinity
+    assert cpu.default_threads(respects_affinity=False) == without_affinity
