@@ -14,7 +14,8 @@ from fer_edge.calibration.graph import Graph
 from fer_edge.calibration.ranges import Range, check_choices, measure, read_ranges
 from fer_edge.choices import CalibrationMethod
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
-from tests.calibration.tiny_ranges import export_once, tiny_graph, tiny_images, tiny_ranges
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 from tests.tiny_model import overflowing_checkpoint
 
 
@@ -105,7 +106,7 @@ def test_unknown_tensors_methods_and_layer_kinds_are_named() -> None:
 
 
 def overflowing_graph() -> bytes:
-    return export_once(overflowing_checkpoint())
+    return onnx_from_checkpoint(overflowing_checkpoint())
 
 
 @pytest.mark.parametrize("method", get_args(CalibrationMethod))
