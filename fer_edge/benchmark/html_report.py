@@ -55,22 +55,21 @@ def _stream_plots(report: BenchReport, timelines: dict[str, Stamps]) -> dict[str
     drawn = {}
     single, stamps = report.single_stream, timelines.get("single-stream")
     if single is not None:
-        latency = single.latency
-        drawn["distribution"] = draw(lambda theme: plots.draw_distribution(theme, latency), "Histogram of latencies.")
+        drawn["distribution"] = draw("Histogram of latencies.", plots.draw_distribution, single.latency)
     if single is not None and stamps is not None:
-        drawn["timeline"] = draw(lambda theme: plots.draw_timeline(theme, stamps, single), "Latency of each query.")
+        drawn["timeline"] = draw("Latency of each query.", plots.draw_timeline, stamps, single)
     if report.batches:
         text = "Rate and latency over the batch size."
-        drawn["batches"] = draw(lambda theme: plots.draw_batches(theme, report.batches), text)
+        drawn["batches"] = draw(text, plots.draw_batches, report.batches)
     if report.multi_stream:
         text = "Rate and latency over the number of streams."
-        drawn["streams"] = draw(lambda theme: plots.draw_streams(theme, report.multi_stream), text)
+        drawn["streams"] = draw(text, plots.draw_streams, report.multi_stream)
     if report.scaling:
         text = "Images per second over p99 for each combination of threads, streams and batch size."
-        drawn["scaling"] = draw(lambda theme: plots.draw_scaling(theme, report.scaling), text)
+        drawn["scaling"] = draw(text, plots.draw_scaling, report.scaling)
     if report.open_loop:
         text = "Percentiles of latency at each frame rate, and the limit of late frames."
-        drawn["open_loop"] = draw(lambda theme: plots.draw_open_loop(theme, report.open_loop), text)
+        drawn["open_loop"] = draw(text, plots.draw_open_loop, report.open_loop)
     return drawn
 
 
@@ -79,16 +78,12 @@ def _other_plots(report: BenchReport) -> dict[str, Picture]:
     drawn = {}
     cold, sustained, roof = report.cold_start, report.sustained, report.roofline
     if cold is not None:
-        drawn["cold_start"] = draw(lambda theme: plots.draw_cold_start(theme, cold), "Steps to the first result.")
+        drawn["cold_start"] = draw("Steps to the first result.", plots.draw_cold_start, cold)
     if sustained is not None:
-        drawn["sustained"] = draw(
-            lambda theme: plots.draw_sustained(theme, sustained), "Latency over the sustained run."
-        )
+        drawn["sustained"] = draw("Latency over the sustained run.", plots.draw_sustained, sustained)
     if roof is not None and any(share.layer.macs for share in roof.layers):
-        drawn["layers"] = draw(lambda theme: plots.draw_layers(theme, roof), "The slowest layers.")
-        drawn["roofline"] = draw(
-            lambda theme: plots.draw_roofline(theme, roof), "Rates of layers and roofs of the machine."
-        )
+        drawn["layers"] = draw("The slowest layers.", plots.draw_layers, roof)
+        drawn["roofline"] = draw("Rates of layers and roofs of the machine.", plots.draw_roofline, roof)
     return drawn
 
 
