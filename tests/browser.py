@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+ColorScheme = Literal["light", "dark"]
+COLOR_SCHEMES: tuple[ColorScheme, ...] = get_args(ColorScheme)
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
@@ -44,7 +46,7 @@ def running_browser(executable: str) -> Iterator[Browser]:
         browser.close()
 
 
-def show(browser: Browser, page: Path, width: int = 1200, scheme: Literal["light", "dark"] = "light") -> Shown:
+def show(browser: Browser, page: Path, width: int = 1200, scheme: ColorScheme = "light") -> Shown:
     """Open a page from its file, and wait until all its pictures are there or failed."""
     shown = Shown()
     with browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme) as context:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ import pytest
 from fer_edge.engines.quiet import import_package
 from fer_edge.engines.registry import get_engine
 from tests.browser import find_chromium, running_browser
+from tests.made_once import made_once
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -27,6 +29,45 @@ for name in ("onnxruntime", "openvino"):
             import_package(package)
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a file in one process, or those of each group that it names; files with slow tests first."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _group(item) not in slow)
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    return str(marker.args[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _share_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Export each model once per run, except in tests that use `fresh_export`."""
+    if "torch" not in sys.modules:  # nothing to export, and a second to import
+        yield
+        return
+    from fer_edge.export import onnx_graph
+    from tests.shared_exports import exported_once
+
+    folder = made_once(tmp_path_factory, "exports", lambda folder: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "_export", exported_once(onnx_graph._export, folder))
+        yield
+
+
+@pytest.fixture
+def fresh_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export with PyTorch each time, in tests of the export itself."""
+    from fer_edge.export import onnx_graph
+
+    monkeypatch.setattr(onnx_graph, "_export", onnx_graph._export.__wrapped__)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,10 +92,12 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return FERPlus's training and validation split, unpacked once per run."""
-    root = tmp_path_factory.mktemp("ferplus")
-    with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
-        archive.extractall(root, filter="data")
-    return root
+
+    def unpack(folder: Path) -> None:
+        with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
+            archive.extractall(folder, filter="data")
+
+    return made_once(tmp_path_factory, "ferplus", unpack)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from fer_edge.cli.main import app
 from fer_edge.export.recipe import read_recipe
 from fer_edge.shipped import shipped_file
 from tests import command
+from tests.made_once import made_once
 from tests.tiny_model import tiny_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -160,18 +161,21 @@ def test_titles_of_commands_that_are_not_run() -> None:
 @pytest.fixture(scope="module")
 def files(ferplus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the files that the commands of all pages name."""
-    folder = tmp_path_factory.mktemp("files")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        _make_files(folder, ferplus)
-    return folder
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            _make_files(folder, ferplus)
+
+    return made_once(tmp_path_factory, "files of the documentation", make)
 
 
 def _make_files(folder: Path, ferplus: Path) -> None:
     tiny_checkpoint().save(folder / "model.safetensors")
     shutil.copy(shipped_file("checkpoint", "edge"), folder / "edge.safetensors")
     Image.fromarray(skimage.data.astronaut()).save(folder / "photo.jpg")
-    for split, count in (("Train", 70), ("Valid", 12)):
+    # Calibration needs 32 images, and the temperature is fitted on 50, which are half of the validation split.
+    for split, count in (("Train", 12), ("Valid", 12)):
         copy_of_ferplus(ferplus / f"FER2013{split}", folder / "ferplus" / f"FER2013{split}", count)
     faces = sorted((folder / "ferplus" / "FER2013Valid").glob("*.png"))
     for index, face in enumerate(faces[:64]):
@@ -206,7 +210,12 @@ def copy_of_ferplus(source: Path, target: Path, count: int) -> None:
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(not block.title for block in blocks(page, "sh"))], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(f"documentation: {page.name}"))
+        for page in PAGES
+        if any(not block.title for block in blocks(page, "sh"))
+    ],
 )
 def test_commands_run(page: Path, tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the commands of a page in their order, on a tiny model and a small data set."""

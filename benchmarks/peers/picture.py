@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fer_edge.evaluation.pictures import save_plot
-from fer_edge.html.theme import LIGHT
+from fer_edge.html.theme import ACCENT, FAINT, INK, LINE
 
 WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: width, height of a row, height of title and axis
 
@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     axes = figure.subplots()
     right = axes.secondary_yaxis("right")
     for y, row in enumerate(rows):
-        color = LIGHT.accent if row.name.startswith("fer-edge") else LIGHT.faint
+        color = ACCENT if row.name.startswith("fer-edge") else FAINT
         axes.plot([row.p50, row.p90], [y, y], color=color, linewidth=2, alpha=0.5)
         axes.plot(row.p50, y, "o", color=color)
         axes.annotate(f"{row.p50:.2f}", (row.p50, y), (-6, 0), textcoords="offset points", ha="right", va="center")
@@ -61,7 +61,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     if any(accuracies):
         axes.set_title("accuracy, validation split of FERPlus", loc="right", fontsize="medium")
     axes.invert_yaxis()
-    axes.grid(axis="x", which="both", color=LIGHT.line, linewidth=0.5)
+    axes.grid(axis="x", which="both", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
     for spines in (axes.spines, right.spines):
         spines[:].set_visible(False)
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("csv", type=Path)
     parser.add_argument("picture", type=Path)
     options = parser.parse_args()
-    with rc_context({"font.size": 9, "text.color": LIGHT.ink}):
+    with rc_context({"font.size": 9, "text.color": INK}):
         save_plot(draw(rows_of(options.csv)), options.picture)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fer_edge.benchmark.statistics import Distribution
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import ACCENT, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -20,7 +20,7 @@ WIDTH = 5.2  # inches; wider plots are hard to read on a phone
 class Plot(NamedTuple):
     """A figure of the report page."""
 
-    draw: Callable[[Theme], Figure]  # draws the figure in the colours of a theme
+    draw: Callable[[], Figure]  # draws the figure
     text: str  # alternative text
 
 
@@ -31,7 +31,6 @@ def new_figure(height: float) -> tuple[Figure, Axes]:
 
 
 def draw_rate_and_latency(
-    theme: Theme,
     label: str,
     numbers: Sequence[int],
     rates: Sequence[float],
@@ -40,9 +39,9 @@ def draw_rate_and_latency(
     """Draw the rate on the left and percentiles of latency on the right, over batches or streams."""
     figure = _figure(2.8)
     left, right = figure.subplots(1, 2)
-    left.plot(numbers, rates, "o-", color=theme.accent)
+    left.plot(numbers, rates, "o-", color=ACCENT)
     left.set(ylabel="images per second", ylim=(0, None))
-    for color, name in zip(theme.series, ("p50", "p90", "p99"), strict=False):
+    for color, name in zip(SERIES, ("p50", "p90", "p99"), strict=False):
         values = [getattr(latency, name).value for latency in latencies]
         right.plot(numbers, values, "o-", ms=3.5, color=color, label=name)
     right.set_ylabel("milliseconds")

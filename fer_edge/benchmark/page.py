@@ -41,7 +41,7 @@ def page_from_report(report: BenchReport, timelines: dict[str, Stamps]) -> bytes
         {
             "scenario": scenario,
             "notes": scenario.notes(result),
-            "pictures": [draw(*plot) for plot in scenario.plots(result, timelines.get(scenario.name))],
+            "pictures": [draw(plot.text, plot.draw) for plot in scenario.plots(result, timelines.get(scenario.name))],
             "tables": scenario.page_tables(result),
         }
         for scenario, result in results

@@ -1,4 +1,4 @@
-"""Figures of an evaluation report, in the colours of a theme."""
+"""Figures of an evaluation report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_edge.choices import Head
 from fer_edge.engines.base import Images
 from fer_edge.evaluation.accuracy import AccuracyReport
 from fer_edge.evaluation.features import FeatureMap
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import ACCENT, FAINT, INK, LINE, PAPER, SERIES
 
 FEW = 10  # images; the accuracy of a smaller bin is mostly chance
 MARKERS = "os^Dv"  # the next marker is used when all colours are used up
@@ -23,7 +23,7 @@ SHEET_COLUMNS = 8
 LABEL, CAPTION = 16, 26  # longest text, in characters
 
 
-def confusion(theme: Theme, report: AccuracyReport) -> Figure:
+def confusion(report: AccuracyReport) -> Figure:
     """Draw the confusion matrix: percent of each true label's images, and counts."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -31,10 +31,10 @@ def confusion(theme: Theme, report: AccuracyReport) -> Figure:
     side = max(4.0, 1.3 + 0.5 * len(labels))
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", [theme.paper, theme.accent]), vmin=0, vmax=1)
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", [PAPER, ACCENT]), vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = theme.paper if shares[row, column] > 0.55 else theme.ink
+            color = PAPER if shares[row, column] > 0.55 else INK
             share = 100 * shares[row, column]
             text = f"{share:.0f}" if share >= 0.5 else "<1"
             axes.text(column, row - 0.08, text, ha="center", va="center", color=color)
@@ -47,35 +47,34 @@ def confusion(theme: Theme, report: AccuracyReport) -> Figure:
     axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     axes.tick_params(which="minor", length=0)
-    axes.grid(which="minor", color=theme.line, linewidth=0.8)
+    axes.grid(which="minor", color=LINE, linewidth=0.8)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def reliability(theme: Theme, report: AccuracyReport, names: Mapping[Head, str], used: Head) -> Figure:
+def reliability(report: AccuracyReport, names: Mapping[Head, str], used: Head) -> Figure:
     """Draw the reliability diagram of each head, and the score histogram of the head in use.
 
     Args:
-        theme: Colours.
         report: Scores of the model.
         names: Name of each head in the legend.
         used: Head whose probabilities the model returns.
     """
     figure = Figure(figsize=(5.3, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    upper.plot([0, 1], [0, 1], color=theme.faint, linestyle=(0, (4, 3)), linewidth=1, label="perfect calibration")
-    for color, marker, (head, score) in zip(theme.series, MARKERS, report.heads.items(), strict=False):
+    upper.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label="perfect calibration")
+    for color, marker, (head, score) in zip(SERIES, MARKERS, report.heads.items(), strict=False):
         in_use = head == used
         filled = [bin_ for bin_ in score.reliability if bin_.images]
         x, y = [bin_.confidence for bin_ in filled], [bin_.accuracy for bin_ in filled]
         label = f"{names[head]}, calibration error {score.calibration_error:.3f}"
         upper.plot(x, y, color=color, linewidth=2.2 if in_use else 1.2, label=label, zorder=3 if in_use else 2)
-        faces = [color if bin_.images >= FEW else theme.paper for bin_ in filled]
+        faces = [color if bin_.images >= FEW else PAPER for bin_ in filled]
         upper.scatter(x, y, s=28 if in_use else 16, color=faces, edgecolors=color, marker=marker, zorder=4)
         if in_use:
             edges = [bin_.low for bin_ in score.reliability] + [1.0]
             shares = [100 * bin_.images / report.images for bin_ in score.reliability]
-            lower.stairs(shares, edges, fill=True, color=color, edgecolor=theme.paper)
+            lower.stairs(shares, edges, fill=True, color=color, edgecolor=PAPER)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.grid(linewidth=0.6)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, columnspacing=1.2)
@@ -83,18 +82,18 @@ def reliability(theme: Theme, report: AccuracyReport, names: Mapping[Head, str],
     return figure
 
 
-def feature_map(theme: Theme, features: FeatureMap, labels: Sequence[str]) -> Figure:
+def feature_map(features: FeatureMap, labels: Sequence[str]) -> Figure:
     """Draw each image as a dot in the colour of its true label, with the label's name at the median position."""
     figure = Figure(figsize=(6.2, 5.6), layout="constrained")
     axes = figure.add_subplot()
     size = np.clip(10_000 / len(features.true), 9, 50)  # square points; fewer dots can be larger
-    halo = [patheffects.withStroke(linewidth=3, foreground=theme.paper)]
+    halo = [patheffects.withStroke(linewidth=3, foreground=PAPER)]
     for index, label in enumerate(map(shorten, labels)):
         x, y = features.points[features.true == index].T
         if not len(x):
             continue
-        turn, color = divmod(index, len(theme.series))
-        dots = axes.scatter(x, y, size, theme.series[color], marker=MARKERS[turn % len(MARKERS)], linewidths=0)
+        turn, color = divmod(index, len(SERIES))
+        dots = axes.scatter(x, y, size, SERIES[color], marker=MARKERS[turn % len(MARKERS)], linewidths=0)
         dots.set(alpha=0.75, label=f"{label} ({len(x)})", zorder=2 + 1 / len(x))  # rare labels in front
         name = axes.text(float(np.median(x)), float(np.median(y)), label, ha="center", va="center", zorder=4)
         name.set(weight="bold", path_effects=halo)
@@ -109,7 +108,7 @@ def shorten(text: str, most: int = LABEL) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def contact_sheet(theme: Theme, images: Sequence[Images], captions: Sequence[str]) -> Figure:
+def contact_sheet(images: Sequence[Images], captions: Sequence[str]) -> Figure:
     """Draw face crops in rows, each with a caption of up to three lines."""
     columns = min(SHEET_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
@@ -121,5 +120,5 @@ def contact_sheet(theme: Theme, images: Sequence[Images], captions: Sequence[str
     for axes, image, caption in zip(grid, images, captions, strict=False):
         axes.imshow(image)
         text = "\n".join(shorten(line, CAPTION) for line in caption.splitlines())
-        axes.set_title(text, fontsize=7.5, color=theme.ink, loc="left", y=0, va="top", pad=-3)
+        axes.set_title(text, fontsize=7.5, color=INK, loc="left", y=0, va="top", pad=-3)
     return figure

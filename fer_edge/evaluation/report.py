@@ -27,7 +27,7 @@ from fer_edge.evaluation.examples import (
 from fer_edge.evaluation.features import SEED, FeatureMap
 from fer_edge.evaluation.open_model import ModelInfo
 from fer_edge.html.page import page_from_template
-from fer_edge.html.picture import Picture, draw, draw_light
+from fer_edge.html.picture import Picture, draw
 from fer_edge.walk import count_reasons, notes
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -123,7 +123,7 @@ def report_files(
     )
     sheets = {"mistakes.png": mistakes.picture, "disagreements.png": disagreements.picture}
     return {
-        **{f"{name}.png": picture.light for name, picture in pictures.items()},
+        **{f"{name}.png": picture.data for name, picture in pictures.items()},
         **{name: picture for name, picture in sheets.items() if picture is not None},
         NUMBERS: _numbers_file(report, model, outputs, (mistakes, disagreements), features, origin),
         PAGE: page,
@@ -132,19 +132,12 @@ def report_files(
 
 def _pictures(report: AccuracyReport, model: ModelInfo, features: FeatureMap | str) -> dict[str, Picture]:
     pictures = {
-        "confusion": draw(
-            lambda theme: plots.confusion(theme, report), "Confusion matrix; the table below has the same numbers."
-        ),
-        "reliability": draw(
-            lambda theme: plots.reliability(theme, report, HEADS, model.head),
-            "Reliability diagram: accuracy over score.",
-        ),
+        "confusion": draw("Confusion matrix; the table below has the same numbers.", plots.confusion, report),
+        "reliability": draw("Reliability diagram: accuracy over score.", plots.reliability, report, HEADS, model.head),
     }
     if isinstance(features, FeatureMap):
-        pictures["features"] = draw(
-            lambda theme: plots.feature_map(theme, features, model.labels),
-            f"Map of the images by the {features.token} token's feature.",
-        )
+        text = f"Map of the images by the {features.token} token's feature."
+        pictures["features"] = draw(text, plots.feature_map, features, model.labels)
     return pictures
 
 
@@ -156,7 +149,7 @@ def _sheet(
         return Sheet([], [], None)
     faces = crops(outputs.images, indices[:shown])
     captions = [caption(example) for example in selected[:shown]]
-    picture = draw_light(lambda theme: plots.contact_sheet(theme, faces, captions))
+    picture = draw("Faces with captions.", plots.contact_sheet, faces, captions).data
     return Sheet(selected, list(zip(selected, map(jpeg, faces), strict=False)), picture)
 
 

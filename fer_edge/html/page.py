@@ -11,7 +11,7 @@ from importlib import resources
 
 import jinja2
 
-from fer_edge.html.theme import DARK, LIGHT
+from fer_edge.html import theme
 
 
 def page_from_template(template: str, **values: object) -> bytes:
@@ -21,7 +21,7 @@ def page_from_template(template: str, **values: object) -> bytes:
         template: Path of the template relative to the package, for example "evaluation/report.html.jinja".
         values: Values of the template's variables; a missing one is an error.
     """
-    return _environment().get_template(template).render(light=LIGHT, dark=DARK, **values).encode()
+    return _environment().get_template(template).render(theme=theme, **values).encode()
 
 
 def data_uri(data: bytes, kind: str = "image/png") -> str:

@@ -1,76 +1,63 @@
-"""Matplotlib figures rendered in a light and a dark theme."""
+"""Matplotlib figures as PNG files, in the colours of the pages."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from fer_edge.html.theme import DARK, LIGHT, Theme
+from fer_edge.html.theme import FAINT, INK, LINE, PAPER
 
+Arguments = ParamSpec("Arguments")
 DPI = 192
 CSS_PIXELS = 96  # per inch
+SETTINGS: Any = {  # its type differs between versions of matplotlib
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "text.color": INK,
+    "text.parse_math": False,  # labels may contain a dollar sign
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.grid": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": LINE,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures are equal on every machine
+    "font.size": 10,
+}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG files in both themes."""
+    """A figure as a PNG file."""
 
-    light: bytes
-    dark: bytes
+    data: bytes
     width: int  # CSS pixels
     height: int
     text: str  # alternative text
 
 
-def draw(figure: Callable[[Theme], Figure], text: str) -> Picture:
-    """Draw a figure in both themes.
+def draw(text: str, figure: Callable[Arguments, Figure], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Picture:
+    """Draw a figure; equal figures give equal bytes.
 
     Args:
-        figure: Function that creates the figure in the colours of a theme.
         text: Alternative text.
+        figure: Function that creates the figure.
+        args: Positional arguments of the function.
+        kwargs: Keyword arguments of the function.
     """
-    size, light = _draw(figure, LIGHT)
-    _, dark = _draw(figure, DARK)
-    return Picture(light, dark, *size, text)
-
-
-def draw_light(figure: Callable[[Theme], Figure]) -> bytes:
-    """Return a PNG file of the figure in the light theme."""
-    return _draw(figure, LIGHT)[1]
-
-
-def _draw(figure: Callable[[Theme], Figure], theme: Theme) -> tuple[tuple[int, int], bytes]:
-    with mpl.rc_context(_settings(theme)):
-        drawn, buffer = figure(theme), io.BytesIO()
-        # Without date and version, equal figures give equal bytes.
-        drawn.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    with mpl.rc_context(SETTINGS):
+        drawn, buffer = figure(*args, **kwargs), io.BytesIO()
+        drawn.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})  # no version
     width, height = (round(inches * CSS_PIXELS) for inches in drawn.get_size_inches())
-    return (width, height), buffer.getvalue()
-
-
-def _settings(theme: Theme) -> Any:  # its type differs between versions of matplotlib
-    return {
-        "figure.facecolor": theme.paper,
-        "axes.facecolor": theme.paper,
-        "savefig.facecolor": theme.paper,
-        "text.color": theme.ink,
-        "text.parse_math": False,  # labels may contain a dollar sign
-        "axes.labelcolor": theme.ink,
-        "axes.edgecolor": theme.line,
-        "axes.grid": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": theme.line,
-        "xtick.color": theme.faint,
-        "ytick.color": theme.faint,
-        "xtick.labelcolor": theme.ink,
-        "ytick.labelcolor": theme.ink,
-        "legend.frameon": False,
-        "font.family": "DejaVu Sans",  # ships with matplotlib, so figures are equal on every machine
-        "font.size": 10,
-    }
+    return Picture(buffer.getvalue(), width, height, text)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim.swa_utils import AveragedModel
 
@@ -31,7 +31,6 @@ from fer_edge.training.module import TrainingModule, text_features_sha256
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.results import Callback, EpochResult
 from fer_edge.training.stop import TrainingStopped
-from fer_edge.training.sync_norm import with_synced_norms
 from fer_edge.training.validation import Validation
 
 CHECK_STEPS = 10  # steps between reads of loss and step check on a GPU
@@ -72,8 +71,8 @@ class Trainer:
             None if weights is None else self.fabric.to_device(torch.from_numpy(weights)),
             config.label_smoothing,
         )
-        if config.processes > 1:
-            with_synced_norms(module, self.fabric.device.type)
+        if config.processes > 1 and self.fabric.device.type != "cpu":  # PyTorch has no synchronised norm for CPUs
+            module = cast(TrainingModule, nn.SyncBatchNorm.convert_sync_batchnorm(module))
         self.module = cast(TrainingModule, self.fabric.to_device(module.to(memory_format=torch.channels_last)))
         self.teachers = Teachers(teachers, info, config, self.fabric)
         self.average = AveragedModel(self.module, multi_avg_fn=ema(config.ema), use_buffers=True)
@@ -325,6 +324,9 @@ class Trainer:
             if signal := self._max_over_processes(self._stop_signal()):
                 self._stop(self.batches.steps, self.loss_sum, signal)
 
+        if self.config.processes > 1:  # on CPUs, each process averaged the norms of its own part of the batches
+            for statistics in self.average.module.buffers():
+                torch.distributed.broadcast(statistics, 0)
         scores = self.validation.scores(self._average_model(), after_batch)
         if not scores.finite:
             raise self._nonfinite_error("a logit of the validation images", self.batches.steps)

@@ -18,7 +18,7 @@ from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.benchmark.scenarios.single_stream import summarise_single_stream
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.hardware.gpu_state import GpuState, Spread
-from tests.browser import show
+from tests.browser import COLOR_SCHEMES, show
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,7 +33,7 @@ def test_page_of_all_scenarios(
 ) -> None:
     page = write_report(tmp_path / "out", *measured)
     assert {file.name for file in page.parent.iterdir()} == {"report.html", "figures.csv"}
-    for scheme in ("light", "dark"):
+    for scheme in COLOR_SCHEMES:
         shown = show(browser, page, 390, scheme)
         assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
         assert len(shown.images) == PICTURES

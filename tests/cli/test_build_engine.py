@@ -10,7 +10,7 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import BuildRequest
 from fer_edge.engines.registry import get_engine
-from tests.calibration.tiny_ranges import export_once, tiny_calibration
+from tests.calibration.tiny_ranges import tiny_calibration
 from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
@@ -19,11 +19,6 @@ from tests.tiny_model import tiny_checkpoint
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
     return tiny_calibration().checkpoint
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
 
 
 def test_options_override_the_recipe(checkpoint: Path, tmp_path: Path) -> None:

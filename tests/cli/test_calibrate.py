@@ -11,7 +11,7 @@ import pytest
 
 from fer_edge.bundle import Bundle
 from fer_edge.calibration.workflow import images_allowed, resolution
-from tests.calibration.tiny_ranges import TinyCalibration, export_once, tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration, tiny_calibration
 from tests.command import fer_edge
 from tests.tiny_model import tiny_checkpoint
 
@@ -19,11 +19,6 @@ from tests.tiny_model import tiny_checkpoint
 @pytest.fixture(scope="session")
 def tiny() -> TinyCalibration:
     return tiny_calibration()
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
 
 
 def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:

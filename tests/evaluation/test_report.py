@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from fer_edge.evaluation.features import MIN_POINTS, FeatureMap, embed, feature_
 from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.evaluation.report import PICTURES, report_files, write_report
 from fer_edge.model.runner import PyTorchRunner
-from tests.browser import show
+from tests.browser import COLOR_SCHEMES, show
 from tests.tiny import LABELS, tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -91,25 +92,22 @@ def test_equal_evaluations_give_equal_bytes(model: OpenedModel, tmp_path: Path) 
     assert list(runs[0])[-1] == "report.html"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
-def test_browser_shows_every_picture_without_errors(
-    model: OpenedModel, tmp_path: Path, browser: Browser, width: int, scheme: Any
-) -> None:
+def test_browser_shows_every_picture_without_errors(model: OpenedModel, tmp_path: Path, browser: Browser) -> None:
     page = write_report(tmp_path / "out", model, outputs(tmp_path), some_map(), tmp_path)
-    shown = show(browser, page, width, scheme)
-    assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
-    assert shown.images == [
-        "Confusion matrix; the table below has the same numbers.",
-        "Reliability diagram: accuracy over score.",
-        *("face 1.png", "face 3.png", "face 2.png"),  # mistakes
-        *("face 3.png", "face 2.png"),  # disagreements
-        "Map of the images by the steering token's feature.",
-    ]
-    assert shown.scroll_width <= width
-    assert "tiny.fer on synthetic" in shown.text
-    assert "The heads agree on 60.00 % of the images. Accuracy on these images: 66.7 %." in shown.text
-    assert "Accuracy on the other images: 0.0 %." in shown.text
+    for width, scheme in product((390, 1200), COLOR_SCHEMES):
+        shown = show(browser, page, width, scheme)
+        assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
+        assert shown.images == [
+            "Confusion matrix; the table below has the same numbers.",
+            "Reliability diagram: accuracy over score.",
+            *("face 1.png", "face 3.png", "face 2.png"),  # mistakes
+            *("face 3.png", "face 2.png"),  # disagreements
+            "Map of the images by the steering token's feature.",
+        ]
+        assert shown.scroll_width <= width
+        assert "tiny.fer on synthetic" in shown.text
+        assert "The heads agree on 60.00 % of the images. Accuracy on these images: 66.7 %." in shown.text
+        assert "Accuracy on the other images: 0.0 %." in shown.text
 
 
 def test_labels_and_file_names_are_escaped(model: OpenedModel, tmp_path: Path, browser: Browser) -> None:

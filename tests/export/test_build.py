@@ -10,12 +10,7 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_edge.export.build import build
-from tests.calibration.tiny_ranges import export_once, tiny_calibration
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+from tests.calibration.tiny_ranges import tiny_calibration
 
 
 @pytest.mark.slow

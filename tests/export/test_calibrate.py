@@ -14,12 +14,7 @@ import pytest
 from fer_edge.errors import ConfigError, DataError, InputError
 from fer_edge.export.calibrate import calibrate
 from fer_edge.graph.ranges import read_ranges
-from tests.calibration.tiny_ranges import export_once, tiny_calibration
-
-
-@pytest.fixture(autouse=True)
-def _one_export_per_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_edge.export.onnx_graph.onnx_from_checkpoint", export_once)
+from tests.calibration.tiny_ranges import tiny_calibration
 
 
 def test_call_returns_the_ranges_and_reports_progress(caplog: pytest.LogCaptureFixture) -> None:

@@ -142,6 +142,7 @@ def test_equal_slopes_are_not_shared() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_export")
 def test_equal_checkpoints_give_equal_bytes() -> None:
     first, second = (onnx_from_checkpoint(tiny_checkpoint()).to_bytes() for _ in range(2))
     assert first == second
@@ -159,6 +160,7 @@ def test_fp16_graph_is_half_except_norms_softmax_and_heads() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_export")
 def test_export_does_not_change_the_checkpoint() -> None:
     checkpoint: Checkpoint = tiny_checkpoint()
     before = PyTorchRunner(checkpoint).infer(random_images(1))

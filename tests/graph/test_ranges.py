@@ -13,9 +13,10 @@ import pytest
 from fer_edge.calibration.histograms import measure
 from fer_edge.choices import CalibrationMethod
 from fer_edge.errors import DataError, NonFiniteError
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.ranges import Range, read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
-from tests.calibration.tiny_ranges import export_once, tiny_graph, tiny_images, tiny_ranges
+from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 from tests.tiny_model import overflowing_checkpoint
 
 
@@ -102,7 +103,7 @@ def test_unknown_tensor_is_named() -> None:
 
 
 def overflowing_graph() -> TypedGraph:
-    return export_once(overflowing_checkpoint())
+    return onnx_from_checkpoint(overflowing_checkpoint())
 
 
 @pytest.mark.parametrize("method", get_args(CalibrationMethod))

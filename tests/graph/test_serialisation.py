@@ -77,6 +77,7 @@ def test_int8_bundle_of_two_engines_needs_one_serialisation(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_export")
 def test_export_returns_a_graph_without_a_parse(monkeypatch: pytest.MonkeyPatch) -> None:
     from fer_edge.export.onnx_graph import onnx_from_checkpoint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from PIL import Image
 from fer_edge.html import page as pages
 from fer_edge.html.page import data_uri, number, page_from_template
 from fer_edge.html.picture import DPI, draw
-from fer_edge.html.theme import DARK, LIGHT, Theme
-from tests.browser import show
+from fer_edge.html.theme import ACCENT, PAPER
+from tests.browser import COLOR_SCHEMES, show
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,9 +29,9 @@ TEMPLATE = """{% extends "html/frame.html.jinja" %}
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
-def plot(theme: Theme) -> Figure:
+def plot() -> Figure:
     figure = Figure(figsize=(4, 3))
-    figure.text(0.5, 0.5, "$a_b \\frac{", color=theme.accent)  # invalid as mathematical text
+    figure.text(0.5, 0.5, "$a_b \\frac{", color=ACCENT)  # invalid as mathematical text
     return figure
 
 
@@ -44,15 +45,13 @@ def templates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return added
 
 
-def test_picture_has_both_themes_and_equal_bytes_each_time(tmp_path: Path) -> None:
-    picture = draw(plot, "a plot")
+def test_picture_is_on_white_paper_and_has_equal_bytes_each_time() -> None:
+    picture = draw("a plot", plot)
     assert (picture.width, picture.height) == (384, 288)
-    for theme, data in ((LIGHT, picture.light), (DARK, picture.dark)):
-        (tmp_path / "a.png").write_bytes(data)
-        with Image.open(tmp_path / "a.png") as image:
-            assert image.size == (4 * DPI, 3 * DPI)
-            assert image.convert("RGB").tobytes()[:3] == bytes.fromhex(theme.paper[1:])
-    assert draw(plot, "a plot") == picture
+    with Image.open(io.BytesIO(picture.data)) as image:
+        assert image.size == (4 * DPI, 3 * DPI)
+        assert image.convert("RGB").tobytes()[:3] == bytes.fromhex(PAPER[1:]) == b"\xff\xff\xff"
+    assert draw("a plot", plot) == picture
 
 
 def test_numbers_are_formatted() -> None:
@@ -68,8 +67,8 @@ def test_missing_template_value_is_an_error(templates: dict[str, str]) -> None:
 
 def test_page_shows_its_picture_and_escapes_values(templates: dict[str, str], tmp_path: Path, browser: Browser) -> None:
     file = tmp_path / "page.html"
-    file.write_bytes(page_from_template("page", title=ATTACK, picture=draw(plot, ATTACK)))
-    for scheme in ("light", "dark"):
+    file.write_bytes(page_from_template("page", title=ATTACK, picture=draw(ATTACK, plot)))
+    for scheme in COLOR_SCHEMES:
         shown = show(browser, file, 390, scheme)
         assert (shown.images, shown.broken, shown.complaints, shown.requests) == ([ATTACK], [], [], [])
         assert shown.text.count(ATTACK) == 2

@@ -16,7 +16,6 @@ from fer_edge.benchmark.statistics import Distribution, distribution_from_sample
 from fer_edge.benchmark.workload import Query, Workload, clock
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Runner
-from fer_edge.html.theme import Theme
 from fer_edge.results import Quantity, Table
 
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -83,17 +82,17 @@ class BatchesScenario(Scenario[list[BatchResult]]):
         return [Table("batches, engine only", ("batch", *RATE_COLUMNS), rows)]
 
     def plots(self, result: list[BatchResult], stamps: Stamps | None) -> list[Plot]:
-        return [Plot(lambda theme: draw_batches(theme, result), "Rate and latency over the batch size.")]
+        return [Plot(lambda: draw_batches(result), "Rate and latency over the batch size.")]
 
     def tiles(self, result: list[BatchResult]) -> list[tuple[str, str]]:
         best = max(result, key=lambda batch: batch.images_per_second)
         return [(f"images per second, batches of {best.batch}", f"{best.images_per_second:,.0f}")]
 
 
-def draw_batches(theme: Theme, results: Sequence[BatchResult]) -> Figure:
+def draw_batches(results: Sequence[BatchResult]) -> Figure:
     """Draw rate and latency over the batch size."""
     sizes, rates = [result.batch for result in results], [result.images_per_second for result in results]
-    figure = draw_rate_and_latency(theme, "batch", sizes, rates, [result.latency for result in results])
+    figure = draw_rate_and_latency("batch", sizes, rates, [result.latency for result in results])
     for axes in figure.axes:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])

@@ -27,7 +27,7 @@ from fer_edge.benchmark.worker import temporary_folder, write_settings
 from fer_edge.benchmark.workload import Workload
 from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.errors import EngineError
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import SERIES
 from fer_edge.results import Quantity, Table
 
 IMPORT_RUNS = 3
@@ -245,7 +245,7 @@ class ColdStartScenario(Scenario[ColdStart]):
         return [*super().rows(result), *memory]
 
     def plots(self, result: ColdStart, stamps: Stamps | None) -> list[Plot]:
-        return [Plot(lambda theme: draw_cold_start(theme, result), "Steps to the first result.")]
+        return [Plot(lambda: draw_cold_start(result), "Steps to the first result.")]
 
     def tiles(self, result: ColdStart) -> list[tuple[str, str]]:
         tiles = [("first result of a process", f"{result.first_result.value:.0f} ms")]
@@ -253,7 +253,7 @@ class ColdStartScenario(Scenario[ColdStart]):
         return tiles if peak is None else [*tiles, ("peak memory of that process", f"{peak:.0f} MB")]
 
 
-def draw_cold_start(theme: Theme, result: ColdStart) -> Figure:
+def draw_cold_start(result: ColdStart) -> Figure:
     """Draw the steps to the first result, one after another."""
     figure, axes = new_figure(1.7)
     steps = {
@@ -263,7 +263,7 @@ def draw_cold_start(theme: Theme, result: ColdStart) -> Figure:
         "first query": result.first_query.value,
     }
     start = 0.0
-    for color, (name, duration) in zip(theme.series, steps.items(), strict=False):
+    for color, (name, duration) in zip(SERIES, steps.items(), strict=False):
         axes.barh(0, duration, left=start, color=color, height=0.5, label=f"{name} {duration:.0f}")
         start += duration
     axes.set(yticks=[], xlabel="milliseconds since the start of the process", ylim=(-0.5, 0.5))

@@ -23,7 +23,6 @@ from fer_edge.benchmark.scenarios.single_stream import UNSTEADY
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
 from fer_edge.hardware.cpu import cores
-from fer_edge.html.theme import Theme
 from fer_edge.results import Quantity, Table
 
 MIN_QUERIES = 5
@@ -174,13 +173,13 @@ class MultiStreamScenario(Scenario[list[MultiStream]]):
         return [f"{UNSTEADY}: {unsteady} streams"] if unsteady else []
 
     def plots(self, result: list[MultiStream], stamps: Stamps | None) -> list[Plot]:
-        return [Plot(lambda theme: draw_streams(theme, result), "Rate and latency over the number of streams.")]
+        return [Plot(lambda: draw_streams(result), "Rate and latency over the number of streams.")]
 
 
-def draw_streams(theme: Theme, results: Sequence[MultiStream]) -> Figure:
+def draw_streams(results: Sequence[MultiStream]) -> Figure:
     """Draw rate and latency over the number of streams."""
     counts, rates = [result.streams for result in results], [result.images_per_second for result in results]
-    figure = draw_rate_and_latency(theme, "streams", counts, rates, [result.latency for result in results])
+    figure = draw_rate_and_latency("streams", counts, rates, [result.latency for result in results])
     for axes in figure.axes:
         axes.set_xticks(counts)
     return figure

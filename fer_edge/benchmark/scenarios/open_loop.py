@@ -18,7 +18,7 @@ from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, in_percent, percen
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, Estimate, distribution_from_samples, share_estimate
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import INK, LINE, SERIES
 from fer_edge.results import Quantity, Table
 
 MAX_BACKLOG = 1.0  # seconds; a machine that is this late does not keep up, and the run ends
@@ -133,24 +133,24 @@ class OpenLoopScenario(Scenario[list[OpenLoop]]):
 
     def plots(self, result: list[OpenLoop], stamps: Stamps | None) -> list[Plot]:
         text = "Percentiles of latency at each frame rate, and the limit of late frames."
-        return [Plot(lambda theme: draw_open_loop(theme, result), text)]
+        return [Plot(lambda: draw_open_loop(result), text)]
 
     def tiles(self, result: list[OpenLoop]) -> list[tuple[str, str]]:
         fastest = max(result, key=lambda loop: loop.rate)
         return [(f"late at {fastest.rate:g} Hz", f"{100 * fastest.late_share.value:.2f} %")]
 
 
-def draw_open_loop(theme: Theme, results: Sequence[OpenLoop]) -> Figure:
+def draw_open_loop(results: Sequence[OpenLoop]) -> Figure:
     """Draw percentiles of latency at each frame rate, and the limit of late frames."""
     figure, axes = new_figure(0.9 + 0.62 * len(results))
     names = ("p50", "p90", "p99")
     for row, result in enumerate(results):
         values = [getattr(result.latency, name).value for name in names]
-        axes.plot(values, [row] * 3, color=theme.line, linewidth=3, zorder=1, solid_capstyle="round")
-        for color, marker, name, value in zip(theme.series, "osD", names, values, strict=False):
+        axes.plot(values, [row] * 3, color=LINE, linewidth=3, zorder=1, solid_capstyle="round")
+        for color, marker, name, value in zip(SERIES, "osD", names, values, strict=False):
             axes.scatter(value, row, s=36, color=color, marker=marker, zorder=2, label=name if row == 0 else None)
         deadline = 1000 / result.rate
-        axes.plot([deadline] * 2, [row - 0.35, row + 0.35], color=theme.ink, linewidth=1.6)
+        axes.plot([deadline] * 2, [row - 0.35, row + 0.35], color=INK, linewidth=1.6)
         axes.text(deadline, row + 0.38, f"late after {deadline:.1f}", ha="center", va="top", fontsize=8)
     axes.set(xlabel="milliseconds since the due time of the frame", ylim=(len(results) - 0.4, -0.6), xlim=(0, None))
     axes.set_yticks(range(len(results)), [f"{result.rate:g} Hz" for result in results])

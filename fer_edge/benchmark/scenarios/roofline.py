@@ -21,7 +21,7 @@ from fer_edge.engines.base import Runner, RunOptions
 from fer_edge.engines.capabilities import INT8, Layer, Peak
 from fer_edge.engines.registry import get_profiler
 from fer_edge.errors import EngineError
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import ACCENT, FAINT, INK, LINE, SERIES
 from fer_edge.results import Quantity, Table
 
 PEAK_REPEATS = 40
@@ -235,22 +235,22 @@ class RooflineScenario(Scenario[Roofline]):
         if not any(share.layer.macs for share in result.layers):
             return []
         return [
-            Plot(lambda theme: draw_roofline(theme, result), "Rates of layers and roofs of the machine."),
-            Plot(lambda theme: draw_layers(theme, result), "The slowest layers."),
+            Plot(lambda: draw_roofline(result), "Rates of layers and roofs of the machine."),
+            Plot(lambda: draw_layers(result), "The slowest layers."),
         ]
 
     def tiles(self, result: Roofline) -> list[tuple[str, str]]:
         return [("of the machine's peak", f"{100 * result.share_of_peak:.0f} %")]
 
 
-def draw_layers(theme: Theme, result: Roofline) -> Figure:
+def draw_layers(result: Roofline) -> Figure:
     """Draw the slowest layers, and the time of their multiply-accumulates at the peak."""
     slowest = sorted(result.layers, key=lambda share: -share.layer.microseconds)[:LAYERS_DRAWN]
     figure, axes = new_figure(0.9 + 0.2 * len(slowest))
     rows = range(len(slowest))
-    axes.barh(rows, [share.layer.microseconds for share in slowest], color=theme.line, height=0.7, label="measured")
+    axes.barh(rows, [share.layer.microseconds for share in slowest], color=LINE, height=0.7, label="measured")
     at_peak = [share.layer.macs / share.peak * 1e6 if share.peak else 0 for share in slowest]
-    axes.barh(rows, at_peak, color=theme.accent, height=0.35, label="at the peak")
+    axes.barh(rows, at_peak, color=ACCENT, height=0.35, label="at the peak")
     axes.set_yticks(rows, [_shorten(share.layer.name) for share in slowest], fontsize=8)
     axes.set(xlabel="microseconds", ylim=(len(slowest) - 0.3, -0.7))
     axes.tick_params(axis="y", length=0)
@@ -258,7 +258,7 @@ def draw_layers(theme: Theme, result: Roofline) -> Figure:
     return figure
 
 
-def draw_roofline(theme: Theme, result: Roofline) -> Figure:
+def draw_roofline(result: Roofline) -> Figure:
     """Draw the rate of each layer over its arithmetic intensity, and the roofs of memory and of each precision."""
     figure, axes = new_figure(4.2)
     drawn = [share for share in result.layers if share.layer.macs and share.layer.microseconds]
@@ -268,10 +268,10 @@ def draw_roofline(theme: Theme, result: Roofline) -> Figure:
     for precision in dict.fromkeys(map(_family_of, (*present, "f32", "i8"))):
         peak = peak_for(precision, result.peaks)
         if peak is not None:
-            axes.plot(xs, np.minimum(peak, xs * speed) / 1e9, color=theme.faint, linewidth=1.2, zorder=1)
-            axes.text(xs[-1], peak / 1e9 * 1.08, f"{precision} {peak / 1e9:.0f}", ha="right", color=theme.ink)
+            axes.plot(xs, np.minimum(peak, xs * speed) / 1e9, color=FAINT, linewidth=1.2, zorder=1)
+            axes.text(xs[-1], peak / 1e9 * 1.08, f"{precision} {peak / 1e9:.0f}", ha="right", color=INK)
     largest = max(share.layer.microseconds for share in drawn)
-    for color, marker, family in zip(theme.series, "osD^v", dict.fromkeys(map(_family, drawn)), strict=False):
+    for color, marker, family in zip(SERIES, "osD^v", dict.fromkeys(map(_family, drawn)), strict=False):
         members = [share for share in drawn if _family(share) == family]
         axes.scatter(
             [share.macs_per_byte for share in members],

@@ -16,7 +16,7 @@ from fer_edge.benchmark.statistics import Distribution
 from fer_edge.benchmark.workload import Workload
 from fer_edge.engines.registry import get_engine
 from fer_edge.hardware.cpu import cores
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import SERIES
 from fer_edge.recognizer import Recognizer
 from fer_edge.results import Quantity, Table
 
@@ -143,19 +143,19 @@ class ScalingScenario(Scenario[list[ScalingPoint]]):
 
     def plots(self, result: list[ScalingPoint], stamps: Stamps | None) -> list[Plot]:
         text = "Images per second over p99 for each combination of threads, streams and batch size."
-        return [Plot(lambda theme: draw_scaling(theme, result), text)]
+        return [Plot(lambda: draw_scaling(result), text)]
 
 
-def draw_scaling(theme: Theme, points: Sequence[ScalingPoint]) -> Figure:
+def draw_scaling(points: Sequence[ScalingPoint]) -> Figure:
     """Draw images per second over the 99th percentile; a line joins the batch sizes of one setting."""
     figure, axes = new_figure(3.6)
     settings = list(dict.fromkeys((point.threads, point.streams) for point in points))
     for index, (threads, streams) in enumerate(settings):
         members = [point for point in points if (point.threads, point.streams) == (threads, streams)]
-        style = LINES[index // len(theme.series) % len(LINES)]
+        style = LINES[index // len(SERIES) % len(LINES)]
         axes.plot(
             [point.latency.p99.value for point in members], [point.images_per_second for point in members],
-            style, marker="o", ms=3.5, linewidth=1.2, color=theme.series[index % len(theme.series)],
+            style, marker="o", ms=3.5, linewidth=1.2, color=SERIES[index % len(SERIES)],
             label=f"threads {threads}, streams {streams}",
         )  # fmt: skip
     logarithmic(axes, "x")

@@ -13,7 +13,7 @@ from fer_edge.benchmark.formatting import PERCENTILE_COLUMNS, interval, percenti
 from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Distribution, distribution_from_samples, find_warm_up, longest_warm_up
 from fer_edge.benchmark.workload import STAGES, Clock, Query, clock, no_garbage_collection, recognition
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import ACCENT, FAINT, LINE, SERIES
 from fer_edge.results import Quantity, Table
 
 MLPERF_QUERIES = 1024
@@ -134,9 +134,9 @@ class SingleStreamScenario(Scenario[SingleStream]):
         return lines if result.steady else [*lines, UNSTEADY]
 
     def plots(self, result: SingleStream, stamps: Stamps | None) -> list[Plot]:
-        plots = [Plot(lambda theme: draw_distribution(theme, result.latency), "Histogram of latencies.")]
+        plots = [Plot(lambda: draw_distribution(result.latency), "Histogram of latencies.")]
         if stamps is not None:
-            plots.append(Plot(lambda theme: draw_timeline(theme, stamps, result), "Latency of each query."))
+            plots.append(Plot(lambda: draw_timeline(stamps, result), "Latency of each query."))
         return plots
 
     def tiles(self, result: SingleStream) -> list[tuple[str, str]]:
@@ -145,13 +145,13 @@ class SingleStreamScenario(Scenario[SingleStream]):
         ]
 
 
-def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
+def draw_distribution(latency: Distribution) -> Figure:
     """Draw the histogram with percentiles and their intervals."""
     figure, axes = new_figure(3.2)
     edges = latency.histogram.edges
-    axes.stairs(latency.histogram.counts, edges, fill=True, color=theme.accent, alpha=0.85)
+    axes.stairs(latency.histogram.counts, edges, fill=True, color=ACCENT, alpha=0.85)
     top = axes.get_ylim()[1]
-    for color, name in zip(theme.series[1:], ("p50", "p90", "p99"), strict=False):
+    for color, name in zip(SERIES[1:], ("p50", "p90", "p99"), strict=False):
         estimate = getattr(latency, name)
         right = edges[-1] if estimate.high is None else min(estimate.high, edges[-1])
         if estimate.low is not None:
@@ -163,21 +163,21 @@ def draw_distribution(theme: Theme, latency: Distribution) -> Figure:
     return figure
 
 
-def draw_timeline(theme: Theme, stamps: Stamps, result: SingleStream) -> Figure:
+def draw_timeline(stamps: Stamps, result: SingleStream) -> Figure:
     """Draw the latency of each query over its start time."""
     figure, axes = new_figure(2.8)
     seconds = (stamps[:, 0] - stamps[0, 0]) / 1e9
     latency = (stamps[:, -1] - stamps[:, 0]) / 1e6
     step = -(-len(stamps) // DOTS)
-    axes.scatter(seconds[::step], latency[::step], s=4, color=theme.accent, alpha=0.5, linewidths=0)
+    axes.scatter(seconds[::step], latency[::step], s=4, color=ACCENT, alpha=0.5, linewidths=0)
     if result.warm_up:
-        axes.axvspan(0, seconds[result.warm_up], color=theme.line, alpha=0.6, linewidth=0, label="warm-up, excluded")
-    axes.axhline(result.latency.p90.value, color=theme.series[1], linewidth=1.2, label="90th percentile")
+        axes.axvspan(0, seconds[result.warm_up], color=LINE, alpha=0.6, linewidth=0, label="warm-up, excluded")
+    axes.axhline(result.latency.p90.value, color=SERIES[1], linewidth=1.2, label="90th percentile")
     top = max(result.latency.p99.value * 1.6, result.latency.p90.value * 2)
     above = int((latency > top).sum())
     axes.set(xlabel="seconds", ylabel="milliseconds", ylim=(0, top), xlim=(0, seconds[-1]))
     if above:
-        axes.text(0.99, 0.97, f"{above} above", transform=axes.transAxes, ha="right", va="top", color=theme.faint)
+        axes.text(0.99, 0.97, f"{above} above", transform=axes.transAxes, ha="right", va="top", color=FAINT)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9)
     return figure
 

@@ -14,7 +14,7 @@ from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.statistics import Estimate, trend
 from fer_edge.benchmark.workload import Clock, Query, clock, no_garbage_collection, recognition
 from fer_edge.hardware.cpu import frequency_mhz, temperature, throttle_count
-from fer_edge.html.theme import Theme
+from fer_edge.html.theme import SERIES
 from fer_edge.results import Quantity, Table
 
 WINDOWS = 24  # windows of equal length in a run
@@ -129,18 +129,18 @@ class SustainedScenario(Scenario[Sustained]):
         ]
 
     def plots(self, result: Sustained, stamps: Stamps | None) -> list[Plot]:
-        return [Plot(lambda theme: draw_sustained(theme, result), "Latency over the sustained run.")]
+        return [Plot(lambda: draw_sustained(result), "Latency over the sustained run.")]
 
 
-def draw_sustained(theme: Theme, result: Sustained) -> Figure:
+def draw_sustained(result: Sustained) -> Figure:
     """Draw the percentiles of each window of the sustained run."""
     figure, axes = new_figure(2.8)
     minutes = [window.start / 60 for window in result.windows]
-    for color, name in zip(theme.series, ("p50", "p90"), strict=False):
+    for color, name in zip(SERIES, ("p50", "p90"), strict=False):
         axes.plot(minutes, [getattr(window, name) for window in result.windows], "o-", ms=3.5, color=color, label=name)
     for window, minute in zip(result.windows, minutes, strict=True):
         if window.throttled:
-            axes.axvline(minute, color=theme.series[1], linestyle=":", linewidth=1)
+            axes.axvline(minute, color=SERIES[1], linestyle=":", linewidth=1)
     axes.set(xlabel="minutes", ylabel="milliseconds", ylim=(0, None))
     axes.grid(linewidth=0.6)
     figure.legend(loc="outside upper right", ncols=2, fontsize=9)

@@ -18,9 +18,10 @@ from tensorrt_types import Bindings, IBuilderConfig, ICudaEngine, ILayer
 def call(trt: Bindings, config: IBuilderConfig, engine: ICudaEngine, layer: ILayer) -> None:
 """
 CALLS = {  # versions that reject a call
-    "config.set_flag(trt.BuilderFlag.FP16)": {"11", "rtx"},
-    "print(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)": {"11", "rtx"},
-    "print(engine.device_memory_size)": {"11", "rtx"},
+    "config.set_flag(trt.BuilderFlag.TF32)": set(),
+    "config.set_flag(trt.MemoryPoolType.WORKSPACE)": {"10", "11", "rtx"},
+    "print(trt.CudaGraphStrategy.DISABLED)": {"10", "11"},
+    "print(engine.create_runtime_config())": {"10"},
     "print(engine.device_memory_size_v2)": set(),
     "print(layer.precision)": {"11", "rtx"},
     "config.num_compute_capabilities = 1": {"10", "11"},

@@ -1,0 +1,29 @@
+"""Folders that the processes of a test run share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from filelock import FileLock
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one process of the run makes, while the others wait for it.
+
+    Args:
+        factory: Pytest's fixture `tmp_path_factory`.
+        name: Name of the folder.
+        make: Function that fills the new folder.
+    """
+    run = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder = run / name
+    with FileLock(run / f"{name}.lock"):
+        if not folder.exists():
+            unfinished = Path(mkdtemp(dir=run))
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
