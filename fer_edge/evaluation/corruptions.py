@@ -17,6 +17,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def corrupt(images: Pixels, corruption: Corruption, seed: int = 0) -> Pixels:
     out = np.empty((len(images), SIZE, SIZE, *images.shape[3:]), np.uint8)
     for index, image in enumerate(images):
         picture = resize(image, SIZE) if len(image) > SIZE else image
-        random = np.random.default_rng((seed, zlib.crc32(np.ascontiguousarray(picture))))
+        random = np.random.default_rng((seed, zlib.crc32(picture.tobytes())))
         out[index] = resize(corruption.change(picture, random), SIZE)
     return out
 
@@ -78,7 +79,7 @@ def resize(picture: Pixels, size: int) -> Pixels:
     return np.asarray(narrow.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _unchanged(picture: Pixels, random: np.random.Generator) -> Pixels:
+def _same(picture: Pixels, random: np.random.Generator) -> Pixels:
     return picture
 
 
@@ -233,11 +234,11 @@ def _cover(left: float, top: float, right: float, bottom: float) -> Change:
     return change
 
 
-def _to_uint8(values: npt.NDArray[np.floating]) -> Pixels:
+def _to_uint8(values: npt.NDArray[Any]) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-UNCHANGED = Corruption("unchanged", "unchanged", "", _unchanged)
+UNCHANGED = Corruption("unchanged", "unchanged", "", _same)
 
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 

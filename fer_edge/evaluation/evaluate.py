@@ -140,7 +140,8 @@ def evaluate(
             a trusted source.
         count: Number of images, evenly spread over the data set; None for all of them.
         skip_damaged: Whether to skip unreadable images instead of stopping.
-        corruptions: Whether to measure accuracy on damaged copies of the images too, which takes 54 times as long.
+        corruptions: Whether to measure accuracy on damaged copies of the images too: one for each of
+            57 corruptions.
         report: Folder for the HTML report; None for no report.
         checkpoint: Checkpoint that the bundle was built from, for the feature map of the report.
         progress: Progress display; none by default.
