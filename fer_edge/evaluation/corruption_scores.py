@@ -61,19 +61,25 @@ class Robustness(KindScore):
             unchanged: Scores on undamaged images.
         """
         kinds = {"unchanged": unchanged, **self.kinds, "mean over the kinds": self}
-        columns = ("accuracy %", "balanced accuracy %", "calibration error")
-        each = (
-            (score.name, *_row(score), str(score.accuracy_interval).removesuffix(" %")) for score in self.corruptions
-        )
+        each = []
+        for score in self.corruptions:
+            accuracy, *others = _figures(score)
+            each.append((score.name, accuracy, str(score.accuracy_interval).removesuffix(" %"), *others))
         return [
             Table(
-                "kinds of corruption", ("kind", *columns), tuple((name, *_row(kind)) for name, kind in kinds.items())
+                "kinds of corruption: means over their strengths",
+                ("kind", "accuracy %", "UAR %", "calibration error"),
+                tuple((name, *_figures(kind)) for name, kind in kinds.items()),
             ),
-            Table("corruptions", ("corruption", *columns, "95 % of accuracy"), tuple(each)),
+            Table(
+                "corruptions",
+                ("corruption", "accuracy %", "95 %", "UAR %", "calibration error"),
+                tuple(each),
+            ),
         ]
 
 
-def _row(score: KindScore) -> tuple[str, str, str]:
+def _figures(score: KindScore) -> tuple[str, str, str]:
     return f"{score.accuracy:.2f}", f"{score.mean_class_accuracy:.2f}", f"{score.calibration_error:.3f}"
 
 
@@ -89,7 +95,7 @@ def measure_robustness(runner: Runner, outputs: Outputs, progress: Progress = si
         ImageError: Image that became unreadable in the meantime.
     """
     images, count = outputs.images, len(outputs.true)
-    probabilities = {name: np.empty_like(outputs.probabilities) for name in (each.name for each in CORRUPTIONS)}
+    probabilities = {corruption.name: np.empty_like(outputs.probabilities) for corruption in CORRUPTIONS}
     any_color = False
     size = min(BATCH, runner.max_batch)
     with progress("corruptions", count * len(CORRUPTIONS)) as advance:

@@ -56,7 +56,8 @@ def test_each_corruption_changes_pictures_alike_in_any_order(corruption: Corrupt
     faces, order = smooth_faces(4, channels=(3,)), [2, 0]
     before = faces.copy()
     changed = corrupt(faces, corruption)
-    assert (changed.shape, changed.dtype) == ((4, 112, 112, 3), np.uint8)
+    assert changed.shape == (4, 112, 112, 3)
+    assert changed.dtype == np.uint8
     assert (changed != corrupt(faces, UNCHANGED)).any()
     assert (changed[order] == corrupt(faces[order], corruption)).all()
     assert (faces == before).all()
