@@ -192,6 +192,21 @@ def test_progress_counts_every_damaged_image(tmp_path: Path, faces: Path) -> Non
     assert steps == {"corruptions": [9 * len(CORRUPTIONS)] * 2}
 
 
+def test_interruption_keeps_the_accuracy_without_corruptions(tmp_path: Path, faces: Path) -> None:
+    @contextmanager
+    def interrupt(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        def advance(count: int) -> None:
+            if title == "corruptions":
+                raise KeyboardInterrupt
+
+        yield advance
+
+    bundle = tiny_bundle(tmp_path / "tiny.fer")
+    accuracy = evaluate(bundle, faces, engine="onnxruntime").accuracy
+    with pytest.raises(KeyboardInterrupt, match=f"corruptions of 0 of 9 images; .* {accuracy:.2f} %"):
+        evaluate(bundle, faces, engine="onnxruntime", corruptions=True, progress=interrupt)
+
+
 def test_tables_fit_80_columns(tmp_path: Path, faces: Path) -> None:
     result = evaluate(tiny_bundle(tmp_path / "tiny.fer"), faces, engine="onnxruntime", corruptions=True)
     text = str(result)
