@@ -42,6 +42,13 @@ def evaluate(
     allow_host_code: AllowHostCode = False,
     count: Count = None,
     skip_damaged: SkipDamaged = False,
+    corruptions: Annotated[
+        bool,
+        typer.Option(
+            "--corruptions",
+            help="Measure accuracy on damaged copies of the images too: moved, blurred, noisy, dark and others.",
+        ),
+    ] = False,
     report: Report = None,
     checkpoint: Checkpoint = None,
     json: Json = False,
@@ -66,6 +73,7 @@ def evaluate(
         allow_host_code=allow_host_code,
         count=count,
         skip_damaged=skip_damaged,
+        corruptions=corruptions,
         report=report,
         checkpoint=checkpoint,
         progress=progress,

@@ -163,7 +163,7 @@ def score(outputs: Outputs, labels: tuple[str, ...]) -> AccuracyReport:
         images=len(true),
         accuracy=percent(correct),
         accuracy_interval=wilson(float(correct.mean()), len(true)),
-        mean_class_accuracy=_mean_class_accuracy(matrix),
+        mean_class_accuracy=mean_class_accuracy(matrix),
         mean_class_interval=mean_of_shares(
             [(matrix[i, i] / row.sum(), int(row.sum())) for i, row in enumerate(matrix) if row.any()]
         ),
@@ -209,13 +209,14 @@ def _head_score(probabilities: Floats, true: Labels) -> HeadScore:
     predicted = probabilities.argmax(axis=1)
     return HeadScore(
         percent(predicted == true),
-        _mean_class_accuracy(confusion_matrix(true, predicted, probabilities.shape[1])),
+        mean_class_accuracy(confusion_matrix(true, predicted, probabilities.shape[1])),
         _calibration_error(probabilities, true),
         reliability(probabilities, true),
     )
 
 
-def _mean_class_accuracy(matrix: Labels) -> float:
+def mean_class_accuracy(matrix: Labels) -> float:
+    """Return the mean recall of the classes that occur, in percent, of a confusion matrix."""
     recall = [row[index] / row.sum() if row.any() else math.nan for index, row in enumerate(matrix)]
     return round(100 * float(np.nanmean(recall)), 3)
 

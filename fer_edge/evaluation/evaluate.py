@@ -16,6 +16,7 @@ from fer_edge.choices import LayoutName, RunnerName, Split
 from fer_edge.data.sources import image_set
 from fer_edge.errors import ConfigError, DataError
 from fer_edge.evaluation.accuracy import AccuracyReport, Outputs, run_all, score
+from fer_edge.evaluation.corruption_scores import KindScore, Robustness, measure_robustness
 from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table, plain_data
@@ -37,6 +38,7 @@ class EvaluationResult(AccuracyReport, Result):
     model: Path
     engine: str
     precision: str
+    robustness: Robustness | None  # None: not measured
     report: Path | None  # page of the HTML report
     left_out: dict[str, int]  # reason -> number of files that do not belong to the image set
 
@@ -44,6 +46,7 @@ class EvaluationResult(AccuracyReport, Result):
         """Return the summary, the scores of each label, and the confusion matrix."""
         title = f"{self.model.name} on {self.engine} {self.precision}, {self.images} images"
         short = (label[:SHORT] for label in self.classes)
+        unchanged = KindScore(self.accuracy, self.mean_class_accuracy, self.calibration_error)
         return [
             Table(title, ("", "%", "95 % interval"), tuple(self._summary())),
             Table(
@@ -66,6 +69,7 @@ class EvaluationResult(AccuracyReport, Result):
                 ("label", *short),
                 tuple((name, *row) for name, row in zip(self.classes, self.confusion, strict=True)),
             ),
+            *(self.robustness.tables(unchanged) if self.robustness is not None else ()),
         ]
 
     def notes(self) -> list[str]:
@@ -88,6 +92,9 @@ class EvaluationResult(AccuracyReport, Result):
             ("balanced accuracy (UAR)", f"{self.mean_class_accuracy:.2f}", str(self.mean_class_interval)),
             ("macro F1", f"{self.mean_f1:.2f}", ""),
         ]
+        if self.robustness is not None:
+            mean = self.robustness
+            rows.append(("accuracy, mean over corruptions", f"{mean.accuracy:.2f}", str(mean.accuracy_interval)))
         if self.heads_agree is None:
             return rows
         heads = [(f"accuracy of the {head} head", head_score.accuracy) for head, head_score in self.heads.items()]
@@ -112,6 +119,7 @@ def evaluate(
     allow_host_code: bool = False,
     count: int | None = None,
     skip_damaged: bool = False,
+    corruptions: bool = False,
     report: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
@@ -130,6 +138,8 @@ def evaluate(
             a trusted source.
         count: Number of images, evenly spread over the data set; None for all of them.
         skip_damaged: Whether to skip unreadable images instead of stopping.
+        corruptions: Whether to measure accuracy on damaged copies of the images too: one for each of
+            57 corruptions.
         report: Folder for the HTML report; None for no report.
         checkpoint: Checkpoint that the bundle was built from, for the feature map of the report.
         progress: Progress display; none by default.
@@ -155,6 +165,7 @@ def evaluate(
         reference = None if folder is None else _prepare_report(folder, opened, checkpoint_path, threads)
         with progress("evaluating", len(images)) as advance:
             outputs = run_all(opened.runner, images, advance, skip_damaged=skip_damaged)
+        robustness = measure_robustness(opened.runner, outputs, progress) if corruptions else None
         page = None
         if folder is not None:
             settings = {
@@ -164,14 +175,16 @@ def evaluate(
                 "device": device or None,
                 "threads": threads,
                 "count": count,
+                "corruptions": corruptions or None,
             }
             origin = _origin(model_path, data_path, settings)
-            page = _write_report(folder, opened, outputs, reference, data_path, origin, progress)
+            page = _write_report(folder, opened, outputs, robustness, reference, data_path, origin, progress)
     return EvaluationResult(
         **vars(score(outputs, opened.labels)),
         model=model_path,
         engine=opened.engine,
         precision=opened.precision,
+        robustness=robustness,
         report=page,
         left_out=count_reasons(images.left_out),
     )
@@ -192,7 +205,7 @@ def _origin(model: Path, data: Path, settings: Mapping[str, object]) -> Origin:
     words = ["fer-edge", "evaluate", str(model), str(data)]
     for name, value in settings.items():
         if value is not None:
-            words += [f"--{name}", str(value)]
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return Origin(shlex.join(words), datetime.date.today().isoformat(), file_sha256(model))
 
 
@@ -212,6 +225,7 @@ def _write_report(
     folder: Path,
     opened: OpenedModel,
     outputs: Outputs,
+    robustness: Robustness | None,
     reference: PyTorchRunner | None,
     data: Path,
     origin: Origin,
@@ -228,7 +242,7 @@ def _write_report(
         except DataError as error:
             features = str(error)
     with progress("drawing", 1) as advance:
-        page = write_report(folder, opened, outputs, features, data, origin)
+        page = write_report(folder, opened, outputs, features, data, origin, robustness)
         advance(1)
     return page
 

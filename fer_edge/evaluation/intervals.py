@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 Z95 = 1.959963984540054  # standard normal quantile of a two-sided 95 % interval
 
 
@@ -46,3 +49,15 @@ def mean_of_shares(shares: Sequence[tuple[float, int]]) -> Interval:
     below = math.hypot(*(value - bound.low for value, bound in bounds)) / len(bounds)
     above = math.hypot(*(bound.high - value for value, bound in bounds)) / len(bounds)
     return Interval(round(max(0.0, mean - below), 3), round(min(100.0, mean + above), 3))
+
+
+def interval_of_mean(shares: npt.NDArray[np.float64]) -> Interval:
+    """Return the 95 % interval of a mean of independent shares, by the normal approximation.
+
+    Args:
+        shares: Share of each image, from 0 to 1, (N,).
+    """
+    if len(shares) < 2:
+        return Interval(0.0, 100.0)
+    mean, half = float(shares.mean()), Z95 * float(shares.std(ddof=1)) / math.sqrt(len(shares))
+    return Interval(round(100 * max(0.0, mean - half), 3), round(100 * min(1.0, mean + half), 3))

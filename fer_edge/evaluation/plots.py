@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from fer_edge.choices import Head
 from fer_edge.engines.base import Images
 from fer_edge.evaluation.accuracy import AccuracyReport
+from fer_edge.evaluation.corruption_scores import Robustness
 from fer_edge.evaluation.features import FeatureMap
 from fer_edge.html.theme import ACCENT, FAINT, INK, LINE, PAPER, SERIES
 
@@ -100,6 +101,30 @@ def feature_map(features: FeatureMap, labels: Sequence[str]) -> Figure:
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, markerscale=2, fontsize=9, handletextpad=0.2)
+    return figure
+
+
+def corruptions(robustness: Robustness, report: AccuracyReport) -> Figure:
+    """Draw accuracy and calibration error of each kind of corruption: a bar for the mean, a dot for each strength."""
+    kinds = robustness.kinds
+    figure = Figure(figsize=(7.2, 1 + 0.3 * len(kinds)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    rows = {kind: row for row, kind in enumerate(kinds)}
+    dots = [rows[score.kind] for score in robustness.corruptions]
+    accuracy, error = ("accuracy", report.accuracy), ("calibration_error", report.calibration_error)
+    for axes, (name, unchanged) in ((left, accuracy), (right, error)):
+        axes.barh(list(rows.values()), [getattr(kind, name) for kind in kinds.values()], color=ACCENT, alpha=0.35)
+        values = [getattr(score, name) for score in robustness.corruptions]
+        axes.scatter(values, dots, s=16, color=ACCENT, zorder=3)
+        axes.axvline(unchanged, color=SERIES[1], linewidth=1.2, label="unchanged")
+        axes.axvline(getattr(robustness, name), color=INK, linestyle=(0, (4, 3)), linewidth=1.2, label="mean")
+        axes.grid(axis="x", linewidth=0.6)
+        axes.set_axisbelow(True)
+    left.set(xlabel="accuracy, %", xlim=(0, 100), yticks=list(rows.values()), yticklabels=list(kinds))
+    left.invert_yaxis()
+    right.set(xlabel="calibration error")
+    right.set_xlim(left=0)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return figure
 
 

@@ -16,6 +16,7 @@ from fer_edge.choices import Head
 from fer_edge.data.images import Labels
 from fer_edge.evaluation import plots
 from fer_edge.evaluation.accuracy import AccuracyReport, ClassScore, Outputs, score
+from fer_edge.evaluation.corruption_scores import Robustness
 from fer_edge.evaluation.examples import (
     Example,
     clearest_disagreements,
@@ -31,7 +32,7 @@ from fer_edge.html.picture import Picture, draw
 from fer_edge.walk import count_reasons, notes
 
 PAGE, NUMBERS = "report.html", "report.json"
-PICTURES = ("confusion.png", "reliability.png", "mistakes.png", "disagreements.png", "features.png")
+PICTURES = ("confusion.png", "reliability.png", "mistakes.png", "disagreements.png", "features.png", "corruptions.png")
 HEADS: dict[Head, str] = {"label": "label head", "text": "text head", "mean": "mean of both"}
 MISTAKES_SHOWN, DISAGREEMENTS_SHOWN = 48, 24  # images
 
@@ -70,6 +71,7 @@ def write_report(
     features: FeatureMap | str,
     root: Path,
     origin: Origin | None = None,
+    robustness: Robustness | None = None,
 ) -> Path:
     """Write page, figures and pictures, and remove the pictures of an earlier report.
 
@@ -80,6 +82,7 @@ def write_report(
         features: Map of the features, or the reason why there is none.
         root: Folder of the data set; images are named relative to it.
         origin: Command, date and hash to show; None for a report without them.
+        robustness: Scores under corruptions; None for a report without them.
 
     Returns:
         Path of the page.
@@ -87,7 +90,7 @@ def write_report(
     Raises:
         FerEdgeError: A file cannot be written. Each file is written atomically, the page last.
     """
-    files = report_files(model, outputs, features, root, origin)
+    files = report_files(model, outputs, features, root, origin, robustness)
     for name in {*PICTURES} - files.keys():
         (folder / name).unlink(missing_ok=True)
     for name, data in files.items():
@@ -96,7 +99,12 @@ def write_report(
 
 
 def report_files(
-    model: ModelInfo, outputs: Outputs, features: FeatureMap | str, root: Path, origin: Origin | None = None
+    model: ModelInfo,
+    outputs: Outputs,
+    features: FeatureMap | str,
+    root: Path,
+    origin: Origin | None = None,
+    robustness: Robustness | None = None,
 ) -> dict[str, bytes]:
     """Return every file of a report by name, the page last; see `write_report`. Equal arguments give equal bytes."""
     report = score(outputs, model.labels)
@@ -104,7 +112,7 @@ def report_files(
     disagreements = _sheet(
         outputs, clearest_disagreements(outputs), DISAGREEMENTS_SHOWN, _disagreement_caption, model.labels, root
     )
-    pictures = _pictures(report, model, features)
+    pictures = _pictures(report, model, features, robustness)
     page = page_from_template(
         "evaluation/report.html.jinja",
         model=model,
@@ -118,6 +126,7 @@ def report_files(
         mistakes=mistakes,
         disagreements=disagreements,
         features=features,
+        robustness=robustness,
         origin=origin,
         left_out=notes(outputs.images.left_out),
     )
@@ -125,12 +134,14 @@ def report_files(
     return {
         **{f"{name}.png": picture.data for name, picture in pictures.items()},
         **{name: picture for name, picture in sheets.items() if picture is not None},
-        NUMBERS: _numbers_file(report, model, outputs, (mistakes, disagreements), features, origin),
+        NUMBERS: _numbers_file(report, model, outputs, (mistakes, disagreements), features, origin, robustness),
         PAGE: page,
     }
 
 
-def _pictures(report: AccuracyReport, model: ModelInfo, features: FeatureMap | str) -> dict[str, Picture]:
+def _pictures(
+    report: AccuracyReport, model: ModelInfo, features: FeatureMap | str, robustness: Robustness | None
+) -> dict[str, Picture]:
     pictures = {
         "confusion": draw("Confusion matrix; the table below has the same numbers.", plots.confusion, report),
         "reliability": draw("Reliability diagram: accuracy over score.", plots.reliability, report, HEADS, model.head),
@@ -138,6 +149,9 @@ def _pictures(report: AccuracyReport, model: ModelInfo, features: FeatureMap | s
     if isinstance(features, FeatureMap):
         text = f"Map of the images by the {features.token} token's feature."
         pictures["features"] = draw(text, plots.feature_map, features, model.labels)
+    if robustness is not None:
+        text = "Accuracy and calibration error under corruptions; the table below has the same numbers."
+        pictures["corruptions"] = draw(text, plots.corruptions, robustness, report)
     return pictures
 
 
@@ -180,6 +194,7 @@ def _numbers_file(
     sheets: tuple[Sheet, Sheet],
     features: FeatureMap | str,
     origin: Origin | None,
+    robustness: Robustness | None,
 ) -> bytes:
     mistakes, disagreements = sheets
     if isinstance(features, FeatureMap):
@@ -197,6 +212,7 @@ def _numbers_file(
         "labels": model.labels,
         "origin": None if origin is None else asdict(origin),
         **asdict(report),
+        "robustness": None if robustness is None else asdict(robustness),
         "left_out": count_reasons(outputs.images.left_out),
         "mistakes": [asdict(example) for example in mistakes.examples],
         "disagreements": [asdict(example) for example in disagreements.examples],

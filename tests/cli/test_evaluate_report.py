@@ -125,3 +125,33 @@ def test_missing_package_names_the_extra(package: str, tmp_path: Path, faces: Pa
     assert f"error: a report needs {package} (" in result.stderr
     assert 'run: pip install "fer-edge[report]"' in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_report_of_corruptions(tmp_path: Path, faces: Path, browser: Browser) -> None:
+    bundle, folder = tiny_bundle(tmp_path / "tiny.fer"), tmp_path / "out"
+    run = fer_edge("evaluate", bundle, faces, "--count", 4, "--corruptions", "--report", folder, "--json")
+    assert run.returncode == 0, run.stderr
+    robustness = json.loads(run.stdout)["robustness"]
+    assert len(robustness["corruptions"]) == 57
+    assert set(robustness["corruptions"][0]) == {
+        "name", "kind", "strength", "accuracy", "accuracy_interval", "mean_class_accuracy", "calibration_error",
+    }  # fmt: skip
+    numbers = json.loads((folder / "report.json").read_text())
+    assert numbers["robustness"] == robustness
+    assert numbers["origin"]["command"].endswith("--count 4 --corruptions")
+    with Image.open(folder / "corruptions.png") as picture:
+        assert min(picture.size) > 300
+    page = show(browser, folder / "report.html", 390)
+    assert (page.broken, page.complaints, page.requests) == ([], [], [])
+    assert "Mean accuracy over corruptions" in page.text
+    assert page.scroll_width <= 390
+    assert fer_edge("evaluate", bundle, faces, "--report", folder).returncode == 0
+    assert not (folder / "corruptions.png").exists()
+
+
+def test_corruptions_of_a_checkpoint(faces: Path, checkpoint: Path) -> None:
+    run = fer_edge("evaluate", checkpoint, faces, "--count", 2, "--corruptions", "--threads", 1)
+    assert run.returncode == 0, run.stderr
+    assert "mean over the kinds" in run.stdout
+    assert "accuracy, mean over corruptions" in run.stdout

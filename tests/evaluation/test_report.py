@@ -18,6 +18,7 @@ from fer_edge._files import make_folder
 from fer_edge.data.images import ImageSet
 from fer_edge.errors import CheckpointError, DataError, FerEdgeError
 from fer_edge.evaluation.accuracy import Outputs
+from fer_edge.evaluation.corruption_scores import measure_robustness
 from fer_edge.evaluation.features import MIN_POINTS, FeatureMap, embed, feature_map, sample
 from fer_edge.evaluation.open_model import OpenedModel, open_model, open_reference
 from fer_edge.evaluation.report import PICTURES, report_files, write_report
@@ -63,7 +64,8 @@ def some_map(count: int = 40) -> FeatureMap:
 
 
 def test_report_writes_numbers_and_pictures(model: OpenedModel, tmp_path: Path) -> None:
-    page = write_report(tmp_path / "out", model, outputs(tmp_path), some_map(), tmp_path)
+    robustness = measure_robustness(model.runner, outputs(tmp_path))
+    page = write_report(tmp_path / "out", model, outputs(tmp_path), some_map(), tmp_path, robustness=robustness)
     assert page == tmp_path / "out" / "report.html"
     assert {file.name for file in page.parent.iterdir()} == {"report.html", "report.json", *PICTURES}
     for name in PICTURES:
