@@ -1,4 +1,4 @@
-"""Similarities between squares of a frame and network inputs, and resampling by them.
+"""Similarities between squares of a frame and inputs of networks, and resampling by them.
 
 Coordinates are continuous: pixel i of a row covers i to i + 1.
 """
@@ -14,8 +14,7 @@ from PIL import Image
 
 from fer_edge.engines.base import Images
 
-Points = npt.NDArray[np.float64]  # (N, 2 or 3): x, y and maybe z
-MAX_SOURCE = 4.0  # pixels read per pixel written and axis before the source is reduced to fewer
+Points = npt.NDArray[np.float64]  # (N, 2) or (N, 3): x, y and depth
 
 
 class Similarity(NamedTuple):
@@ -28,12 +27,12 @@ class Similarity(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """Length in the result of a length of 1."""
+        """Length of the image of a vector of length 1."""
         return math.hypot(self.a, self.b)
 
     def apply(self, points: Points) -> Points:
         """Map points; a third coordinate is scaled."""
-        mapped = points * self.scale
+        mapped: Points = points * self.scale
         mapped[:, 0] = self.a * points[:, 0] - self.b * points[:, 1] + self.c
         mapped[:, 1] = self.b * points[:, 0] + self.a * points[:, 1] + self.d
         return mapped
@@ -51,7 +50,7 @@ class Square(NamedTuple):
     x: float  # centre
     y: float
     side: float
-    angle: float = 0.0  # radians, positive clockwise in the image
+    angle: float = 0.0  # radians, clockwise in the image
 
     def from_input(self, size: int) -> Similarity:
         """Return the similarity from an input of `size` x `size` pixels to the frame."""
@@ -62,31 +61,32 @@ class Square(NamedTuple):
 
 
 def fit_similarity(source: Points, target: Points) -> Similarity | None:
-    """Return the similarity with the smallest sum of squared distances between mapped and target points.
+    """Return the similarity with the smallest sum of squared distances between mapped source and target points.
 
     Args:
         source: Points, (N, 2).
-        target: Where they should be, (N, 2).
+        target: Their places in the result, (N, 2).
 
     Returns:
-        The similarity; None for source points that coincide.
+        The similarity; None if points coincide.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     x, y = (source - source_mean).T
     u, v = (target - target_mean).T
     square = float(x @ x + y @ y)
     a, b = float(x @ u + y @ v), float(x @ v - y @ u)
-    if not square > 0 or not math.hypot(a, b) > 0:
+    if not (square > 0 and math.hypot(a, b) > 0):
         return None
     a, b = a / square, b / square
-    mean_x, mean_y = map(float, source_mean)
-    return Similarity(a, b, float(target_mean[0]) - a * mean_x + b * mean_y, float(target_mean[1]) - b * mean_x - a * mean_y)
+    x_mean, y_mean = source_mean.tolist()
+    u_mean, v_mean = target_mean.tolist()
+    return Similarity(a, b, u_mean - a * x_mean + b * y_mean, v_mean - b * x_mean - a * y_mean)
 
 
 def resample(frame: npt.NDArray[np.uint8], to_frame: Similarity, out: Images, *, color: str = "rgb") -> Images:
     """Resample a turned square of a frame, bilinear; pixels beyond the frame are black.
 
-    Only the part of the frame below the square is copied. If the square is more than twice as large as the result, that
+    Only the part of the frame below the square is copied. If the square is at least twice as large as the result, that
     part is first reduced by a whole factor, as antialiasing.
 
     Args:
@@ -100,18 +100,18 @@ def resample(frame: npt.NDArray[np.uint8], to_frame: Similarity, out: Images, *,
     """
     size, factor = len(out), max(1, int(to_frame.scale))
     corners = to_frame.apply(np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64))
-    margin = 2 * factor
+    margin = 2 * factor  # pixels that interpolation at the edges reads
     left, top = (max(0, math.floor(value) - margin) for value in corners.min(axis=0))
-    right = min(frame.shape[1], math.ceil(corners[:, 0].max()) + margin)
-    bottom = min(frame.shape[0], math.ceil(corners[:, 1].max()) + margin)
-    if right <= left or bottom <= top:
+    right, bottom = (math.ceil(value) + margin for value in corners.max(axis=0))
+    part = frame[top : max(bottom, 0), left : max(right, 0)]
+    if not part.size:
         out[:] = 0
         return out
-    part = Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right]))
+    image = Image.fromarray(np.ascontiguousarray(part))
     if factor > 1:
-        part = part.reduce(factor)
+        image = image.reduce(factor)
     a, b = to_frame.a / factor, to_frame.b / factor
     coefficients = (a, -b, (to_frame.c - left) / factor, b, a, (to_frame.d - top) / factor)
-    warped = np.asarray(part.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+    warped = np.asarray(image.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
     out[:] = warped if color == "rgb" else warped[:, :, ::-1]
     return out

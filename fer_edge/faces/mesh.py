@@ -1,0 +1,98 @@
+"""MediaPipe's face mesh: 468 points of a face, and the probability that there is one."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.boxes import XYWH
+from fer_edge.engines.graph import Execution, Graph
+from fer_edge.faces.geometry import Points, Similarity, Square, resample
+
+SIZE = 192  # side of the input in pixels
+MARGIN = 1.5  # side of the input's square divided by that of the points
+# Input's square from the face box: factor of its side, and shift down the face as a part of its side.
+BOX_SCALE, BOX_SHIFT = 1.4, 0.05
+# Indices of landmarks: corners of the eyes, whose mean is the eye; tip of the nose; corners of the mouth.
+EYES = ((33, 133), (362, 263))
+NOSE_AND_MOUTH = (1, 61, 291)
+FRAMING = 1.04, -0.05  # side of the face box from the extent of the points, and its vertical shift as a part of it
+
+
+class Mesh(NamedTuple):
+    """Landmarks of one face, in pixels of the frame."""
+
+    landmarks: Points  # (468, 3)
+    presence: float  # probability that there is a face, 0 to 1
+
+    @property
+    def points(self) -> Points:
+        """Left eye, right eye, nose, left and right corner of the mouth, (5, 2)."""
+        landmarks = self.landmarks[:, :2]
+        eyes = [landmarks[list(corners)].mean(axis=0) for corners in EYES]
+        return np.array([*eyes, *landmarks[list(NOSE_AND_MOUTH)]])
+
+    @property
+    def box(self) -> XYWH:
+        """Face box: x, y, width, height."""
+        low, high = self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)
+        scale, shift = FRAMING
+        side = scale * float((high - low).max())
+        x, y = ((low + high) / 2).tolist()
+        return x - side / 2, y - side / 2 + shift * side, side, side
+
+    @property
+    def square(self) -> Square:
+        """Square around the points, turned with the face: the input for the same face in the next frame."""
+        left, right, *_ = self.points
+        angle = math.atan2(right[1] - left[1], right[0] - left[0])
+        upright = Similarity(math.cos(angle), -math.sin(angle), 0.0, 0.0)
+        turned = upright.apply(self.landmarks[:, :2])
+        low, high = turned.min(axis=0), turned.max(axis=0)
+        x, y = upright.inverse().apply((low + high)[None] / 2)[0].tolist()
+        return Square(x, y, MARGIN * float((high - low).max()), angle)
+
+
+class MeshNetwork:
+    """Face mesh, compiled for one face at a time."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._execution: Execution = graph.compile((1, SIZE, SIZE, 3))
+
+    def fit(self, frame: npt.NDArray[np.uint8], square: Square, *, color: str = "rgb") -> Mesh:
+        """Fit the mesh to the face in a square of the frame.
+
+        Args:
+            frame: uint8 (H, W, 3), with channels in the order of `color`.
+            square: Square around the face, of about 1.5 times its size, turned with it.
+            color: Channel order of the frame: "rgb", the default, or "bgr".
+        """
+        to_frame = square.from_input(SIZE)
+        resample(frame, to_frame, self._execution.input[0], color=color)
+        outputs = self._execution.run()
+        landmarks = to_frame.apply(outputs["landmarks"][0].astype(np.float64))
+        return Mesh(landmarks, sigmoid(float(outputs["presence"][0, 0, 0])))
+
+
+def square_around(box: XYWH, points: Points) -> Square:
+    """Return the mesh's input for a detected face.
+
+    Args:
+        box: Face box.
+        points: Its five points.
+    """
+    left, right = points[:2].tolist()
+    angle = math.atan2(right[1] - left[1], right[0] - left[0])
+    x, y, width, height = box
+    side = max(width, height)
+    down = BOX_SHIFT * side
+    x, y = x + width / 2 - down * math.sin(angle), y + height / 2 + down * math.cos(angle)
+    return Square(x, y, BOX_SCALE * side, angle)
+
+
+def sigmoid(value: float) -> float:
+    """Return the logistic function."""
+    return 1 / (1 + math.exp(-value)) if value > -500 else 0.0
