@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from fer_edge.export.add_engine import add_engine
     from fer_edge.export.build import build
     from fer_edge.export.calibrate import calibrate
+    from fer_edge.faces.detector import FaceDetector
+    from fer_edge.faces.face import Face
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
 
@@ -61,6 +63,8 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "Expression",
+    "Face",
+    "FaceDetector",
     "FacesError",
     "FerEdgeError",
     "ImageError",
@@ -86,6 +90,8 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "Box": "boxes",
     "Bundle": "bundle",
     "Expression": "recognizer",
+    "Face": "faces.face",
+    "FaceDetector": "faces.detector",
     "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
@@ -99,7 +105,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "parity": "evaluation.parity",
     "read_image": "images",
 }
-_SUBMODULES = {"boxes", "bundle", "engines", "errors", "images", "labels", "recognizer"}
+_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "recognizer"}
 
 
 def __getattr__(name: str) -> Any:
