@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.boxes import Box, Boxes, Region, check_plausible, find_region, parse_box
+from fer_edge.boxes import Box, Region, SupportsArray, check_plausible, find_region, parse_box
 from fer_edge.bundle import Bundle, EngineEntry, Tuning
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
@@ -21,8 +21,7 @@ from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.quality import face_warning
 from fer_edge.shipped import shipped_bundle as shipped_bundle
 
-
-FaceBoxes: TypeAlias = Boxes | Sequence[Face]
+Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,8 @@ class Recognizer:
 
         Args:
             frame: uint8 array of shape (H, W, 3).
-            box: Face that `FaceDetector.detect` found in this frame, which is aligned by its eyes and mouth; or face box:
-                x, y, width, height in pixels, as a sequence or array. A box that is not square is extended to a square
+            box: Face that a `FaceDetector` found in this frame, which is aligned by its eyes and mouth; or face box: x,
+                y, width, height in pixels, as a sequence or array. A box that is not square is extended to a square
                 about its centre, and pixels beyond the frame are black, so that the face is not stretched. None: the
                 frame is a face crop. `fer_edge.box_from_corners` converts corners.
             color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
@@ -170,7 +169,7 @@ class Recognizer:
         self._check_input(frame, color)
         return self._run(frame, [_plan_crop(frame, box)], color)[0]
 
-    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: FaceBoxes, *, color: str = "rgb") -> list[Expression]:
+    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Faces, *, color: str = "rgb") -> list[Expression]:
         """Return the expressions of several faces of one frame.
 
         The batch size is that of the tuning, or else the largest batch of the engine.
@@ -203,7 +202,7 @@ class Recognizer:
             results[index] = expression
         raise FacesError(_describe_errors(errors, len(boxes)), results, errors)
 
-    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: FaceBoxes, *, color: str = "rgb") -> Images:
+    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Faces, *, color: str = "rgb") -> Images:
         """Crop faces into the recognizer's input buffer.
 
         The next call of this recognizer, from any thread, overwrites the buffer.
@@ -341,7 +340,7 @@ def _write_crop(frame: npt.NDArray[np.uint8], crop: _Crop, out: Images, color: s
         resample(frame, crop.to_frame, out, color=color)
 
 
-def _as_list(boxes: FaceBoxes) -> Sequence[Box | Face | None]:
+def _as_list(boxes: Faces) -> Sequence[Box | Face | None]:
     """Convert faces or face boxes to a sequence.
 
     Raises:

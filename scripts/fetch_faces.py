@@ -128,6 +128,7 @@ def check(name: str, data: bytes, expected: str) -> None:
 
 
 def sha256(data: bytes) -> str:
+    """Return the hash of a file."""
     return hashlib.sha256(data).hexdigest()
 
 

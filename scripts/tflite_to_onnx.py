@@ -134,7 +134,9 @@ class Converter:
         rows = self.node("Transpose", [name], perm=NHWC_FROM_NCHW)
         shape = self.constant(np.array([0, -1, output.width], np.int64))
         self.nodes.append(helper.make_node("Reshape", [rows, shape], [output.name]))
-        return helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["batch", f"{output.name}_rows", output.width])
+        return helper.make_tensor_value_info(
+            output.name, TensorProto.FLOAT, ["batch", f"{output.name}_rows", output.width]
+        )
 
     def add(self, operator: Any, inputs: list[int]) -> str:
         options = read_options(operator, tflite.AddOptions)

@@ -11,7 +11,7 @@ from fer_edge.engines.registry import ENGINE_MODULES, PROFILER_MODULES
 
 ENGINES = ("openvino", "onnxruntime")  # packages that load native libraries by name
 
-datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.toml", "**/*.json"])
+datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json"])
 hiddenimports = [*ENGINE_MODULES.values(), *PROFILER_MODULES.values()]
 binaries = []
 for engine in ENGINES:

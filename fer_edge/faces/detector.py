@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from types import TracebackType
 from typing import NoReturn, get_args
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge._files import as_path
+from fer_edge.boxes import Box, find_region, parse_box
 from fer_edge.choices import Detail
 from fer_edge.crop import check_color, check_frame
 from fer_edge.engines.base import RunOptions
@@ -17,13 +19,14 @@ from fer_edge.engines.graph import Graph
 from fer_edge.engines.lifetime import OPENING, CallLock
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
-from fer_edge.faces.face import Face
+from fer_edge.faces.face import Face, tilt_of
 from fer_edge.faces.mesh import MeshNetwork, square_around
 from fer_edge.faces.networks import recognize_network, suppress
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
 
 ENGINES = ("openvino", "onnxruntime")  # engines that run the networks, in order of preference
+ANGLES = (0.0, math.radians(30), -math.radians(30))  # of a face whose box alone is known, tried in this order
 MIN_PRESENCE = 0.5  # probability of a face below which the mesh is dropped
 MAX_NETWORK_BYTES = 256 << 20
 
@@ -42,7 +45,9 @@ class FaceDetector:
     ...         print(face.box, recognizer.recognize(frame, face).label)
     """
 
-    def __init__(self, graph: Graph, mesh: MeshNetwork | None, *, engine: str, score: float | None, detail: Detail) -> None:
+    def __init__(
+        self, graph: Graph, mesh: MeshNetwork | None, *, engine: str, score: float | None, detail: Detail
+    ) -> None:
         self.engine = engine
         self._network = recognize_network(graph.port, graph.outputs)
         self.network = self._network.title
@@ -100,7 +105,7 @@ class FaceDetector:
         frame = np.zeros((480, 640, 3), np.uint8)
         self._search.run(frame, self._score, "rgb")
         if self._mesh is not None:
-            self._mesh.fit(frame, square_around((200, 200, 100, 100), np.zeros((5, 2))))
+            self._mesh.fit(frame, square_around((200, 200, 100, 100), 0.0))
 
     def detect(self, frame: npt.NDArray[np.uint8], *, color: str = "rgb") -> list[Face]:
         """Find the faces of a frame.
@@ -119,11 +124,45 @@ class FaceDetector:
         check_frame(frame)
         check_color(color)
         with self._lock.exclusive():
-            if self._closed:
-                raise EngineError("the face detector is closed; open it again")
+            self._check_open()
             detections = suppress(self._search.run(frame, self._score, color))
             faces = [self._face(frame, *values, color) for values in zip(*detections, strict=True)]
         return sorted(faces, key=lambda face: -face.box[2])
+
+    def fit(self, frame: npt.NDArray[np.uint8], box: Box, *, color: str = "rgb") -> Face | None:
+        """Fit the face mesh to a face whose box is known, from another detector or an earlier frame.
+
+        Args:
+            frame: uint8 array of shape (H, W, 3).
+            box: Face box: x, y, width, height in pixels.
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
+
+        Returns:
+            The face, with a score of 1; None if the mesh does not find a face in the box.
+
+        Raises:
+            EngineError: The detector is closed or was opened without landmarks, or the engine failed.
+            InputError: Invalid frame, box or colour.
+        """
+        check_frame(frame)
+        check_color(color)
+        x, y, width, height = parse_box(box)
+        find_region((x, y, width, height), frame.shape[1], frame.shape[0])  # refuses boxes outside of the frame
+        with self._lock.exclusive():
+            self._check_open()
+            if self._mesh is None:
+                raise EngineError("the face detector has no landmarks; open it with landmarks=True")
+            for angle in ANGLES:
+                mesh = self._mesh.fit(frame, square_around((x, y, width, height), angle), color=color)
+                if mesh.presence >= MIN_PRESENCE:
+                    again = self._mesh.fit(frame, mesh.square, color=color)  # its own square is more precise
+                    best = again if again.presence >= MIN_PRESENCE else mesh
+                    return Face(best.box, 1.0, best.points, best.landmarks, best.presence)
+        return None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the face detector is closed; open it again")
 
     def _face(
         self,
@@ -136,7 +175,7 @@ class FaceDetector:
         box = self._network.face_box(corners)
         if self._mesh is None:
             return Face(box, float(score), points)
-        mesh = self._mesh.fit(frame, square_around(box, points), color=color)
+        mesh = self._mesh.fit(frame, square_around(box, tilt_of(points)), color=color)
         if mesh.presence < MIN_PRESENCE:
             return Face(box, float(score), points, None, mesh.presence)
         return Face(mesh.box, float(score), mesh.points, mesh.landmarks, mesh.presence)

@@ -43,8 +43,13 @@ class Face:
     @property
     def tilt(self) -> float:
         """Angle of the line between the eyes in degrees, -180 to 180, positive clockwise in the image."""
-        x, y = self.points[RIGHT_EYE] - self.points[LEFT_EYE]
-        return math.degrees(math.atan2(y, x))
+        return math.degrees(tilt_of(self.points))
+
+
+def tilt_of(points: Points) -> float:
+    """Return the angle of the line between the eyes in radians, for points in the order of `Face.points`."""
+    x, y = points[RIGHT_EYE] - points[LEFT_EYE]
+    return math.atan2(y, x)
 
 
 def crop_to_frame(face: Face, size: int = IMAGE_SIZE) -> Similarity | None:

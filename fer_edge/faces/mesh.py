@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fer_edge.boxes import XYWH
 from fer_edge.engines.graph import Execution, Graph
+from fer_edge.faces.face import tilt_of
 from fer_edge.faces.geometry import Points, Similarity, Square, resample
 
 SIZE = 192  # side of the input in pixels
@@ -47,8 +48,7 @@ class Mesh(NamedTuple):
     @property
     def square(self) -> Square:
         """Square around the points, turned with the face: the input for the same face in the next frame."""
-        left, right, *_ = self.points
-        angle = math.atan2(right[1] - left[1], right[0] - left[0])
+        angle = tilt_of(self.points)
         upright = Similarity(math.cos(angle), -math.sin(angle), 0.0, 0.0)
         turned = upright.apply(self.landmarks[:, :2])
         low, high = turned.min(axis=0), turned.max(axis=0)
@@ -77,15 +77,13 @@ class MeshNetwork:
         return Mesh(landmarks, sigmoid(float(outputs["presence"][0, 0, 0])))
 
 
-def square_around(box: XYWH, points: Points) -> Square:
-    """Return the mesh's input for a detected face.
+def square_around(box: XYWH, angle: float) -> Square:
+    """Return the mesh's input for a face whose box is known.
 
     Args:
         box: Face box.
-        points: Its five points.
+        angle: Tilt of the face in radians.
     """
-    left, right = points[:2].tolist()
-    angle = math.atan2(right[1] - left[1], right[0] - left[0])
     x, y, width, height = box
     side = max(width, height)
     down = BOX_SHIFT * side

@@ -67,7 +67,7 @@ class Network(ABC):
 
 
 class BlazeFace(Network):
-    """MediaPipe's BlazeFace, full range, as `scripts/fetch_faces.py` converts it: uint8 NHWC, one anchor per 4 pixels."""
+    """MediaPipe's BlazeFace, full range, converted by `scripts/fetch_faces.py`; it has one anchor per 4 x 4 pixels."""
 
     title = "BlazeFace"
     sizes: ClassVar[Mapping[Detail, tuple[Size, ...]]] = {
