@@ -20,16 +20,15 @@ from fer_edge.engines.lifetime import OPENING, CallLock
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
 from fer_edge.faces.face import Face, tilt_of
-from fer_edge.faces.mesh import MeshNetwork, square_around
+from fer_edge.faces.mesh import MIN_PRESENCE, MeshNetwork, square_around
 from fer_edge.faces.networks import recognize_network, suppress
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
 
 ENGINES = ("openvino", "onnxruntime")  # engines that run the networks, in order of preference
 ANGLES = (0.0, math.radians(30), -math.radians(30))  # of a face whose box alone is known, tried in this order
-MIN_PRESENCE = 0.5  # probability of a face below which the mesh is dropped
-# Score of the detection above which a face without mesh counts. Of 30 pictures without a face, the highest score is 0.65,
-# and the highest probability of a face by the mesh is 0.08.
+# Score of the detection above which a face without mesh counts. Of 30 pictures without a face, the highest score is
+# 0.65, and the highest probability of a face by the mesh is 0.08.
 MIN_SCORE_ALONE = 0.7
 MAX_NETWORK_BYTES = 256 << 20
 
@@ -79,8 +78,8 @@ class FaceDetector:
             path: Path of an ONNX file with another detection network, YuNet or CenterFace; None: the shipped network.
             engine: "openvino" or "onnxruntime"; None: the first that is installed.
             threads: Number of CPU threads, 1 by default; None: the engine's default.
-            score: Smallest score of a detection, 0 to 1; None: 0.35 for the shipped network, or 0.5 without landmarks, 0.7
-                for YuNet and 0.35 for CenterFace. A face that the mesh does not confirm needs 0.7.
+            score: Smallest score of a detection, 0 to 1; None: 0.35 for the shipped network, or 0.5 without landmarks,
+                0.7 for YuNet and 0.35 for CenterFace. A face that the mesh does not confirm needs 0.7.
             detail: Size of the frames that the network searches: "fast" for large faces only, "normal" by default,
                 "fine" for small faces too, at three times the time.
             landmarks: Whether to fit the face mesh to each face, True by default. Crops are then aligned best.
@@ -163,9 +162,7 @@ class FaceDetector:
             for angle in ANGLES:
                 mesh = self._mesh.fit(frame, square_around((x, y, width, height), angle), color=color)
                 if mesh.presence >= MIN_PRESENCE:
-                    again = self._mesh.fit(frame, mesh.square, color=color)  # its own square is more precise
-                    best = again if again.presence >= MIN_PRESENCE else mesh
-                    return Face(best.box, 1.0, best.points, best.landmarks, best.presence)
+                    return Face(mesh.box, 1.0, mesh.points, mesh.landmarks, mesh.presence)
         return None
 
     def _check_open(self) -> None:

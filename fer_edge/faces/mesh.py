@@ -15,6 +15,11 @@ from fer_edge.faces.geometry import Points, Similarity, Square, resample
 
 SIZE = 192  # side of the input in pixels
 MARGIN = 1.5  # side of the input's square divided by that of the points
+MIN_PRESENCE = 0.5  # probability of a face below which there is none
+# Differences between the input's square and that of the points above which the mesh is fitted again: radians, and parts
+# of the side.
+MAX_REPEATS = 2
+MAX_TURN, MAX_SHIFT, MAX_GROWTH = 0.1, 0.08, 0.15
 # Input's square from the face box: factor of its side, and shift down the face as a part of its side.
 BOX_SCALE, BOX_SHIFT = 1.4, 0.05
 # Indices of landmarks: corners of the eyes, whose mean is the eye; tip of the nose; corners of the mouth.
@@ -63,18 +68,38 @@ class MeshNetwork:
         self._execution: Execution = graph.compile((1, SIZE, SIZE, 3))
 
     def fit(self, frame: npt.NDArray[np.uint8], square: Square, *, color: str = "rgb") -> Mesh:
-        """Fit the mesh to the face in a square of the frame.
+        """Fit the mesh to the face in a square of the frame; again to its own square if that differs.
 
         Args:
             frame: uint8 (H, W, 3), with channels in the order of `color`.
             square: Square around the face, of about 1.5 times its size, turned with it.
             color: Channel order of the frame: "rgb", the default, or "bgr".
         """
+        mesh = self._run(frame, square, color)
+        for _ in range(MAX_REPEATS):
+            if mesh.presence < MIN_PRESENCE or _are_close(square, mesh.square):
+                break
+            square = mesh.square
+            again = self._run(frame, square, color)
+            if again.presence < MIN_PRESENCE:
+                break
+            mesh = again
+        return mesh
+
+    def _run(self, frame: npt.NDArray[np.uint8], square: Square, color: str) -> Mesh:
         to_frame = square.from_input(SIZE)
         resample(frame, to_frame, self._execution.input[0], color=color)
         outputs = self._execution.run()
         landmarks = to_frame.apply(outputs["landmarks"][0].astype(np.float64))
         return Mesh(landmarks, sigmoid(float(outputs["presence"][0, 0, 0])))
+
+
+def _are_close(first: Square, second: Square) -> bool:
+    turn = math.remainder(first.angle - second.angle, math.tau)
+    shift = math.hypot(first.x - second.x, first.y - second.y)
+    return (
+        abs(turn) <= MAX_TURN and shift <= MAX_SHIFT * second.side and abs(first.side / second.side - 1) <= MAX_GROWTH
+    )
 
 
 def square_around(box: XYWH, angle: float) -> Square:
