@@ -27,6 +27,7 @@ RUNTIME = {
     "crop",
     "engines",
     "errors",
+    "faces",
     "file_kind",
     "images",
     "labels",
@@ -39,7 +40,7 @@ RUNTIME = {
     "shipped",
     "walk",
 }
-LARGE = {"jinja2", "matplotlib", "onnx", "rich", "safetensors", "sklearn", "torch", "typer"}
+LARGE = {"cv2", "jinja2", "matplotlib", "onnx", "rich", "safetensors", "sklearn", "tflite", "torch", "typer"}
 FORBIDDEN = {
     "runtime": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
     "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "training"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn, get_args
 
@@ -21,7 +22,7 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
 from fer_edge.faces.face import Face, tilt_of
 from fer_edge.faces.mesh import MIN_PRESENCE, MeshNetwork, square_around
-from fer_edge.faces.networks import recognize_network, suppress
+from fer_edge.faces.networks import MAX_OVERLAP, overlap, recognize_network, suppress
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
 
@@ -131,10 +132,7 @@ class FaceDetector:
             self._check_open()
             detections = suppress(self._search.run(frame, self._score, color))
             faces = [self._face(frame, *values, color) for values in zip(*detections, strict=True)]
-        return sorted(filter(self._is_certain, faces), key=lambda face: -face.box[2])
-
-    def _is_certain(self, face: Face) -> bool:
-        return face.presence is None or face.landmarks is not None or face.score >= MIN_SCORE_ALONE
+        return sorted(_distinct(filter(_is_certain, faces)), key=lambda face: -face.box[2])
 
     def fit(self, frame: npt.NDArray[np.uint8], box: Box, *, color: str = "rgb") -> Face | None:
         """Fit the face mesh to a face whose box is known, from another detector or an earlier frame.
@@ -213,6 +211,24 @@ class FaceDetector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_certain(face: Face) -> bool:
+    return face.presence is None or face.landmarks is not None or face.score >= MIN_SCORE_ALONE
+
+
+def _distinct(faces: Iterable[Face]) -> list[Face]:
+    """Return faces that do not overlap: several detections may lead the mesh to the same face."""
+    distinct: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(overlap(_corners(face), _corners(other)[None])[0] <= MAX_OVERLAP for other in distinct):
+            distinct.append(face)
+    return distinct
+
+
+def _corners(face: Face) -> npt.NDArray[np.float64]:
+    x, y, width, height = face.box
+    return np.array([x, y, x + width, y + height])
 
 
 def _first_installed() -> str:

@@ -98,7 +98,7 @@ def resample(frame: npt.NDArray[np.uint8], to_frame: Similarity, out: Images, *,
     Returns:
         `out`.
     """
-    size, factor = len(out), max(1, int(to_frame.scale))
+    size, factor = len(out), max(1, int(to_frame.scale))  # rounding up costs detail that the model uses
     corners = to_frame.apply(np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64))
     margin = 2 * factor  # pixels that interpolation at the edges reads
     left, top = (max(0, math.floor(value) - margin) for value in corners.min(axis=0))
