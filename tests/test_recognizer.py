@@ -23,7 +23,7 @@ from fer_edge.engines.openvino import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
 from fer_edge.machine import machine_name
 from fer_edge.recognizer import shipped_bundle
-from tests.faces import smooth_frame
+from tests.synthetic import smooth_frame
 from tests.tiny import LABELS, tiny_bundle
 
 FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)

@@ -19,7 +19,7 @@ from fer_edge.choices import CalibrationMethod
 from fer_edge.data.layouts import read_split
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.model.checkpoint import Checkpoint
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
 _EXPORTS: dict[tuple[str, str, str], bytes] = {}

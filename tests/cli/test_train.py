@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.command import fer_edge
-from tests.faces import face, make_ferplus
+from tests.synthetic import face, make_ferplus
 
 TINY = [
     "--epochs", "3", "--batch", "8", "--seed", "3", "--learning-rate", "4e-3", "--threads", "1", "--json",

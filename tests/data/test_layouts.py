@@ -13,7 +13,7 @@ from fer_edge.data.layouts import find_layout, read_split
 from fer_edge.data.lists import read_text_file
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, match_labels
-from tests.faces import face, make_ferplus, make_rafdb, make_sfew
+from tests.synthetic import face, make_ferplus, make_rafdb, make_sfew
 
 
 def layout_name(root: Path) -> str | None:

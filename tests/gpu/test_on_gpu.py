@@ -25,9 +25,9 @@ from fer_edge.evaluation.parity import GATES, relative_error
 from fer_edge.export.build import typed_graph
 from fer_edge.export.precision import prove_precision
 from fer_edge.model.checkpoint import load_checkpoint
-from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS
 from tests.shipped import CHECKPOINT, RANGES
+from tests.synthetic import smooth_frame
 
 if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
     pytest.skip(
