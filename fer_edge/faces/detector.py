@@ -185,8 +185,10 @@ class FaceDetector:
 
     def close(self) -> None:
         """Release the engine after the call of another thread has returned; may be called several times."""
+        self._closed = True
+        if self._lock.is_held() or self._lock.orphaned:  # the call of this thread, or of one that a fork left behind
+            return
         with self._lock.exclusive():
-            self._closed = True
             self._search.clear()
             self._mesh = None
 

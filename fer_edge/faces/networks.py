@@ -180,8 +180,12 @@ def join(parts: list[Detections]) -> Detections:
 
 
 def suppress(detections: Detections) -> Detections:
-    """Merge overlapping detections: the mean of their boxes and points, weighted by score, and the largest score."""
+    """Merge overlapping detections: the mean of their boxes and points, weighted by score, and the largest score.
+
+    Empty boxes, which a network may give for a strange image, are dropped.
+    """
     order = np.argsort(-detections.scores, kind="stable")
+    order = order[(detections.corners[order, 2:] > detections.corners[order, :2]).all(axis=1)]
     corners, scores, points = (values[order] for values in detections)
     merged = []
     while len(scores):

@@ -99,6 +99,11 @@ def test_overlapping_detections_are_merged_by_score() -> None:
     assert merged.points[0, 0] == pytest.approx((1.5, 0))
 
 
+def test_empty_boxes_are_dropped() -> None:
+    rows = [(0, 0, 10, 10, 0.3), (5, 5, 5, 9, 0.9), (8, 0, 2, 10, 0.8), (0, float("nan"), 10, 10, 0.7)]
+    assert suppress(detections_of(*rows)).scores.tolist() == [0.3]
+
+
 def test_no_detections_stay_none() -> None:
     nothing = join([detections_of(), detections_of()])
     assert nothing.points.shape == (0, 5, 2)
