@@ -61,17 +61,6 @@ class Graph(ABC):
             EngineError: Shape that the graph does not accept, or failure of the engine.
         """
 
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Check an input shape against the declared one.
-
-        Raises:
-            EngineError: Another number of dimensions, or another size where it is fixed.
-        """
-        sizes = self.port.shape
-        if len(sizes) != len(shape) or any(size not in (None, want) for size, want in zip(sizes, shape, strict=True)):
-            text = " x ".join("any" if size is None else str(size) for size in sizes)
-            raise EngineError(f"the graph takes inputs of {text}; got {' x '.join(map(str, shape))}")
-
 
 def single_input(names: list[str]) -> str:
     """Return the name of the only input.

@@ -90,7 +90,13 @@ class ONNXRuntimeGraph(Graph):
         self.outputs = tuple(output.name for output in session.get_outputs())
 
     def compile(self, shape: tuple[int, ...]) -> Execution:
-        self.check_shape(shape)
+        sizes = self.port.shape
+        if len(sizes) != len(shape) or any(size not in (None, want) for size, want in zip(sizes, shape, strict=True)):
+            text = " x ".join("any" if size is None else str(size) for size in sizes)
+            raise EngineError(
+                f"the graph's input is declared as {text}; got {' x '.join(map(str, shape))}: use the engine openvino, "
+                "which changes fixed sizes, or declare them free"
+            )
         return ONNXRuntimeExecution(self._session, self.port, self.outputs, shape)
 
 

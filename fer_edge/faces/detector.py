@@ -28,8 +28,8 @@ from fer_edge.shipped import face_network
 
 ENGINES = ("openvino", "onnxruntime")  # engines that run the networks, in order of preference
 ANGLES = (0.0, math.radians(30), -math.radians(30))  # of a face whose box alone is known, tried in this order
-# Score of the detection above which a face without mesh counts. Of 30 pictures without a face, the highest score is
-# 0.65, and the highest probability of a face by the mesh is 0.08.
+# Score of the detection above which a face without mesh counts. On scikit-image's pictures without a face, the highest
+# score is 0.65, and the highest probability of a face by the mesh is 0.08.
 MIN_SCORE_ALONE = 0.7
 MAX_NETWORK_BYTES = 256 << 20
 

@@ -16,9 +16,9 @@ from fer_edge.faces.geometry import Points, Similarity, Square, resample
 SIZE = 192  # side of the input in pixels
 MARGIN = 1.5  # side of the input's square divided by that of the points
 MIN_PRESENCE = 0.5  # probability of a face below which there is none
+MAX_REPEATS = 2  # fits after the first
 # Differences between the input's square and that of the points above which the mesh is fitted again: radians, and parts
 # of the side.
-MAX_REPEATS = 2
 MAX_TURN, MAX_SHIFT, MAX_GROWTH = 0.1, 0.08, 0.15
 # Input's square from the face box: factor of its side, and shift down the face as a part of its side.
 BOX_SCALE, BOX_SHIFT = 1.4, 0.05
