@@ -88,6 +88,28 @@ def test_pictures_without_a_face_give_none(detector: FaceDetector, faceless: dic
     assert {name for name, picture in faceless.items() if detector.detect(picture)} == set()
 
 
+def test_noise_and_constant_frames_have_no_face(detector: FaceDetector) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for frame in (noise, noise[:112, :112], np.zeros_like(noise), np.full_like(noise, 128)):
+        assert detector.detect(frame) == []
+
+
+def test_backgrounds_of_the_photographs_have_no_face(networks: None, photos: dict[str, Frame]) -> None:
+    rng, faces, count = np.random.default_rng(0), 0, 200
+    with FaceDetector.open() as detector:
+        boxes = [detector.detect(photo)[0].box for photo in photos.values()]
+        for index in range(count):
+            photo, (x, y, face_side, _) = list(photos.values())[index % 2], boxes[index % 2]
+            while True:
+                side = int(rng.integers(40, 200))
+                left, top = (int(rng.integers(0, length - side)) for length in (photo.shape[1], photo.shape[0]))
+                is_apart = left + side < x or x + face_side < left or top + side < y or y + face_side < top
+                if is_apart:
+                    break
+            faces += len(detector.detect(photo[top : top + side, left : left + side]))
+    assert faces <= 0.01 * count
+
+
 def test_several_faces_are_sorted_by_size(detector: FaceDetector, photos: dict[str, Frame]) -> None:
     canvas = Image.new("RGB", (1024, 600))
     canvas.paste(Image.fromarray(photos["happiness"]), (0, 0))
