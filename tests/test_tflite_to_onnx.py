@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,6 @@ import numpy.typing as npt
 import pytest
 
 from fer_edge.engines.base import RunOptions
-from fer_edge.engines.quiet import import_package
 from fer_edge.engines.registry import get_engine
 
 flatbuffers = pytest.importorskip("flatbuffers")
@@ -170,8 +170,9 @@ def test_values_are_those_of_tflite(
         execution.input[:] = pixels
         results.append(execution.run()["rows"].copy())
     # After the package's own Core was created: two must not be destroyed in the order of their creation.
-    core = import_package("openvino").Core()
-    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = (
+        importlib.import_module("openvino").Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    )
     reference = compiled([pixels / np.float32(127.5) - 1])[0].reshape(1, 16, 5)
     for values in results:
         np.testing.assert_allclose(values, reference, atol=1e-4)

@@ -322,6 +322,7 @@ class Engine(ABC):
 
     name: str
     extra: str | None  # extra to install: `pip install fer-edge[extra]`; None: part of the core
+    runs_graphs = False  # whether it has `open_graph`
     for_gpus = False  # whether it builds for GPU architectures; other engines build for CPUs only
 
     def __repr__(self) -> str:

@@ -120,6 +120,7 @@ class ONNXRuntimeEngine(Engine):
 
     name = "onnxruntime"
     extra = "onnxruntime"
+    runs_graphs = True
 
     def version(self) -> str:
         return str(onnxruntime().__version__)

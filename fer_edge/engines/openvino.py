@@ -150,6 +150,7 @@ class OpenVINOEngine(Engine):
 
     name = "openvino"
     extra = None
+    runs_graphs = True
 
     def version(self) -> str:
         return str(openvino().__version__).split("-")[0]

@@ -18,7 +18,7 @@ from fer_edge.crop import check_color, check_frame
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.graph import Graph
 from fer_edge.engines.lifetime import OPENING, CallLock
-from fer_edge.engines.registry import get_engine
+from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
 from fer_edge.faces.face import Face, tilt_of
 from fer_edge.faces.mesh import MIN_PRESENCE, MeshNetwork, square_around
@@ -26,7 +26,6 @@ from fer_edge.faces.networks import MAX_OVERLAP, overlap, recognize_network, sup
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
 
-ENGINES = ("openvino", "onnxruntime")  # engines that run the networks, in order of preference
 ANGLES = (0.0, math.radians(30), -math.radians(30))  # of a face whose box alone is known, tried in this order
 # Score of the detection above which a face without mesh counts. On scikit-image's pictures without a face, the highest
 # score is 0.65, and the highest probability of a face by the mesh is 0.08.
@@ -96,8 +95,8 @@ class FaceDetector:
             raise ConfigError(f"detail is {shown(detail)}; expected one of: {', '.join(get_args(Detail))}")
         if score is not None and not (type(score) in (int, float) and 0 < score <= 1):
             raise ConfigError(f"score is {shown(score)}; expected a number above 0, up to 1")
-        if engine is not None and engine not in ENGINES:
-            raise ConfigError(f"engine is {shown(engine)}; faces are found by one of: {', '.join(ENGINES)}")
+        if engine is not None and engine not in _engines():
+            raise ConfigError(f"engine is {shown(engine)}; faces are found by one of: {', '.join(_engines())}")
         options = RunOptions(threads=threads)
         model = face_network("detector") if path is None else _read_network(path)
         mesh_model = face_network("landmarks") if landmarks else None
@@ -238,6 +237,11 @@ def _corners(face: Face) -> npt.NDArray[np.float64]:
     return np.array([x, y, x + width, y + height])
 
 
+def _engines() -> list[str]:
+    """Return the names of the engines that run the networks, in order of preference."""
+    return [name for name in ENGINE_MODULES if get_engine(name).runs_graphs]
+
+
 def _first_installed() -> str:
     """Return the first engine that is installed and runs here.
 
@@ -245,7 +249,7 @@ def _first_installed() -> str:
         EngineUnavailableError: None of them.
     """
     reasons = []
-    for name in ENGINES:
+    for name in _engines():
         try:
             get_engine(name).check_runnable()
         except EngineUnavailableError as error:
