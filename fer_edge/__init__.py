@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from fer_edge.evaluation.parity import parity
     from fer_edge.export.build import add_engine, build
     from fer_edge.export.calibrate import calibrate
+    from fer_edge.faces.detector import FaceDetector
+    from fer_edge.faces.face import Face
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
 
@@ -60,6 +62,8 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "Expression",
+    "Face",
+    "FaceDetector",
     "FacesError",
     "FerEdgeError",
     "ImageError",
@@ -85,6 +89,8 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "Box": "boxes",
     "Bundle": "bundle",
     "Expression": "recognizer",
+    "Face": "faces.face",
+    "FaceDetector": "faces.detector",
     "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
@@ -98,7 +104,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "parity": "evaluation.parity",
     "read_image": "images",
 }
-_SUBMODULES = {"boxes", "bundle", "engines", "errors", "images", "labels", "recognizer"}
+_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "recognizer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,6 @@ class SupportsArray(Protocol):
 
 
 Box: TypeAlias = Sequence[float] | SupportsArray  # x, y, width, height in pixels
-Boxes: TypeAlias = Sequence[Box | None] | SupportsArray  # an array has the shape (N, 4)
 XYWH: TypeAlias = tuple[float, float, float, float]  # a parsed box
 
 EXPECTED = "expected four finite numbers: x, y, width, height in pixels"

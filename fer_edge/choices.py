@@ -18,6 +18,7 @@ LayerKind = Literal["conv", "depthwise", "linear", "attention", "head"]
 Split = Literal["train", "valid", "test"]
 LayoutName = Literal["auto", "ferplus", "rafdb", "rafdb-original", "list", "sfew", "folders"]
 LabelSetName = Literal["rafdb", "ferplus", "sfew"]
+Detail = Literal["fast", "normal", "fine"]  # of the search for faces
 PresetName = Literal["edge", "paper", "release", "teacher"]
 LabelTargets = Literal["majority", "probability", "crossentropy", "multi_target"]
 TextSide = Literal["learned", "features", "frozen", "fine-tuned"]

@@ -6,18 +6,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.boxes import Box, Boxes, Region, check_plausible, find_region, parse_box
+from fer_edge.boxes import Box, Region, SupportsArray, check_plausible, find_region, parse_box
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
+from fer_edge.faces.face import Face, crop_to_frame
+from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.quality import face_warning
 from fer_edge.shipped import shipped_bundle as shipped_bundle
+
+Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
 
 
 @dataclass(frozen=True)
@@ -131,14 +135,17 @@ class Recognizer:
 
         return bundle.use_first_runnable(engine, open_engine)
 
-    def recognize(self, frame: npt.NDArray[np.uint8], box: Box | None = None, *, color: str = "rgb") -> Expression:
+    def recognize(
+        self, frame: npt.NDArray[np.uint8], box: Box | Face | None = None, *, color: str = "rgb"
+    ) -> Expression:
         """Return the expression of one face.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
-            box: Face box: x, y, width, height in pixels, as a sequence or array. A box that is not square is extended
-                to a square about its centre, and pixels beyond the frame are black, so that the face is not stretched.
-                None: the frame is a face crop. `fer_edge.box_from_corners` converts corners.
+            box: Face that a `FaceDetector` found in this frame, which is aligned by its eyes and mouth; or face box: x,
+                y, width, height in pixels, as a sequence or array. A box that is not square is extended to a square
+                about its centre, and pixels beyond the frame are black, so that the face is not stretched. None: the
+                frame is a face crop. `fer_edge.box_from_corners` converts corners.
             color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
 
         Raises:
@@ -148,16 +155,16 @@ class Recognizer:
             NonFiniteError: NaN or infinity in the model's outputs.
         """
         self._check_input(frame, color)
-        return self._run(frame, [_region(frame, box)], color)[0]
+        return self._run(frame, [_plan_crop(frame, box)], color)[0]
 
-    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> list[Expression]:
+    def recognize_faces(self, frame: npt.NDArray[np.uint8], boxes: Faces, *, color: str = "rgb") -> list[Expression]:
         """Return the expressions of several faces of one frame.
 
         More boxes than the largest batch of the engine run in several batches.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
-            boxes: Face boxes as for `recognize`, or an array of shape (N, 4).
+            boxes: Faces or face boxes as for `recognize`, or an array of shape (N, 4).
             color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
 
         Raises:
@@ -168,22 +175,22 @@ class Recognizer:
         """
         self._check_input(frame, color)
         boxes = _as_list(boxes)
-        regions: dict[int, Region] = {}
+        crops: dict[int, _Crop] = {}
         errors: dict[int, InputError] = {}
         for index, box in enumerate(boxes):
             try:
-                regions[index] = _region(frame, box)
+                crops[index] = _plan_crop(frame, box)
             except InputError as error:
                 errors[index] = error
-        expressions = self._run(frame, list(regions.values()), color)
+        expressions = self._run(frame, list(crops.values()), color)
         if not errors:
             return expressions
         results: list[Expression | None] = [None] * len(boxes)
-        for index, expression in zip(regions, expressions, strict=True):
+        for index, expression in zip(crops, expressions, strict=True):
             results[index] = expression
         raise FacesError(_describe_errors(errors, len(boxes)), results, errors)
 
-    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Boxes, *, color: str = "rgb") -> Images:
+    def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Faces, *, color: str = "rgb") -> Images:
         """Crop faces into the recognizer's input buffer.
 
         The next call of this recognizer, from any thread, overwrites the buffer.
@@ -207,35 +214,35 @@ class Recognizer:
                 f"{len(boxes)} boxes; the largest batch of this engine is {self.runner.max_batch}: "
                 "call recognize_faces, which splits boxes into batches"
             )
-        regions = []
+        crops = []
         for index, box in enumerate(boxes):
             try:
-                regions.append(_region(frame, box))
+                crops.append(_plan_crop(frame, box))
             except InputError as error:
                 raise InputError(_describe_errors({index: error}, len(boxes))) from error
         with self.runner.exclusive():
             self._check_open()
-            for crop, region in zip(self._input, regions, strict=False):
-                crop_region(frame, region, crop, color=color)
-            return self._input[: len(regions)]
+            for image, crop in zip(self._input, crops, strict=False):
+                _write_crop(frame, crop, image, color)
+            return self._input[: len(crops)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
         """Convert a prediction to expressions; without warnings, which need the frame."""
         return self._expressions(prediction, [""] * len(prediction.probabilities))
 
-    def _run(self, frame: npt.NDArray[np.uint8], regions: Sequence[Region], color: str) -> list[Expression]:
-        """Crop and run the regions in batches, while holding the runner's lock."""
+    def _run(self, frame: npt.NDArray[np.uint8], crops: Sequence[_Crop], color: str) -> list[Expression]:
+        """Crop and run faces in batches, while holding the runner's lock."""
         expressions: list[Expression] = []
         largest = self.runner.max_batch
         with self.runner.exclusive():
             try:
                 self._check_open()
-                for start in range(0, len(regions), largest):
+                for start in range(0, len(crops), largest):
                     self._check_open()
-                    batch, warnings = regions[start : start + largest], []
-                    for crop, region in zip(self._input, batch, strict=False):
-                        crop_region(frame, region, crop, color=color)
-                        warnings.append(face_warning(region, crop))
+                    batch, warnings = crops[start : start + largest], []
+                    for image, crop in zip(self._input, batch, strict=False):
+                        _write_crop(frame, crop, image, color)
+                        warnings.append(face_warning(crop.region, image))
                     expressions += self._expressions(self.runner.run(self._input[: len(batch)]), warnings)
             finally:
                 self.runner.settle()
@@ -297,22 +304,38 @@ class Recognizer:
         self.close()
 
 
-def _region(frame: npt.NDArray[np.uint8], box: Box | None) -> Region:
+class _Crop(NamedTuple):
+    """Crop of a face."""
+
+    region: Region  # upright square that the face box selects
+    to_frame: Similarity | None = None  # from the aligned crop to the frame; None: the crop is the region
+
+
+def _plan_crop(frame: npt.NDArray[np.uint8], box: Box | Face | None) -> _Crop:
     height, width = frame.shape[:2]
+    if isinstance(box, Face):
+        return _Crop(find_region(box.box, width, height), crop_to_frame(box))
     if box is None:
-        return find_region(None, width, height)
+        return _Crop(find_region(None, width, height))
     parsed = parse_box(box)
     check_plausible(parsed, width, height)
-    return find_region(parsed, width, height)
+    return _Crop(find_region(parsed, width, height))
 
 
-def _as_list(boxes: Boxes) -> Sequence[Box | None]:
-    """Convert face boxes to a sequence.
+def _write_crop(frame: npt.NDArray[np.uint8], crop: _Crop, out: Images, color: str) -> None:
+    if crop.to_frame is None:
+        crop_region(frame, crop.region, out, color=color)
+    else:
+        resample(frame, crop.to_frame, out, color=color)
+
+
+def _as_list(boxes: Faces) -> Sequence[Box | Face | None]:
+    """Convert faces or face boxes to a sequence.
 
     Raises:
         InputError: Another object, or a single box.
     """
-    expected = "expected a list of boxes (x, y, width, height), or an array of shape (N, 4)"
+    expected = "expected a list of boxes (x, y, width, height) or faces, or an array of shape (N, 4)"
     if hasattr(boxes, "__array__"):
         try:
             array = np.asarray(boxes)

@@ -1,4 +1,4 @@
-"""Shipped files by name: models, build recipes, activation ranges, calibration sets.
+"""Shipped files by name: models, face networks, build recipes, activation ranges, calibration sets.
 
 A wheel contains them inside the package. A clone of the repository has recipes and ranges in its own folders, which are
 used if the package has none.
@@ -22,7 +22,7 @@ from fer_edge.errors import BundleError, ConfigError
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Kind = Literal["bundle", "checkpoint", "recipe", "ranges", "calibration set"]
+Kind = Literal["bundle", "checkpoint", "face network", "recipe", "ranges", "calibration set"]
 EDGE = "edge"  # name of the shipped model
 
 
@@ -39,6 +39,7 @@ class _Place:
 _PLACES: dict[Kind, _Place] = {
     "bundle": _Place("weights", ".fer"),
     "checkpoint": _Place("weights", ".safetensors"),
+    "face network": _Place("weights/faces", ".onnx"),
     "recipe": _Place("build_recipes", ".toml", "export"),
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
@@ -110,6 +111,20 @@ def shipped_bundle() -> Path:
         return shipped_file("bundle", EDGE)
     except ConfigError:
         raise BundleError("the shipped bundle is missing; reinstall fer-edge, or pass the path of a bundle") from None
+
+
+def face_network(name: str) -> bytes:
+    """Return the ONNX file of a shipped face network: "detector" or "landmarks".
+
+    Raises:
+        ConfigError: Installation from a clone without the networks.
+    """
+    try:
+        return shipped_file("face network", name).read_bytes()
+    except ConfigError:
+        raise ConfigError(
+            "the face networks are not installed; in the clone of fer-edge run: python scripts/fetch_faces.py"
+        ) from None
 
 
 def _files(kind: Kind) -> dict[str, Traversable]:

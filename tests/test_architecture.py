@@ -28,6 +28,7 @@ RUNTIME = {
     "engines",
     "environment",
     "errors",
+    "faces",
     "file_kind",
     "hardware",
     "images",
@@ -40,7 +41,7 @@ RUNTIME = {
     "shipped",
     "walk",
 }
-LARGE = {"jinja2", "matplotlib", "onnx", "onnx_ir", "rich", "safetensors", "sklearn", "torch", "typer"}
+LARGE = {"cv2", "jinja2", "matplotlib", "onnx", "onnx_ir", "rich", "safetensors", "sklearn", "tflite", "torch", "typer"}
 FORBIDDEN = {
     "runtime": {
         "benchmark",

@@ -15,7 +15,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Images
 from fer_edge.images import read_image
 from fer_edge.quality import MAX_NOISE, MIN_CONTRAST, contrast_and_noise, face_warning
-from tests.faces import smooth_frame
+from tests.synthetic import smooth_frame
 
 
 def warning(frame: Images, box: Any = None) -> str:

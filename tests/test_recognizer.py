@@ -21,7 +21,7 @@ from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.engines.openvino.engine import OpenVINOEngine
 from fer_edge.errors import BundleError, ConfigError, EngineError, InputError
 from fer_edge.recognizer import shipped_bundle
-from tests.faces import smooth_frame
+from tests.synthetic import smooth_frame
 from tests.tiny import LABELS, tiny_bundle
 
 FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)

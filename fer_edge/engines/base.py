@@ -21,13 +21,21 @@ from fer_edge._settings import convert_some
 from fer_edge.choices import Precision as Precision  # re-exported: the type of `BuildRequest.precision`
 from fer_edge.engines import lifetime
 from fer_edge.engines.capabilities import Profiler, SystemReport, TensorReader, TritonBackend
+from fer_edge.engines.graph import Graph
 from fer_edge.engines.messages import engine_error
 from fer_edge.engines.outputs import OUTPUT_NAMES as OUTPUT_NAMES
 from fer_edge.engines.outputs import Floats as Floats
 from fer_edge.engines.outputs import Prediction as Prediction
 from fer_edge.engines.outputs import check_prediction
 from fer_edge.engines.quiet import Package
-from fer_edge.errors import ConfigError, CopyError, EngineError, FerEdgeError, InputError
+from fer_edge.errors import (
+    ConfigError,
+    CopyError,
+    EngineError,
+    FerEdgeError,
+    InputError,
+    UnsupportedTargetError,
+)
 
 Images = npt.NDArray[np.uint8]
 
@@ -157,20 +165,7 @@ class Runner(ABC):
         Raises:
             EngineError: The calling thread is already inside a call, or another one was when this process was forked.
         """
-        lock = self._lock
-        if lock.is_held():
-            if not lifetime.is_exit_thread():
-                raise EngineError(
-                    "called during another call of the same thread, for example from a signal handler; wait until "
-                    "that call returns, or open a second recognizer"
-                )
-        elif lifetime.is_exit_thread() and not lock.acquire(blocking=False):
-            raise EngineError("the process is exiting while another thread is inside a call; stop that thread first")
-        if lock.orphaned:
-            raise EngineError(
-                "another thread was in a call when this process was forked; open the bundle again in this process"
-            )
-        return lock
+        return self._lock.exclusive()
 
     def run(self, images: Images, *, checked: bool = True) -> Prediction:
         """Run a batch while holding the lock of `exclusive`; arguments and errors as in `infer`."""
@@ -271,6 +266,7 @@ class Engine(ABC):
 
     name: str
     packages: tuple[Package, ...] = ()  # that it imports
+    runs_graphs = False  # whether it has `open_graph`
     for_gpus = False  # whether it builds for GPU architectures, and runs on one of several GPUs; others are for CPUs
     local_options: tuple[str, ...] = ()  # build options that refer to the machine of the build: bundles omit them
     tensor_reader: type[TensorReader] | None = None  # None: it cannot return inner tensors
@@ -352,3 +348,13 @@ class Engine(ABC):
             EngineUnavailableError: The engine is not installed, or this machine has no device for it.
             EngineError: The engine refused the file.
         """
+
+    def open_graph(self, model: bytes, options: RunOptions) -> Graph:
+        """Read an ONNX graph that is not part of a bundle, such as a face detector.
+
+        Raises:
+            EngineUnavailableError: The engine is not installed.
+            UnsupportedTargetError: The engine runs bundles only.
+            EngineError: The engine refused the graph, or the graph has several inputs.
+        """
+        raise UnsupportedTargetError(f"{self.name} runs bundles only; use openvino or onnxruntime")

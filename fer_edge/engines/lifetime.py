@@ -24,6 +24,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from fer_edge.errors import EngineError
+
 EXIT_SECONDS = 10.0  # longest wait for other threads at exit
 
 if TYPE_CHECKING:
@@ -46,6 +48,26 @@ class CallLock(_RLock):  # type: ignore[misc]  # written in C
     def is_held(self) -> bool:
         """Return whether the calling thread holds the lock."""
         return bool(self._is_owned())
+
+    def exclusive(self) -> CallLock:
+        """Return this lock, to hold by `with` around a call of an engine.
+
+        Raises:
+            EngineError: The calling thread is already inside a call, or another one was when this process was forked.
+        """
+        if self.is_held():
+            if not is_exit_thread():
+                raise EngineError(
+                    "called during another call of the same thread, for example from a signal handler; wait until "
+                    "that call returns, or open a second recognizer"
+                )
+        elif is_exit_thread() and not self.acquire(blocking=False):
+            raise EngineError("the process is exiting while another thread is inside a call; stop that thread first")
+        if self.orphaned:
+            raise EngineError(
+                "another thread was in a call when this process was forked; open the bundle again in this process"
+            )
+        return self
 
     def after_fork(self) -> None:
         """Free the lock, in a forked process, if its holder does not exist there."""

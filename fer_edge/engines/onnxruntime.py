@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.engines.base import (
     HALF_SCALES,
@@ -27,6 +28,7 @@ from fer_edge.engines.base import (
     RunOptions,
 )
 from fer_edge.engines.capabilities import TensorReader, Tensors, TritonBackend
+from fer_edge.engines.graph import Execution, Graph, Port, single_input
 from fer_edge.engines.messages import LOAD, engine_error, unavailable
 from fer_edge.engines.outputs import check_outputs
 from fer_edge.engines.quiet import Package, import_package
@@ -39,6 +41,7 @@ MULTIPLYING = {
     "Conv", "FusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul",
     "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
 }  # fmt: skip
+TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # of the inputs of graphs
 CAST_PREFIX = "InsertedPrecisionFreeCast_"  # name prefix of operators that run in float: no float16 kernel exists
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 # This optimizer merges equal Q/DQ pairs of a tensor with several consumers. The x86 kernels need uint8, and int8 is
@@ -94,11 +97,51 @@ class ONNXRuntimeTensors(TensorReader):
         return dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: images}), strict=True))
 
 
+class ONNXRuntimeGraph(Graph):
+    """Session that runs inputs of any accepted shape."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        ports = {port.name: port for port in session.get_inputs()}
+        port = ports[single_input(list(ports))]
+        if port.type not in TYPES:
+            raise EngineError(f"the graph's input is of type {port.type}; expected one of {', '.join(TYPES)}")
+        sizes = tuple(size if isinstance(size, int) else None for size in port.shape)
+        self.port = Port(port.name, sizes, np.dtype(TYPES[port.type]))
+        self.outputs = tuple(output.name for output in session.get_outputs())
+
+    def compile(self, shape: tuple[int, ...]) -> Execution:
+        sizes = self.port.shape
+        if len(sizes) != len(shape) or any(size not in (None, want) for size, want in zip(sizes, shape, strict=True)):
+            text = " x ".join("any" if size is None else str(size) for size in sizes)
+            raise EngineError(
+                f"the graph's input is declared as {text}; got {' x '.join(map(str, shape))}: use the engine openvino, "
+                "which changes fixed sizes, or declare them free"
+            )
+        return ONNXRuntimeExecution(self._session, self.port, self.outputs, shape)
+
+
+class ONNXRuntimeExecution(Execution):
+    """Call of a session with inputs of one shape."""
+
+    def __init__(self, session: Any, port: Port, outputs: Sequence[str], shape: tuple[int, ...]) -> None:
+        super().__init__(shape, port.dtype)
+        self._session, self._outputs = session, list(outputs)
+        self._feed = {port.name: self.input}
+
+    def run(self) -> Mapping[str, npt.NDArray[Any]]:
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, self._feed), strict=True))
+        except Exception as error:  # ONNX Runtime's exception types are private
+            raise engine_error("ONNX Runtime", "failed on a frame", error) from error
+
+
 class ONNXRuntimeEngine(Engine):
     """The CPU execution provider of ONNX Runtime."""
 
     name = "onnxruntime"
     packages = (PACKAGE,)
+    runs_graphs = True
     tensor_reader = ONNXRuntimeTensors
     triton = TritonBackend("onnxruntime", "model.onnx", ("cpu", "gpu"))
 
@@ -116,6 +159,9 @@ class ONNXRuntimeEngine(Engine):
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch)
+
+    def open_graph(self, model: bytes, options: RunOptions) -> Graph:
+        return ONNXRuntimeGraph(self._session(model, options))
 
     def _executed_operators(self, model: bytes) -> tuple[ExecutedOperator, ...]:
         """Return the operators that a session executes for one image, from its profile.

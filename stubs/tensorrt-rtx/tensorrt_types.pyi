@@ -142,6 +142,7 @@ class IErrorRecorder:
 class IExecutionContext:
     error_recorder: IErrorRecorder
     name: str
+    profiler: IProfiler
 
     def __init__(self, *args, **kwargs) -> None: ...
     def execute_async_v3(self, stream_handle: typing.SupportsInt) -> bool: ...
@@ -215,6 +216,9 @@ class IOptimizationProfile:
     def __init__(self, *args, **kwargs) -> None: ...
     def get_shape(self, input: str) -> list[Dims]: ...
     def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None: ...
+
+class IProfiler:
+    def __init__(self) -> None: ...
 
 class IProgressMonitor:
     def __init__(self) -> None: ...
@@ -350,6 +354,7 @@ class Bindings:
     ILogger = ILogger
     INetworkDefinition = INetworkDefinition
     IOptimizationProfile = IOptimizationProfile
+    IProfiler = IProfiler
     IProgressMonitor = IProgressMonitor
     IRuntimeCache = IRuntimeCache
     IRuntimeConfig = IRuntimeConfig

@@ -25,7 +25,7 @@ from fer_edge.images import decode as images_decode
 from fer_edge.labels import FERPLUS
 from fer_edge.walk import count_reasons
 from tests.calibration.tiny_ranges import tiny_calibration
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.qdq import quantize_graph
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.tiny_model import overflowing_checkpoint, tiny_checkpoint
 
 

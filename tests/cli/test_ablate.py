@@ -14,7 +14,7 @@ from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.model.text import TextFeatures, save_text_features
 from tests.cli.test_train import TINY
 from tests.command import fer_edge
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 
 SETTINGS = [*TINY[TINY.index("--set") :], "--epochs", "1", "--set", "batch=8", "--threads", "1", "--json"]
 

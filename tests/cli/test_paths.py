@@ -11,7 +11,7 @@ from PIL import Image
 from fer_edge.labels import FERPLUS
 from fer_edge.model.text import TextFeatures, save_text_features
 from tests.command import fer_edge
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.command import fer_edge
-from tests.faces import face, make_ferplus
+from tests.synthetic import face, make_ferplus
 
 NORM = BatchNorm.forward
 TINY = [

@@ -16,7 +16,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.errors import DataError
 from fer_edge.labels import FERPLUS
 from fer_edge.walk import count_reasons
-from tests.faces import face
+from tests.synthetic import face
 
 
 def make_split(folder: Path, count: int, seed: int) -> ImageSet:

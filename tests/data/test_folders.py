@@ -15,7 +15,7 @@ from fer_edge.data.layouts.folders import check_distinct, label_set_of
 from fer_edge.errors import DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, comparable, match_labels
 from fer_edge.walk import count_reasons
-from tests.faces import face, make_sfew
+from tests.synthetic import face, make_sfew
 
 ADJECTIVES = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "fearful", "contemptuous")
 

@@ -13,7 +13,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.errors import DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, LabelSet
 from fer_edge.walk import count_reasons
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 
 
 def split(*names: str, labels: list[int] | None = None) -> ImageSet:

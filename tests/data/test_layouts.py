@@ -17,7 +17,7 @@ from fer_edge.data.layouts import find_layout, layouts, read_split, read_text_fi
 from fer_edge.data.sources import image_set
 from fer_edge.errors import ConfigError, DataError, ImageError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW, canonical, match_labels
-from tests.faces import face, make_ferplus, make_rafdb, make_sfew
+from tests.synthetic import face, make_ferplus, make_rafdb, make_sfew
 
 
 def layout_name(root: Path) -> str | None:

@@ -20,7 +20,7 @@ from fer_edge.export.tensor_parity import compare_tensors
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.walk import count_reasons
 from tests.evaluation.test_evaluation import Planted
-from tests.faces import face, make_ferplus
+from tests.synthetic import face, make_ferplus
 
 ADJECTIVES = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "fearful", "contempt")
 LACKING = "label contempt, which the model does not have"

@@ -35,7 +35,7 @@ from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
 from fer_edge.model.stem import IRBlock
 from fer_edge.model.text import TextFeatures, replace_text_features
-from tests.faces import smooth_frame
+from tests.synthetic import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
 WEIGHTS = Path(__file__).parents[2] / "fer_edge" / "weights" / "edge.safetensors"

@@ -26,9 +26,9 @@ from fer_edge.graph.ranges import read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.hardware.gpu_state import GpuSampler
 from fer_edge.model.checkpoint import load_checkpoint
-from tests.faces import smooth_frame
 from tests.gpu.conftest import PRODUCTS
 from tests.shipped import CHECKPOINT, RANGES
+from tests.synthetic import smooth_frame
 
 if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
     pytest.skip(

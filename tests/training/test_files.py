@@ -19,7 +19,7 @@ from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training import files
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.lock import lock_folder
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import CONFIG, Quiet, make_run
 

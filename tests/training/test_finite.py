@@ -19,7 +19,7 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.finite import first_nonfinite
 from fer_edge.training.loop import Trainer
 from fer_edge.training.module import TrainingModule
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.training.test_loop import CONFIG, Quiet, make_run
 
 Change = Callable[[Trainer], None]

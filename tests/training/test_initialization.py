@@ -24,7 +24,7 @@ from fer_edge.training.initialization import Sources, initial_module, with_label
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 from fer_edge.training.run import make_trainer
-from tests.faces import make_ferplus, make_rafdb, make_sfew
+from tests.synthetic import make_ferplus, make_rafdb, make_sfew
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import Quiet
 

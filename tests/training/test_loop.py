@@ -20,7 +20,7 @@ from fer_edge.training.dataset import load_data
 from fer_edge.training.loop import Trainer
 from fer_edge.training.module import TrainingModule
 from fer_edge.training.results import EpochResult
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.tiny_model import checkpoint_of, tiny_config
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

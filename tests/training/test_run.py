@@ -13,7 +13,7 @@ from fer_edge.training.initialization import Sources
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.results import EpochResult, TrainingResult
 from fer_edge.training.run import make_trainer, train
-from tests.faces import face
+from tests.synthetic import face
 
 
 def make_folders(root: Path, names: tuple[str, ...] = ("happy", "sad", "angry")) -> Path:

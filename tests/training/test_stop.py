@@ -13,7 +13,7 @@ import torch
 from fer_edge.training import stop
 from fer_edge.training.loop import Trainer
 from fer_edge.training.stop import StopSignals, TrainingStopped
-from tests.faces import make_ferplus
+from tests.synthetic import make_ferplus
 from tests.training.test_loop import CONFIG, Quiet, make_run
 
 STOPPED = replace(CONFIG, epochs=2, mixup=0.2, targets="probability")

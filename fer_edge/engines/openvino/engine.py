@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.engines.base import (
     IMAGE_SIZE,
@@ -22,6 +23,7 @@ from fer_edge.engines.base import (
     RunOptions,
 )
 from fer_edge.engines.capabilities import Profiler, TensorReader, Tensors, TritonBackend, TritonSettings
+from fer_edge.engines.graph import Execution, Graph, Port, single_input
 from fer_edge.engines.messages import COMPILE, LOAD, READ, unavailable
 from fer_edge.engines.openvino.core import PACKAGE, core, failures, openvino, rt_info
 from fer_edge.engines.openvino.fusion import bypass_pairs, join_prelus
@@ -123,11 +125,47 @@ class _TritonBackend(TritonBackend):
         return TritonSettings(parameters={"ENABLE_BATCH_PADDING": "YES"} if max_batch > 1 else {})
 
 
+class OpenVINOGraph(Graph):
+    """Graph that is compiled anew for every input shape."""
+
+    def __init__(self, network: Any, compile_network: Callable[[Any], Any]) -> None:
+        self._network = network
+        self._compile = compile_network
+        name = single_input([port.get_any_name() for port in network.inputs])
+        port = network.input(name)
+        sizes = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+        self.port = Port(name, sizes, np.dtype(port.get_element_type().to_dtype()))
+        self.outputs = tuple(output.get_any_name() for output in network.outputs)
+
+    def compile(self, shape: tuple[int, ...]) -> Execution:
+        with failures(COMPILE):
+            network = self._network.clone()
+            network.reshape({self.port.name: list(shape)})
+        return OpenVINOExecution(self._compile(network), self.outputs, shape, self.port.dtype)
+
+
+class OpenVINOExecution(Execution):
+    """Infer request whose input tensor is the array `input`."""
+
+    def __init__(self, compiled: Any, outputs: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(shape, dtype)
+        with failures(LOAD):
+            self._request = compiled.create_infer_request()
+            self._request.set_input_tensor(openvino().Tensor(self.input, shared_memory=True))
+            self._outputs = {name: self._request.get_output_tensor(index) for index, name in enumerate(outputs)}
+
+    def run(self) -> Mapping[str, npt.NDArray[Any]]:
+        with failures("failed on a frame"):
+            self._request.infer(share_outputs=True)
+            return {name: tensor.data for name, tensor in self._outputs.items()}
+
+
 class OpenVINOEngine(Engine):
     """OpenVINO's CPU plugin, with float arithmetic fixed to float32, so that it runs the types of the typed graph."""
 
     name = "openvino"
     packages = (PACKAGE,)
+    runs_graphs = True
     tensor_reader = OpenVINOTensors
     triton = _TritonBackend("openvino", "model.onnx", ("cpu",))  # by default the backend expects model.xml
 
@@ -155,6 +193,11 @@ class OpenVINOEngine(Engine):
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
         return OpenVINORunner(lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch)
+
+    def open_graph(self, model: bytes, options: RunOptions) -> Graph:
+        with failures(READ):
+            network = core().read_model(model)
+        return OpenVINOGraph(network, lambda network: self.compile_network(network, options))
 
     def network_for_one(self, model: bytes) -> Any:
         """Return the `openvino.Model` with a fixed batch of one image.

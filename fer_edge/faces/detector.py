@@ -1,0 +1,270 @@
+"""Face detector: faces in frames, with landmarks."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from types import TracebackType
+from typing import NoReturn, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge._files import as_path
+from fer_edge.boxes import Box, find_region, parse_box
+from fer_edge.choices import Detail
+from fer_edge.crop import check_color, check_frame
+from fer_edge.engines.base import RunOptions
+from fer_edge.engines.graph import Graph
+from fer_edge.engines.lifetime import OPENING, CallLock
+from fer_edge.engines.registry import ENGINE_MODULES, get_engine
+from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
+from fer_edge.faces.face import Face, tilt_of
+from fer_edge.faces.mesh import MIN_PRESENCE, MeshNetwork, square_around
+from fer_edge.faces.networks import MAX_OVERLAP, overlap, recognize_network, suppress
+from fer_edge.faces.search import Search
+from fer_edge.shipped import face_network
+
+ANGLES = (0.0, math.radians(30), -math.radians(30))  # of a face whose box alone is known, tried in this order
+# Score of the detection above which a face without mesh counts. On scikit-image's pictures without a face, the highest
+# score is 0.65, and the highest probability of a face by the mesh is 0.08.
+MIN_SCORE_ALONE = 0.7
+# Side of a face box in pixels. The recognizer is wrong for half of the smaller faces, and small frames, which are
+# enlarged, contain patterns that look like them: 3 of 200 crops without a face.
+MIN_BOX = 16
+MAX_NETWORK_BYTES = 256 << 20
+
+
+class FaceDetector:
+    """Detector of faces in frames.
+
+    Any thread may call it; calls run one after another. A detector cannot be pickled: open one in each process.
+
+    Attributes:
+        engine: Name of the engine: "openvino".
+        network: Kind of the detection network: "BlazeFace", "YuNet" or "CenterFace".
+
+    >>> with FaceDetector.open() as detector, Recognizer.open() as recognizer:
+    ...     for face in detector.detect(frame):
+    ...         print(face.box, recognizer.recognize(frame, face).label)
+    """
+
+    def __init__(
+        self, graph: Graph, mesh: MeshNetwork | None, *, engine: str, score: float | None, detail: Detail
+    ) -> None:
+        self.engine = engine
+        self._network = recognize_network(graph.port, graph.outputs)
+        self.network = self._network.title
+        if score is None:
+            score = self._network.threshold if mesh is None else self._network.threshold_with_mesh
+        self._score = score
+        self._search = Search(graph, self._network, detail)
+        self._mesh = mesh
+        self._lock = CallLock()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        engine: str | None = None,
+        threads: int | None = 1,
+        *,
+        score: float | None = None,
+        detail: Detail = "normal",
+        landmarks: bool = True,
+    ) -> FaceDetector:
+        """Open the networks, and run them once, so that the first frame takes no longer than the others.
+
+        Args:
+            path: Path of an ONNX file with another detection network, YuNet or CenterFace; None: the shipped network.
+            engine: "openvino" or "onnxruntime"; None: the first that is installed.
+            threads: Number of CPU threads, 1 by default; None: the engine's default.
+            score: Smallest score of a detection, 0 to 1; None: 0.35 for the shipped network, or 0.5 without landmarks,
+                0.7 for YuNet and 0.35 for CenterFace. A face that the mesh does not confirm needs 0.7.
+            detail: Size of the frames that the network searches: "fast" for large faces only, "normal" by default,
+                "fine" for small faces too, at three times the time.
+            landmarks: Whether to fit the face mesh to each face, True by default. Crops are then aligned best.
+
+        Raises:
+            ConfigError: Argument out of range, file that cannot be read, or face networks that are not installed.
+            EngineError: File that is not a supported network, or engine that is not installed or failed.
+        """
+        if detail not in get_args(Detail):
+            raise ConfigError(f"detail is {shown(detail)}; expected one of: {', '.join(get_args(Detail))}")
+        if score is not None and not (type(score) in (int, float) and 0 < score <= 1):
+            raise ConfigError(f"score is {shown(score)}; expected a number above 0, up to 1")
+        if engine is not None and engine not in _engines():
+            raise ConfigError(f"engine is {shown(engine)}; faces are found by one of: {', '.join(_engines())}")
+        options = RunOptions(threads=threads)
+        model = face_network("detector") if path is None else _read_network(path)
+        mesh_model = face_network("landmarks") if landmarks else None
+        with OPENING:
+            name = _first_installed() if engine is None else engine
+            open_graph = get_engine(name).open_graph
+            mesh = None if mesh_model is None else MeshNetwork(open_graph(mesh_model, options))
+            detector = cls(open_graph(model, options), mesh, engine=name, score=score, detail=detail)
+            detector._warm_up()
+        return detector
+
+    def _warm_up(self) -> None:
+        frame = np.zeros((480, 640, 3), np.uint8)
+        self._search.run(frame, self._score, "rgb")
+        if self._mesh is not None:
+            self._mesh.fit(frame, square_around((200, 200, 100, 100), 0.0))
+
+    def detect(self, frame: npt.NDArray[np.uint8], *, color: str = "rgb") -> list[Face]:
+        """Find the faces of a frame.
+
+        Args:
+            frame: uint8 array of shape (H, W, 3).
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
+
+        Returns:
+            Faces with boxes of at least 16 pixels, the largest first; empty without one.
+
+        Raises:
+            EngineError: The detector is closed, or the engine failed.
+            InputError: Invalid frame or colour.
+        """
+        check_frame(frame)
+        check_color(color)
+        with self._lock.exclusive():
+            self._check_open()
+            detections = suppress(self._search.run(frame, self._score, color))
+            faces = [self._face(frame, *values, color) for values in zip(*detections, strict=True)]
+        return sorted(_distinct(filter(_is_certain, faces)), key=lambda face: -face.box[2])
+
+    def fit(self, frame: npt.NDArray[np.uint8], box: Box, *, color: str = "rgb") -> Face | None:
+        """Fit the face mesh to a face whose box is known, from another detector or an earlier frame.
+
+        Args:
+            frame: uint8 array of shape (H, W, 3).
+            box: Face box: x, y, width, height in pixels.
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
+
+        Returns:
+            The face, with a score of 1; None if the mesh does not find a face in the box. The mesh alone mistakes about
+            4 % of boxes without a face for one: `detect` is stricter.
+
+        Raises:
+            EngineError: The detector is closed or was opened without landmarks, or the engine failed.
+            InputError: Invalid frame, box or colour.
+        """
+        check_frame(frame)
+        check_color(color)
+        x, y, width, height = parse_box(box)
+        find_region((x, y, width, height), frame.shape[1], frame.shape[0])  # refuses boxes outside of the frame
+        with self._lock.exclusive():
+            self._check_open()
+            if self._mesh is None:
+                raise EngineError("the face detector has no landmarks; open it with landmarks=True")
+            for angle in ANGLES:
+                mesh = self._mesh.fit(frame, square_around((x, y, width, height), angle), color=color)
+                if mesh.presence >= MIN_PRESENCE:
+                    return Face(mesh.box, 1.0, mesh.points, mesh.landmarks, mesh.presence)
+        return None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the face detector is closed; open it again")
+
+    def _face(
+        self,
+        frame: npt.NDArray[np.uint8],
+        corners: npt.NDArray[np.float64],
+        score: float,
+        points: npt.NDArray[np.float64],
+        color: str,
+    ) -> Face:
+        box = self._network.face_box(corners)
+        if self._mesh is None:
+            return Face(box, float(score), points)
+        mesh = self._mesh.fit(frame, square_around(box, tilt_of(points)), color=color)
+        if mesh.presence < MIN_PRESENCE:
+            return Face(box, float(score), points, None, mesh.presence)
+        return Face(mesh.box, float(score), mesh.points, mesh.landmarks, mesh.presence)
+
+    def close(self) -> None:
+        """Release the engine after the call of another thread has returned; may be called several times."""
+        self._closed = True
+        if self._lock.is_held() or self._lock.orphaned:  # the call of this thread, or of one that a fork left behind
+            return
+        with self._lock.exclusive():
+            self._search.clear()
+            self._mesh = None
+
+    def __repr__(self) -> str:
+        return f"<FaceDetector {self.network} on {self.engine}, {'closed' if self._closed else 'open'}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse pickling and copying.
+
+        Raises:
+            CopyError: Always.
+        """
+        raise CopyError(
+            "a face detector holds an engine of this process and cannot be pickled or copied; open it in each process: "
+            "FaceDetector.open()"
+        )
+
+    def __enter__(self) -> FaceDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_certain(face: Face) -> bool:
+    is_confirmed = face.presence is None or face.landmarks is not None or face.score >= MIN_SCORE_ALONE
+    return is_confirmed and face.box[2] >= MIN_BOX
+
+
+def _distinct(faces: Iterable[Face]) -> list[Face]:
+    """Return faces that do not overlap: several detections may lead the mesh to the same face."""
+    distinct: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(overlap(_corners(face), _corners(other)[None])[0] <= MAX_OVERLAP for other in distinct):
+            distinct.append(face)
+    return distinct
+
+
+def _corners(face: Face) -> npt.NDArray[np.float64]:
+    x, y, width, height = face.box
+    return np.array([x, y, x + width, y + height])
+
+
+def _engines() -> list[str]:
+    """Return the names of the engines that run the networks, in order of preference."""
+    return [name for name in ENGINE_MODULES if get_engine(name).runs_graphs]
+
+
+def _first_installed() -> str:
+    """Return the first engine that is installed and runs here.
+
+    Raises:
+        EngineUnavailableError: None of them.
+    """
+    reasons = []
+    for name in _engines():
+        try:
+            get_engine(name).check_runnable()
+        except EngineUnavailableError as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            return name
+    raise EngineUnavailableError(f"no engine finds faces here; {'; '.join(reasons)}")
+
+
+def _read_network(path: str | os.PathLike[str]) -> bytes:
+    file = as_path(path, "the face detection network", ConfigError)
+    try:
+        size = file.stat().st_size
+        if size > MAX_NETWORK_BYTES:
+            raise ConfigError(f"{file} has {size} bytes; face detection networks have at most {MAX_NETWORK_BYTES}")
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}; expected an ONNX file") from error
