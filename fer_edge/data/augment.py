@@ -1,9 +1,9 @@
-"""Augmentation of whole batches on the device: one affine resampling, brightness and contrast, erasing."""
+"""Augmentation of whole batches on the device: degradation, one affine resampling, light, covered parts."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 import torch
@@ -12,8 +12,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_edge._settings import Fraction
+from fer_edge.data.degrade import Degradation, Faults, degrade
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
+
+
+# Covered parts of a face, as top, left, height and width: halves, eyes, mouth, a headset.
+COVERS = (
+    (0.0, 0.0, 0.5, 1.0),
+    (0.5, 0.0, 0.5, 1.0),
+    (0.0, 0.0, 1.0, 0.5),
+    (0.0, 0.5, 1.0, 0.5),
+    (0.25, 0.05, 0.25, 0.9),
+    (0.62, 0.2, 0.3, 0.6),
+    (0.1, 0.0, 0.45, 1.0),
+)
 
 
 class Changes(NamedTuple):
@@ -25,10 +38,19 @@ class Changes(NamedTuple):
     grey: Tensor  # (N,) bool
     erased: Tensor  # (N, 4): top, left, height, width relative to the image side; height 0 erases nothing
     filling: Tensor  # (N,), value of the erased rectangle
+    gamma: Tensor | None = None  # (N,), exponent of the values
+    light: Tensor | None = None  # (N, 2), change of the gain from the middle to the right and to the bottom
+    faults: Faults | None = None
 
     def part(self, rows: slice) -> Changes:
         """Return the changes of some of the images."""
-        return Changes(*(value[rows] for value in self))
+        parts = {name: value[rows] for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        return Changes(**parts, faults=None if self.faults is None else self.faults.part(rows))
+
+    def geometry(self) -> Changes:
+        """Return the changes of geometry alone."""
+        none = torch.zeros_like(self.offset)
+        return Changes(self.theta, none + 1, none, self.grey, torch.zeros_like(self.erased), none)
 
 
 @dataclass(frozen=True)
@@ -38,11 +60,16 @@ class Augmentation:
     flip: Fraction = 0.5  # probability
     rotation: Annotated[float, Meta(ge=0, le=180)] = 15.0  # degrees, in either direction
     scale: Fraction = 0.15  # relative, in either direction
+    aspect: Fraction = 0.0  # of height and width, relative, in either direction
     shift: Fraction = 0.08  # relative to the image side, in either direction
     brightness: Fraction = 0.2  # relative to the value range, in either direction
     contrast: Fraction = 0.3  # relative, in either direction
+    gamma: Annotated[float, Meta(ge=1, le=8)] = 1.0  # largest exponent of the values, and inverse of the smallest
+    light: Fraction = 0.0  # change of the gain between two sides of the image, as light from one side causes it
     grey: Fraction = 0.0  # probability of conversion to grey
     erasing: Fraction = 0.4  # probability of one erased rectangle (Zhong et al., AAAI 2020)
+    cover: Fraction = 0.0  # share of the erased rectangles that cover a half, the eyes or the mouth
+    degradation: Degradation = field(default_factory=Degradation)
 
     def draw(self, count: int, generator: torch.Generator) -> Changes:
         """Draw the changes of `count` images."""
@@ -64,7 +91,32 @@ class Augmentation:
         top, left = _rand(generator, count) * (1 - height), _rand(generator, count) * (1 - width)
         erases = _rand(generator, count) < self.erasing
         erased = torch.stack([top, left, height * erases, width], dim=1)
-        return Changes(theta, gain, offset, grey, erased, _rand(generator, count))
+        changes = Changes(theta, gain, offset, grey, erased, _rand(generator, count))
+        return self._draw_rest(changes, generator)
+
+    def _draw_rest(self, changes: Changes, generator: torch.Generator) -> Changes:
+        """Draw the changes that are off by default; those that are off draw no random numbers."""
+        count = len(changes.theta)
+
+        def uniform(*shape: int) -> Tensor:
+            return _rand(generator, count, *shape) * 2 - 1
+
+        if self.aspect:
+            ratio = (1 + self.aspect * uniform()).sqrt()
+            factors = torch.stack([ratio, 1 / ratio, torch.ones_like(ratio)], dim=1)[:, None]
+            changes = changes._replace(theta=changes.theta * factors)
+        if self.cover:
+            parts = changes.erased.new_tensor(COVERS)
+            part = parts[torch.randint(len(parts), (count,), generator=generator, device=generator.device)]
+            covers = (_rand(generator, count) < self.cover) & (changes.erased[:, 2] > 0)
+            changes = changes._replace(erased=torch.where(covers[:, None], part, changes.erased))
+        if self.gamma > 1:
+            changes = changes._replace(gamma=(uniform() * math.log(self.gamma)).exp())
+        if self.light:
+            changes = changes._replace(light=uniform(2) * self.light)
+        if self.degradation.share:
+            changes = changes._replace(faults=self.degradation.draw(count, generator))
+        return changes
 
     def __call__(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Augment images (N, C, H, W) in [0, 1] and resample them to (N, C, size, size)."""
@@ -73,6 +125,8 @@ class Augmentation:
 
 def apply(images: Tensor, size: int, changes: Changes) -> Tensor:
     """Apply changes to images (N, C, H, W) in [0, 1], with a single resampling to (N, C, size, size)."""
+    if changes.faults is not None:
+        images = degrade(images, changes.faults)
     grid = F.affine_grid(changes.theta, [*images.shape[:2], size, size], align_corners=False)
     out = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if images.shape[1] == 3 and bool(changes.grey.any()):
@@ -80,6 +134,12 @@ def apply(images: Tensor, size: int, changes: Changes) -> Tensor:
         out = torch.where(changes.grey.view(-1, 1, 1, 1), (out * luma).sum(dim=1, keepdim=True), out)
     out = ((out - 0.5) * changes.gain.view(-1, 1, 1, 1) + 0.5 + changes.offset.view(-1, 1, 1, 1)).clamp_(0, 1)
     centres = (torch.arange(size, device=images.device) + 0.5) / size
+    if changes.gamma is not None:
+        out = out ** changes.gamma.view(-1, 1, 1, 1)
+    if changes.light is not None:
+        slopes = changes.light.view(-1, 2, 1, 1)
+        light = slopes[:, :1] * (2 * centres - 1) + slopes[:, 1:] * (2 * centres[:, None] - 1)  # (N, 1, size, size)
+        out = (out * (1 + light)).clamp_(0, 1)
     top, left, height, width = (value.view(-1, 1, 1) for value in changes.erased.unbind(dim=1))
     y, x = centres[None, :, None], centres[None, None, :]
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)  # (N, size, size)

@@ -16,14 +16,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fer_edge.model.stem import LUMA, IRBlock, Stem
+from fer_edge.model.stem import LUMA, IRBlock, SeparableBlock, Stem
 
 # A larger offset in the stream would lose precision; the block's norm then remains an operator.
 MAX_OFFSET = 64.0
 
 
 class FoldedStem(nn.Module):
-    """Stem on raw pixels: subtraction of the mean, then convolutions and PReLUs only.
+    """Stem on raw pixels: subtraction of the mean, then convolutions and activations only.
 
     Args:
         stem: The trained stem.
@@ -39,13 +39,17 @@ class FoldedStem(nn.Module):
         pixel_mean = (255 * torch.tensor(mean, dtype=torch.float64)).float()
         # One value if all are equal: engines subtract a scalar at memory speed.
         self.register_buffer("pixel_mean", pixel_mean[:1] if bool((pixel_mean == pixel_mean[0]).all()) else pixel_mean)
-        first, norm, act = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]", stem.input)
+        first, norm, act = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", stem.input)
         weight, bias = _fold_norm_after(first, norm)
         if stem.grey is not None:
             weight = weight * torch.tensor(LUMA, dtype=torch.float64)[None, :, None, None]
         weight = weight / (255 * torch.tensor(std, dtype=torch.float64))[None, :, None, None]
         self.input = conv2d(weight, bias, first.stride[0])
         self.act = act
+        if isinstance(stem.blocks[0], SeparableBlock):
+            self.register_buffer("offset", None)
+            self.blocks = nn.Sequential(*map(_fold_separable, cast("list[SeparableBlock]", list(stem.blocks))))
+            return
         blocks = cast("list[IRBlock]", list(stem.blocks))
         last = torch.zeros(blocks[-1].conv2.out_channels, dtype=torch.float64)
         offsets = [*map(_stream_offset, blocks), last]
@@ -65,7 +69,7 @@ class FoldedStem(nn.Module):
 
 
 class _FoldedBlock(nn.Module):
-    """IR block of convolutions and a PReLU, with a norm only where folding would lose precision.
+    """IR block of convolutions and an activation, with a norm only where folding would lose precision.
 
     Args:
         block: The trained block.
@@ -113,6 +117,15 @@ class _FoldedBlock(nn.Module):
             x = self.norm(x)
         residual: Tensor = self.conv2(self.act(self.conv1(x)))
         return residual + identity  # (N, C, H / stride, W / stride)
+
+
+def _fold_separable(block: SeparableBlock) -> nn.Sequential:
+    """Return a separable block of convolutions and activations only."""
+    convolutions, norms, activations = (list(block)[start::3] for start in range(3))
+    depthwise, pointwise = cast("list[nn.Conv2d]", convolutions)
+    norm1, norm2 = cast("list[nn.BatchNorm2d]", norms)
+    first = conv2d(*_fold_norm_after(depthwise, norm1), depthwise.stride[0], groups=depthwise.groups)
+    return nn.Sequential(first, activations[0], conv2d(*_fold_norm_after(pointwise, norm2)), activations[1])
 
 
 class _Affine(nn.Module):

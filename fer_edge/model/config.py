@@ -27,14 +27,19 @@ _STAGES = 6  # a seventh halving of 112 would leave less than one pixel
 
 @dataclass(frozen=True)
 class StemConfig:
-    """Settings of the convolutional stem: IR blocks (ArcFace's residual unit) from 112 x 112 down to `map_size`."""
+    """Settings of the convolutional stem, from 112 x 112 down to `map_size`."""
 
+    # "ir": ArcFace's residual units, each stage halves the map; "separable": MobileNet's depthwise separable
+    # convolutions with ReLU6, each stage but the first halves the map.
+    kind: Literal["ir", "separable"] = "ir"
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
     input_width: Size = 64  # channels of the input layer
     input_stride: Literal[1, 2] = 1  # stride of the input layer
-    widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage; each stage halves the map
-    units: tuple[Depth, ...] = (3, 4, 14)  # IR blocks of each stage
+    widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage
+    units: tuple[Depth, ...] = (3, 4, 14)  # blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
+    # "relu" is fused into convolutions by every engine and needs no scale of its own in int8; "prelu" is the paper's.
+    activation: Literal["prelu", "relu"] = "prelu"
 
     def __post_init__(self) -> None:
         convert_fields(self, "stem")
@@ -47,7 +52,8 @@ class StemConfig:
     @property
     def map_size(self) -> int:
         """Height and width of the stem's output, in pixels."""
-        return int(IMAGE_SIZE // (self.input_stride * 2 ** len(self.widths)))
+        halvings = len(self.widths) - (self.kind == "separable")
+        return -(-IMAGE_SIZE // (self.input_stride * 2**halvings))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The convolutional stem: ArcFace's IR blocks (Deng et al., CVPR 2019) as implemented in face.evoLVe."""
+"""The convolutional stem: IR blocks (ArcFace; Deng et al., CVPR 2019) as in face.evoLVe, or separable convolutions."""
 
 from __future__ import annotations
 
@@ -31,17 +31,22 @@ class ToGrey(nn.Module):
         return (images * self.luma).sum(dim=1, keepdim=True)  # (N, 1, H, W)
 
 
-class IRBlock(nn.Module):
-    """Residual block: (BN,) conv 3x3, PReLU, conv 3x3 with stride, BN; plus the shortcut."""
+def make_activation(name: str, width: int) -> nn.Module:
+    """Make the activation of a layer of `width` channels, see `StemConfig.activation`."""
+    return nn.PReLU(width) if name == "prelu" else nn.ReLU()
 
-    def __init__(self, width_in: int, width: int, stride: int, *, pre_norm: bool) -> None:
+
+class IRBlock(nn.Module):
+    """Residual block: (BN,) conv 3x3, activation, conv 3x3 with stride, BN; plus the shortcut."""
+
+    def __init__(self, width_in: int, width: int, stride: int, config: StemConfig) -> None:
         super().__init__()
         self.stride = stride
-        self.norm1 = nn.BatchNorm2d(width_in) if pre_norm else None
+        self.norm1 = nn.BatchNorm2d(width_in) if config.pre_norm else None
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1, bias=False)
         # Without a leading norm, a norm follows the first convolution and can be folded into it.
-        self.norm2 = None if pre_norm else nn.BatchNorm2d(width)
-        self.act = nn.PReLU(width)
+        self.norm2 = None if config.pre_norm else nn.BatchNorm2d(width)
+        self.act = make_activation(config.activation, width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
         self.norm3 = nn.BatchNorm2d(width)
         self.shortcut = (
@@ -66,6 +71,20 @@ class IRBlock(nn.Module):
         return residual + identity  # (N, width, H / stride, W / stride)
 
 
+class SeparableBlock(nn.Sequential):
+    """MobileNet's block (Howard et al., arXiv 1704.04861): depthwise conv 3x3, conv 1x1, each with BN and ReLU6."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(width_in, width_in, 3, stride, padding=1, groups=width_in, bias=False),
+            nn.BatchNorm2d(width_in),
+            nn.ReLU6(),
+            nn.Conv2d(width_in, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU6(),
+        )  # (N, width, H / stride, W / stride)
+
+
 class Stem(nn.Module):
     """Convolutions from images to a feature map of `map_size` x `map_size`."""
 
@@ -76,13 +95,16 @@ class Stem(nn.Module):
         self.input = nn.Sequential(
             nn.Conv2d(channels, config.input_width, 3, config.input_stride, padding=1, bias=False),
             nn.BatchNorm2d(config.input_width),
-            nn.PReLU(config.input_width),
+            make_activation(config.activation, config.input_width) if config.kind == "ir" else nn.ReLU6(),
         )
-        blocks = []
+        blocks: list[nn.Module] = []
         width_in = config.input_width
-        for width, units in zip(config.widths, config.units, strict=True):
+        for stage, (width, units) in enumerate(zip(config.widths, config.units, strict=True)):
             for unit in range(units):
-                blocks.append(IRBlock(width_in, width, 2 if unit == 0 else 1, pre_norm=config.pre_norm))
+                if config.kind == "separable":
+                    blocks.append(SeparableBlock(width_in, width, 2 if stage and unit == 0 else 1))
+                else:
+                    blocks.append(IRBlock(width_in, width, 2 if unit == 0 else 1, config))
                 width_in = width
         self.blocks = nn.Sequential(*blocks)
 

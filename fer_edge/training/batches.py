@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +33,16 @@ class TrainingData:
         return sha256("".join(sha256(np.ascontiguousarray(part.cpu().numpy()).data) for part in parts).encode())
 
 
+class Batch(NamedTuple):
+    """One process's part of a batch."""
+
+    images: Tensor  # augmented images in [0, 1], (n, C, 112, 112)
+    targets: Tensor  # distributions, (n, classes)
+    clean: Tensor  # the view of the teachers, see `TrainingConfig.distillation_view`; `images` for "same"
+
+
 class Batches:
-    """One process's part of every batch: augmented images in [0, 1], and targets."""
+    """One process's part of every batch."""
 
     def __init__(self, data: TrainingData, config: TrainingConfig, rank: int = 0) -> None:
         self.data, self.config = data, config
@@ -43,15 +52,15 @@ class Batches:
         size = config.batch // config.processes
         self.part = slice(rank * size, (rank + 1) * size)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch from step `first`: images (n, C, 112, 112), targets (n, classes)."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step `first`."""
         device = self.data.images.device
         order = torch.randperm(len(self.data.images), generator=self._generator(epoch), device=device)
         for step in range(first, self.steps):
             indices = order[step * self.config.batch : (step + 1) * self.config.batch]
             yield self._batch(indices, epoch, step)
 
-    def _batch(self, indices: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, indices: Tensor, epoch: int, step: int) -> Batch:
         """Draw the random numbers of the whole batch, then augment this process's part."""
         generator = self._generator(epoch, step)
         changes = self.config.augmentation.draw(len(indices), generator).part(self.part)
@@ -59,13 +68,22 @@ class Batches:
         if self.config.targets == "probability":
             labels = torch.multinomial(targets, 1, generator=generator).squeeze(1)
             targets = torch.nn.functional.one_hot(labels, targets.shape[1]).float()
-        images = apply(self.data.images[indices[self.part]].float() / 255, IMAGE_SIZE, changes)
-        targets = targets[self.part]
-        if self.config.mixup:
-            alpha = self.config.mixup
-            share = np.random.default_rng([self.config.seed, epoch, step]).beta(alpha, alpha, len(indices))
-            return mix(images, targets, torch.from_numpy(share.astype(np.float32)).to(images.device)[self.part])
-        return images, targets
+        stored = self.data.images[indices[self.part]].float() / 255
+        images = apply(stored, IMAGE_SIZE, changes)
+        clean = images
+        if self.config.distillation_view == "clean" and self.config.distillation:
+            clean = apply(stored, IMAGE_SIZE, changes.geometry())
+        batch = Batch(images, targets[self.part], clean)
+        return self._mix(batch, epoch, step) if self.config.mixup else batch
+
+    def _mix(self, batch: Batch, epoch: int, step: int) -> Batch:
+        """Blend pairs of a batch, each view with the same shares."""
+        alpha, count = self.config.mixup, self.config.batch
+        share = np.random.default_rng([self.config.seed, epoch, step]).beta(alpha, alpha, count).astype(np.float32)
+        shares = torch.from_numpy(share).to(batch.images.device)[self.part]
+        images, targets = mix(batch.images, batch.targets, shares)
+        clean = images if batch.clean is batch.images else mix(batch.clean, batch.targets, shares)[0]
+        return Batch(images, targets, clean)
 
     def _generator(self, *position: int) -> torch.Generator:
         state = np.random.SeedSequence([self.config.seed, *position]).generate_state(1, np.uint64)

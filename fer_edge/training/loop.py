@@ -19,7 +19,7 @@ from fer_edge.data.targets import class_weights
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.ferformer import FERFormer, Output
-from fer_edge.training.batches import Batches, TrainingData, needs_one_channel
+from fer_edge.training.batches import Batch, Batches, TrainingData, needs_one_channel
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.devices import make_fabric
 from fer_edge.training.distillation import Teachers, compile_model
@@ -187,8 +187,7 @@ class Trainer:
         """
         with convert_errors(self.config):
             self._forward.train()
-            images, targets = next(self.batches.epoch(0))
-            loss = self._step(images, targets)
+            loss = self._step(next(self.batches.epoch(0)))
             self._check_step(1)
             self.validation.predict(self._average_model(), self.data.valid_images[: self.config.batch])
             return loss.item()
@@ -215,8 +214,8 @@ class Trainer:
         total = torch.tensor(self.loss_sum, dtype=torch.float64, device=self.fabric.device)
         saved = time.monotonic()
         steps = self.batches.steps
-        for step, (images, targets) in enumerate(self.batches.epoch(self.next_epoch, self.next_step), self.next_step):
-            total += self._step(images, targets, step + 1)
+        for step, batch in enumerate(self.batches.epoch(self.next_epoch, self.next_step), self.next_step):
+            total += self._step(batch, step + 1)
             done = step + 1
             due = done % self.check_every == 0 or done == steps
             if not due and (self.config.processes > 1 or not self._stop_signal()):
@@ -232,16 +231,16 @@ class Trainer:
         self.next_step, self.loss_sum = steps, self._mean(total)
         return self.loss_sum / steps
 
-    def _step(self, images: Tensor, targets: Tensor, number: int = 1) -> Tensor:
+    def _step(self, batch: Batch, number: int = 1) -> Tensor:
         """Train on one batch, and return its loss.
 
         Args:
-            images: Images in [0, 1], (n, C, 112, 112).
-            targets: Targets, (n, classes).
+            batch: This process's part of a batch.
             number: Number of the step in its epoch, counted from 1.
         """
-        images = self._normalise(images)
-        loss = self.loss(Output(*self._forward(images)), self.teachers.blend(images, targets))
+        images = self._normalise(batch.images)
+        clean = images if batch.clean is batch.images else self._normalise(batch.clean)
+        loss = self.loss(Output(*self._forward(images)), self.teachers.blend(clean, batch.targets))
         self._stepper.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = self._step_check.gradient_norm()

@@ -31,6 +31,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "position_encoding": False,
         "final_norm": True,
     },
+    "relu": {
+        "stem": StemConfig(
+            input_width=8, input_stride=2, widths=(8, 12), units=(2, 2), pre_norm=False, activation="relu"
+        )
+    },
+    "separable": {
+        "stem": StemConfig(
+            kind="separable", color="grey", input_width=8, input_stride=2, widths=(8, 12, 16), units=(1, 2, 1)
+        ),
+        "grid": 14,
+        "patches": (2, 7),
+    },
     "no-text": {"text_head": False},
     "one-patch": {"patches": (2,)},
     "one-block": {"depth": 1},

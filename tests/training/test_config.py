@@ -119,6 +119,8 @@ def test_the_documentation_lists_every_setting_with_its_default() -> None:
     listed = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
     values = TrainingConfig().to_dict()
     augmentation = {f"augmentation.{name}": value for name, value in values.pop("augmentation").items()}
+    faults = augmentation.pop("augmentation.degradation")
+    augmentation |= {f"augmentation.degradation.{name}": value for name, value in faults.items()}
     defaults = {name: _as_written(value) for name, value in {**values, **augmentation}.items()}
     assert {name: listed.get(name) for name in defaults} == defaults
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from fer_edge.data.augment import resize
+from fer_edge.data.augment import Augmentation, resize
+from fer_edge.data.degrade import Degradation
 from fer_edge.data.layouts import read_split
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS
@@ -203,7 +204,7 @@ def test_the_accuracy_is_of_the_models_head(faces: Path, tmp_path: Path) -> None
 def test_the_momentum_of_sgd_is_the_configured_one(faces: Path, tmp_path: Path) -> None:
     run = make_run(faces, tmp_path, replace(CONFIG, optimizer="sgd", schedule="one-cycle", momentum=0.5))
     for _ in range(3):
-        run._step(*next(run.batches.epoch(0)))
+        run._step(next(run.batches.epoch(0)))
         assert {group["momentum"] for group in run.optimizer.param_groups} == {0.5}
 
 
@@ -251,7 +252,7 @@ def test_learning_rates_of_parts_are_separate(faces: Path, tmp_path: Path) -> No
     config = replace(CONFIG, stem_rate=0.1, text_rate=0.0, schedule="step", optimizer="sgd")
     run = make_run(faces, tmp_path, config)
     before = {name: value.clone() for name, value in run.module.state_dict().items()}
-    run._step(*next(run.batches.epoch(0)))
+    run._step(next(run.batches.epoch(0)))
     after = run.module.state_dict()
     assert torch.equal(after["model.text_head.projection.weight"], before["model.text_head.projection.weight"])
     assert not torch.equal(after["model.label_head.weight"], before["model.label_head.weight"])
@@ -261,3 +262,17 @@ def test_learning_rates_of_parts_are_separate(faces: Path, tmp_path: Path) -> No
 def test_a_dry_run_writes_nothing(faces: Path, tmp_path: Path) -> None:
     assert make_run(faces, tmp_path / "run").dry_run() > 0
     assert not (tmp_path / "run").exists()
+
+
+def test_teachers_get_the_clean_view(faces: Path, tmp_path: Path) -> None:
+    damaged = Augmentation(erasing=1.0, degradation=Degradation(share=1.0, faults=1.0))
+    config = replace(CONFIG, mixup=0.2, distillation_view="clean", augmentation=damaged)
+    clean = next(make_run(faces, tmp_path, config).batches.epoch(0))
+    same = next(make_run(faces, tmp_path, replace(config, distillation_view="same")).batches.epoch(0))
+    assert same.clean is same.images
+    assert torch.equal(clean.images, same.images) and torch.equal(clean.targets, same.targets)
+    assert float((clean.clean - clean.images).abs().mean()) > 0.05
+    run = make_run(faces, tmp_path, config)
+    teacher = Checkpoint(FERFormer(run.module.model.config), run.info)
+    run = make_run(faces, tmp_path, config, teacher)
+    assert torch.isfinite(run._step(clean))
