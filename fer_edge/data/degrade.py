@@ -74,7 +74,7 @@ class Degradation:
         def chosen(largest: float) -> Tensor:
             return degraded & (uniform() < self.faults) & (largest > 0)
 
-        # Equal density over the logarithm of the side: 12 to 24 pixels as often as 24 to 48.
+        # Uniform over the logarithm of the side: 12 to 24 pixels have the probability of 24 to 48.
         side = max(self.side, 1) * (48 / max(self.side, 1)) ** uniform()
         return Faults(
             side=torch.where(chosen(self.side), side, torch.full_like(side, LARGEST_SIDE)).long(),
