@@ -168,7 +168,7 @@ def _jpeg(quality: int) -> Change:
     def change(picture: Pixels, random: np.random.Generator) -> Pixels:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=quality)
-        return np.asarray(Image.open(file))
+        return np.asarray(Image.open(file, formats=("JPEG",)))
 
     return change
 
