@@ -21,6 +21,7 @@ def checkpoint() -> Path:
     return tiny_calibration().checkpoint
 
 
+@pytest.mark.slow
 def test_options_override_the_recipe(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it has wheels for x86-64 only")
     recipe = tmp_path / "recipe.toml"

@@ -73,6 +73,7 @@ def test_closed_pipe_prints_no_error() -> None:
     assert (result.returncode, result.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_build_parity_bench_evaluate_inspect(tmp_path: Path, faces: Path) -> None:
     checkpoint, bundle = tmp_path / "tiny.safetensors", tmp_path / "tiny.fer"
     tiny_checkpoint().save(checkpoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -102,6 +103,7 @@ def test_unknown_tensor_is_named() -> None:
         replace(tiny_ranges(), tensors={"x": Range(0, 1, 1)}).magnitude("nowhere")
 
 
+@cache
 def overflowing_graph() -> TypedGraph:
     return onnx_from_checkpoint(overflowing_checkpoint())
 
