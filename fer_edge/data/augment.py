@@ -146,17 +146,16 @@ def apply(images: Tensor, size: int, changes: Changes) -> Tensor:
     return torch.where(inside[:, None], changes.filling.view(-1, 1, 1, 1), out)
 
 
-def mix(images: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Blend each image and target with its neighbour's (mixup; Zhang et al., ICLR 2018).
+def mix(values: Tensor, share: Tensor) -> Tensor:
+    """Blend each image or target of a batch with its neighbour's (mixup; Zhang et al., ICLR 2018).
 
     Args:
-        images: Shuffled batch (N, C, H, W), N even.
-        targets: Distributions (N, classes).
-        share: Share of the image itself in the blend, (N,), 0 to 1.
+        values: Shuffled images or targets, (N, ...), N even.
+        share: Share of the value itself in the blend, (N,), 0 to 1.
     """
-    neighbour = torch.arange(len(images), device=images.device) ^ 1
-    rows, maps = share.view(-1, 1), share.view(-1, 1, 1, 1)
-    return images * maps + images[neighbour] * (1 - maps), targets * rows + targets[neighbour] * (1 - rows)
+    neighbour = torch.arange(len(values), device=values.device) ^ 1
+    share = share.view(-1, *[1] * (values.ndim - 1))
+    return values * share + values[neighbour] * (1 - share)
 
 
 def _rand(generator: torch.Generator, *shape: int) -> Tensor:

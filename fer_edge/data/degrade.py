@@ -20,6 +20,7 @@ from fer_edge._settings import Fraction
 
 LARGEST_SIDE = 112  # larger images are resized before, since filters grow with the side
 RADIUS = 0.15  # of the filters, relative to the side: 3 deviations of the largest blur, half of the longest motion
+DOWNSCALED_SIDE = 48  # largest side after downscaling
 BLOCK = 8  # side of a JPEG block
 # Luminance table of the JPEG standard (ITU-T T.81, table K.1), in rows.
 LUMINANCE = (
@@ -46,7 +47,7 @@ class Faults(NamedTuple):
     seed: int  # seed of the noise
 
     def part(self, rows: slice) -> Faults:
-        """Return the faults of some of the images; their noise is another than in the whole batch."""
+        """Return the faults of some of the images; the noise differs from that of the whole batch."""
         parts = {name: value[rows] for name, value in self._asdict().items() if isinstance(value, Tensor)}
         return Faults(**parts, seed=self.seed + (rows.start or 0))
 
@@ -57,7 +58,7 @@ class Degradation:
 
     share: Fraction = 0.0  # probability that an image is degraded
     faults: Fraction = 0.35  # probability of each fault in a degraded image
-    side: Annotated[int, Meta(ge=0, le=LARGEST_SIDE)] = 12  # smallest side after downscaling, in pixels
+    side: Annotated[int, Meta(ge=0, le=DOWNSCALED_SIDE)] = 12  # smallest side after downscaling, in pixels
     blur: Annotated[float, Meta(ge=0, le=RADIUS / 3)] = 0.045  # standard deviation of a Gaussian, relative to the side
     motion: Annotated[float, Meta(ge=0, le=2 * RADIUS)] = 0.2  # length of a linear motion, relative to the side
     noise: Fraction = 0.12  # standard deviation, relative to the value range
@@ -74,8 +75,9 @@ class Degradation:
         def chosen(largest: float) -> Tensor:
             return degraded & (uniform() < self.faults) & (largest > 0)
 
+        smallest = max(self.side, 1)
         # Uniform over the logarithm of the side: 12 to 24 pixels have the probability of 24 to 48.
-        side = max(self.side, 1) * (48 / max(self.side, 1)) ** uniform()
+        side = smallest * (DOWNSCALED_SIDE / smallest) ** uniform()
         return Faults(
             side=torch.where(chosen(self.side), side, torch.full_like(side, LARGEST_SIDE)).long(),
             blur=uniform() * self.blur * chosen(self.blur),

@@ -12,6 +12,7 @@ from fer_edge.boxes import XYWH
 from fer_edge.engines.graph import Execution, Graph
 from fer_edge.faces.face import tilt_of
 from fer_edge.faces.geometry import Points, Similarity, Square, resample
+from fer_edge.faces.networks import sigmoid
 
 SIZE = 192  # side of the input in pixels
 MARGIN = 1.5  # side of the input's square divided by that of the points
@@ -91,7 +92,7 @@ class MeshNetwork:
         resample(frame, to_frame, self._execution.input[0], color=color)
         outputs = self._execution.run()
         landmarks = to_frame.apply(outputs["landmarks"][0].astype(np.float64))
-        return Mesh(landmarks, sigmoid(float(outputs["presence"][0, 0, 0])))
+        return Mesh(landmarks, sigmoid(outputs["presence"].astype(np.float64)).item())
 
 
 def _are_close(first: Square, second: Square) -> bool:
@@ -114,8 +115,3 @@ def square_around(box: XYWH, angle: float) -> Square:
     down = BOX_SHIFT * side
     x, y = x + width / 2 - down * math.sin(angle), y + height / 2 + down * math.cos(angle)
     return Square(x, y, BOX_SCALE * side, angle)
-
-
-def sigmoid(value: float) -> float:
-    """Return the logistic function."""
-    return 1 / (1 + math.exp(-value)) if value > -500 else 0.0

@@ -86,7 +86,7 @@ class BlazeFace(Network):
     mouth_width = 0.83  # distance of the corners of the mouth divided by that of the eyes: that of the alignment target
 
     def decode(self, outputs: Outputs, size: Size, threshold: float) -> Detections:
-        scores = _sigmoid(outputs["scores"].reshape(-1))
+        scores = sigmoid(outputs["scores"].reshape(-1))
         hits = np.flatnonzero(scores >= threshold)
         values = outputs["boxes"].reshape(len(scores), 8, 2)[hits].astype(np.float64)
         rows, columns = np.divmod(hits, size[0] // self.stride)
@@ -208,5 +208,6 @@ def overlap(first: Floats, others: Floats) -> Floats:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _sigmoid(values: Floats) -> Floats:
+def sigmoid(values: Floats) -> Floats:
+    """Return the logistic function of an array."""
     return 1 / (1 + np.exp(-np.clip(values, -80, 80)))

@@ -38,7 +38,8 @@ class StemConfig:
     widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage
     units: tuple[Depth, ...] = (3, 4, 14)  # blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
-    # "relu" is fused into convolutions by every engine and needs no scale of its own in int8; "prelu" is the paper's.
+    # Of "ir": "relu" is fused into convolutions by every engine and needs no scale of its own in int8; "prelu" is the
+    # paper's.
     activation: Literal["prelu", "relu"] = "prelu"
 
     def __post_init__(self) -> None:

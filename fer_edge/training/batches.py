@@ -81,9 +81,9 @@ class Batches:
         alpha, count = self.config.mixup, self.config.batch
         share = np.random.default_rng([self.config.seed, epoch, step]).beta(alpha, alpha, count).astype(np.float32)
         shares = torch.from_numpy(share).to(batch.images.device)[self.part]
-        images, targets = mix(batch.images, batch.targets, shares)
-        clean = images if batch.clean is batch.images else mix(batch.clean, batch.targets, shares)[0]
-        return Batch(images, targets, clean)
+        images = mix(batch.images, shares)
+        clean = images if batch.clean is batch.images else mix(batch.clean, shares)
+        return Batch(images, mix(batch.targets, shares), clean)
 
     def _generator(self, *position: int) -> torch.Generator:
         state = np.random.SeedSequence([self.config.seed, *position]).generate_state(1, np.uint64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from fer_edge._files import check_output
+from fer_edge.data.degrade import Degradation
 from fer_edge.errors import ConfigError
 from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources
@@ -36,12 +37,23 @@ def _has_text_head(recipe: Recipe, sources: Sources) -> bool:
 _TOWER = _Requirement("text = frozen or fine-tuned", _has_tower)
 _TEXT_HEAD = _Requirement("a model with a text head", _has_text_head)
 _STEPS = _Requirement("schedule = step", lambda recipe, _: recipe.training.schedule == "step")
+_TEACHER = _Requirement("a teacher (--teacher)", lambda _, sources: bool(sources.teachers))
+_DEGRADATION = _Requirement(
+    "augmentation.degradation.share above 0", lambda recipe, _: recipe.training.augmentation.degradation.share > 0
+)
 _REQUIREMENTS: dict[str, _Requirement] = {
     "momentum": _Requirement("optimizer = sgd", lambda recipe, _: recipe.training.optimizer == "sgd"),
     "warmup": _Requirement("a schedule other than step", lambda recipe, _: recipe.training.schedule != "step"),
     "step_epochs": _STEPS,
     "step_factor": _STEPS,
-    "distillation": _Requirement("a teacher (--teacher)", lambda _, sources: bool(sources.teachers)),
+    "distillation": _TEACHER,
+    "distillation_view": _TEACHER,
+    "augmentation.cover": _Requirement(
+        "augmentation.erasing above 0", lambda recipe, _: recipe.training.augmentation.erasing > 0
+    ),
+    **{
+        f"augmentation.degradation.{field.name}": _DEGRADATION for field in fields(Degradation) if field.name != "share"
+    },
     "text": _Requirement(
         _TEXT_HEAD.description,
         lambda recipe, sources: recipe.training.text == "learned" or _has_text_head(recipe, sources),
@@ -102,7 +114,7 @@ def check_recipe_file(name: str, data: Mapping[str, Any], recipe: Recipe, source
         parts = [part for part in ("preset", "model") if part in data]
         if parts:
             raise ConfigError(f"--init defines the model; leave {' and '.join(parts)} out of the recipe {name}")
-    training = data.get("training", {})
+    training = list(_setting_names(data.get("training", {})))
     unchanged = Recipe.from_dict(data)
     idle = [
         part
@@ -128,6 +140,15 @@ def check_run_folder(folder: Path, sources: Sources) -> None:
 def is_model_setting(name: str) -> bool:
     """Return whether a setting (in the form of `--set`) belongs to the model."""
     return name == "preset" or name.partition(".")[0] == "model"
+
+
+def _setting_names(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of the settings in a table of a recipe, in the form of `--set`."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _setting_names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _without_effect(names: Iterable[str], recipe: Recipe, sources: Sources) -> list[str]:

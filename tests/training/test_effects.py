@@ -30,6 +30,15 @@ def check(settings: dict[str, Any], sources: Sources = DATA) -> None:
         ({"step_epochs": 3}, "step_epochs has no effect without schedule = step"),
         ({"step_factor": 0.5, "schedule": "cosine"}, "step_factor has no effect without schedule = step"),
         ({"distillation": 0.5}, r"distillation has no effect without a teacher \(--teacher\)"),
+        ({"distillation_view": "clean"}, r"distillation_view has no effect without a teacher \(--teacher\)"),
+        (
+            {"augmentation.cover": 0.5, "augmentation.erasing": 0.0},
+            "augmentation.cover has no effect without augmentation.erasing above 0",
+        ),
+        (
+            {"training.augmentation.degradation.blur": 0.02},
+            "augmentation.degradation.blur has no effect without augmentation.degradation.share above 0",
+        ),
         ({"text_model": "RN50"}, "--text-model has no effect without text = frozen or fine-tuned"),
         ({"text_weights": "openai", "text": "features"}, "--text-weights has no effect without text = frozen or"),
         ({"templates": ["word"]}, "--template has no effect without text = frozen or fine-tuned"),
@@ -54,6 +63,7 @@ def test_files_without_effect_are_refused() -> None:
     "settings",
     [
         {"momentum": 0.5, "optimizer": "sgd"},
+        {"augmentation.degradation.blur": 0.02, "augmentation.degradation.share": 0.5},
         {"step_epochs": 2, "schedule": "step"},
         {"templates": ["word"], "text": "frozen"},
         {"text": "learned", "model.text_head": False},
@@ -75,6 +85,10 @@ def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:
     [
         ({"model": {"depth": 1}}, r"--init defines the model; leave model out of the recipe mine\.toml"),
         ({"preset": "paper", "model": {}}, "leave preset and model out of the recipe"),
+        (
+            {"training": {"augmentation": {"degradation": {"noise": 0.1}}}},
+            r"augmentation\.degradation\.noise in the recipe mine\.toml has no effect without",
+        ),
         ({"training": {"momentum": 0.5}}, r"momentum in the recipe mine\.toml has no effect without optimizer = sgd"),
     ],
 )
