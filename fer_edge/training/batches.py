@@ -44,8 +44,11 @@ class Batch(NamedTuple):
 class Batches:
     """One process's part of every batch."""
 
-    def __init__(self, data: TrainingData, config: TrainingConfig, rank: int = 0) -> None:
+    def __init__(
+        self, data: TrainingData, config: TrainingConfig, rank: int = 0, answers: Tensor | None = None
+    ) -> None:
         self.data, self.config = data, config
+        self.answers = answers  # the teachers' probabilities for the stored images, (N, classes)
         self.steps = len(data.images) // config.batch
         if self.steps == 0:
             raise DataError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")
@@ -68,6 +71,8 @@ class Batches:
         if self.config.targets == "probability":
             labels = torch.multinomial(targets, 1, generator=generator).squeeze(1)
             targets = torch.nn.functional.one_hot(labels, targets.shape[1]).float()
+        if self.answers is not None:
+            targets = torch.lerp(targets, self.answers[indices], self.config.distillation)
         stored = self.data.images[indices[self.part]].float() / 255
         images = apply(stored, IMAGE_SIZE, changes)
         clean = images

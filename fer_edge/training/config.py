@@ -48,8 +48,9 @@ class TrainingConfig:
     mixup: NonNegative = 0.0  # alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0: no mixup
     distillation: Fraction = 0.7  # share of the teachers in the targets, if there are teachers
     # View that the teachers get: "same": the student's; "clean": with its geometry only, so that the student learns the
-    # answer to the undamaged image.
-    distillation_view: Literal["same", "clean"] = "same"
+    # answer to the undamaged image; "stored": the image as it is stored and its mirror image, once before the first
+    # step, which costs no time in training.
+    distillation_view: Literal["same", "clean", "stored"] = "same"
     # Source of the text features: "learned": parameters of the model; "features": a file; "frozen": a CLIP text tower;
     # "fine-tuned": a CLIP text tower that is trained too (as in the paper).
     text: TextSide = "learned"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -13,6 +14,8 @@ from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.ferformer import Output
 from fer_edge.model.heads import head_probabilities
 from fer_edge.training.config import TrainingConfig
+
+logger = logging.getLogger("fer_edge")
 
 
 class Teachers:
@@ -33,6 +36,7 @@ class Teachers:
         self, checkpoints: Sequence[Checkpoint], info: CheckpointInfo, config: TrainingConfig, fabric: Fabric
     ) -> None:
         self._fabric, self._share = fabric, config.distillation
+        self._stored = config.distillation_view == "stored"
         self.sha256 = [checkpoint.fingerprint() for checkpoint in checkpoints]
         self._models: list[nn.Module] = []
         for checkpoint in checkpoints:
@@ -44,22 +48,46 @@ class Teachers:
             model = checkpoint.model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
             self._models.append(compile_model(fabric.to_device(model), config))
 
-    @torch.no_grad()
     def blend(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Blend targets with the teachers' mean probabilities for the same augmented images.
+        """Blend targets with the teachers' mean probabilities, unless those are of the stored images.
 
         Args:
             images: Normalised images, (n, C, 112, 112).
             targets: Distributions, (n, classes).
         """
-        if not self._models:
+        if not self._models or self._stored:
             return targets
+        return torch.lerp(targets, self._probabilities(images), self._share)
+
+    def stored_answers(self, images: Tensor, prepare: Callable[[Tensor], Tensor], batch: int) -> Tensor | None:
+        """Return the mean probabilities for stored images and their mirror images, (N, classes).
+
+        Args:
+            images: Stored images, (N, C, H, W), uint8.
+            prepare: Function from images in [0, 1] to the models' input.
+            batch: Number of images of one call.
+
+        Returns:
+            Probabilities, or None without teachers or for another view; the models are released.
+        """
+        if not self._models or not self._stored:
+            return None
+        logger.info("the teachers predict %d images", len(images))
+        answers = []
+        for part in images.split(batch):
+            view = prepare(part.float() / 255)
+            answers.append((self._probabilities(view) + self._probabilities(view.flip(3))) / 2)
+        self._models.clear()
+        return torch.cat(answers)
+
+    @torch.no_grad()
+    def _probabilities(self, images: Tensor) -> Tensor:
         with self._fabric.autocast():
             outputs = [Output(*model(images)) for model in self._models]
         probabilities = [
             head_probabilities(label.float(), None if text is None else text.float(), "mean") for label, text in outputs
         ]
-        return torch.lerp(targets, torch.stack(probabilities).mean(dim=0), self._share)
+        return torch.stack(probabilities).mean(dim=0)
 
 
 def compile_model(model: nn.Module, config: TrainingConfig) -> nn.Module:

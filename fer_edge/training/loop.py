@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim.swa_utils import AveragedModel
 
+from fer_edge.data.augment import resize
 from fer_edge.data.targets import class_weights
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
+from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.training.batches import Batch, Batches, TrainingData, needs_one_channel
 from fer_edge.training.config import TrainingConfig
@@ -64,7 +66,6 @@ class Trainer:
         self.files = RunFiles(folder)
         self.fabric = fabric or make_fabric(config)
         self.data = TrainingData(*(self.fabric.to_device(part) for part in vars(data).values()))
-        self.batches = Batches(self.data, config, self.fabric.global_rank)
         weights = class_weights(data.targets.numpy()) if config.class_weights == "balanced" else None
         self.loss = JointLoss(
             config.targets == "multi_target",
@@ -74,7 +75,14 @@ class Trainer:
         if config.processes > 1 and self.fabric.device.type != "cpu":  # PyTorch has no synchronised norm for CPUs
             module = cast(TrainingModule, nn.SyncBatchNorm.convert_sync_batchnorm(module))
         self.module = cast(TrainingModule, self.fabric.to_device(module.to(memory_format=torch.channels_last)))
+        self.channels = 1 if needs_one_channel(data, info) else 3
+        self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
+        self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
         self.teachers = Teachers(teachers, info, config, self.fabric)
+        answers = self.teachers.stored_answers(
+            self.data.images, lambda images: self._normalise(resize(images, IMAGE_SIZE)), config.batch
+        )
+        self.batches = Batches(self.data, config, self.fabric.global_rank, answers)
         self.average = AveragedModel(self.module, multi_avg_fn=ema(config.ema), use_buffers=True)
         self.optimizer = make_optimizer(self.module, config)
         self.schedule = make_schedule(self.optimizer, config, self.batches.steps)
@@ -89,9 +97,6 @@ class Trainer:
         self._stop_signal: Callable[[], int] = _no_signal
         self._text_sha256 = text_features_sha256(module)
         self.results: list[EpochResult] = []
-        self.channels = 1 if needs_one_channel(data, info) else 3
-        self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
-        self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
         self.validation = Validation(self.fabric, self.data, info, config, self._normalise)
 
     @property

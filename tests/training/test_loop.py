@@ -16,6 +16,7 @@ from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.heads import head_probabilities
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.dataset import load_data
 from fer_edge.training.loop import Trainer
@@ -276,3 +277,21 @@ def test_teachers_get_the_clean_view(faces: Path, tmp_path: Path) -> None:
     teacher = Checkpoint(FERFormer(run.module.model.config), run.info)
     run = make_run(faces, tmp_path, config, teacher)
     assert torch.isfinite(run._step(clean))
+
+
+def test_answers_for_stored_images_become_targets_without_a_teacher_in_the_steps(faces: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, distillation_view="stored", distillation=0.5)
+    plain = make_run(faces, tmp_path, replace(config, distillation_view="same"))
+    teacher = Checkpoint(FERFormer(plain.module.model.config).eval(), plain.info)
+    run = make_run(faces, tmp_path, config, teacher)
+    answers = run.batches.answers
+    assert answers is not None and answers.shape == run.data.targets.shape
+    images = plain._normalise(resize(plain.data.images.float() / 255, 112))
+    with torch.no_grad():
+        views = [head_probabilities(*teacher.model(view), "mean") for view in (images, images.flip(3))]
+    torch.testing.assert_close(answers, (views[0] + views[1]) / 2)
+    batch, before = next(run.batches.epoch(0)), next(plain.batches.epoch(0))
+    assert torch.equal(batch.images, before.images) and not torch.equal(batch.targets, before.targets)
+    torch.testing.assert_close(batch.targets.sum(dim=1), torch.ones(len(batch.targets)))
+    assert run.teachers.blend(batch.images, batch.targets) is batch.targets
+    assert run.teachers.sha256 == [teacher.fingerprint()]
