@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fer_edge.cli.options import Json
+from fer_edge.cli import options
 
 EXPORT_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript")  # of the extra `export`
 
 
-def doctor(json: Json = False) -> None:
+def doctor(json: options.Json = False) -> None:
     """Show which engines this machine can build and run.
 
     An engine that cannot be built or run is listed with the reason.

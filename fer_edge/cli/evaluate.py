@@ -7,21 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import (
-    AllowHostCode,
-    Checkpoint,
-    Count,
-    DataArgument,
-    Device,
-    Json,
-    Layout,
-    Report,
-    Runner,
-    SkipDamaged,
-    Split,
-    Threads,
-)
 
 
 def evaluate(
@@ -33,15 +20,15 @@ def evaluate(
             callback=shipped_path("bundle"),
         ),
     ],
-    data: DataArgument,
-    split: Split = None,
-    layout: Layout = "auto",
-    engine: Runner = None,
-    device: Device = None,
-    threads: Threads = None,
-    allow_host_code: AllowHostCode = False,
-    count: Count = None,
-    skip_damaged: SkipDamaged = False,
+    data: options.DataArgument,
+    split: options.Split = None,
+    layout: options.Layout = "auto",
+    engine: options.Runner = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    allow_host_code: options.AllowHostCode = False,
+    count: options.Count = None,
+    skip_damaged: options.SkipDamaged = False,
     corruptions: Annotated[
         bool,
         typer.Option(
@@ -49,9 +36,9 @@ def evaluate(
             help="Measure accuracy on damaged copies of the images too: moved, blurred, noisy, dark and others.",
         ),
     ] = False,
-    report: Report = None,
-    checkpoint: Checkpoint = None,
-    json: Json = False,
+    report: options.Report = None,
+    checkpoint: options.Checkpoint = None,
+    json: options.Json = False,
 ) -> None:
     """Measure accuracy on labelled images.
 

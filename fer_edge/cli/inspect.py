@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import Json
 
 
 def inspect(
@@ -22,7 +22,7 @@ def inspect(
         ),
     ],
     full: Annotated[bool, typer.Option("--full", help="Show every field, as an indented tree.")] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show the contents of a bundle or checkpoint.
 
