@@ -60,8 +60,7 @@ class CalibrationResult(Result):
                 "images_allowed": images_allowed(images, self.search.max_drop),
                 "drop_interval": drop_interval(self.search.together[-1].score, images),
             }
-        plain: dict[str, Any] = plain_data(data)
-        return plain
+        return plain_data(data)
 
     def tables(self) -> Sequence[Table]:
         if self.search is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
 from fer_edge.evaluation.selective import SelectiveScore, percent, percent_or_none, selective_scores
+from fer_edge.progress import Advance, ignore
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,7 @@ def confusion_matrix(true: Labels, predicted: Labels, classes: int) -> Labels:
     return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def run_all(
-    runner: Runner, images: ImageSet, advance: Callable[[int], None] | None = None, *, skip_damaged: bool = False
-) -> Outputs:
+def run_all(runner: Runner, images: ImageSet, advance: Advance = ignore, *, skip_damaged: bool = False) -> Outputs:
     """Run a model on every image of a labelled set.
 
     Args:
@@ -121,15 +120,13 @@ def run_all(
 
     def skip(index: int, error: ImageError) -> None:
         damaged[index] = str(error)
-        if advance is not None:
-            advance(1)
+        advance(1)
 
     try:
         for batch, true in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
             predictions.append(runner.infer(batch))
             correct += int((predictions[-1].probabilities.argmax(axis=1) == true).sum())
-            if advance is not None:
-                advance(len(batch))
+            advance(len(batch))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interruption(predictions, correct, len(images))) from None
     if not predictions:

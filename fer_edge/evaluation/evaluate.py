@@ -83,8 +83,7 @@ class EvaluationResult(AccuracyReport, Result):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, the model first."""
         first = ("model", "engine", "precision", "report")
-        data: dict[str, Any] = plain_data({name: getattr(self, name) for name in first} | vars(self))
-        return data
+        return plain_data({name: getattr(self, name) for name in first} | vars(self))
 
     def _summary(self) -> list[tuple[str, str, str]]:
         rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import ConfigError, DataError, EngineError
 from fer_edge.evaluation.pictures import save_plot
 from fer_edge.graph.typed_graph import TypedGraph, name_of
+from fer_edge.progress import Advance, ignore
 from fer_edge.results import Result, Table, plain_data
 
 # Smallest signal-to-error ratio of a tensor that has not diverged, in dB. Measured on `edge`: fp32 on another engine
@@ -114,7 +115,7 @@ class TensorReport(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: engine, first diverged tensor, and all tensors."""
-        data: dict[str, Any] = plain_data(
+        return plain_data(
             {
                 "engine": self.engine,
                 "first": self.first,
@@ -123,7 +124,6 @@ class TensorReport(Result):
                 "tensors": self.tensors,
             }
         )
-        return data
 
 
 def compare_graphs(
@@ -131,7 +131,7 @@ def compare_graphs(
     reference: tuple[str, TypedGraph],
     batches: Sequence[Images],
     threshold: float,
-    advance: Callable[[int], None] | None = None,
+    advance: Advance = ignore,
 ) -> TensorReport:
     """Compare all floating-point tensors that have the same name in two graphs.
 
@@ -159,8 +159,7 @@ def compare_graphs(
         computed = [reader.read(batch) for batch in batches]
         for name in group:
             errors[name] = _error(name, [part[name] for part in computed], [part[name] for part in expected])
-        if advance is not None:
-            advance(len(group))
+        advance(len(group))
     return TensorReport(sum(len(batch) for batch in batches), threshold, tuple(errors.values()), candidate[0])
 
 

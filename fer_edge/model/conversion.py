@@ -67,9 +67,6 @@ class TextFeaturesResult(Result):
     templates: tuple[str, ...]
     source: str
 
-    def tables(self) -> Sequence[Table]:
-        return ()
-
     def notes(self) -> Sequence[str]:
         return (f"wrote {self.file}: {self.shape[0]} labels, width {self.shape[1]}, from {self.source}",)
 
@@ -81,9 +78,6 @@ class PromptsResult(Result):
     checkpoint: Path
     templates: tuple[str, ...]
     source: str
-
-    def tables(self) -> Sequence[Table]:
-        return ()
 
     def notes(self) -> Sequence[str]:
         prompts = "; ".join(self.templates)

@@ -43,8 +43,7 @@ class ClipTextTower(nn.Module):
 
     def forward(self, prompts: list[str]) -> Tensor:
         tokens = self.tokenizer(prompts).to(next(self.clip.parameters()).device)  # (prompts, context)
-        features: Tensor = self.clip.encode_text(tokens)
-        return features  # (prompts, dim)
+        return self.clip.encode_text(tokens)  # (prompts, dim)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Check the length of prompts; see the function `check_prompts`."""

@@ -20,8 +20,7 @@ class TrainingModule(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Return the logits of normalised images (N, 3, 112, 112)."""
-        output: Output = self.model(images, None if self.text is None else self.text())
-        return output
+        return self.model(images, None if self.text is None else self.text())
 
     @torch.no_grad()
     def inference_model(self) -> FERFormer:
