@@ -22,7 +22,6 @@ RUNTIME = {
     "_toml",
     "boxes",
     "bundle",
-    "bundle_builder",
     "choices",
     "crop",
     "engines",

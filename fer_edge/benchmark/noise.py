@@ -6,7 +6,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, ClassVar
 
 from fer_edge.hardware.cpu import cores, throttle_count
@@ -94,9 +93,7 @@ class NoiseMonitor:
         self._before = _read_counters()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         after = _read_counters()
         self.noise = _compare(self._load, self._before, after, crowded=self._crowded)
         NoiseMonitor._ended = after.seconds

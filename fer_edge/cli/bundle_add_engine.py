@@ -20,7 +20,7 @@ def bundle_add_engine(
     Example: fer-edge bundle add-engine edge.fer --engine tensorrt -o edge-orin.fer
     """
     from fer_edge.cli.output import phases, print_result
-    from fer_edge.export.build import add_engine
+    from fer_edge.export.add_engine import add_engine
     from fer_edge.export.recipe import parse_settings
 
     check_out_file(out, ".fer", "a bundle")
