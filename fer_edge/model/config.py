@@ -6,7 +6,7 @@ The prompts (Table V) are a setting of the training.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -103,19 +103,6 @@ class ModelConfig:
         """True if the text head reads the steering token."""
         return self.text_head and self.text_token == "steering"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as stored in a checkpoint."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: object) -> ModelConfig:
-        """Build a configuration from plain data.
-
-        Raises:
-            ConfigError: Unknown or missing field, wrong type, or a value out of range.
-        """
-        return convert(data, cls, "model")
-
 
 def preset_names() -> list[str]:
     """Return the names of the shipped presets."""
@@ -141,4 +128,4 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
         raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
     data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
     stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "model.stem")}
-    return ModelConfig.from_dict({**data, **changes, "stem": stem, "classes": classes})
+    return convert({**data, **changes, "stem": stem, "classes": classes}, ModelConfig, "model")

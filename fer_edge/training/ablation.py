@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fer_edge._files import as_path, check_output, make_folder
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, NonFiniteError
 from fer_edge.progress import Progress, silent
 from fer_edge.training.ablation_results import AblationResult, RunResult, read_results, row_order, write_results
@@ -135,7 +136,7 @@ def plan_runs(
     unknown = [table for table in tables if table not in ABLATIONS]
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
-    base = Recipe.from_dict(recipe)
+    base = convert(recipe, Recipe)
     _check_not_varied(tables, [*_names(user_settings or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
@@ -150,7 +151,7 @@ def plan_runs(
     return [
         Run(
             f"{name}-seed{seed}",
-            Recipe.from_dict(change_settings(recipe, {**shared[0][1].settings, "seed": seed})),
+            convert(change_settings(recipe, {**shared[0][1].settings, "seed": seed}), Recipe),
             tuple(shared),
         )
         for seed in range(first, first + runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -201,7 +202,7 @@ class Trainer:
             "validation_mean_class_accuracy": result.mean_class_accuracy,
             "validation_images": len(self.data.valid_labels),
         }
-        provenance = {**self.info.provenance, "training": self.config.to_dict(), "torch": torch.__version__}
+        provenance = {**self.info.provenance, "training": asdict(self.config), "torch": torch.__version__}
         if self.teachers.sha256:
             provenance["teachers"] = self.teachers.sha256
         return Checkpoint(self._average_model(), self.info).with_info(metrics=metrics, provenance=provenance)
@@ -353,8 +354,8 @@ class Trainer:
         return json.dumps(
             {
                 "format": RESUME_FORMAT,
-                "training": self.config.to_dict(),
-                "model": self.info.config.to_dict(),
+                "training": asdict(self.config),
+                "model": asdict(self.info.config),
                 "labels": self.info.labels,
                 "normalisation": [self.info.mean, self.info.std],
                 "data": self._data_sha256,

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fer_edge._settings import convert, convert_fields, convert_some, table
+from fer_edge._settings import convert_fields, convert_some, table
 from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.choices import Split
@@ -40,15 +40,6 @@ class Recipe:
     def model_config(self, classes: int, **changes: Any) -> ModelConfig:
         """Return the configuration of the model for a number of labels; `changes` replace its fields."""
         return preset(self.preset, classes=classes, **{**self.model, **changes})
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from a parsed file.
-
-        Raises:
-            ConfigError: Unknown setting, wrong type, or a value out of range.
-        """
-        return convert(data, cls)
 
 
 def recipe_names() -> list[str]:

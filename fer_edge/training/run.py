@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fer_edge._files import as_path, make_folder
+from fer_edge._settings import convert
 from fer_edge.errors import ImageError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.progress import Progress, silent
@@ -144,7 +145,7 @@ def configure(name: PathLike, settings: Mapping[str, Any], sources: Sources) -> 
     text = os.fspath(name)
     data = read_recipe(text)
     changed = change_settings(data, settings)
-    recipe = Recipe.from_dict(changed)
+    recipe = convert(changed, Recipe)
     check_effects(settings, recipe, sources)
     check_recipe_file(text, data, recipe, sources)
     return changed, recipe

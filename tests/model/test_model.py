@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from fer_edge._settings import convert
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS, LABEL_SETS, TEMPLATES, fill_template, prompts_for
 from fer_edge.model.checkpoint import METADATA_KEY, load_checkpoint, read_checkpoint_info
@@ -73,7 +75,7 @@ def test_every_ablation_has_a_configuration(name: str) -> None:
         output = model(torch.zeros(2, 3, 112, 112))
     assert output.label_logits.shape == (2, 8)
     assert (output.text_logits is None) == (not model.config.text_head)
-    assert ModelConfig.from_dict(model.config.to_dict()) == model.config
+    assert convert(asdict(model.config), ModelConfig, "model") == model.config
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_invalid_configurations_are_refused(changes: dict[str, Any], message: st
 )
 def test_invalid_configuration_data_is_refused(data: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ModelConfig.from_dict(data)
+        convert(data, ModelConfig, "model")
 
 
 def test_patches_are_cut_in_reading_order() -> None:
