@@ -285,12 +285,11 @@ def _encode(
     progress: Progress,
 ) -> TextFeatures:
     """Compute the text features of prompts with an open_clip text tower."""
-    from fer_edge.model.hub import Download
     from fer_edge.model.text import text_features_from_open_clip
 
     model, weights = text_model or TEXT_MODEL, text_weights or TEXT_WEIGHTS
     with progress(f"running {model}", 1) as advance:
-        features = text_features_from_open_clip(model, weights, words, templates, Download(retries))
+        features = text_features_from_open_clip(model, weights, words, templates, retries)
         advance(1)
     return features
 
