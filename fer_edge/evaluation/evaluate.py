@@ -231,7 +231,7 @@ def _write_report(
     progress: Progress,
 ) -> Path:
     from fer_edge.evaluation.features import MAX_POINTS, feature_map
-    from fer_edge.evaluation.report import write_report
+    from fer_edge.evaluation.report import report_files, write_report
 
     features: FeatureMap | str = "a bundle does not compute them; name its checkpoint with --checkpoint"
     if reference is not None:
@@ -241,7 +241,7 @@ def _write_report(
         except DataError as error:
             features = str(error)
     with progress("drawing", 1) as advance:
-        page = write_report(folder, opened, outputs, features, data, origin, robustness)
+        page = write_report(folder, report_files(opened, outputs, features, data, origin, robustness))
         advance(1)
     return page
 
