@@ -92,15 +92,6 @@ def path_or_shipped(kind: Kind, name: str | os.PathLike[str]) -> Path:
     return shipped_file(kind, path.name)
 
 
-def checkpoint_path(name: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint, or of the shipped one for its name, "edge".
-
-    Raises:
-        ConfigError: Neither a file nor a shipped name.
-    """
-    return path_or_shipped("checkpoint", name)
-
-
 def shipped_bundle() -> Path:
     """Return the path of the shipped bundle.
 

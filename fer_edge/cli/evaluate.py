@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fer_edge.cli import options
-from fer_edge.cli.option_checks import shipped_path
 
 
 def evaluate(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
-            callback=shipped_path("bundle"),
-        ),
-    ],
+    model: options.ModelArgument,
     data: options.DataArgument,
     split: options.Split = None,
     layout: options.Layout = "auto",

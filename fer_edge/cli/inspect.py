@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fer_edge.cli import options
-from fer_edge.cli.option_checks import shipped_path
 
 
 def inspect(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
-            callback=shipped_path("bundle"),
-        ),
-    ],
+    file: options.ModelArgument,
     full: Annotated[bool, typer.Option("--full", help="Show every field, as an indented tree.")] = False,
     json: options.Json = False,
 ) -> None:

@@ -65,6 +65,13 @@ BundleArgument = Annotated[
         metavar="BUNDLE", help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle")
     ),
 ]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
+        callback=shipped_path("bundle"),
+    ),
+]
 DataArgument = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="Data set: FERPlus, RAF-DB, SFEW, one folder per label, or a list file."),

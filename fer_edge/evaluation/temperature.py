@@ -26,7 +26,7 @@ from fer_edge.evaluation.accuracy import Outputs, run_all, softmax
 from fer_edge.evaluation.reliability import expected_calibration_error
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.model.checkpoint import Checkpoint
@@ -107,7 +107,7 @@ def fit_temperature(
         NonFiniteError: NaN or infinity in outputs, or a weight beyond float16's range.
         FerEdgeError: An output that cannot be written, or another failure.
     """
-    path, folder = checkpoint_path(as_path(checkpoint, "the checkpoint")), as_path(data, "the data set")
+    path, folder = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint")), as_path(data, "the data set")
     out = as_path(out, "the output")
     check_output(out, path, folder)
     require("torch", "export", "fitting a temperature")

@@ -22,7 +22,7 @@ from fer_edge.file_kind import describe_file
 from fer_edge.manifest import Head
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer_edge"
@@ -146,7 +146,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: Missing or damaged file, another kind of file, or tensors that do not match its configuration.
         NonFiniteError: NaN or infinity in a weight.
     """
-    path = checkpoint_path(as_path(path, "the checkpoint", CheckpointError))
+    path = path_or_shipped("checkpoint", as_path(path, "the checkpoint", CheckpointError))
     info, tensors = _open(path, tensors=True)
     check_tensors(tensors, info.config, str(path))
     with torch.device("meta"):
@@ -248,7 +248,7 @@ def read_checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:
     Raises:
         CheckpointError: Missing or damaged file, or another kind of file.
     """
-    return _open(checkpoint_path(as_path(path, "the checkpoint", CheckpointError)), tensors=False)[0]
+    return _open(path_or_shipped("checkpoint", as_path(path, "the checkpoint", CheckpointError)), tensors=False)[0]
 
 
 def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:

@@ -20,7 +20,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, expand_templates, label_set, prompts_for
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.model.checkpoint import Checkpoint
@@ -236,7 +236,7 @@ def set_prompts(
         CheckpointError: Unreadable checkpoint, or text features that cannot be replaced.
         FerEdgeError: An output that cannot be written, or another failure.
     """
-    path, out = checkpoint_path(as_path(checkpoint, "the checkpoint")), as_path(out, "the output")
+    path, out = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint")), as_path(out, "the output")
     if text_features is not None and templates:
         raise ConfigError("--template has no effect with --text-features, which contains its templates; leave one out")
     if text_features is not None and (text_model or text_weights):

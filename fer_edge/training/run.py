@@ -19,7 +19,7 @@ from fer_edge._settings import convert
 from fer_edge.errors import ImageError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.progress import Progress, silent
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 from fer_edge.training.callbacks import CallbackList, TensorBoard
 from fer_edge.training.dataset import Skip, load_data, read_splits, statistics
 from fer_edge.training.devices import make_fabric
@@ -126,10 +126,10 @@ def make_sources(
     return Sources(
         as_path(data, "the data set"),
         None if valid_data is None else as_path(valid_data, "the validation data"),
-        None if init is None else checkpoint_path(as_path(init, "the initial checkpoint")),
+        None if init is None else path_or_shipped("checkpoint", as_path(init, "the initial checkpoint")),
         None if stem_weights is None else as_path(stem_weights, "the stem weights"),
         None if text_features is None else as_path(text_features, "the text features"),
-        tuple(checkpoint_path(as_path(path, "a teacher")) for path in teachers),
+        tuple(path_or_shipped("checkpoint", as_path(path, "a teacher")) for path in teachers),
     )
 
 
