@@ -13,7 +13,6 @@ from fer_edge.engines.registry import ENGINE_MODULES
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
     "_archive",
-    "_bundle_path",
     "_few_threads",
     "_files",
     "_require",
