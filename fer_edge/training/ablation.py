@@ -16,8 +16,15 @@ from fer_edge._files import as_path, check_output, make_folder
 from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, NonFiniteError
 from fer_edge.progress import Progress, silent
-from fer_edge.training.ablation_results import AblationResult, RunResult, read_results, row_order, write_results
-from fer_edge.training.ablation_tables import ABLATIONS, Variant
+from fer_edge.training.ablation_results import (
+    ABLATIONS,
+    AblationResult,
+    RunResult,
+    Variant,
+    read_results,
+    row_order,
+    write_results,
+)
 from fer_edge.training.devices import is_first_process, make_fabric
 from fer_edge.training.lock import lock_folder
 from fer_edge.training.recipe import Recipe, change_settings

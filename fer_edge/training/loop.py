@@ -22,13 +22,11 @@ from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.training.batches import Batch, Batches, TrainingData, needs_one_channel
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.devices import make_fabric
+from fer_edge.training.devices import convert_errors, make_fabric
 from fer_edge.training.distillation import Teachers, compile_model
-from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.finite import StepCheck, nonfinite_error, nonfinite_state
-from fer_edge.training.losses import JointLoss
-from fer_edge.training.module import TrainingModule, text_features_sha256
+from fer_edge.training.module import JointLoss, TrainingModule, text_features_sha256
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.results import Callback, EpochResult
 from fer_edge.training.stop import TrainingStopped

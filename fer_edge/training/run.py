@@ -22,9 +22,8 @@ from fer_edge.progress import Progress, silent
 from fer_edge.shipped import path_or_shipped
 from fer_edge.training.callbacks import CallbackList, TensorBoard
 from fer_edge.training.dataset import Skip, load_data, read_splits, statistics
-from fer_edge.training.devices import make_fabric
+from fer_edge.training.devices import convert_errors, make_fabric
 from fer_edge.training.effects import check_effects, check_recipe_file, check_run_folder
-from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources, initial_module
 from fer_edge.training.lock import lock_folder

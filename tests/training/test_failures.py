@@ -8,7 +8,7 @@ import torch
 from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.failures import convert_errors
+from fer_edge.training.devices import convert_errors
 
 
 class FailedCompilationError(RuntimeError):
