@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge._files import write_atomically
 from fer_edge._require import require
 from fer_edge.engines.base import Images
 from fer_edge.engines.capabilities import TensorReader
 from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import ConfigError, DataError, EngineError
-from fer_edge.evaluation.pictures import save_plot
+from fer_edge.evaluation.pictures import picture_file
 from fer_edge.graph.typed_graph import TypedGraph, name_of
 from fer_edge.progress import Advance, ignore
 from fer_edge.results import Result, Table, plain_data
@@ -188,7 +189,7 @@ def plot_tensors(report: TensorReport, path: Path) -> None:
     axes.set_ylabel("signal-to-error ratio, dB")
     axes.set_title(report.title)
     axes.margins(x=0.01)
-    save_plot(figure, path)
+    write_atomically(path, picture_file(figure, path.suffix))
 
 
 def _error(
