@@ -1,4 +1,4 @@
-"""Shipped files by name: models, face networks, build recipes, activation ranges, calibration sets.
+"""Shipped files by name: models, face networks, presets, recipes, activation ranges, calibration sets.
 
 A wheel contains them inside the package. A clone of the repository has recipes and ranges in its own folders, which are
 used if the package has none.
@@ -22,7 +22,9 @@ from fer_edge.errors import BundleError, ConfigError
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Kind = Literal["bundle", "checkpoint", "face network", "recipe", "ranges", "calibration set"]
+Kind = Literal[
+    "bundle", "checkpoint", "face network", "preset", "training recipe", "recipe", "ranges", "calibration set"
+]
 EDGE = "edge"  # name of the shipped model
 
 
@@ -40,6 +42,8 @@ _PLACES: dict[Kind, _Place] = {
     "bundle": _Place("weights", ".fer"),
     "checkpoint": _Place("weights", ".safetensors"),
     "face network": _Place("weights/faces", ".onnx"),
+    "preset": _Place("presets", ".toml"),
+    "training recipe": _Place("recipes", ".toml"),
     "recipe": _Place("build_recipes", ".toml", "export"),
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),

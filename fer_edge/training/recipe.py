@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fer_edge.choices import Split
 from fer_edge.data.layouts import AUTO
 from fer_edge.errors import ConfigError
 from fer_edge.model.config import ModelConfig, preset
+from fer_edge.shipped import shipped_file, shipped_names
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
@@ -42,12 +42,6 @@ class Recipe:
         return preset(self.preset, classes=classes, **{**self.model, **changes})
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the shipped training recipes."""
-    entries = resources.files("fer_edge.recipes").iterdir()
-    return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
-
-
 def read_recipe(name: str) -> dict[str, Any]:
     """Read a training recipe as plain data.
 
@@ -57,11 +51,9 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: Missing or unreadable recipe, or invalid TOML.
     """
-    if name in recipe_names():
-        return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
-    path = Path(name)
+    names = shipped_names("training recipe")
+    path = shipped_file("training recipe", name) if name in names else Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        names = recipe_names()
         raise ConfigError(
             f"no recipe {name!r}; expected a .toml file or one of: {', '.join(names)}{did_you_mean(name, names)}"
         )

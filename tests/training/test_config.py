@@ -12,8 +12,9 @@ import pytest
 
 from fer_edge._settings import convert
 from fer_edge.errors import ConfigError
+from fer_edge.shipped import shipped_names
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.recipe import Recipe, change_settings, parse_settings, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, parse_settings, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_invalid_recipe_settings_are_refused(setting: str, message: str) -> None
 
 
 def test_every_shipped_recipe_is_complete() -> None:
-    assert set(recipe_names()) >= {"edge-ferplus", "paper-ferplus", "paper-rafdb", "paper-sfew"}
-    for name in recipe_names():
+    assert set(shipped_names("training recipe")) >= {"edge-ferplus", "paper-ferplus", "paper-rafdb", "paper-sfew"}
+    for name in shipped_names("training recipe"):
         recipe = convert(read_recipe(name), Recipe)
         assert recipe.model_config(7).classes == 7
         if recipe.preset == "paper":

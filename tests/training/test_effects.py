@@ -9,9 +9,10 @@ import pytest
 
 from fer_edge._settings import convert
 from fer_edge.errors import ConfigError
+from fer_edge.shipped import shipped_names
 from fer_edge.training.effects import check_effects, check_recipe_file
 from fer_edge.training.initialization import Sources
-from fer_edge.training.recipe import Recipe, change_settings, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 
 DATA, EDGE = Sources(Path("faces")), read_recipe("edge-ferplus")
 INIT = Sources(Path("faces"), init=Path("a.safetensors"))
@@ -76,7 +77,7 @@ def test_settings_with_an_effect_are_accepted(settings: dict[str, Any]) -> None:
 
 
 def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:
-    for name in recipe_names():
+    for name in shipped_names("training recipe"):
         data = read_recipe(name)
         check_recipe_file(name, data, convert(change_settings(data, {"text": "learned"}), Recipe), INIT)
 
