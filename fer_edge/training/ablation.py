@@ -91,11 +91,8 @@ def ablate(
     """
     sources = make_sources(data, valid_data, None, stem_weights, text_features)
     folder = as_path(out, "the output")
-    changes = dict(settings or {})
-    if text_features is not None:
-        changes.setdefault("text", "features")
-    changed, base = configure(recipe, changes, sources)
-    planned = plan_runs(changed, tables, runs, changes)
+    changed, base = configure(recipe, settings or {}, sources)
+    planned = plan_runs(changed, tables, runs, settings)
     check_output(folder, *sources.paths())
     if threads is not None:
         torch.set_num_threads(threads)

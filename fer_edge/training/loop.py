@@ -94,11 +94,6 @@ class Trainer:
         self.validation = Validation(self.fabric, self.data, info, config, self._normalise)
 
     @property
-    def resume_file(self) -> Path:
-        """Path of the resume point."""
-        return self.files.last
-
-    @property
     def best(self) -> EpochResult:
         """Result of the best epoch so far; the later of equal ones."""
         return max(self.results, key=lambda result: (result.accuracy, result.epoch))
@@ -121,13 +116,13 @@ class Trainer:
             CheckpointError: A damaged resume point, one of a run with other settings, or a best checkpoint that is
                 missing or was not saved with it.
         """
-        if not self.resume_file.is_file():
+        if not self.files.last.is_file():
             return False
         state = self.files.load()
         here, saved = (json.loads(text) for text in (self._configuration(), state["configuration"]))
         if here != saved:
             raise CheckpointError(
-                f"{self.resume_file} belongs to a run with other settings: {differences(here, saved)}; "
+                f"{self.files.last} belongs to a run with other settings: {differences(here, saved)}; "
                 "use the same ones or another folder"
             )
         try:
@@ -140,7 +135,7 @@ class Trainer:
         return True
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"] if "module" in state else state["learner"])  # former name
+        self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -277,7 +272,7 @@ class Trainer:
         """Describe the resume point in the folder, for messages."""
         if self._saved_position is None:
             return "no resume point was written yet"
-        return f"{self.resume_file} has the state of {self._saved_position}"
+        return f"{self.files.last} has the state of {self._saved_position}"
 
     def _position(self, step: int | None = None) -> str:
         """Describe a step of the current epoch; the last finished step by default."""

@@ -99,10 +99,7 @@ def train(
     """
     sources = make_sources(data, valid_data, init, stem_weights, text_features, teachers)
     folder = as_path(out, "the output")
-    changes = dict(settings or {})
-    if text_features is not None:
-        changes.setdefault("text", "features")
-    _, chosen = configure(recipe, changes, sources)
+    _, chosen = configure(recipe, settings or {}, sources)
     check_run_folder(folder, sources)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -143,6 +140,8 @@ def configure(name: PathLike, settings: Mapping[str, Any], sources: Sources) -> 
     """
     text = os.fspath(name)
     data = read_recipe(text)
+    if sources.text_features is not None:
+        settings = {**settings, "text": settings.get("text", "features")}
     changed = change_settings(data, settings)
     recipe = convert(changed, Recipe)
     check_effects(settings, recipe, sources)
