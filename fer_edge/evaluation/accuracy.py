@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fer_edge.choices import Head
 from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats, Prediction, Runner
+from fer_edge.engines.outputs import join
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
@@ -132,16 +133,8 @@ def run_all(runner: Runner, images: ImageSet, advance: Advance = ignore, *, skip
     if not predictions:
         first = f"no image could be read; the first: {damaged[0]}" if damaged else "no images to evaluate on"
         raise DataError(first)
-    text = [prediction.text_logits for prediction in predictions if prediction.text_logits is not None]
     readable = np.array([index for index in range(len(images)) if index not in damaged])
-    return Outputs(
-        labels[readable],
-        np.concatenate([prediction.label_logits for prediction in predictions]),
-        np.concatenate(text) if text else None,
-        np.concatenate([prediction.probabilities for prediction in predictions]),
-        images.take(readable),
-        tuple(damaged.values()),
-    )
+    return Outputs(labels[readable], *join(predictions), images.take(readable), tuple(damaged.values()))
 
 
 def score(outputs: Outputs, labels: tuple[str, ...]) -> AccuracyReport:
