@@ -16,7 +16,6 @@ def build_engine(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            metavar="CHECKPOINT",
             help="Checkpoint (.safetensors), or `edge`, the shipped one; default: the recipe's.",
             callback=shipped_path("checkpoint"),
         ),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fer_edge.cli import options
-from fer_edge.cli.option_checks import check_out_file, refuse_given, shipped_path
+from fer_edge.cli.option_checks import check_out_file, not_negative, refuse_given, shipped_path
 
 
 def calibrate(
@@ -32,8 +32,9 @@ def calibrate(
     layout: options.Layout = "auto",
     max_drop: Annotated[
         float | None,
-        options.non_negative_option(
-            "--max-drop", help="Largest drop of accuracy, in points: search for layers that have to stay in float."
+        typer.Option(
+            help="Largest drop of accuracy, in points: search for layers that have to stay in float.",
+            callback=not_negative,
         ),
     ] = None,
     split: options.Split = None,

@@ -14,10 +14,7 @@ from fer_edge.cli import options
 def checkpoint_import(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
-        ),
+        typer.Argument(help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz)."),
     ],
     out: options.CheckpointOut,
     text_features: options.TextFeatures = None,

@@ -9,7 +9,7 @@ import typer
 
 from fer_edge._files import check_output_files
 from fer_edge.cli import options
-from fer_edge.cli.option_checks import refuse_given, shipped_path
+from fer_edge.cli.option_checks import not_negative, refuse_given, shipped_path
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.parity import ParityReport
@@ -25,18 +25,20 @@ ReferenceBundle = Annotated[
 ]
 Tolerance = Annotated[
     float | None,
-    options.non_negative_option(
+    typer.Option(
         "--tolerance",
         help="Largest relative error of logits and absolute error of probabilities; default: 1e-4 for fp32, 2e-2 for "
         "fp16, 0.25 for int8.",
+        callback=not_negative,
     ),
 ]
 Threshold = Annotated[
     float | None,
-    options.non_negative_option(
+    typer.Option(
         "--threshold",
         help="Smallest signal-to-error ratio of a tensor that has not diverged, in dB; default: 80 for fp32, 40 for "
         "fp16, 12 for int8.",
+        callback=not_negative,
     ),
 ]
 PerTensor = Annotated[
