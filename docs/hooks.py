@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cli_reference import reference
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -26,8 +27,6 @@ LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages and pictures that are not in docs/."""
-    from fer_edge.cli.reference import reference
-
     for page, source in SOURCES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     for picture in sorted((ROOT / PICTURES).glob("*.svg")):

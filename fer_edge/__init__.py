@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     )
     from fer_edge.evaluation.evaluate import evaluate
     from fer_edge.evaluation.parity import parity
-    from fer_edge.export.build import add_engine, build
+    from fer_edge.export.add_engine import add_engine
+    from fer_edge.export.build import build
     from fer_edge.export.calibrate import calibrate
     from fer_edge.faces.detector import FaceDetector
     from fer_edge.faces.face import Face
@@ -94,7 +95,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
-    "add_engine": "export.build",
+    "add_engine": "export.add_engine",
     "bench": "benchmark.run",
     "box_from_corners": "boxes",
     "build": "export.build",

@@ -120,16 +120,6 @@ def table(data: object, where: str, error: type[FerEdgeError] = ConfigError) -> 
     return {str(name): value for name, value in data.items()}
 
 
-def with_new_names(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Rename the keys of a file that an earlier version wrote.
-
-    Args:
-        data: Content of the file, with old or new keys.
-        names: New key by old key.
-    """
-    return {names.get(key, key): value for key, value in data.items()}
-
-
 def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 

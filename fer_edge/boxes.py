@@ -96,8 +96,7 @@ def _values(box: Any) -> Sequence[Any]:
     if not isinstance(box, Iterable) and hasattr(box, "__array__"):
         box = np.asarray(box)
     if isinstance(box, np.ndarray):
-        values: list[Any] = box.tolist() if box.shape == (4,) else []
-        return values
+        return box.tolist() if box.shape == (4,) else []
     return () if isinstance(box, (str, bytes, bytearray, Mapping, set, frozenset)) else tuple(box)
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from fer_edge._archive import MODEL, check_member, check_name, open_archive, read_manifest
-from fer_edge._bundle_path import check_path
+from fer_edge._archive import MODEL, check_member, check_name, check_path, open_archive, read_manifest
 from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fer_edge.errors import EngineUnavailableError
 from fer_edge.hardware.cpu import CPUS, cores, cpu_fields, cpu_name
-from fer_edge.hardware.limits import cpu_limit, memory_limit
+from fer_edge.hardware.limits import cpu_limit, memory_limit, read_text
 
 PACKAGES = ("fer-edge", "numpy", "pillow", "torch")  # and those of the engines
 # Instruction sets that determine which kernels an engine uses.
@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
             continue
     flags = cpu_fields().get("flags", "").split()
     quota, limit = cpu_limit(), memory_limit()
-    meminfo = dict(line.partition(":")[::2] for line in _lines(Path("/proc/meminfo")))
+    meminfo = dict(line.partition(":")[::2] for line in read_text(Path("/proc/meminfo")).splitlines())
     memory = int(meminfo["MemTotal"].split()[0]) << 10 if "MemTotal" in meminfo else None
     if limit is not None and memory is not None and limit >= memory:
         limit = None
@@ -44,7 +44,7 @@ def environment() -> dict[str, str]:
         "cores allowed": str(cores()),
         "CPU quota": None if quota is None else f"{quota:.3g} cores",
         "extensions": " ".join(name for name in EXTENSIONS if name in flags),
-        "governor": _first_line(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
+        "governor": read_text(CPUS / "cpu0" / "cpufreq" / "scaling_governor"),
         "memory": None if memory is None else f"{memory / (1 << 30):.1f} GiB",
         "memory limit": None if limit is None else f"{limit / (1 << 30):.2g} GiB",
         "virtual machine": "yes" if "hypervisor" in flags else None,
@@ -70,7 +70,7 @@ def gpu_environment(device: int = 0) -> dict[str, str]:
         gpu = driver.gpu(device)
         facts |= {"GPU": gpu.name, "GPU architecture": gpu.target, "GPU memory": f"{gpu.memory_mb} MB"}
         facts["CUDA of the driver"] = ".".join(map(str, driver.cuda))
-    module = re.search(r"\s(\d{3}\.[\d.]+)\s", _first_line(NVIDIA) or "")
+    module = re.search(r"\s(\d{3}\.[\d.]+)\s", read_text(NVIDIA))
     return facts | ({"GPU driver": module[1]} if module else {})
 
 
@@ -94,19 +94,7 @@ def peak_memory_mb() -> float | None:
 
 def _status_mb(name: str) -> float | None:
     """Return a field of /proc/self/status in MB."""
-    for line in _lines(Path("/proc/self/status")):
+    for line in read_text(Path("/proc/self/status")).splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     return None
-
-
-def _first_line(path: Path) -> str | None:
-    return next(iter(_lines(path)), None)
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a file; none if it is unreadable."""
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 
 from msgspec import Meta
 
-from fer_edge._settings import convert, with_new_names
+from fer_edge._settings import convert
 from fer_edge.choices import Head as Head
 from fer_edge.choices import Precision
 from fer_edge.errors import BundleDamagedError, BundleVersionError
@@ -23,8 +23,6 @@ from fer_edge.errors import BundleDamagedError, BundleVersionError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_BATCH = 1024
-NEW_NAMES = {"decision": "head"}  # keys of the manifest by their former names
-NEW_PROOF_NAMES = {"fallen": "fallbacks", "untold": "unverified"}
 # Control characters, changes of the writing direction and lone surrogates; newlines and tabs are allowed.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 INPUT: dict[str, Any] = {
@@ -125,15 +123,13 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
         BundleVersionError: Unknown format, precision or input.
     """
     try:
-        values = with_new_names(json.loads(data), NEW_NAMES)
+        values = json.loads(data)
         version = values.pop("format")
-        values.pop("tunings", None)  # settings of single machines, from earlier versions
         if version != FORMAT_VERSION:
             raise BundleVersionError(
                 f"{path} has bundle format {version!r}; this version reads {FORMAT_VERSION}: "
                 "update fer-edge, or build the bundle again"
             )
-        values["engines"] = [_with_new_proof_names(entry) for entry in values["engines"]]
         manifest = convert(values, Manifest, error=BundleDamagedError)
         _check_printable(manifest)
         _check_labels(manifest)
@@ -148,12 +144,6 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     if manifest.input != INPUT:
         raise BundleVersionError(f"{path} needs input {manifest.input}; this version gives {INPUT}: update fer-edge")
     return manifest
-
-
-def _with_new_proof_names(entry: Any) -> Any:
-    if isinstance(entry, dict) and isinstance(entry.get("proof"), dict):
-        return {**entry, "proof": with_new_names(entry["proof"], NEW_PROOF_NAMES)}
-    return entry
 
 
 def _check_printable(manifest: Manifest) -> None:

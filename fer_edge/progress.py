@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+Advance = Callable[[int], None]  # receives the number of items just finished
+
 
 class Progress(Protocol):
     """Display of progress, such as a bar on the command line or in a notebook."""
 
-    def __call__(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def __call__(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """Start a step.
 
         Args:
@@ -22,7 +24,11 @@ class Progress(Protocol):
         """
 
 
+def ignore(count: int) -> None:
+    """Ignore finished items."""
+
+
 @contextmanager
-def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def silent(title: str, total: int) -> Iterator[Advance]:
     """Ignore the progress of a step."""
-    yield lambda count: None
+    yield ignore

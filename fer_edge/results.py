@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from os import PathLike, fspath
@@ -31,12 +30,12 @@ class Quantity:
     key: str = ""  # format of a field that distinguishes one of several results, as in "{:g} Hz"; empty for others
 
 
-class Result(ABC):
+class Result:
     """Base class of results: `print(result)` shows tables of at most 80 columns, `to_json` returns JSON."""
 
-    @abstractmethod
     def tables(self) -> Sequence[Table]:
-        """Return the tables, in the order in which they are printed."""
+        """Return the tables, in the order in which they are printed; none by default."""
+        return ()
 
     def notes(self) -> Sequence[str]:
         """Return sentences below the tables, such as a verdict; none by default."""
@@ -44,8 +43,7 @@ class Result(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: numbers, texts, lists and dicts; NaN and infinity become None."""
-        data: dict[str, Any] = plain_data(vars(self))
-        return data
+        return plain_data(vars(self))
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return `to_dict` as JSON (RFC 8259).

@@ -1,4 +1,4 @@
-"""Shipped files by name: models, face networks, build recipes, activation ranges, calibration sets.
+"""Shipped files by name: models, face networks, presets, recipes, activation ranges, calibration sets.
 
 A wheel contains them inside the package. A clone of the repository has recipes and ranges in its own folders, which are
 used if the package has none.
@@ -22,7 +22,9 @@ from fer_edge.errors import BundleError, ConfigError
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Kind = Literal["bundle", "checkpoint", "face network", "recipe", "ranges", "calibration set"]
+Kind = Literal[
+    "bundle", "checkpoint", "face network", "preset", "training recipe", "recipe", "ranges", "calibration set"
+]
 EDGE = "edge"  # name of the shipped model
 
 
@@ -40,6 +42,8 @@ _PLACES: dict[Kind, _Place] = {
     "bundle": _Place("weights", ".fer"),
     "checkpoint": _Place("weights", ".safetensors"),
     "face network": _Place("weights/faces", ".onnx"),
+    "preset": _Place("presets", ".toml"),
+    "training recipe": _Place("recipes", ".toml"),
     "recipe": _Place("build_recipes", ".toml", "export"),
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
@@ -90,15 +94,6 @@ def path_or_shipped(kind: Kind, name: str | os.PathLike[str]) -> Path:
             f"no {kind} at {path}; expected a file, or one that is shipped: {names}{did_you_mean(path.name, files)}"
         )
     return shipped_file(kind, path.name)
-
-
-def checkpoint_path(name: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint, or of the shipped one for its name, "edge".
-
-    Raises:
-        ConfigError: Neither a file nor a shipped name.
-    """
-    return path_or_shipped("checkpoint", name)
 
 
 def shipped_bundle() -> Path:

@@ -13,7 +13,6 @@ from fer_edge.engines.registry import ENGINE_MODULES
 PACKAGE = Path(__file__).parents[1] / "fer_edge"
 RUNTIME = {
     "_archive",
-    "_bundle_path",
     "_few_threads",
     "_files",
     "_require",
@@ -22,7 +21,6 @@ RUNTIME = {
     "_toml",
     "boxes",
     "bundle",
-    "bundle_builder",
     "choices",
     "crop",
     "engines",

@@ -23,7 +23,7 @@ from fer_edge.errors import (
     EngineUnavailableError,
     FerEdgeError,
 )
-from fer_edge.recognizer import Recognizer, shipped_bundle
+from fer_edge.recognizer import shipped_bundle
 from tests.access import TOO_LONG, no_more_files
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
@@ -35,12 +35,6 @@ def rewrite(path: Path, change: Any) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in change(members):
             archive.writestr(name, data)
-
-
-TUNING = {
-    "engine": "onnxruntime", "machine": "AMD EPYC, 2 cores", "threads": 2, "streams": 1, "batch": 1, "target": "p99=8",
-    "p99_ms": 1.0, "images_per_second": 900.0,
-}  # fmt: skip
 
 
 def change_manifest(path: Path, **values: Any) -> None:
@@ -231,16 +225,6 @@ def test_unknown_values_are_not_written(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="not written, since it could not be opened again"):
             tiny_bundle(tmp_path / "a.fer", **values)
     assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("tunings", [[TUNING], [], "none"])
-def test_tunings_of_earlier_versions_have_no_effect(tmp_path: Path, tunings: object) -> None:
-    path = tiny_bundle(tmp_path / "a.fer")
-    before = Bundle.open(path).manifest
-    change_manifest(path, tunings=tunings)
-    assert Bundle.open(path).manifest == before and "tunings" not in before.to_json()
-    with Recognizer.open(path, "onnxruntime") as recognizer, Bundle.open(path).runner("onnxruntime") as runner:
-        assert recognizer.runner.max_batch == runner.max_batch
 
 
 def test_notes_may_contain_newlines_and_any_script(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pytest
 from msgspec import Meta
 
-from fer_edge._settings import Finite, Fraction, NonNegative, convert, convert_fields, convert_some, with_new_names
+from fer_edge._settings import Finite, Fraction, NonNegative, convert, convert_fields, convert_some
 from fer_edge.errors import ConfigError, DataError
 
 
@@ -107,8 +107,3 @@ def test_some_fields_are_converted_without_the_others() -> None:
     assert convert_some({"mean": [1, 2, 3]}, Model) == {"mean": (1.0, 2.0, 3.0)}
     with pytest.raises(ConfigError, match=r"a\.mena is not known; did you mean a\.mean\?"):
         convert_some({"mena": [1, 2, 3]}, Model, "a")
-
-
-def test_former_names_are_replaced() -> None:
-    assert with_new_names({"decision": 1, "other": 2}, {"decision": "head"}) == {"head": 1, "other": 2}
-    assert with_new_names({"head": 1}, {"decision": "head"}) == {"head": 1}

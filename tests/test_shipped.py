@@ -21,7 +21,7 @@ from fer_edge.bundle import Bundle
 from fer_edge.cli.main import COMMANDS, module_name
 from fer_edge.engines.registry import ENGINE_MODULES
 from fer_edge.errors import ConfigError
-from fer_edge.shipped import checkpoint_path, path_or_shipped, shipped_bundle, shipped_file, shipped_names
+from fer_edge.shipped import path_or_shipped, shipped_bundle, shipped_file, shipped_names
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(fer_edge.__file__).parent
@@ -39,12 +39,12 @@ def test_names_of_shipped_files() -> None:
 
 def test_local_file_has_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert checkpoint_path("edge").is_absolute()
+    assert path_or_shipped("checkpoint", "edge").is_absolute()
     (tmp_path / "edge").mkdir()
-    assert checkpoint_path("edge").name == "edge.safetensors"  # the folder of this name is ignored
+    assert path_or_shipped("checkpoint", "edge").name == "edge.safetensors"  # the folder of this name is ignored
     (tmp_path / "edge").rmdir()
     (tmp_path / "edge").write_bytes(b"")
-    assert checkpoint_path("edge") == Path("edge")
+    assert path_or_shipped("checkpoint", "edge") == Path("edge")
 
 
 def test_paths_are_returned_unchanged() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fer_edge.cli.output import print_line, print_table
+from fer_edge.results import Table
 from fer_edge.tables import FRAME, MIN_NAME, fit_columns, shorten
 
 NAME = "stem.blocks.0.conv1/Conv_of_a_very_long_name_that_nobody_would_type_" + "x" * 60
@@ -19,7 +20,7 @@ NAME = "stem.blocks.0.conv1/Conv_of_a_very_long_name_that_nobody_would_type_" + 
 
 def test_pipe_gets_unwrapped_rows(capsys: pytest.CaptureFixture[str]) -> None:
     reason = "a sentence that is longer than eighty columns, " * 5
-    print_table("a title " * 20, ("layer", "why not"), [(NAME, reason)])
+    print_table(Table("a title " * 20, ("layer", "why not"), ((NAME, reason),)))
     print_line(f"wrote {NAME} {reason}\x1b[2K")
     out = capsys.readouterr().out
     assert "a title " * 20 in out and f"{NAME} │ {reason}" in out
@@ -30,8 +31,9 @@ def test_pipe_gets_unwrapped_rows(capsys: pytest.CaptureFixture[str]) -> None:
 def test_terminal_gets_fitting_tables(tmp_path: Path) -> None:
     code = (
         "from fer_edge.cli.output import print_table\n"
-        f"print_table('', ('layer', 'kernel', 'us'), [({NAME!r}, 'jit_avx512_core', '12')])\n"
-        "print_table('', ('engine', 'why not'), [('tensorrt-rtx', 'no NVIDIA driver here, ' * 9)])"
+        "from fer_edge.results import Table\n"
+        f"print_table(Table('', ('layer', 'kernel', 'us'), (({NAME!r}, 'jit_avx512_core', '12'),)))\n"
+        "print_table(Table('', ('engine', 'why not'), (('tensorrt-rtx', 'no NVIDIA driver here, ' * 9),)))"
     )
     lines = in_terminal([sys.executable, "-c", code], 80)
     assert max(map(cell_len, lines)) <= 80

@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fer_edge.evaluation.pictures import save_plot
+from fer_edge.evaluation.pictures import picture_file
 from fer_edge.html.theme import ACCENT, FAINT, INK, LINE
 
 WIDTH, ROW, FRAME = 7.2, 0.26, 0.9  # inches: width, height of a row, height of title and axis
@@ -75,7 +75,8 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     options = parser.parse_args()
     with rc_context({"font.size": 9, "text.color": INK}):
-        save_plot(draw(rows_of(options.csv)), options.picture)
+        picture = picture_file(draw(rows_of(options.csv)), options.picture.suffix)
+    options.picture.write_bytes(picture)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,6 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.file_kind import describe_file
 
-# Smallest and largest value of each setting of `bench`.
-LIMITS = {"queries": (10, 10**9), "seconds": (0.1, 86_400), "minutes": (0.05, 10_080), "rates": (1, 100_000)}
-
-
-def check_limits(name: str, value: float) -> None:
-    """Check a setting against `LIMITS`; NaN fails too.
-
-    Raises:
-        ConfigError: Value out of range.
-    """
-    low, high = LIMITS[name]
-    if not low <= value <= high:
-        raise ConfigError(f"{name} is {value:g}; expected a number from {low:g} to {high:,}")
-
 
 def check_device(engines: set[str], device: int | None) -> None:
     """Check that a GPU index was given only for engines that run on a GPU.

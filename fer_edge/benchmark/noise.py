@@ -6,10 +6,10 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, ClassVar
 
 from fer_edge.hardware.cpu import cores, throttle_count
+from fer_edge.hardware.limits import read_text
 from fer_edge.results import Quantity
 
 # Limits for a warning, chosen by hand: at 5 % of other load the 99th percentile moves, the median hardly does.
@@ -94,9 +94,7 @@ class NoiseMonitor:
         self._before = _read_counters()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         after = _read_counters()
         self.noise = _compare(self._load, self._before, after, crowded=self._crowded)
         NoiseMonitor._ended = after.seconds
@@ -131,9 +129,9 @@ def _children_seconds(process: Path) -> float:
     """Return the CPU seconds of a process's running descendants, such as benchmark workers."""
     seconds = 0.0
     for tasks in process.glob("task/*/children"):
-        for child in (PROC / number for number in _text(tasks).split()):
+        for child in (PROC / number for number in read_text(tasks).split()):
             # Fields after the program name in brackets: user and system time, then those of reaped children.
-            fields = _text(child / "stat").rpartition(")")[2].split()
+            fields = read_text(child / "stat").rpartition(")")[2].split()
             if fields:
                 seconds += sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
                 seconds += _children_seconds(child)
@@ -142,10 +140,7 @@ def _children_seconds(process: Path) -> float:
 
 def _cpu_seconds() -> tuple[float | None, float | None]:
     """Return busy and stolen seconds of the CPU cores that this process may use."""
-    try:
-        lines = (PROC / "stat").read_text().splitlines()
-    except OSError:
-        return None, None
+    lines = read_text(PROC / "stat").splitlines()
     names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     rows = [[int(value) for value in line.split()[1:]] for line in lines if line.split()[0] in names]
     if not rows:
@@ -163,11 +158,3 @@ def _preemptions() -> int | None:
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _text(path: Path) -> str:
-    """Return the text of a file; empty if the file or its process is gone."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

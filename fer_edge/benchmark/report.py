@@ -94,8 +94,7 @@ class BenchReport(Result):
         for name, value in vars(self).items():
             results = {scenario.key: getattr(self, scenario.key) for scenario in SCENARIOS.values()}
             values |= results if name == "results" else {name: value}
-        data: dict[str, Any] = plain_data(values)
-        return data
+        return plain_data(values)
 
     def __getattr__(self, name: str) -> Any:
         """Return the result of a scenario: None or an empty list if it was not measured."""

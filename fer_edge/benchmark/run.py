@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fer_edge._files import as_path, check_output, file_sha256, make_folder, write_atomically
 from fer_edge._require import require
-from fer_edge.benchmark.arguments import check_device, check_limits, check_parity_inputs
+from fer_edge._settings import convert_some
+from fer_edge.benchmark.arguments import check_device, check_parity_inputs
 from fer_edge.benchmark.noise import Noise, NoiseMonitor
 from fer_edge.benchmark.registry import SCENARIOS, check_settings, select_scenarios, split_supported
 from fer_edge.benchmark.report import BenchReport
@@ -129,11 +130,8 @@ def _plan(required: tuple[str, ...], settings: Mapping[str, Any], workload: Work
         workload: Frame and face box.
     """
     scenarios = select_scenarios(required)
-    explicit = {name: value for name, value in settings.items() if value is not None}
+    explicit = convert_some({name: value for name, value in settings.items() if value is not None}, Plan)
     check_settings(scenarios, explicit)
-    for name, value in explicit.items():
-        for number in value if isinstance(value, tuple) else (value,):
-            check_limits(name, number)
     return Plan(scenarios=scenarios, required=required, workload=workload, **explicit)
 
 

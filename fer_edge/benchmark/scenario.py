@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from fer_edge.benchmark.drawing import Plot
 from fer_edge.benchmark.rows import Row, rows_from_fields
@@ -30,10 +31,12 @@ class Plan:
 
     scenarios: tuple[str, ...] | None = None  # None: the quick ones
     required: tuple[str, ...] = ()  # scenarios that must be supported; unsupported others are skipped
-    queries: int = 1024  # minimum number of queries of the single-stream run; by default MLPerf's
-    seconds: float = 5.0  # minimum length of each measurement
-    minutes: float = 2.0  # length of the sustained run
-    rates: tuple[float, ...] = (30.0, 60.0, 90.0)  # frames per second of the open loop
+    # Minimum number of queries of the single-stream run; by default MLPerf's.
+    queries: Annotated[int, Meta(ge=10, le=10**9)] = 1024
+    seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 5.0  # minimum length of each measurement
+    minutes: Annotated[float, Meta(ge=0.05, le=10_080)] = 2.0  # length of the sustained run
+    # Frames per second of the open loop.
+    rates: tuple[Annotated[float, Meta(ge=1, le=100_000)], ...] = (30.0, 60.0, 90.0)
     streams: tuple[int, ...] = (1, 2, 3, 4)
     cold_starts: int = 8  # number of processes; an interval needs at least six
     workload: Workload = field(default_factory=synthetic_workload)

@@ -21,6 +21,7 @@ from fer_edge.evaluation.tensors import tensor_reader
 from fer_edge.graph.qdq import LEVELS
 from fer_edge.graph.ranges import DEFAULT_KINDS, Range, Ranges
 from fer_edge.graph.typed_graph import TypedGraph, name_of
+from fer_edge.progress import Advance, ignore
 
 BINS = 4096  # of a histogram of magnitudes, from 0 to the peak
 BATCH = 16  # images per batch; the moving average depends on it
@@ -52,7 +53,7 @@ def measure(
     images: CalibrationImages,
     method: CalibrationMethod = "moving-average",
     layer_kinds: tuple[LayerKind, ...] = DEFAULT_KINDS,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance = ignore,
 ) -> Ranges:
     """Measure the range of every activation of the float deploy graph.
 
@@ -80,7 +81,7 @@ def observe(
     batches: Callable[[], Iterable[Images]],
     *,
     method: CalibrationMethod,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance = ignore,
 ) -> dict[str, Statistics]:
     """Run the images through the float graph, a second time for the histograms of methods that need them.
 
@@ -101,13 +102,11 @@ def observe(
     for images in batches():
         for name, values in reader.read(images).items():
             _add_range(statistics[name], name, values)
-        if progress is not None:
-            progress(len(images))
+        progress(len(images))
     for images in batches() if passes(method) > 1 else ():
         for name, values in reader.read(images).items():
             _add_histogram(statistics[name], values)
-        if progress is not None:
-            progress(len(images))
+        progress(len(images))
     return statistics
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from fer_edge.crop import crop_and_resize
 from fer_edge.data.images import UNCOUNTED, Box, ImageSet, Pixels
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError, shown
 from fer_edge.images import read_image
+from fer_edge.progress import Advance, ignore
 from fer_edge.walk import LeftOut, notes
 
 FORMAT_VERSION = 1
@@ -163,7 +164,7 @@ def choose_images(
     root: Path,
     count: int = DEFAULT_COUNT,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance = ignore,
 ) -> CalibrationImages:
     """Draw images from each class in turn; a rare class contributes all that it has.
 
@@ -203,8 +204,7 @@ def choose_images(
             rows.append(index)
             faces += [face.pixels] if min(count, len(data)) <= MAX_HELD else []
             turns.append(queue)
-            if progress is not None:
-                progress(1)
+            progress(1)
             break
     try:
         chosen = CalibrationSet(data.source, seed, tuple(images.values()))

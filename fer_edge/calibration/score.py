@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError
 from fer_edge.evaluation.intervals import Z95
 from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.progress import Advance, ignore
 
 BATCH = 32
 MIN_PROBABILITY = 1e-12  # keeps logarithms finite
@@ -65,7 +65,7 @@ class Scorer:
         images: ImageSet,
         engine: str = DEFAULT_ENGINE,
         options: RunOptions | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Advance = ignore,
     ) -> None:
         if images.labels is None or not len(images):
             raise DataError("an accuracy budget needs labelled images; expected a data set or one folder per label")
@@ -90,11 +90,10 @@ class Scorer:
             divergence=float((reference * logs).sum(axis=1).mean()),
         )
 
-    def _probabilities(self, graph: TypedGraph, progress: Callable[[int], None] | None = None) -> Floats:
+    def _probabilities(self, graph: TypedGraph, progress: Advance = ignore) -> Floats:
         batches = []
         with self._engine.load(Artifact(graph.to_bytes(), None, BATCH), self._options) as runner:
             for images in self._batches:
                 batches.append(runner.infer(images).probabilities)
-                if progress is not None:
-                    progress(len(images))
+                progress(len(images))
         return np.concatenate(batches)

@@ -22,6 +22,7 @@ from fer_edge.errors import ConfigError, DataError, FerEdgeError, NonFiniteError
 from fer_edge.graph.qdq import chosen_layers, quantize_graph
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.progress import Advance, ignore
 
 FORMAT_VERSION = 1
 
@@ -63,7 +64,7 @@ def find_float_layers(
     *,
     state: Path | None = None,
     key: str = "",
-    progress: Callable[[int], None] | None = None,
+    progress: Advance = ignore,
 ) -> SearchResult:
     """Find the fewest layers that have to stay in float.
 
@@ -96,8 +97,7 @@ def find_float_layers(
     for name in names:
         others = tuple(other for other in names if other != name)
         alone[name] = measure(f"only {name} in int8", (*ranges.float_layers, *others))
-        if progress is not None:
-            progress(1)
+        progress(1)
     order = sorted(names, key=lambda name: -alone[name].divergence)  # stable: equal ones in the graph's order
 
     def measure_step(count: int) -> Step:

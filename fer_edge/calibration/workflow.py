@@ -1,4 +1,4 @@
-"""The steps of a calibration: choose images, measure ranges, search for float layers, write the files."""
+"""The steps of a calibration: choose images, measure ranges, search for float layers, write and plot the results."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fer_edge._files import write_together
+from fer_edge._require import require
 from fer_edge.calibration.histograms import measure, passes
 from fer_edge.calibration.images import CalibrationImages, CalibrationSet, choose_images, read_set
 from fer_edge.calibration.request import COUNT, CalibrationRequest
@@ -21,6 +21,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.data.sources import check_split, image_set
 from fer_edge.engines.base import RunOptions
 from fer_edge.errors import EngineError
+from fer_edge.evaluation.pictures import picture_file
 from fer_edge.graph.qdq import chosen_layers
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph
@@ -29,6 +30,7 @@ from fer_edge.results import Result, Table, plain_data
 
 LOG = logging.getLogger("fer_edge")
 WORST = 10  # layers that the table lists by default
+FLOOR = 1e-9  # smallest divergence on the logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,7 @@ class CalibrationResult(Result):
                 "images_allowed": images_allowed(images, self.search.max_drop),
                 "drop_interval": drop_interval(self.search.together[-1].score, images),
             }
-        plain: dict[str, Any] = plain_data(data)
-        return plain
+        return plain_data(data)
 
     def tables(self) -> Sequence[Table]:
         if self.search is None:
@@ -243,10 +244,40 @@ def _write(request: CalibrationRequest, ranges: Ranges, chosen: CalibrationSet, 
     if request.calibration_set is not None and not request.set_exists:
         files[request.calibration_set] = chosen.to_json().encode()
     if request.plot is not None and search is not None:
-        from fer_edge.calibration.plot import plot_search
-
-        with TemporaryDirectory(prefix="fer-edge-") as folder:
-            drawn = Path(folder, f"plot{request.plot.suffix}")
-            plot_search(search, drawn)
-            files[request.plot] = drawn.read_bytes()
+        files[request.plot] = plot_search(search, request.plot.suffix)
     write_together(files)
+
+
+def plot_search(result: SearchResult, suffix: str) -> bytes:
+    """Plot the divergence that each layer causes alone, and the accuracy drop over the number of float layers.
+
+    Args:
+        result: Result of the search.
+        suffix: Format of the picture: `.svg`, `.png` or `.pdf`.
+
+    Raises:
+        EngineUnavailableError: Matplotlib is not installed.
+    """
+    figure_module = require("matplotlib.figure", "report", "plotting")
+    names = list(result.alone)
+    figure = figure_module.Figure(figsize=(max(8.0, 0.22 * len(names) + 4), 6.5), layout="constrained")
+    alone, together = figure.subplots(2, 1, gridspec_kw={"height_ratios": [3, 2]})
+    float_layers = set(result.float_layers)
+    colours = ["tab:red" if name in float_layers else "tab:blue" for name in names]
+    alone.bar(range(len(names)), [max(result.alone[name].divergence, FLOOR) for name in names], color=colours)
+    alone.set_yscale("log")
+    alone.set_ylabel("divergence, nats")
+    alone.set_title("One layer in int8, all others in float" + ("; red: stays in float" if float_layers else ""))
+    alone.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    alone.margins(x=0.01)
+    steps = [*result.together, *result.beyond]
+    counts = [len(step.float_layers) for step in steps]
+    together.plot(counts, [step.score.drop for step in steps], "o-")
+    together.plot(len(float_layers), result.together[-1].score.drop, "o", color="tab:red", label="chosen")
+    together.axhline(result.max_drop, linestyle="--", color="grey", label="budget")
+    together.set_xlabel("layers in float, in order of divergence")
+    together.set_ylabel("accuracy drop, points")
+    together.set_xlim(-0.5, max(counts) + 0.5)
+    together.xaxis.get_major_locator().set_params(integer=True)
+    together.legend()
+    return picture_file(figure, suffix)

@@ -6,40 +6,28 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import (
-    DataArgument,
-    Epochs,
-    FolderOut,
-    Json,
-    SkipDamaged,
-    StemWeights,
-    TextFeatures,
-    Threads,
-    TrainingRecipe,
-    TrainingSettings,
-    ValidData,
-)
+from fer_edge.cli import options
 
 
 def ablate(
-    data: DataArgument,
-    out: FolderOut,
+    data: options.DataArgument,
+    out: options.FolderOut,
     table: Annotated[
         list[str] | None,
         typer.Option("--table", help="Table of the paper: IV, V or VI; repeat for several. Default: IV and VI."),
     ] = None,
-    recipe: TrainingRecipe = "edge-ferplus",
-    settings: TrainingSettings = None,
-    epochs: Epochs = None,
+    recipe: options.TrainingRecipe = "edge-ferplus",
+    settings: options.TrainingSettings = None,
+    epochs: options.Epochs = None,
     runs: Annotated[
         int, typer.Option("--runs", min=1, help="Number of trainings of each variant, with different seeds.")
     ] = 1,
-    stem_weights: StemWeights = None,
-    text_features: TextFeatures = None,
-    valid_data: ValidData = None,
-    skip_damaged: SkipDamaged = False,
-    threads: Threads = None,
-    json: Json = False,
+    stem_weights: options.StemWeights = None,
+    text_features: options.TextFeatures = None,
+    valid_data: options.ValidData = None,
+    skip_damaged: options.SkipDamaged = False,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Repeat the paper's ablations (Tables IV, V and VI) with a recipe.
 

@@ -6,22 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import parse_box
-from fer_edge.cli.options import (
-    AllowHostCode,
-    BundleArgument,
-    Checkpoint,
-    CsvOut,
-    Device,
-    Engine,
-    FaceBox,
-    Frame,
-    Images,
-    Json,
-    Report,
-    Scenarios,
-    Threads,
-)
 
 Queries = Annotated[
     int | None,
@@ -47,23 +33,23 @@ Rates = Annotated[
 
 
 def bench(
-    bundle: BundleArgument,
-    scenario: Scenarios = None,
-    engine: Engine = None,
-    threads: Threads = None,
+    bundle: options.BundleArgument,
+    scenario: options.Scenarios = None,
+    engine: options.Engine = None,
+    threads: options.Threads = None,
     queries: Queries = None,
     seconds: Seconds = None,
     minutes: Minutes = None,
     rate: Rates = None,
-    image: Frame = None,
-    box: FaceBox = None,
-    device: Device = None,
-    allow_host_code: AllowHostCode = False,
-    csv: CsvOut = None,
-    report: Report = None,
-    checkpoint: Checkpoint = None,
-    images: Images = None,
-    json: Json = False,
+    image: options.Frame = None,
+    box: options.FaceBox = None,
+    device: options.Device = None,
+    allow_host_code: options.AllowHostCode = False,
+    csv: options.CsvOut = None,
+    report: options.Report = None,
+    checkpoint: options.Checkpoint = None,
+    images: options.Images = None,
+    json: options.Json = False,
 ) -> None:
     """Measure latency and throughput of a bundle on this machine.
 

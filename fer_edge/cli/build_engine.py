@@ -8,27 +8,26 @@ from typing import Annotated
 import typer
 
 from fer_edge.choices import BuildPrecision, FloatPrecision
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import check_out_file, shipped_path
-from fer_edge.cli.options import AllowFallback, BuildSettings, BundleOut, EnginesToBuild, GpuArchs, Json
 
 
 def build_engine(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            metavar="CHECKPOINT",
             help="Checkpoint (.safetensors), or `edge`, the shipped one; default: the recipe's.",
             callback=shipped_path("checkpoint"),
         ),
     ] = None,
-    out: BundleOut = Path("out.fer"),
-    engine: EnginesToBuild = None,
+    out: options.BundleOut = Path("out.fer"),
+    engine: options.EnginesToBuild = None,
     precision: Annotated[BuildPrecision | None, typer.Option(help="Precision of the layers; default: fp32.")] = None,
-    gpu_arch: GpuArchs = None,
+    gpu_arch: options.GpuArchs = None,
     max_batch: Annotated[
         int | None, typer.Option(min=1, help="Largest batch that the engines accept; default: 32.")
     ] = None,
-    settings: BuildSettings = None,
+    settings: options.BuildSettings = None,
     ranges: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +39,7 @@ def build_engine(
     float_precision: Annotated[
         FloatPrecision | None, typer.Option(help="Precision of the layers that are not int8; default: fp32.")
     ] = None,
-    allow_fallback: AllowFallback = False,
+    allow_fallback: options.AllowFallback = False,
     recipe: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +47,7 @@ def build_engine(
             callback=shipped_path("recipe"),
         ),
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Build a bundle of engines from a checkpoint.
 
@@ -58,13 +57,13 @@ def build_engine(
     from fer_edge.export.build import build
     from fer_edge.export.recipe import build_arguments, parse_settings
 
-    options = {
+    values = {
         "checkpoint": checkpoint, "engines": engine, "precision": precision, "gpu_archs": gpu_arch,
         "max_batch": max_batch, "ranges": ranges, "float_precision": float_precision,
         "allow_fallback": allow_fallback or None,
     }  # fmt: skip
     check_out_file(out, ".fer", "a bundle")
-    arguments = build_arguments(recipe, options, parse_settings(settings or []))
+    arguments = build_arguments(recipe, values, parse_settings(settings or []))
     with phases(f"building from {arguments['checkpoint']}") as progress:
         result = build(**arguments, out=out, progress=progress)
     print_result(result, as_json=json)

@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from fer_edge.choices import InstanceKind
-from fer_edge.cli.options import BundleArgument, EngineToExport, Json
+from fer_edge.cli import options
 
 
 def bundle_export_triton(
-    bundle: BundleArgument,
+    bundle: options.BundleArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model repository to write into.")] = Path(
         "models"
     ),
-    engine: EngineToExport = None,
+    engine: options.EngineToExport = None,
     model_name: Annotated[str | None, typer.Option(help="Name of the model; default: the bundle's name.")] = None,
     instances: Annotated[int, typer.Option(min=1, help="Number of copies per device that run in parallel.")] = 1,
     instance_kind: Annotated[
@@ -31,7 +31,7 @@ def bundle_export_triton(
     ] = 500,
     model_version: Annotated[int, typer.Option(min=1, help="Version of the model in the repository.")] = 1,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a version that contains another model.")] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Write a bundle into a model repository of Triton Inference Server.
 

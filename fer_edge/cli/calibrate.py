@@ -8,29 +8,14 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import check_out_file, refuse_given, shipped_path
-from fer_edge.cli.options import (
-    CalibrationMethod,
-    CheckpointArgument,
-    DataArgument,
-    Device,
-    EngineToScore,
-    Everything,
-    Json,
-    LayerKinds,
-    Layout,
-    Plot,
-    RangesOut,
-    Split,
-    Threads,
-    non_negative_option,
-)
+from fer_edge.cli import options
+from fer_edge.cli.option_checks import check_out_file, not_negative, refuse_given, shipped_path
 
 
 def calibrate(
-    checkpoint: CheckpointArgument,
-    data: DataArgument,
-    out: RangesOut,
+    checkpoint: options.CheckpointArgument,
+    data: options.DataArgument,
+    out: options.RangesOut,
     calibration_set: Annotated[
         Path | None,
         typer.Option(
@@ -42,21 +27,22 @@ def calibrate(
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of images to choose; default: 512.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random choices; default: 0.")] = None,
-    method: CalibrationMethod = "moving-average",
-    layer_kind: LayerKinds = None,
-    layout: Layout = "auto",
+    method: options.CalibrationMethod = "moving-average",
+    layer_kind: options.LayerKinds = None,
+    layout: options.Layout = "auto",
     max_drop: Annotated[
         float | None,
-        non_negative_option(
-            "--max-drop", help="Largest drop of accuracy, in points: search for layers that have to stay in float."
+        typer.Option(
+            help="Largest drop of accuracy, in points: search for layers that have to stay in float.",
+            callback=not_negative,
         ),
     ] = None,
-    split: Split = None,
+    split: options.Split = None,
     eval_count: Annotated[
         int | None, typer.Option(min=1, help="Number of images to measure accuracy on, evenly spread; default: all.")
     ] = None,
-    engine: EngineToScore = None,
-    device: Device = None,
+    engine: options.EngineToScore = None,
+    device: options.Device = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -64,10 +50,10 @@ def calibrate(
             "suffix .search.json."
         ),
     ] = None,
-    plot: Plot = None,
-    every: Everything = False,
-    threads: Threads = None,
-    json: Json = False,
+    plot: options.Plot = None,
+    every: options.Everything = False,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Measure activation ranges on real images, for int8 and fp16.
 

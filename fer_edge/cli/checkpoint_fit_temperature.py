@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import CheckpointArgument, CheckpointOut, Count, DataArgument, Json, Layout, Split, Threads
+from fer_edge.cli import options
 
 
 def checkpoint_fit_temperature(
-    checkpoint: CheckpointArgument,
-    data: DataArgument,
-    out: CheckpointOut,
-    split: Split = None,
-    layout: Layout = "auto",
+    checkpoint: options.CheckpointArgument,
+    data: options.DataArgument,
+    out: options.CheckpointOut,
+    split: options.Split = None,
+    layout: options.Layout = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16; default: float32.")] = False,
-    threads: Threads = None,
-    count: Count = None,
-    json: Json = False,
+    threads: options.Threads = None,
+    count: options.Count = None,
+    json: options.Json = False,
 ) -> None:
     """Fit a checkpoint's temperature on images that it was not trained on.
 

@@ -8,22 +8,19 @@ from typing import Annotated
 import typer
 
 from fer_edge import choices
-from fer_edge.cli.options import CheckpointOut, Json, Retries, TextFeatures, TextModel, TextWeights
+from fer_edge.cli import options
 
 
 def checkpoint_import(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).",
-        ),
+        typer.Argument(help="Checkpoint of the authors, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz)."),
     ],
-    out: CheckpointOut,
-    text_features: TextFeatures = None,
-    text_model: TextModel = None,
-    text_weights: TextWeights = None,
-    retries: Retries = 0,
+    out: options.CheckpointOut,
+    text_features: options.TextFeatures = None,
+    text_model: options.TextModel = None,
+    text_weights: options.TextWeights = None,
+    retries: options.Retries = 0,
     key: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +39,7 @@ def checkpoint_import(
         choices.LabelSetName | None,
         typer.Option("--labels", help="Label set of the model, with `--stem-only`; default: rafdb."),
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Convert weights of another program to a checkpoint.
 

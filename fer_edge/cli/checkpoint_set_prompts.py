@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from fer_edge.cli.options import (
-    CheckpointArgument,
-    CheckpointOut,
-    Json,
-    Retries,
-    Templates,
-    TextFeatures,
-    TextModel,
-    TextWeights,
-)
+from fer_edge.cli import options
 
 
 def checkpoint_set_prompts(
-    checkpoint: CheckpointArgument,
-    out: CheckpointOut,
-    text_features: TextFeatures = None,
-    template: Templates = None,
-    text_model: TextModel = None,
-    text_weights: TextWeights = None,
-    retries: Retries = 0,
-    json: Json = False,
+    checkpoint: options.CheckpointArgument,
+    out: options.CheckpointOut,
+    text_features: options.TextFeatures = None,
+    template: options.Templates = None,
+    text_model: options.TextModel = None,
+    text_weights: options.TextWeights = None,
+    retries: options.Retries = 0,
+    json: options.Json = False,
 ) -> None:
     """Replace a checkpoint's text features by those of other prompts.
 

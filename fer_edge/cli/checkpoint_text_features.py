@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fer_edge.cli.options import FeaturesOut, Json, Labels, Retries, Templates, TextModel, TextWeights
+from fer_edge.cli import options
 
 
 def checkpoint_text_features(
-    out: FeaturesOut,
-    labels: Labels = "ferplus",
-    template: Templates = None,
-    text_model: TextModel = None,
-    text_weights: TextWeights = None,
-    retries: Retries = 0,
-    json: Json = False,
+    out: options.FeaturesOut,
+    labels: options.Labels = "ferplus",
+    template: options.Templates = None,
+    text_model: options.TextModel = None,
+    text_weights: options.TextWeights = None,
+    retries: options.Retries = 0,
+    json: options.Json = False,
 ) -> None:
     """Compute text features of the labels with a CLIP text tower.
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import parse_box
-from fer_edge.cli.options import AllowHostCode, CsvOut, Device, FaceBox, Frame, Json, Threads
 
 
 def compare(
@@ -18,17 +18,17 @@ def compare(
             help="Two or more bundles (.fer or `edge`), with an engine after @ if needed. The first is the baseline.",
         ),
     ],
-    threads: Threads = None,
-    device: Device = None,
-    allow_host_code: AllowHostCode = False,
+    threads: options.Threads = None,
+    device: options.Device = None,
+    allow_host_code: options.AllowHostCode = False,
     rounds: Annotated[int, typer.Option("--rounds", min=6, help="Number of turns of each contender.")] = 40,
     queries_per_turn: Annotated[
         int, typer.Option("--queries-per-turn", min=1, help="Number of timed queries of a turn.")
     ] = 10,
-    image: Frame = None,
-    box: FaceBox = None,
-    csv: CsvOut = None,
-    json: Json = False,
+    image: options.Frame = None,
+    box: options.FaceBox = None,
+    csv: options.CsvOut = None,
+    json: options.Json = False,
 ) -> None:
     """Compare the speed of bundles or engines in alternating turns.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fer_edge.cli.options import Json
+from fer_edge.cli import options
 
 EXPORT_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript")  # of the extra `export`
 
 
-def doctor(json: Json = False) -> None:
+def doctor(json: options.Json = False) -> None:
     """Show which engines this machine can build and run.
 
     An engine that cannot be built or run is listed with the reason.
@@ -20,6 +20,7 @@ def doctor(json: Json = False) -> None:
     from fer_edge.cli.output import print_fields, print_json, print_line, print_table
     from fer_edge.engines.registry import engine_names, engine_status, platform_tag, system_reports
     from fer_edge.environment import environment
+    from fer_edge.results import Table
 
     machine = environment()
     statuses = [engine_status(name) for name in engine_names()]
@@ -45,7 +46,8 @@ def doctor(json: Json = False) -> None:
         for status in statuses
     ]
     rows.append(("pytorch", machine.get("torch", "-"), "-", _yes_or_no(not missing), reason))
-    print_table(f"engines on {platform_tag()}", ("engine", "version", "builds", "runs", "reason"), rows)
+    columns = ("engine", "version", "builds", "runs", "reason")
+    print_table(Table(f"engines on {platform_tag()}", columns, tuple(rows)))
     if missing:
         print_line(
             f"building from a checkpoint needs the extra `export` ({reason}); "

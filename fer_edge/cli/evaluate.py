@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import (
-    AllowHostCode,
-    Checkpoint,
-    Count,
-    DataArgument,
-    Device,
-    Json,
-    Layout,
-    Report,
-    Runner,
-    SkipDamaged,
-    Split,
-    Threads,
-)
+from fer_edge.cli import options
 
 
 def evaluate(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
-            callback=shipped_path("bundle"),
-        ),
-    ],
-    data: DataArgument,
-    split: Split = None,
-    layout: Layout = "auto",
-    engine: Runner = None,
-    device: Device = None,
-    threads: Threads = None,
-    allow_host_code: AllowHostCode = False,
-    count: Count = None,
-    skip_damaged: SkipDamaged = False,
+    model: options.ModelArgument,
+    data: options.DataArgument,
+    split: options.Split = None,
+    layout: options.Layout = "auto",
+    engine: options.Runner = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    allow_host_code: options.AllowHostCode = False,
+    count: options.Count = None,
+    skip_damaged: options.SkipDamaged = False,
     corruptions: Annotated[
         bool,
         typer.Option(
@@ -49,9 +27,9 @@ def evaluate(
             help="Measure accuracy on damaged copies of the images too: moved, blurred, noisy, dark and others.",
         ),
     ] = False,
-    report: Report = None,
-    checkpoint: Checkpoint = None,
-    json: Json = False,
+    report: options.Report = None,
+    checkpoint: options.Checkpoint = None,
+    json: options.Json = False,
 ) -> None:
     """Measure accuracy on labelled images.
 

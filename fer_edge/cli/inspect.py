@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import Json
+from fer_edge.cli import options
 
 
 def inspect(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
-            callback=shipped_path("bundle"),
-        ),
-    ],
+    file: options.ModelArgument,
     full: Annotated[bool, typer.Option("--full", help="Show every field, as an indented tree.")] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show the contents of a bundle or checkpoint.
 

@@ -48,11 +48,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Make a bundle": ("calibrate", "build-engine", "bundle"),
     "Measure and run": ("parity", "evaluate", "bench", "compare", "predict", "inspect", "doctor"),
 }
-FORMER_NAMES: dict[str, str] = {
-    "bench-compare": "compare",
-    "import-checkpoint": "checkpoint import",
-    "refold": "checkpoint set-prompts",
-}
 COMPLETION = "_FER_EDGE_COMPLETE"  # environment variable that a shell sets to request completions
 
 
@@ -144,7 +139,6 @@ def _nearest_command(group: str, name: str) -> str:
     full = f"{group} {name}".strip()
     names = {command.rpartition(" ")[2]: command for command in COMMANDS}
     names.update({command: command for command in [*COMMANDS, *GROUPS]})
-    names.update(FORMER_NAMES)
     for wrong in (name, full):
         near = get_close_matches(wrong.lower()[:80], names, n=1)
         if near:

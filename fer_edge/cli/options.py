@@ -10,7 +10,7 @@ import typer
 
 from fer_edge import choices
 from fer_edge.benchmark.scenarios import scenario_names
-from fer_edge.cli.option_checks import known_engine, not_negative, plot_file, prompt_templates, shipped_path
+from fer_edge.cli.option_checks import known_engine, plot_file, prompt_templates, shipped_path
 
 # Typer accepts a Literal as the type of one value, but not as the element type of a list; there it needs an Enum.
 # Engines are text for Typer, since installed packages may add some.
@@ -53,21 +53,20 @@ def names(values: list[Any] | None) -> list[str] | None:
 # Input and output
 CheckpointArgument = Annotated[
     Path,
-    typer.Argument(
-        metavar="CHECKPOINT",
-        help="Checkpoint (.safetensors), or `edge`, the shipped one.",
-        callback=shipped_path("checkpoint"),
-    ),
+    typer.Argument(help="Checkpoint (.safetensors), or `edge`, the shipped one.", callback=shipped_path("checkpoint")),
 ]
 BundleArgument = Annotated[
+    Path, typer.Argument(help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle"))
+]
+ModelArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="BUNDLE", help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle")
+        help="Bundle (.fer) or checkpoint (.safetensors), or `edge`, the shipped bundle.",
+        callback=shipped_path("bundle"),
     ),
 ]
 DataArgument = Annotated[
-    Path,
-    typer.Argument(metavar="DATA", help="Data set: FERPlus, RAF-DB, SFEW, one folder per label, or a list file."),
+    Path, typer.Argument(help="Data set: FERPlus, RAF-DB, SFEW, one folder per label, or a list file.")
 ]
 Checkpoint = Annotated[
     Path | None,
@@ -225,13 +224,3 @@ Epochs = Annotated[
     int | None,
     typer.Option("--epochs", min=1, help="Number of passes over the training images; default: the recipe's."),
 ]
-
-
-def non_negative_option(*names: str, help: str) -> Any:
-    """Make an option for a finite number from 0.
-
-    Args:
-        names: Names of the option.
-        help: Description.
-    """
-    return typer.Option(*names, help=help, callback=not_negative)

@@ -17,16 +17,9 @@ from fer_edge.results import plain_data
 
 if TYPE_CHECKING:
     from fer_edge.cli.consoles import LineConsole
-    from fer_edge.results import Result
+    from fer_edge.results import Result, Table
 
 LINE_SECONDS = 30  # between progress lines without a terminal
-
-
-def console() -> LineConsole:
-    """Return a Rich console on stdout."""
-    from fer_edge.cli.consoles import LineConsole
-
-    return LineConsole()
 
 
 def err_console() -> LineConsole:
@@ -85,21 +78,14 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
             print_line(" " * indent + line)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(table: Table) -> None:
     """Print a table on stdout, numbers right-aligned.
 
     On a terminal, headers and sentences wrap and long names are shortened to fit its width. In a pipe or file,
     nothing is wrapped or shortened.
-
-    Args:
-        title: Line above the table; empty for none.
-        columns: Headers.
-        rows: Values, one for each column.
     """
-    from fer_edge.results import Table
     from fer_edge.tables import text_of_table
 
-    table = Table(title, tuple(columns), tuple(map(tuple, rows)))
     print(text_of_table(table, _width()))
 
 
@@ -114,7 +100,7 @@ def print_result(result: Result, *, as_json: bool = False) -> None:
         print_json(result.to_dict())
         return
     for table in result.tables():
-        print_table(table.title, table.columns, table.rows)
+        print_table(table)
     for line in result.notes():
         print_line(line)
 
@@ -244,4 +230,6 @@ def phases(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def _width() -> int:
     """Return the width of stdout in columns; of a pipe or file, a width in which nothing wraps."""
-    return console().width
+    from fer_edge.cli.consoles import LineConsole
+
+    return LineConsole().width

@@ -8,22 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fer_edge._files import check_output_files
-from fer_edge.cli.option_checks import refuse_given, shipped_path
-from fer_edge.cli.options import (
-    AllowHostCode,
-    BundleArgument,
-    Checkpoint,
-    Device,
-    Engine,
-    Everything,
-    Images,
-    Json,
-    Layout,
-    Plot,
-    Split,
-    Threads,
-    non_negative_option,
-)
+from fer_edge.cli import options
+from fer_edge.cli.option_checks import not_negative, refuse_given, shipped_path
 
 if TYPE_CHECKING:
     from fer_edge.evaluation.parity import ParityReport
@@ -39,18 +25,20 @@ ReferenceBundle = Annotated[
 ]
 Tolerance = Annotated[
     float | None,
-    non_negative_option(
+    typer.Option(
         "--tolerance",
         help="Largest relative error of logits and absolute error of probabilities; default: 1e-4 for fp32, 2e-2 for "
         "fp16, 0.25 for int8.",
+        callback=not_negative,
     ),
 ]
 Threshold = Annotated[
     float | None,
-    non_negative_option(
+    typer.Option(
         "--threshold",
         help="Smallest signal-to-error ratio of a tensor that has not diverged, in dB; default: 80 for fp32, 40 for "
         "fp16, 12 for int8.",
+        callback=not_negative,
     ),
 ]
 PerTensor = Annotated[
@@ -86,15 +74,15 @@ ImageCount = Annotated[
 
 
 def parity(
-    bundle: BundleArgument,
-    images: Images,
-    checkpoint: Checkpoint = None,
-    split: Split = None,
-    layout: Layout = "auto",
-    engine: Engine = None,
-    device: Device = None,
-    threads: Threads = None,
-    allow_host_code: AllowHostCode = False,
+    bundle: options.BundleArgument,
+    images: options.Images,
+    checkpoint: options.Checkpoint = None,
+    split: options.Split = None,
+    layout: options.Layout = "auto",
+    engine: options.Engine = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    allow_host_code: options.AllowHostCode = False,
     count: ImageCount = None,
     tolerance: Tolerance = None,
     save_outputs: SaveOutputs = None,
@@ -102,9 +90,9 @@ def parity(
     per_tensor: PerTensor = False,
     reference_bundle: ReferenceBundle = None,
     threshold: Threshold = None,
-    plot: Plot = None,
-    every: Everything = False,
-    json: Json = False,
+    plot: options.Plot = None,
+    every: options.Everything = False,
+    json: options.Json = False,
 ) -> None:
     """Compare a bundle's engine with PyTorch, stage by stage.
 

@@ -8,31 +8,15 @@ from typing import Annotated
 import typer
 
 from fer_edge import choices
+from fer_edge.cli import options
 from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import (
-    DataArgument,
-    Epochs,
-    FolderOut,
-    Json,
-    Seed,
-    SkipDamaged,
-    StemWeights,
-    Templates,
-    TextFeatures,
-    TextModel,
-    TextWeights,
-    Threads,
-    TrainingRecipe,
-    TrainingSettings,
-    ValidData,
-)
 
 
 def train(
-    data: DataArgument,
-    out: FolderOut,
-    recipe: TrainingRecipe = "edge-ferplus",
-    settings: TrainingSettings = None,
+    data: options.DataArgument,
+    out: options.FolderOut,
+    recipe: options.TrainingRecipe = "edge-ferplus",
+    settings: options.TrainingSettings = None,
     preset: Annotated[
         choices.PresetName | None, typer.Option("--preset", help="Model preset; default: the recipe's.")
     ] = None,
@@ -40,13 +24,13 @@ def train(
         choices.LayoutName | None,
         typer.Option("--layout", help="Layout of the data set; default: the recipe's, or detected."),
     ] = None,
-    valid_data: ValidData = None,
+    valid_data: options.ValidData = None,
     valid_split: Annotated[
         choices.Split | None,
         typer.Option("--valid-split", help="Split of the validation images; default: the recipe's."),
     ] = None,
-    skip_damaged: SkipDamaged = False,
-    epochs: Epochs = None,
+    skip_damaged: options.SkipDamaged = False,
+    epochs: options.Epochs = None,
     batch: Annotated[
         int | None,
         typer.Option("--batch", min=2, help="Number of images per step, over all processes; default: the recipe's."),
@@ -63,7 +47,7 @@ def train(
         float | None,
         typer.Option("--mixup", min=0, help="Alpha of mixup's Beta distribution; 0: no mixup; default: the recipe's."),
     ] = None,
-    seed: Seed = None,
+    seed: options.Seed = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +56,7 @@ def train(
             callback=shipped_path("checkpoint"),
         ),
     ] = None,
-    stem_weights: StemWeights = None,
+    stem_weights: options.StemWeights = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -85,10 +69,10 @@ def train(
         choices.TextSide | None,
         typer.Option("--text-side", help="Source of the text features; default: the recipe's."),
     ] = None,
-    text_features: TextFeatures = None,
-    text_model: TextModel = None,
-    text_weights: TextWeights = None,
-    template: Templates = None,
+    text_features: options.TextFeatures = None,
+    text_model: options.TextModel = None,
+    text_weights: options.TextWeights = None,
+    template: options.Templates = None,
     accelerator: Annotated[
         choices.Accelerator | None, typer.Option("--accelerator", help="Device type; default: the recipe's, cpu.")
     ] = None,
@@ -105,8 +89,8 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Run one step to check memory and settings; writes no files.")
     ] = False,
-    threads: Threads = None,
-    json: Json = False,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Train a model on labelled face images.
 
@@ -125,13 +109,13 @@ def train(
     from fer_edge.training.recipe import parse_settings
     from fer_edge.training.run import train as run_training
 
-    options = {
+    values = {
         "preset": preset, "layout": layout, "valid_split": valid_split, "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "targets": label_targets, "mixup": mixup, "seed": seed, "text": text_side,
         "text_model": text_model, "text_weights": text_weights, "templates": template, "accelerator": accelerator,
         "devices": processes, "nodes": nodes, "amp": amp or None, "compile": compile or None,
     }  # fmt: skip
-    chosen = {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in values.items() if value is not None}
     with stop_exit_codes():
         result = run_training(
             data,

@@ -20,6 +20,7 @@ from fer_edge.engines.base import IMAGE_SIZE
 from fer_edge.errors import ConfigError, DataError, ImageError, InputError
 from fer_edge.images import read_image
 from fer_edge.labels import LabelSet, expected_names, join_names, match_labels, unknown_names
+from fer_edge.progress import Advance, ignore
 from fer_edge.walk import LeftOut, notes
 
 LOG = logging.getLogger("fer_edge")
@@ -162,7 +163,7 @@ class ImageSet:
                 yield faces[: len(readable)], None if self.labels is None else self.labels[readable]
 
     def decode(
-        self, skip: Callable[[ImageError], None] | None = None, advance: Callable[[int], None] | None = None
+        self, skip: Callable[[ImageError], None] | None = None, advance: Advance = ignore
     ) -> tuple[Pixels, Labels]:
         """Decode all images into one array: 10 s for FERPlus's 28,558, so a cache on disk would not pay off.
 
@@ -190,8 +191,7 @@ class ImageSet:
                 if skip is None:
                     raise
                 skip(error)
-            if advance is not None:
-                advance(1)
+            advance(1)
         if not decoded:
             raise DataError(f"no image of {self.source} could be read")
         if len({image.shape[:2] for image in decoded}) > 1:

@@ -22,6 +22,13 @@ class Prediction(NamedTuple):
     probabilities: Floats  # (N, classes); each row sums to 1
 
 
+def join(predictions: Sequence[Prediction]) -> Prediction:
+    """Return the outputs of several batches as those of one."""
+    label, text, probabilities = zip(*predictions, strict=True)
+    joined_text = None if text[0] is None else np.concatenate(text)
+    return Prediction(np.concatenate(label), joined_text, np.concatenate(probabilities))
+
+
 def check_outputs(shapes: Mapping[str, Sequence[object]]) -> None:
     """Check that a model has the outputs of a deploy graph.
 

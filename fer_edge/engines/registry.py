@@ -59,8 +59,7 @@ def get_engine(name: str) -> Engine:
         EngineUnavailableError: Engine of another package that cannot be loaded.
     """
     if name in ENGINE_MODULES:
-        engine: Engine = import_module(ENGINE_MODULES[name]).ENGINE
-        return engine
+        return import_module(ENGINE_MODULES[name]).ENGINE
     if not is_engine(name):
         names = engine_names()
         raise ConfigError(f"no engine {shown(name)}; expected one of: {', '.join(names)}{did_you_mean(name, names)}")

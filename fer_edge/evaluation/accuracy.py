@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ import numpy.typing as npt
 from fer_edge.choices import Head
 from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats, Prediction, Runner
+from fer_edge.engines.outputs import join
 from fer_edge.errors import DataError, ImageError
 from fer_edge.evaluation.intervals import Interval, mean_of_shares, wilson
 from fer_edge.evaluation.reliability import ReliabilityBin, expected_calibration_error, reliability
 from fer_edge.evaluation.selective import SelectiveScore, percent, percent_or_none, selective_scores
+from fer_edge.progress import Advance, ignore
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,7 @@ def confusion_matrix(true: Labels, predicted: Labels, classes: int) -> Labels:
     return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def run_all(
-    runner: Runner, images: ImageSet, advance: Callable[[int], None] | None = None, *, skip_damaged: bool = False
-) -> Outputs:
+def run_all(runner: Runner, images: ImageSet, advance: Advance = ignore, *, skip_damaged: bool = False) -> Outputs:
     """Run a model on every image of a labelled set.
 
     Args:
@@ -121,30 +121,20 @@ def run_all(
 
     def skip(index: int, error: ImageError) -> None:
         damaged[index] = str(error)
-        if advance is not None:
-            advance(1)
+        advance(1)
 
     try:
         for batch, true in images.batches(min(32, runner.max_batch), skip if skip_damaged else None):
             predictions.append(runner.infer(batch))
             correct += int((predictions[-1].probabilities.argmax(axis=1) == true).sum())
-            if advance is not None:
-                advance(len(batch))
+            advance(len(batch))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interruption(predictions, correct, len(images))) from None
     if not predictions:
         first = f"no image could be read; the first: {damaged[0]}" if damaged else "no images to evaluate on"
         raise DataError(first)
-    text = [prediction.text_logits for prediction in predictions if prediction.text_logits is not None]
     readable = np.array([index for index in range(len(images)) if index not in damaged])
-    return Outputs(
-        labels[readable],
-        np.concatenate([prediction.label_logits for prediction in predictions]),
-        np.concatenate(text) if text else None,
-        np.concatenate([prediction.probabilities for prediction in predictions]),
-        images.take(readable),
-        tuple(damaged.values()),
-    )
+    return Outputs(labels[readable], *join(predictions), images.take(readable), tuple(damaged.values()))
 
 
 def score(outputs: Outputs, labels: tuple[str, ...]) -> AccuracyReport:

@@ -83,8 +83,7 @@ class EvaluationResult(AccuracyReport, Result):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, the model first."""
         first = ("model", "engine", "precision", "report")
-        data: dict[str, Any] = plain_data({name: getattr(self, name) for name in first} | vars(self))
-        return data
+        return plain_data({name: getattr(self, name) for name in first} | vars(self))
 
     def _summary(self) -> list[tuple[str, str, str]]:
         rows = [
@@ -232,7 +231,7 @@ def _write_report(
     progress: Progress,
 ) -> Path:
     from fer_edge.evaluation.features import MAX_POINTS, feature_map
-    from fer_edge.evaluation.report import write_report
+    from fer_edge.evaluation.report import report_files, write_report
 
     features: FeatureMap | str = "a bundle does not compute them; name its checkpoint with --checkpoint"
     if reference is not None:
@@ -242,7 +241,7 @@ def _write_report(
         except DataError as error:
             features = str(error)
     with progress("drawing", 1) as advance:
-        page = write_report(folder, opened, outputs, features, data, origin, robustness)
+        page = write_report(folder, report_files(opened, outputs, features, data, origin, robustness))
         advance(1)
     return page
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats
 from fer_edge.errors import DataError
+from fer_edge.progress import Advance, ignore
 
 if TYPE_CHECKING:
     from fer_edge.model.runner import PyTorchRunner
@@ -34,7 +34,7 @@ class FeatureMap:
 def feature_map(
     runner: PyTorchRunner,
     images: ImageSet,
-    advance: Callable[[int], None] | None = None,
+    advance: Advance = ignore,
     max_points: int = MAX_POINTS,
 ) -> FeatureMap:
     """Compute the features of images and embed them in two dimensions. Equal images and models give equal maps.
@@ -52,8 +52,7 @@ def feature_map(
     features = []
     for batch, _ in chosen.batches(32):
         features.append(runner.features(batch))
-        if advance is not None:
-            advance(len(batch))
+        advance(len(batch))
     assert chosen.labels is not None
     token = "steering" if runner.info.config.steered else "class"
     return FeatureMap(token, embed(np.concatenate(features)), chosen.labels)

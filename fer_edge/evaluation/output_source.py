@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fer_edge.engines.base import IMAGE_SIZE, Floats, Images, Prediction, Runner
+from fer_edge.engines.base import IMAGE_SIZE, Images, Prediction, Runner
+from fer_edge.engines.outputs import join
 from fer_edge.evaluation.saved_outputs import SavedOutputs
 
 BATCHES = (1, 7)
@@ -68,8 +69,7 @@ class EngineOutputs:
             parts.append(self._runner.infer(batch, checked=False))
             if self._record is not None and size == self.stride:
                 self._record(batch, parts[-1])
-        columns = (_join([getattr(part, name) for part in parts]) for name in Prediction._fields)
-        return Prediction(*columns)  # type: ignore[arg-type]
+        return join(parts)
 
 
 class FileOutputs:
@@ -97,8 +97,3 @@ class FileOutputs:
 
     def outputs(self, start: int, images: Images) -> dict[int, Prediction]:
         return {self._saved.batch: self._saved.rows(start, len(images))}
-
-
-def _join(parts: list[Floats | None]) -> Floats | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if present else None

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from fer_edge.evaluation.saved_outputs import (
     inputs_path,
     read_outputs,
 )
-from fer_edge.progress import Progress, silent
+from fer_edge.progress import Advance, Progress, ignore, silent
 from fer_edge.results import Result, Table, plain_data
 from fer_edge.shipped import path_or_shipped
 
@@ -99,8 +99,7 @@ class ParityReport(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: engine, verdict, images, gate, stages and written files."""
-        data: dict[str, Any] = plain_data({"engine": self.engine, "passed": self.passed, **vars(self)})
-        return data
+        return plain_data({"engine": self.engine, "passed": self.passed, **vars(self)})
 
 
 def parity(
@@ -233,7 +232,7 @@ def compare(
     *,
     gate: Gate = GATES["fp32"],
     before: Sequence[Stage] = (),
-    advance: Callable[[int], None] | None = None,
+    advance: Advance = ignore,
     record: Record | None = None,
 ) -> ParityReport:
     """Compare names, types, shapes, values, top-1 labels and, for labelled images, accuracy.
@@ -307,7 +306,7 @@ def _values(
     reference: Runner,
     images: ImageSet,
     gate: Gate,
-    advance: Callable[[int], None] | None,
+    advance: Advance,
 ) -> list[Stage]:
     """Compare the outputs for all images."""
     errors = {size: _Errors() for size in source.sizes}
@@ -323,8 +322,7 @@ def _values(
             errors[size].add(outputs, expected)
         digest.update(batch.data)
         start += len(batch)
-        if advance is not None:
-            advance(len(batch))
+        advance(len(batch))
     top1 = np.concatenate(predicted)
     stages = [] if source.inputs_sha256 in (None, digest.hexdigest()) else [OTHER_INPUTS]
     stages += [_values_stage(errors, gate), _agreement_stage(errors, top1, gate)]

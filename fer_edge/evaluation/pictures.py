@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING
-
-from fer_edge._files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,19 +11,20 @@ if TYPE_CHECKING:
 DATE = {".svg": "Date", ".pdf": "CreationDate"}  # metadata field with the time of writing, by format
 
 
-def save_plot(figure: Figure, path: Path) -> None:
-    """Write a figure atomically.
+def picture_file(figure: Figure, suffix: str) -> bytes:
+    """Return the content of a picture file.
 
     Args:
-        figure: Figure to write.
-        path: File to write: `.svg`, `.png` or `.pdf`.
+        figure: Figure to draw.
+        suffix: Format: `.svg`, `.png` or `.pdf`.
 
     Raises:
-        ValueError: A suffix that Matplotlib does not support.
+        ValueError: A format that Matplotlib does not support.
     """
     from matplotlib import rc_context
 
-    metadata = {DATE[path.suffix]: None} if path.suffix in DATE else None
-    # Without the salt, ids inside an SVG file are random.
-    with rc_context({"svg.hashsalt": "fer-edge"}), atomic_path(path) as temporary, temporary.open("wb") as file:
-        figure.savefig(file, format=path.suffix.lstrip(".") or "png", metadata=metadata)
+    metadata = {DATE[suffix]: None} if suffix in DATE else None
+    buffer = BytesIO()
+    with rc_context({"svg.hashsalt": "fer-edge"}):  # without the salt, ids inside an SVG file are random
+        figure.savefig(buffer, format=suffix.lstrip(".") or "png", metadata=metadata)
+    return buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,25 +64,12 @@ class Origin:
     sha256: str  # of the model file
 
 
-def write_report(
-    folder: Path,
-    model: ModelInfo,
-    outputs: Outputs,
-    features: FeatureMap | str,
-    root: Path,
-    origin: Origin | None = None,
-    robustness: Robustness | None = None,
-) -> Path:
-    """Write page, figures and pictures, and remove the pictures of an earlier report.
+def write_report(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write the files of a report, and remove the pictures of an earlier one.
 
     Args:
         folder: Folder for all files.
-        model: Properties of the model.
-        outputs: Outputs of the model.
-        features: Map of the features, or the reason why there is none.
-        root: Folder of the data set; images are named relative to it.
-        origin: Command, date and hash to show; None for a report without them.
-        robustness: Scores under corruptions; None for a report without them.
+        files: Result of `report_files`.
 
     Returns:
         Path of the page.
@@ -90,7 +77,6 @@ def write_report(
     Raises:
         FerEdgeError: A file cannot be written. Each file is written atomically, the page last.
     """
-    files = report_files(model, outputs, features, root, origin, robustness)
     for name in {*PICTURES} - files.keys():
         (folder / name).unlink(missing_ok=True)
     for name, data in files.items():
@@ -106,7 +92,16 @@ def report_files(
     origin: Origin | None = None,
     robustness: Robustness | None = None,
 ) -> dict[str, bytes]:
-    """Return every file of a report by name, the page last; see `write_report`. Equal arguments give equal bytes."""
+    """Return page, figures and pictures by file name, the page last. Equal arguments give equal bytes.
+
+    Args:
+        model: Properties of the model.
+        outputs: Outputs of the model.
+        features: Map of the features, or the reason why there is none.
+        root: Folder of the data set; images are named relative to it.
+        origin: Command, date and hash to show; None for a report without them.
+        robustness: Scores under corruptions; None for a report without them.
+    """
     report = score(outputs, model.labels)
     mistakes = _sheet(outputs, most_confident_mistakes(outputs), MISTAKES_SHOWN, _mistake_caption, model.labels, root)
     disagreements = _sheet(

@@ -26,7 +26,7 @@ from fer_edge.evaluation.accuracy import Outputs, run_all, softmax
 from fer_edge.evaluation.reliability import expected_calibration_error
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.model.checkpoint import Checkpoint
@@ -107,7 +107,7 @@ def fit_temperature(
         NonFiniteError: NaN or infinity in outputs, or a weight beyond float16's range.
         FerEdgeError: An output that cannot be written, or another failure.
     """
-    path, folder = checkpoint_path(as_path(checkpoint, "the checkpoint")), as_path(data, "the data set")
+    path, folder = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint")), as_path(data, "the data set")
     out = as_path(out, "the output")
     check_output(out, path, folder)
     require("torch", "export", "fitting a temperature")
@@ -127,8 +127,15 @@ def fit_temperature(
 
 
 def scaled_probabilities(outputs: Outputs, head: Head, temperature: float) -> Floats:
-    """Return a head's probabilities with the logits divided by a temperature, (N, classes)."""
-    return _probabilities(outputs.label_logits, outputs.text_logits, head, temperature)
+    """Return a head's probabilities with the logits divided by a temperature, (N, classes).
+
+    See `fer_edge.model.heads.head_probabilities`, here without PyTorch.
+    """
+    divisor = np.float32(temperature)
+    if outputs.text_logits is None or head == "label":
+        return softmax(outputs.label_logits / divisor)
+    text = softmax(outputs.text_logits / divisor)
+    return text if head == "text" else (softmax(outputs.label_logits / divisor) + text) * np.float32(0.5)
 
 
 def check_images(true: Labels) -> None:
@@ -192,11 +199,11 @@ def _search(outputs: Outputs, head: Head, images: slice) -> float:
 
     The coarse pass covers the whole range because the loss of two averaged heads need not be convex.
     """
-    label, true = outputs.label_logits[images], outputs.true[images]
     text = None if outputs.text_logits is None else outputs.text_logits[images]
+    part = replace(outputs, true=outputs.true[images], label_logits=outputs.label_logits[images], text_logits=text)
 
     def loss(temperature: float) -> float:
-        return _negative_log_likelihood(_probabilities(label, text, head, temperature), true)
+        return _negative_log_likelihood(scaled_probabilities(part, head, temperature), part.true)
 
     coarse = np.geomspace(MIN_TEMPERATURE, MAX_TEMPERATURE, CANDIDATES)
     best = int(np.argmin([loss(temperature) for temperature in coarse]))
@@ -206,16 +213,6 @@ def _search(outputs: Outputs, head: Head, images: slice) -> float:
 
 def _minimum(loss: Callable[[float], float], candidates: Floats) -> float:
     return min((float(candidate) for candidate in candidates), key=loss)
-
-
-def _probabilities(label_logits: Floats, text_logits: Floats | None, head: Head, temperature: float) -> Floats:
-    """Return the probabilities of a head; see `fer_edge.model.heads.head_probabilities`, here without PyTorch."""
-    divisor = np.float32(temperature)
-    if text_logits is None or head == "label":
-        return softmax(label_logits / divisor)
-    if head == "text":
-        return softmax(text_logits / divisor)
-    return (softmax(label_logits / divisor) + softmax(text_logits / divisor)) * np.float32(0.5)
 
 
 def _negative_log_likelihood(probabilities: Floats, true: Labels) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge._files import write_atomically
 from fer_edge._require import require
 from fer_edge.engines.base import Images
 from fer_edge.engines.capabilities import TensorReader
 from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import ConfigError, DataError, EngineError
-from fer_edge.evaluation.pictures import save_plot
+from fer_edge.evaluation.pictures import picture_file
 from fer_edge.graph.typed_graph import TypedGraph, name_of
+from fer_edge.progress import Advance, ignore
 from fer_edge.results import Result, Table, plain_data
 
 # Smallest signal-to-error ratio of a tensor that has not diverged, in dB. Measured on `edge`: fp32 on another engine
@@ -114,7 +116,7 @@ class TensorReport(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: engine, first diverged tensor, and all tensors."""
-        data: dict[str, Any] = plain_data(
+        return plain_data(
             {
                 "engine": self.engine,
                 "first": self.first,
@@ -123,7 +125,6 @@ class TensorReport(Result):
                 "tensors": self.tensors,
             }
         )
-        return data
 
 
 def compare_graphs(
@@ -131,7 +132,7 @@ def compare_graphs(
     reference: tuple[str, TypedGraph],
     batches: Sequence[Images],
     threshold: float,
-    advance: Callable[[int], None] | None = None,
+    advance: Advance = ignore,
 ) -> TensorReport:
     """Compare all floating-point tensors that have the same name in two graphs.
 
@@ -159,8 +160,7 @@ def compare_graphs(
         computed = [reader.read(batch) for batch in batches]
         for name in group:
             errors[name] = _error(name, [part[name] for part in computed], [part[name] for part in expected])
-        if advance is not None:
-            advance(len(group))
+        advance(len(group))
     return TensorReport(sum(len(batch) for batch in batches), threshold, tuple(errors.values()), candidate[0])
 
 
@@ -189,7 +189,7 @@ def plot_tensors(report: TensorReport, path: Path) -> None:
     axes.set_ylabel("signal-to-error ratio, dB")
     axes.set_title(report.title)
     axes.margins(x=0.01)
-    save_plot(figure, path)
+    write_atomically(path, picture_file(figure, path.suffix))
 
 
 def _error(

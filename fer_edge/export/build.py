@@ -1,6 +1,6 @@
-"""Building of a bundle from a checkpoint, and of one more engine for a bundle.
+"""Building of a bundle from a checkpoint.
 
-Imports PyTorch and onnx only inside functions: wrong arguments are refused before, and adding an engine needs neither.
+Imports PyTorch and onnx only inside functions: wrong arguments are refused before.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import fer_edge
 from fer_edge._files import as_path, check_output, file_sha256
 from fer_edge._require import require
 from fer_edge._text import did_you_mean
-from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, Bundle, EngineEntry, Manifest, write_bundle
-from fer_edge.bundle_builder import entry_and_files, insert_engine
+from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
 from fer_edge.choices import DEFAULT_ENGINE, BuildPrecision, FloatPrecision, Precision
-from fer_edge.engines.base import BuildRequest, Engine, ExecutedOperator
+from fer_edge.engines.base import BuildRequest, BuiltEngine, Engine
 from fer_edge.engines.registry import engine_names, get_engine, names_with
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.results import Result, Table
@@ -142,55 +141,6 @@ def build(
     return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
 
 
-def add_engine(
-    bundle: str | PathLike[str],
-    out: str | PathLike[str],
-    *,
-    engine: str,
-    gpu_archs: Sequence[str] = (),
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    allow_fallback: bool = False,
-    progress: BuildProgress | None = None,
-) -> BuildResult:
-    """Build one more engine from a bundle's model, and write a bundle with this engine first.
-
-    Needs no PyTorch. The precision of the engine is proven if onnx-ir is installed.
-
-    Args:
-        bundle: Bundle (`.fer`), or "edge", the shipped one.
-        out: Bundle to write (`.fer`); may be the same file.
-        engine: Engine to build. An engine of this name in the bundle is replaced.
-        gpu_archs: GPU architectures to build for, such as sm89; by default that of this machine's GPU.
-        options: Build options by engine and name, as of `build`.
-        allow_fallback: Whether to accept an engine that runs layers in another precision than the graph's; False by
-            default.
-        progress: Callback that receives the phase of the build, its finished steps and all of its steps.
-
-    Raises:
-        ConfigError: Options of another engine, or unknown options.
-        BundleError: Bundle whose model another process replaced during the build; nothing is written.
-        FerEdgeError: Engine that cannot be built; nothing is written.
-    """
-    options = options or {}
-    check_options(options, [engine])
-    target = as_path(out, "the output")
-    opened = Bundle.open(path_or_shipped("bundle", as_path(bundle, "the bundle")))
-
-    def prove(name: str, model: bytes, executed: tuple[ExecutedOperator, ...]) -> dict[str, Any]:
-        try:
-            from fer_edge.graph.precision import checked_proof
-            from fer_edge.graph.typed_graph import TypedGraph
-        except ImportError:  # devices often have only the runtime
-            return {}
-        return checked_proof(name, TypedGraph.parse(model), executed, allow_fallback=allow_fallback)
-
-    manifest = insert_engine(
-        opened, target, engine, targets=tuple(gpu_archs), options=options.get(engine, {}), prove=prove,
-        progress=progress,
-    )  # fmt: skip
-    return BuildResult(target, manifest, (engine,), target.stat().st_size)
-
-
 def typed_graph(
     checkpoint: Checkpoint,
     precision: BuildPrecision,
@@ -257,6 +207,41 @@ def _build_engine(
     built = engine.build(graph.to_bytes(), request)
     proof = checked_proof(engine.name, graph, built.operators, allow_fallback=allow_fallback)
     return entry_and_files(engine.name, built, request.options, proof)
+
+
+def entry_and_files(
+    engine_name: str, built: BuiltEngine, options: Mapping[str, Any], proof: dict[str, Any]
+) -> tuple[EngineEntry, dict[str, bytes]]:
+    """Return an engine's entry in the manifest, and its files by member name.
+
+    Args:
+        engine_name: Name of the engine.
+        built: The built engine.
+        options: Build options of the engine; those of the local machine are not recorded.
+        proof: Proof of its precision.
+    """
+    file, layers = member_names(engine_name, built.targets)
+    files = {file: built.file, layers: None if built.layers is None else built.layers.encode()}
+    entry = EngineEntry(
+        engine=engine_name,
+        targets=built.targets,
+        engine_version=built.engine_version,
+        file=None if built.file is None else file,
+        platform=built.platform,
+        proof=proof,
+        options={
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in options.items()
+            if name not in get_engine(engine_name).local_options
+        },
+    )
+    return entry, {member: data for member, data in files.items() if data is not None}
+
+
+def member_names(engine_name: str, targets: tuple[str, ...]) -> tuple[str, str]:
+    """Return the member names of the engine file and of its layer information."""
+    stem = f"engines/{engine_name}-{'-'.join(targets)}"
+    return f"{stem}.engine", f"{stem}.layers.json"
 
 
 def _manifest(

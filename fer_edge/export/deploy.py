@@ -109,8 +109,7 @@ class _Attention(nn.Module):
         v = self._split(self.value(x)).transpose(1, 2)  # (N, heads, tokens, dim / heads)
         # Softmax in float32: sums of exponentials in float16 lose the small terms.
         weights = (q @ k).float().softmax(dim=-1).to(v.dtype)  # (N, heads, rows, tokens)
-        out: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(-1, rows, dim))
-        return out  # (N, rows, dim)
+        return self.proj((weights @ v).transpose(1, 2).reshape(-1, rows, dim))  # (N, rows, dim)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(-1, x.shape[1], self.heads, x.shape[2] // self.heads)  # (N, tokens, heads, dim / heads)
@@ -129,8 +128,7 @@ class _EncoderBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.attention(_standardise(x))
         x = (x if self.rows is None else x[:, : self.rows]) + mixed
-        out: Tensor = x + self.fc2(F.gelu(self.fc1(_standardise(x))))
-        return out  # (N, rows or tokens, dim)
+        return x + self.fc2(F.gelu(self.fc1(_standardise(x))))  # (N, rows or tokens, dim)
 
 
 class DeployModel(nn.Module):

@@ -64,8 +64,7 @@ class FoldedStem(nn.Module):
         x = self.act(self.input(x.permute(0, 3, 1, 2)))  # (N, C, 112 / stride, 112 / stride)
         if self.offset is not None:
             x = x + self.offset
-        features: Tensor = self.blocks(x)
-        return features  # (N, C, map, map)
+        return self.blocks(x)  # (N, C, map, map)
 
 
 class _FoldedBlock(nn.Module):

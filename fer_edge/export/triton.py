@@ -20,7 +20,7 @@ from fer_edge.engines.capabilities import TritonBackend, TritonSettings
 from fer_edge.engines.registry import get_engine, names_with
 from fer_edge.errors import BundleError, ConfigError, UnsupportedTargetError
 from fer_edge.export.triton_repository import LABELS, ModelVersion, check_replaceable, write_version
-from fer_edge.results import Result, Table
+from fer_edge.results import Result
 from fer_edge.shipped import path_or_shipped
 
 PREFERRED_BATCHES = (4, 8)  # of dynamic batching, besides the largest
@@ -36,9 +36,6 @@ class TritonModel(Result):
     targets: tuple[str, ...]  # devices that the model file was built for; empty for model.onnx
     max_batch: int
     server_options: tuple[str, ...]  # options that Triton has to be started with
-
-    def tables(self) -> Sequence[Table]:
-        return ()
 
     def notes(self) -> Sequence[str]:
         lines = [f"{self.model}: {self.engine}, batches of up to {self.max_batch}"]

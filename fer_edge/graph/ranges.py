@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fer_edge._files import sha256
-from fer_edge._settings import Finite, NonNegative, convert, with_new_names
+from fer_edge._settings import Finite, NonNegative, convert
 from fer_edge.choices import CalibrationMethod, LayerKind
 from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1
-OLD_NAMES = {"kept": "float_layers", "kinds": "layer_kinds"}  # keys of files from before they were renamed
 MAX_BYTES = 16 << 20
 DEFAULT_KINDS: tuple[LayerKind, ...] = ("conv", "linear")
 
@@ -105,7 +104,7 @@ def ranges_from_json(text: str) -> Ranges:
         AttributeError, KeyError, RecursionError: Content that is not a table, has no version or is nested too deeply.
         ConfigError: Unknown name, or a value of another type or out of bounds.
     """
-    data = with_new_names(json.loads(text), OLD_NAMES)
+    data = json.loads(text)
     version = data.pop("format")
     if version != FORMAT_VERSION:
         raise ValueError(f"format {version!r}; this version reads {FORMAT_VERSION}: update fer-edge")

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.hardware.limits import cpu_limit
+from fer_edge.hardware.limits import cpu_limit, read_text
 
 CPUINFO = Path("/proc/cpuinfo")
 CPUS = Path("/sys/devices/system/cpu")
@@ -20,7 +20,7 @@ FIRST_CPU_BYTES = 8192  # enough for the entry of the first processor
 def cpu_name() -> str:
     """Return the CPU's name, with family and model number where a virtual machine hides the model name."""
     fields = cpu_fields()
-    name = fields.get("model name") or _board() or platform.processor() or platform.machine()
+    name = fields.get("model name") or read_text(BOARD).strip("\0\n ") or platform.processor() or platform.machine()
     if any(character.isdigit() for character in name) or not {"cpu family", "model"} <= fields.keys():
         return name
     return f"{name} (family {fields['cpu family']}, model {fields['model']})"
@@ -83,13 +83,6 @@ def cpu_fields() -> dict[str, str]:
             break
         fields[name.strip()] = value.strip()
     return fields
-
-
-def _board() -> str:
-    try:
-        return BOARD.read_text().strip("\0\n ")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _sum(paths: list[Path]) -> int | None:

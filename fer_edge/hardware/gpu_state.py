@@ -6,7 +6,6 @@ import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Annotated, Any
 
 from fer_edge.hardware.gpu import pci_bus_id
@@ -81,9 +80,7 @@ class GpuSampler:
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._thread is None:
             return

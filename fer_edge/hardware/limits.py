@@ -58,9 +58,9 @@ def _limits(controller: str, read_limit: Callable[[Path], Limit | None], root: P
 
 
 def _read_cpu_limit(group: Path) -> float | None:
-    quota, _, period = _read_text(group / "cpu.max").partition(" ")  # version 2: "50000 100000", or "max 100000"
+    quota, _, period = read_text(group / "cpu.max").partition(" ")  # version 2: "50000 100000", or "max 100000"
     if not quota:
-        quota, period = _read_text(group / "cpu.cfs_quota_us"), _read_text(group / "cpu.cfs_period_us")  # no limit: -1
+        quota, period = read_text(group / "cpu.cfs_quota_us"), read_text(group / "cpu.cfs_period_us")  # no limit: -1
     try:
         share = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
@@ -70,7 +70,7 @@ def _read_cpu_limit(group: Path) -> float | None:
 
 def _read_number(*files: Path) -> int | None:
     """Return the limit in the first readable file; None without a limit."""
-    text = next(filter(None, map(_read_text, files)), "")
+    text = next(filter(None, map(read_text, files)), "")
     return int(text) if text.isdecimal() and int(text) < NO_LIMIT else None
 
 
@@ -89,7 +89,7 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
 def _own_groups(root: Path) -> dict[str, PurePosixPath]:
     """Return the process's group for each version 1 controller, and for version 2 under the empty name."""
     groups: dict[str, PurePosixPath] = {}
-    for line in _read_text(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         groups |= {controller: PurePosixPath(path) for controller in controllers.split(",")}
     return groups
@@ -97,7 +97,7 @@ def _own_groups(root: Path) -> dict[str, PurePosixPath]:
 
 def _mounts(root: Path) -> Iterator[_Mount]:
     """List the mounted hierarchies; assume the standard mount points if mountinfo cannot be read."""
-    lines = _read_text(root / "proc/self/mountinfo").splitlines()
+    lines = read_text(root / "proc/self/mountinfo").splitlines()
     for line in lines:
         mount_fields, _, kind_and_options = line.partition(" - ")
         fields, (kind, _, options) = mount_fields.split(" "), (*kind_and_options.split(" ", 2), "", "")[:3]
@@ -116,7 +116,8 @@ def _unescape(field: str) -> str:
     return field.encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in field else field
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of one of the kernel's files, without surrounding white space; empty if it cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):

@@ -15,18 +15,20 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from fer_edge._files import as_path, sha256, write_atomically
-from fer_edge._settings import Finite, convert, convert_fields, table, with_new_names
+from fer_edge._settings import Finite, convert, convert_fields, table
 from fer_edge._text import one_line
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
 from fer_edge.file_kind import describe_file
+from fer_edge.labels import LabelSet
 from fer_edge.manifest import Head
 from fer_edge.model.config import ModelConfig
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer_edge"
 MAX_METADATA_BYTES = 1 << 20
+Channels = tuple[Finite, Finite, Finite]  # values for red, green and blue
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class CheckpointInfo:
     words: tuple[str, ...]  # word of each label in prompts
     templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
     text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
-    mean: tuple[Finite, Finite, Finite]  # of RGB in [0, 1]
-    std: tuple[Finite, Finite, Finite]
+    mean: Channels  # of RGB in [0, 1]
+    std: Channels
     head: Head = "mean"  # head whose probabilities the deploy graph returns
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +70,13 @@ class CheckpointInfo:
             raise NonFiniteError(f"metrics or provenance of the checkpoint contain NaN or infinity: {error}") from error
 
     @classmethod
+    def of_model(
+        cls, config: ModelConfig, labels: LabelSet, mean: Channels, std: Channels, text_source: str = "unset"
+    ) -> CheckpointInfo:
+        """Return the metadata of a model without prompts."""
+        return cls(config, labels.labels, labels.words, (), text_source, mean, std, default_head(config))
+
+    @classmethod
     def from_json(cls, text: str) -> CheckpointInfo:
         """Parse stored metadata.
 
@@ -77,7 +86,7 @@ class CheckpointInfo:
         try:
             # Older versions wrote NaN as a value.
             data = table(json.loads(text, parse_constant=lambda _: None), "metadata")
-            data = with_new_names(data, {"decision": "head"})
+            data = {"head" if key == "decision" else key: value for key, value in data.items()}  # its former name
             version = data.pop("format", None)
             if version == FORMAT_VERSION:
                 return convert(data, cls, "metadata", CheckpointError)
@@ -146,7 +155,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: Missing or damaged file, another kind of file, or tensors that do not match its configuration.
         NonFiniteError: NaN or infinity in a weight.
     """
-    path = checkpoint_path(as_path(path, "the checkpoint", CheckpointError))
+    path = path_or_shipped("checkpoint", as_path(path, "the checkpoint", CheckpointError))
     info, tensors = _open(path, tensors=True)
     check_tensors(tensors, info.config, str(path))
     with torch.device("meta"):
@@ -248,7 +257,7 @@ def read_checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:
     Raises:
         CheckpointError: Missing or damaged file, or another kind of file.
     """
-    return _open(checkpoint_path(as_path(path, "the checkpoint", CheckpointError)), tensors=False)[0]
+    return _open(path_or_shipped("checkpoint", as_path(path, "the checkpoint", CheckpointError)), tensors=False)[0]
 
 
 def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:

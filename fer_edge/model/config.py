@@ -6,8 +6,7 @@ The prompts (Table V) are a setting of the training.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from importlib import resources
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -15,6 +14,7 @@ from msgspec import Meta
 from fer_edge._settings import convert, convert_fields, table
 from fer_edge._toml import read_toml
 from fer_edge.errors import ConfigError
+from fer_edge.shipped import shipped_file
 
 IMAGE_SIZE = 112
 
@@ -103,42 +103,18 @@ class ModelConfig:
         """True if the text head reads the steering token."""
         return self.text_head and self.text_token == "steering"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as stored in a checkpoint."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: object) -> ModelConfig:
-        """Build a configuration from plain data.
-
-        Raises:
-            ConfigError: Unknown or missing field, wrong type, or a value out of range.
-        """
-        return convert(data, cls, "model")
-
-
-def preset_names() -> list[str]:
-    """Return the names of the shipped presets."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in resources.files("fer_edge.presets").iterdir()
-        if entry.name.endswith(".toml")
-    )
-
 
 def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
     """Return the configuration of a shipped preset.
 
     Args:
-        name: Name of the preset, see `preset_names`.
+        name: Name of the preset: "edge".
         classes: Number of labels.
         changes: Values that replace the preset's, by field of `ModelConfig`; `stem` replaces only its given fields.
 
     Raises:
         ConfigError: Unknown preset, unknown field, or an invalid value.
     """
-    if name not in preset_names():
-        raise ConfigError(f"no preset {name!r}; expected one of: {', '.join(preset_names())}")
-    data = read_toml(resources.files("fer_edge.presets").joinpath(f"{name}.toml").read_text())
+    data = read_toml(shipped_file("preset", name).read_text())
     stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "model.stem")}
-    return ModelConfig.from_dict({**data, **changes, "stem": stem, "classes": classes})
+    return convert({**data, **changes, "stem": stem, "classes": classes}, ModelConfig, "model")

@@ -20,7 +20,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, expand_templates, label_set, prompts_for
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 
 if TYPE_CHECKING:
     from fer_edge.model.checkpoint import Checkpoint
@@ -67,9 +67,6 @@ class TextFeaturesResult(Result):
     templates: tuple[str, ...]
     source: str
 
-    def tables(self) -> Sequence[Table]:
-        return ()
-
     def notes(self) -> Sequence[str]:
         return (f"wrote {self.file}: {self.shape[0]} labels, width {self.shape[1]}, from {self.source}",)
 
@@ -81,9 +78,6 @@ class PromptsResult(Result):
     checkpoint: Path
     templates: tuple[str, ...]
     source: str
-
-    def tables(self) -> Sequence[Table]:
-        return ()
 
     def notes(self) -> Sequence[str]:
         prompts = "; ".join(self.templates)
@@ -242,7 +236,7 @@ def set_prompts(
         CheckpointError: Unreadable checkpoint, or text features that cannot be replaced.
         FerEdgeError: An output that cannot be written, or another failure.
     """
-    path, out = checkpoint_path(as_path(checkpoint, "the checkpoint")), as_path(out, "the output")
+    path, out = path_or_shipped("checkpoint", as_path(checkpoint, "the checkpoint")), as_path(out, "the output")
     if text_features is not None and templates:
         raise ConfigError("--template has no effect with --text-features, which contains its templates; leave one out")
     if text_features is not None and (text_model or text_weights):
@@ -291,12 +285,11 @@ def _encode(
     progress: Progress,
 ) -> TextFeatures:
     """Compute the text features of prompts with an open_clip text tower."""
-    from fer_edge.model.hub import Download
     from fer_edge.model.text import text_features_from_open_clip
 
     model, weights = text_model or TEXT_MODEL, text_weights or TEXT_WEIGHTS
     with progress(f"running {model}", 1) as advance:
-        features = text_features_from_open_clip(model, weights, words, templates, Download(retries))
+        features = text_features_from_open_clip(model, weights, words, templates, retries)
         advance(1)
     return features
 

@@ -23,8 +23,7 @@ class Attention(nn.Module):
             self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # each (N, heads, T, dim / heads)
         mixed = F.scaled_dot_product_attention(q, k, v)  # (N, heads, T, dim / heads)
-        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return out  # (N, T, dim)
+        return self.proj(mixed.transpose(1, 2).flatten(2))  # (N, T, dim)
 
 
 class Mlp(nn.Module):
@@ -36,8 +35,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out  # (N, T, dim)
+        return self.fc2(F.gelu(self.fc1(x)))  # (N, T, dim)
 
 
 class EncoderBlock(nn.Module):

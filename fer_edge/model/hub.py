@@ -15,7 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge._text import one_line
@@ -31,40 +30,25 @@ ADVICE = (
 )
 
 
-@dataclass(frozen=True)
-class Download:
-    """Options for downloading files that are not in the cache."""
-
-    retries: int = 0  # number of further attempts to connect
-
-
-def cached_file(repository: str, names: Sequence[str]) -> Path | None:
-    """Return the first of the named files of a Hub repository that is in the local cache, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    paths = [try_to_load_from_cache(repository, name) for name in names]
-    return next((Path(path) for path in paths if isinstance(path, str)), None)
-
-
-def hub_file(repository: str, names: Sequence[str], what: str, download: Download) -> Path:
+def hub_file(repository: str, names: Sequence[str], what: str, retries: int = 0) -> Path:
     """Return a file of a Hub repository from the cache, or download it.
 
     Args:
         repository: Name of the repository: "timm/vit_base_patch32_clip_224.openai".
         names: Possible names of the file, the preferred first.
         what: Description of the file for messages: "weights 'openai' of ViT-B-32".
-        download: Options for the download.
+        retries: Number of further attempts to connect, 0 by default.
 
     Raises:
         CheckpointError: A file that is not cached, and an unreachable Hub or a repository without it.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    path = cached_file(repository, names)
-    if path is not None:
-        return path
-    connect_to_hub(repository, names[0], what, download)
+    cached = [path for name in names if isinstance(path := try_to_load_from_cache(repository, name), str)]
+    if cached:
+        return Path(cached[0])
+    connect_to_hub(repository, names[0], what, retries)
     for name in names:
         try:
             with quiet_libraries():
@@ -77,7 +61,7 @@ def hub_file(repository: str, names: Sequence[str], what: str, download: Downloa
     raise CheckpointError(f"{what} cannot be downloaded from {repository}: no file name")
 
 
-def connect_to_hub(repository: str, name: str, what: str, download: Download) -> None:
+def connect_to_hub(repository: str, name: str, what: str, retries: int = 0) -> None:
     """Check that the Hub can be reached, by a request for a file's header; see `hub_file` for arguments and errors."""
     from huggingface_hub import constants, hf_hub_url
 
@@ -86,26 +70,26 @@ def connect_to_hub(repository: str, name: str, what: str, download: Download) ->
         raise CheckpointError(
             f"{what} ({place}) are not in the cache, and HF_HUB_OFFLINE is set: unset it, or {ADVICE}"
         )
-    connect(hf_hub_url(repository, name), f"{what} ({place})", download)
+    connect(hf_hub_url(repository, name), f"{what} ({place})", retries)
 
 
-def connect(url: str, what: str, download: Download) -> None:
+def connect(url: str, what: str, retries: int = 0) -> None:
     """Check that a host can be reached, by a request for a file's header.
 
     Args:
         url: Address of the file.
         what: Description of the file for messages.
-        download: Options for the download.
+        retries: Number of further attempts to connect, 0 by default.
 
     Raises:
         CheckpointError: Unreachable host.
     """
-    for attempt in range(download.retries + 1):
+    for attempt in range(retries + 1):
         reason = _connection_error(url)
         if reason is None:
             logger.info("downloading %s", what)
             return
-        if attempt < download.retries:
+        if attempt < retries:
             time.sleep(FIRST_WAIT * 2**attempt)
     raise CheckpointError(f"{what} are not in the cache and the host cannot be reached ({reason}): {ADVICE}")
 

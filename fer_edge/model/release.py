@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, LabelSet
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, convert_tensor, default_head
+from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, check_values, convert_tensor
 from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import ForeignWeights, Selection
@@ -98,17 +98,9 @@ def load_release(weights: ForeignWeights, key: str | None = None) -> tuple[Check
         if name.startswith(STEM_ALIAS) and _differ(tensor, selection.tensors.get(twin)):
             raise CheckpointError(f"{weights.source}: {name} and {twin} should be one tensor but differ")
     report = _assign(model, weights.source, selection, release_name, optional=("text_head.text_features",))
-    info = CheckpointInfo(
-        config=config,
-        labels=RAFDB.labels,
-        words=RAFDB.words,
-        templates=TEMPLATES["phrase"],
-        text_source="unset",
-        mean=RELEASE_MEAN,
-        std=RELEASE_STD,
-        head="label",
-        provenance={"imported": "FER-former authors' checkpoint"},
-    )
+    provenance = {"imported": "FER-former authors' checkpoint"}
+    info = CheckpointInfo.of_model(config, RAFDB, RELEASE_MEAN, RELEASE_STD)
+    info = replace(info, templates=TEMPLATES["phrase"], head="label", provenance=provenance)
     return Checkpoint(model, info), report
 
 
@@ -165,18 +157,10 @@ def checkpoint_from_ir50(
     torch.manual_seed(seed)
     model = FERFormer(config).eval()
     report = load_ir50(model, weights, key)
-    info = CheckpointInfo(
-        config=config,
-        labels=labels.labels,
-        words=labels.words,
-        templates=(),
-        text_source="learned" if features is None else "unset",
-        mean=IR50_MEAN,
-        std=IR50_STD,
-        head=default_head(config),
-        provenance={"imported": "face.evoLVe IR_50 stem; everything else untrained"},
-    )
-    checkpoint = Checkpoint(model, info)
+    provenance = {"imported": "face.evoLVe IR_50 stem; everything else untrained"}
+    source = "learned" if features is None else "unset"
+    info = CheckpointInfo.of_model(config, labels, IR50_MEAN, IR50_STD, source)
+    checkpoint = Checkpoint(model, replace(info, provenance=provenance))
     return checkpoint if features is None else replace_text_features(checkpoint, features), report
 
 

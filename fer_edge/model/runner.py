@@ -31,8 +31,7 @@ class PyTorchRunner(Runner):
         Args:
             images: RGB pixels, uint8, (N, 112, 112, 3), as for `infer`.
         """
-        feature: Floats = self.model.head_tokens(self._normalise(images))[1].numpy()
-        return feature
+        return self.model.head_tokens(self._normalise(images))[1].numpy()
 
     def _normalise(self, images: Images) -> Tensor:
         x = (torch.from_numpy(images.copy()).float() / 255 - self._mean) / self._std

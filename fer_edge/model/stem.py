@@ -112,5 +112,4 @@ class Stem(nn.Module):
         if self.grey is not None:
             images = self.grey(images)
         x = self.input(images)  # (N, input_width, 112 / input_stride, 112 / input_stride)
-        features: Tensor = self.blocks(x)
-        return features  # (N, widths[-1], map_size, map_size)
+        return self.blocks(x)  # (N, widths[-1], map_size, map_size)

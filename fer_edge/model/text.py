@@ -22,8 +22,7 @@ from fer_edge.file_kind import describe_file
 from fer_edge.labels import prompts_for
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.heads import TextHead
-from fer_edge.model.hub import Download
-from fer_edge.model.tower import ClipTextTower, open_text_tower
+from fer_edge.model.tower import ClipTextTower, check_prompts, open_text_tower
 
 METADATA_KEY = "fer_edge_text"
 SAME = 1e-6  # largest difference of two rows that count as equal; rows have length one
@@ -70,7 +69,7 @@ class PromptFeatures(nn.Module):
         self.prompts = [prompt for word_prompts in prompts_for(words, templates) for prompt in word_prompts]
         self.words, self.templates = words, templates
         if isinstance(tower, ClipTextTower):
-            tower.check_prompts(self.prompts)
+            check_prompts(tower.tokenizer, self.prompts, tower.name)
 
     def forward(self) -> Tensor:
         features = F.normalize(self.tower(self.prompts).float(), dim=-1)  # (words * templates, dim)
@@ -79,11 +78,11 @@ class PromptFeatures(nn.Module):
 
 
 def text_features_from_open_clip(
-    name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...], download: Download | None = None
+    name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...], retries: int = 0
 ) -> TextFeatures:
     """Compute the features of the labels with an open_clip text tower; see `open_text_tower`."""
     prompts = [prompt for word_prompts in prompts_for(words, templates) for prompt in word_prompts]
-    tower = open_text_tower(name, weights, prompts, download)
+    tower = open_text_tower(name, weights, prompts, retries)
     matrix = text_features_from_tower(tower, words, templates)
     return TextFeatures(matrix, words, templates, f"open_clip:{name}:{Path(weights).name}")
 

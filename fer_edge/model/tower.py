@@ -16,7 +16,7 @@ from fer_edge._text import did_you_mean, one_line
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.model.checkpoint import check_values, convert_tensor
 from fer_edge.model.foreign import SAFE_TYPES, ForeignWeights, kind_of_weights, read_foreign_weights
-from fer_edge.model.hub import ADVICE, Download, connect, connect_to_hub, hub_file, quiet_libraries
+from fer_edge.model.hub import ADVICE, connect, connect_to_hub, hub_file, quiet_libraries
 
 UNTRAINED = "untrained"
 TAGS = 5  # largest number of tags in a message
@@ -43,12 +43,7 @@ class ClipTextTower(nn.Module):
 
     def forward(self, prompts: list[str]) -> Tensor:
         tokens = self.tokenizer(prompts).to(next(self.clip.parameters()).device)  # (prompts, context)
-        features: Tensor = self.clip.encode_text(tokens)
-        return features  # (prompts, dim)
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Check the length of prompts; see the function `check_prompts`."""
-        check_prompts(self.tokenizer, prompts, self.name)
+        return self.clip.encode_text(tokens)  # (prompts, dim)
 
 
 def check_prompts(tokenizer: Any, prompts: Sequence[str], name: str) -> None:
@@ -79,16 +74,14 @@ def token_count(tokenizer: Any, prompt: str) -> int:
     return len(tokenizer.tokenizer(text, truncation=False).input_ids)
 
 
-def open_text_tower(
-    name: str, weights: str, prompts: Sequence[str] = (), download: Download | None = None
-) -> ClipTextTower:
+def open_text_tower(name: str, weights: str, prompts: Sequence[str] = (), retries: int = 0) -> ClipTextTower:
     """Open an open_clip text tower.
 
     Args:
         name: Name of an open_clip model: "ViT-B-32".
         weights: Tag of open_clip, a local file, or "untrained" for random weights (for tests).
         prompts: Texts to encode later; their length is checked before weights are downloaded.
-        download: Options for downloading weights; one attempt by default.
+        retries: Number of further attempts of a failed download, 0 by default.
 
     Raises:
         EngineUnavailableError: open_clip or a package that the tower needs is not installed.
@@ -96,7 +89,6 @@ def open_text_tower(
         CheckpointError: Weights that cannot be downloaded, or a file with other weights.
     """
     open_clip = require("open_clip", "train", "a text tower")
-    download = download or Download()
     models = open_clip.list_models()
     if name not in models:
         expected = did_you_mean(name, models) or "; expected one such as ViT-B-32, ViT-L-14, RN50"
@@ -106,15 +98,15 @@ def open_text_tower(
     if hub_names and importlib.util.find_spec("transformers") is None:
         raise EngineUnavailableError(f"the text tower of {name} needs transformers; run: pip install transformers")
     _check_weights(open_clip, name, weights)
-    tokenizer = _tokenizer(open_clip, name, text, download)
+    tokenizer = _tokenizer(open_clip, name, text, retries)
     check_prompts(tokenizer, prompts, name)
     changes: dict[str, Any] = {}
     if text.get("hf_model_name"):
         config = hub_file(
-            text["hf_model_name"], ["config.json"], f"the configuration files of {name}'s text tower", download
+            text["hf_model_name"], ["config.json"], f"the configuration files of {name}'s text tower", retries
         )
         changes["text_cfg"] = {**text, "hf_model_name": str(config.parent), "hf_model_pretrained": False}
-    return ClipTextTower(_model(open_clip, name, weights, changes, download), tokenizer, name)
+    return ClipTextTower(_model(open_clip, name, weights, changes, retries), tokenizer, name)
 
 
 def _check_weights(open_clip: Any, name: str, weights: str) -> None:
@@ -131,7 +123,7 @@ def _check_weights(open_clip: Any, name: str, weights: str) -> None:
     kind_of_weights(Path(weights))
 
 
-def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], download: Download) -> Any:
+def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], retries: int) -> Any:
     repository = text.get("hf_tokenizer_name")
     with quiet_libraries():
         if not repository:
@@ -143,7 +135,7 @@ def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], download: Downlo
                 f"the tokenizer of {name} needs another package: {one_line(str(error))}"
             ) from error
         except Exception:  # not cached; each of the underlying libraries raises another type
-            connect_to_hub(repository, "tokenizer_config.json", f"the files of {name}'s tokenizer", download)
+            connect_to_hub(repository, "tokenizer_config.json", f"the files of {name}'s tokenizer", retries)
         try:
             return open_clip.get_tokenizer(name)
         except Exception as error:
@@ -152,12 +144,12 @@ def _tokenizer(open_clip: Any, name: str, text: dict[str, Any], download: Downlo
             ) from error
 
 
-def _model(open_clip: Any, name: str, weights: str, changes: dict[str, Any], download: Download) -> nn.Module:
+def _model(open_clip: Any, name: str, weights: str, changes: dict[str, Any], retries: int) -> nn.Module:
     """Build the model with open_clip, with weights from a local file."""
     tag = {} if weights == UNTRAINED else open_clip.get_pretrained_cfg(name, weights)
     path = None if weights == UNTRAINED else Path(weights)
     if tag:
-        path = _file_of_tag(open_clip, tag, f"weights {weights!r} of {name}", download)
+        path = _file_of_tag(open_clip, tag, f"weights {weights!r} of {name}", retries)
     parameters = inspect.signature(open_clip.create_model).parameters
     safely = "weights_only" if "weights_only" in parameters else "load_weights_only"  # open_clip before 3
     if tag.get("quick_gelu"):  # the activation that the weights were trained with
@@ -199,7 +191,7 @@ def _load_text_encoder(model: nn.Module, weights: ForeignWeights, name: str) -> 
             tensor.copy_(convert_tensor(f"{weights.source}: {key}", tensors[key], tensor.dtype))
 
 
-def _file_of_tag(open_clip: Any, tag: dict[str, Any], what: str, download: Download) -> Path:
+def _file_of_tag(open_clip: Any, tag: dict[str, Any], what: str, retries: int) -> Path:
     """Return the file of an open_clip tag from a cache, or download it."""
     if tag.get("hf_hub"):
         repository, _, name = tag["hf_hub"].rpartition("/")
@@ -207,12 +199,12 @@ def _file_of_tag(open_clip: Any, tag: dict[str, Any], what: str, download: Downl
         stem, _, ending = name.rpartition(".")
         safe = {"open_clip_pytorch_model.bin": "open_clip_model.safetensors"}.get(name, f"{stem}.safetensors")
         names = [safe, name] if ending in ("bin", "pth") else [name]
-        return hub_file(repository, names, what, download)
+        return hub_file(repository, names, what, retries)
     if "url" not in tag:
         return Path(tag["file"])
     cached = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
     if not cached.is_file():
-        connect(tag["url"], f"{what} ({tag['url']})", download)
+        connect(tag["url"], f"{what} ({tag['url']})", retries)
     try:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:

@@ -13,10 +13,18 @@ from typing import Any
 import torch
 
 from fer_edge._files import as_path, check_output, make_folder
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, NonFiniteError
 from fer_edge.progress import Progress, silent
-from fer_edge.training.ablation_results import AblationResult, RunResult, read_results, row_order, write_results
-from fer_edge.training.ablation_tables import ABLATIONS, Variant
+from fer_edge.training.ablation_results import (
+    ABLATIONS,
+    AblationResult,
+    RunResult,
+    Variant,
+    read_results,
+    row_order,
+    write_results,
+)
 from fer_edge.training.devices import is_first_process, make_fabric
 from fer_edge.training.lock import lock_folder
 from fer_edge.training.recipe import Recipe, change_settings
@@ -83,11 +91,8 @@ def ablate(
     """
     sources = make_sources(data, valid_data, None, stem_weights, text_features)
     folder = as_path(out, "the output")
-    changes = dict(settings or {})
-    if text_features is not None:
-        changes.setdefault("text", "features")
-    changed, base = configure(recipe, changes, sources)
-    planned = plan_runs(changed, tables, runs, changes)
+    changed, base = configure(recipe, settings or {}, sources)
+    planned = plan_runs(changed, tables, runs, settings)
     check_output(folder, *sources.paths())
     if threads is not None:
         torch.set_num_threads(threads)
@@ -135,7 +140,7 @@ def plan_runs(
     unknown = [table for table in tables if table not in ABLATIONS]
     if unknown:
         raise ConfigError(f"no table {', '.join(unknown)}; expected some of: {', '.join(ABLATIONS)}")
-    base = Recipe.from_dict(recipe)
+    base = convert(recipe, Recipe)
     _check_not_varied(tables, [*_names(user_settings or {}), *_names({"model": base.model})])
     if "V" in tables and base.training.text not in FIXED_TEXT:
         raise ConfigError(
@@ -150,7 +155,7 @@ def plan_runs(
     return [
         Run(
             f"{name}-seed{seed}",
-            Recipe.from_dict(change_settings(recipe, {**shared[0][1].settings, "seed": seed})),
+            convert(change_settings(recipe, {**shared[0][1].settings, "seed": seed}), Recipe),
             tuple(shared),
         )
         for seed in range(first, first + runs)

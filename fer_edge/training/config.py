@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from fer_edge._settings import LARGEST, Fraction, NonNegative, convert, convert_fields
+from fer_edge._settings import LARGEST, Fraction, NonNegative, convert_fields
 from fer_edge.choices import LabelTargets, TextSide
 from fer_edge.data.augment import Augmentation
 from fer_edge.errors import ConfigError
@@ -81,16 +80,3 @@ class TrainingConfig:
     def processes(self) -> int:
         """Number of processes that share a batch."""
         return self.devices * self.nodes
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as stored in checkpoints and resume points."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TrainingConfig:
-        """Build a configuration from plain data.
-
-        Raises:
-            ConfigError: Unknown field, wrong type, or a value out of range.
-        """
-        return convert(data, cls, "training")

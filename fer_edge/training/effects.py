@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge._files import check_output
+from fer_edge._settings import convert
 from fer_edge.data.degrade import Degradation
 from fer_edge.errors import ConfigError
 from fer_edge.training.files import RunFiles
@@ -115,7 +116,7 @@ def check_recipe_file(name: str, data: Mapping[str, Any], recipe: Recipe, source
         if parts:
             raise ConfigError(f"--init defines the model; leave {' and '.join(parts)} out of the recipe {name}")
     training = list(_setting_names(data.get("training", {})))
-    unchanged = Recipe.from_dict(data)
+    unchanged = convert(data, Recipe)
     idle = [
         part
         for part in _without_effect(training, unchanged, sources)

@@ -12,7 +12,7 @@ import torch
 from fer_edge._files import file_sha256
 from fer_edge.errors import ConfigError
 from fer_edge.labels import LabelSet, expand_templates, match_labels
-from fer_edge.model.checkpoint import Checkpoint, CheckpointInfo, default_head, load_checkpoint
+from fer_edge.model.checkpoint import Channels, Checkpoint, CheckpointInfo, load_checkpoint
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.foreign import read_foreign_weights
 from fer_edge.model.release import checkpoint_from_ir50
@@ -29,7 +29,7 @@ from fer_edge.training.config import TrainingConfig
 from fer_edge.training.module import TrainingModule
 from fer_edge.training.recipe import Recipe
 
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std of RGB in [0, 1]
+Statistics = tuple[Channels, Channels]  # mean and std of RGB in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -140,20 +140,8 @@ def _new_checkpoint(
         stem = {"stem": "face.evoLVe IR_50", "stem_sha256": file_sha256(sources.stem_weights)}
         checkpoint = checkpoint.with_info(provenance=stem)
     else:
-        mean, std = statistics
-        checkpoint = Checkpoint(
-            FERFormer(config),
-            CheckpointInfo(
-                config=config,
-                labels=labels.labels,
-                words=labels.words,
-                templates=(),
-                text_source="unset" if config.text_head else "none",
-                mean=mean,
-                std=std,
-                head=default_head(config),
-            ),
-        )
+        info = CheckpointInfo.of_model(config, labels, *statistics, "unset" if config.text_head else "none")
+        checkpoint = Checkpoint(FERFormer(config), info)
     if features is None or not config.text_head:
         return checkpoint
     return replace_text_features(checkpoint.with_info(text_source="unset"), features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +24,11 @@ from fer_edge.model.config import IMAGE_SIZE
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.training.batches import Batch, Batches, TrainingData, needs_one_channel
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.devices import make_fabric
+from fer_edge.training.devices import convert_errors, make_fabric
 from fer_edge.training.distillation import Teachers, compile_model
-from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles, differences
 from fer_edge.training.finite import StepCheck, nonfinite_error, nonfinite_state
-from fer_edge.training.losses import JointLoss
-from fer_edge.training.module import TrainingModule, text_features_sha256
+from fer_edge.training.module import JointLoss, TrainingModule, text_features_sha256
 from fer_edge.training.optimize import ema, make_optimizer, make_schedule
 from fer_edge.training.results import Callback, EpochResult
 from fer_edge.training.stop import TrainingStopped
@@ -100,11 +99,6 @@ class Trainer:
         self.validation = Validation(self.fabric, self.data, info, config, self._normalise)
 
     @property
-    def resume_file(self) -> Path:
-        """Path of the resume point."""
-        return self.files.last
-
-    @property
     def best(self) -> EpochResult:
         """Result of the best epoch so far; the later of equal ones."""
         return max(self.results, key=lambda result: (result.accuracy, result.epoch))
@@ -127,13 +121,13 @@ class Trainer:
             CheckpointError: A damaged resume point, one of a run with other settings, or a best checkpoint that is
                 missing or was not saved with it.
         """
-        if not self.resume_file.is_file():
+        if not self.files.last.is_file():
             return False
         state = self.files.load()
         here, saved = (json.loads(text) for text in (self._configuration(), state["configuration"]))
         if here != saved:
             raise CheckpointError(
-                f"{self.resume_file} belongs to a run with other settings: {differences(here, saved)}; "
+                f"{self.files.last} belongs to a run with other settings: {differences(here, saved)}; "
                 "use the same ones or another folder"
             )
         try:
@@ -146,7 +140,7 @@ class Trainer:
         return True
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"] if "module" in state else state["learner"])  # former name
+        self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -206,7 +200,7 @@ class Trainer:
             "validation_mean_class_accuracy": result.mean_class_accuracy,
             "validation_images": len(self.data.valid_labels),
         }
-        provenance = {**self.info.provenance, "training": self.config.to_dict(), "torch": torch.__version__}
+        provenance = {**self.info.provenance, "training": asdict(self.config), "torch": torch.__version__}
         if self.teachers.sha256:
             provenance["teachers"] = self.teachers.sha256
         return Checkpoint(self._average_model(), self.info).with_info(metrics=metrics, provenance=provenance)
@@ -283,7 +277,7 @@ class Trainer:
         """Describe the resume point in the folder, for messages."""
         if self._saved_position is None:
             return "no resume point was written yet"
-        return f"{self.resume_file} has the state of {self._saved_position}"
+        return f"{self.files.last} has the state of {self._saved_position}"
 
     def _position(self, step: int | None = None) -> str:
         """Describe a step of the current epoch; the last finished step by default."""
@@ -358,8 +352,8 @@ class Trainer:
         return json.dumps(
             {
                 "format": RESUME_FORMAT,
-                "training": self.config.to_dict(),
-                "model": self.info.config.to_dict(),
+                "training": asdict(self.config),
+                "model": asdict(self.info.config),
                 "labels": self.info.labels,
                 "normalisation": [self.info.mean, self.info.std],
                 "data": self._data_sha256,

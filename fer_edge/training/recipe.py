@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fer_edge._settings import convert, convert_fields, convert_some, table
+from fer_edge._settings import convert_fields, convert_some, table
 from fer_edge._text import did_you_mean
 from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.choices import Split
 from fer_edge.data.layouts import AUTO
 from fer_edge.errors import ConfigError
 from fer_edge.model.config import ModelConfig, preset
+from fer_edge.shipped import shipped_file, shipped_names
 from fer_edge.training.config import TrainingConfig
 
 TOP = ("preset", "layout", "valid_split")
@@ -41,21 +41,6 @@ class Recipe:
         """Return the configuration of the model for a number of labels; `changes` replace its fields."""
         return preset(self.preset, classes=classes, **{**self.model, **changes})
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from a parsed file.
-
-        Raises:
-            ConfigError: Unknown setting, wrong type, or a value out of range.
-        """
-        return convert(data, cls)
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the shipped training recipes."""
-    entries = resources.files("fer_edge.recipes").iterdir()
-    return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
-
 
 def read_recipe(name: str) -> dict[str, Any]:
     """Read a training recipe as plain data.
@@ -66,11 +51,9 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: Missing or unreadable recipe, or invalid TOML.
     """
-    if name in recipe_names():
-        return read_toml(resources.files("fer_edge.recipes").joinpath(f"{name}.toml").read_text())
-    path = Path(name)
+    names = shipped_names("training recipe")
+    path = shipped_file("training recipe", name) if name in names else Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        names = recipe_names()
         raise ConfigError(
             f"no recipe {name!r}; expected a .toml file or one of: {', '.join(names)}{did_you_mean(name, names)}"
         )

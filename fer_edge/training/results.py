@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fer_edge.results import Result, Table, plain_data
+from fer_edge.results import Result, plain_data
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ class TrainingResult(Result):
     validation_images: int
     text_source: str
 
-    def tables(self) -> Sequence[Table]:
-        return ()
-
     def notes(self) -> Sequence[str]:
         return (
             f"{self.checkpoint}: {self.best.accuracy:.2f} % of {self.validation_images} validation images after epoch "
@@ -67,14 +64,10 @@ class DryRunResult(Result):
     steps: int  # of each epoch
     epochs: int
 
-    def tables(self) -> Sequence[Table]:
-        return ()
-
     def notes(self) -> Sequence[str]:
         return (
             f"dry run passed: loss {self.loss:.3f}; {self.epochs} epochs of {self.steps} steps; nothing was written",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        data: dict[str, Any] = plain_data({"dry_run": True, **vars(self)})
-        return data
+        return plain_data({"dry_run": True, **vars(self)})

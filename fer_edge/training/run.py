@@ -15,15 +15,15 @@ import torch
 from lightning_fabric import Fabric
 
 from fer_edge._files import as_path, make_folder
+from fer_edge._settings import convert
 from fer_edge.errors import ImageError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.progress import Progress, silent
-from fer_edge.shipped import checkpoint_path
+from fer_edge.shipped import path_or_shipped
 from fer_edge.training.callbacks import CallbackList, TensorBoard
 from fer_edge.training.dataset import Skip, load_data, read_splits, statistics
-from fer_edge.training.devices import make_fabric
+from fer_edge.training.devices import convert_errors, make_fabric
 from fer_edge.training.effects import check_effects, check_recipe_file, check_run_folder
-from fer_edge.training.failures import convert_errors
 from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources, initial_module
 from fer_edge.training.lock import lock_folder
@@ -99,10 +99,7 @@ def train(
     """
     sources = make_sources(data, valid_data, init, stem_weights, text_features, teachers)
     folder = as_path(out, "the output")
-    changes = dict(settings or {})
-    if text_features is not None:
-        changes.setdefault("text", "features")
-    _, chosen = configure(recipe, changes, sources)
+    _, chosen = configure(recipe, settings or {}, sources)
     check_run_folder(folder, sources)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -125,10 +122,10 @@ def make_sources(
     return Sources(
         as_path(data, "the data set"),
         None if valid_data is None else as_path(valid_data, "the validation data"),
-        None if init is None else checkpoint_path(as_path(init, "the initial checkpoint")),
+        None if init is None else path_or_shipped("checkpoint", as_path(init, "the initial checkpoint")),
         None if stem_weights is None else as_path(stem_weights, "the stem weights"),
         None if text_features is None else as_path(text_features, "the text features"),
-        tuple(checkpoint_path(as_path(path, "a teacher")) for path in teachers),
+        tuple(path_or_shipped("checkpoint", as_path(path, "a teacher")) for path in teachers),
     )
 
 
@@ -143,8 +140,10 @@ def configure(name: PathLike, settings: Mapping[str, Any], sources: Sources) -> 
     """
     text = os.fspath(name)
     data = read_recipe(text)
+    if sources.text_features is not None:
+        settings = {**settings, "text": settings.get("text", "features")}
     changed = change_settings(data, settings)
-    recipe = Recipe.from_dict(changed)
+    recipe = convert(changed, Recipe)
     check_effects(settings, recipe, sources)
     check_recipe_file(text, data, recipe, sources)
     return changed, recipe

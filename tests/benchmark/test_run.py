@@ -25,9 +25,9 @@ from fer_edge.benchmark.registry import SCENARIOS
 from fer_edge.benchmark.report import BenchReport
 from fer_edge.benchmark.rows import csv_from_rows, rows_from_report, run_columns
 from fer_edge.benchmark.run import run_scenarios
-from fer_edge.benchmark.scenario import Plan
+from fer_edge.benchmark.scenario import Plan, Session
 from fer_edge.benchmark.scenarios import _first_result, cold_start, roofline
-from fer_edge.benchmark.scenarios.cold_start import _import_times, run_cold_start
+from fer_edge.benchmark.scenarios.cold_start import ColdStart, _import_times, run_cold_start
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.benchmark.statistics import Histogram
 from fer_edge.benchmark.worker import write_settings
@@ -40,6 +40,7 @@ from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.hardware import gpu as nvidia
 from fer_edge.hardware.gpu import Driver, Gpu
 from fer_edge.hardware.gpu_state import GpuState, Spread
+from fer_edge.recognizer import Recognizer
 from tests.tiny import tiny_bundle
 
 
@@ -66,13 +67,21 @@ def test_steps_of_a_cold_start_add_up(report: BenchReport) -> None:
     assert None in memory or memory == sorted(memory)
 
 
+def cold_start_of(path: Path) -> ColdStart:
+    """Measure one cold start of a bundle."""
+    bundle, options = Bundle.open(path), RunOptions(1)
+    with Recognizer.open(bundle, "onnxruntime", options=options) as recognizer:
+        plan = Plan(cold_starts=1)
+        return run_cold_start(Session(bundle, "onnxruntime", options, plan, recognizer, lambda share: None, {}))
+
+
 def test_cold_start_uses_the_clock_with_fine_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, options = tiny_bundle(tmp_path / "a.fer", max_batch=1), RunOptions(1)
     # The coarse clock is far ahead, so that its use shows in the results.
     monkeypatch.setattr(time, "monotonic_ns", lambda: 1 << 62)
-    start = run_cold_start(bundle, "onnxruntime", options, synthetic_workload(), 1)
+    start = cold_start_of(bundle)
     assert 0 < start.python.value < start.first_result.value and start.predict_command.value > 0
     file = write_settings(tmp_path / "settings.json", bundle, "onnxruntime", options, synthetic_workload())
     monkeypatch.setattr(sys, "argv", ["program", str(file)])
@@ -96,7 +105,8 @@ def test_first_start_is_reported_for_engines_with_a_kernel_cache(
         return run_worker(settings, variables)
 
     def first_start(*, on_gpu: bool) -> float | None:
-        return run_cold_start(bundle, "onnxruntime", RunOptions(1), synthetic_workload(), 1, on_gpu=on_gpu).first_start
+        monkeypatch.setattr(Runner, "has_device", on_gpu)
+        return cold_start_of(bundle).first_start
 
     assert first_start(on_gpu=True) is None, "the cache stays empty"
     monkeypatch.setattr(cold_start, "_time_first_result", compile_kernels)
@@ -195,8 +205,8 @@ def test_threads_are_used_by_every_scenario(tmp_path: Path, monkeypatch: pytest.
             used.append(options)
             raise EngineError("stop here")
 
-    def record(bundle: object, engine: str, options: RunOptions, *others: object, **more: object) -> None:
-        used.append(options)
+    def record(session: Session) -> None:
+        used.append(session.options)
 
     monkeypatch.setattr(roofline, "get_profiler", lambda engine: Profiler())
     monkeypatch.setattr(cold_start, "run_cold_start", record)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 from fer_edge.cli.help_pages import wrap_command
 from fer_edge.cli.main import COMMANDS, command_function
 from fer_edge.cli.parameters import Parameter, parameters_of
-from fer_edge.cli.reference import reference
 from tests.command import fer_edge
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "cli_reference.py"
 
 # Options that mean the same in different words: the first words of each help, and why they are one option.
 ALLOWED = {
@@ -168,7 +171,7 @@ def test_long_example_breaks_before_an_option() -> None:
 
 
 def test_reference_has_every_command_and_option() -> None:
-    text = reference()
+    text = runpy.run_path(str(REFERENCE))["reference"]()
     for command in COMMANDS:
         assert f" fer-edge {command}\n" in text
         for parameter in parameters_of(command_function(command)):

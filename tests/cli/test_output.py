@@ -38,12 +38,12 @@ class Speed(Result):
 
 
 def test_brackets_are_text_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("", ("what",), [('pip install "fer-edge[train]"',)])
+    print_table(Table("", ("what",), (('pip install "fer-edge[train]"',),)))
     assert 'pip install "fer-edge[train]"' in capsys.readouterr().out
 
 
 def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("a\x1b[2K", ("image",), [("x\x1b[2Ky",)])
+    print_table(Table("a\x1b[2K", ("image",), (("x\x1b[2Ky",),)))
     print_line("line\x1b[2K\n")
     print_fields([("name\x07", "value\x1b[2K")])
     print_error("no file at x\x1b]0;hi\a\nerror: forged")

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from fer_edge.cli import training_display
-from fer_edge.cli.pace import Pace
-from fer_edge.cli.training_display import TrainingDisplay
+from fer_edge.cli.training_display import Pace, TrainingDisplay
 from fer_edge.training.results import EpochResult
 
 

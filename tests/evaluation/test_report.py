@@ -65,7 +65,9 @@ def some_map(count: int = 40) -> FeatureMap:
 
 def test_report_writes_numbers_and_pictures(model: OpenedModel, tmp_path: Path) -> None:
     robustness = measure_robustness(model.runner, outputs(tmp_path))
-    page = write_report(tmp_path / "out", model, outputs(tmp_path), some_map(), tmp_path, robustness=robustness)
+    page = write_report(
+        tmp_path / "out", report_files(model, outputs(tmp_path), some_map(), tmp_path, robustness=robustness)
+    )
     assert page == tmp_path / "out" / "report.html"
     assert {file.name for file in page.parent.iterdir()} == {"report.html", "report.json", *PICTURES}
     for name in PICTURES:
@@ -95,7 +97,7 @@ def test_equal_evaluations_give_equal_bytes(model: OpenedModel, tmp_path: Path) 
 
 
 def test_browser_shows_every_picture_without_errors(model: OpenedModel, tmp_path: Path, browser: Browser) -> None:
-    page = write_report(tmp_path / "out", model, outputs(tmp_path), some_map(), tmp_path)
+    page = write_report(tmp_path / "out", report_files(model, outputs(tmp_path), some_map(), tmp_path))
     for width, scheme in product((390, 1200), COLOR_SCHEMES):
         shown = show(browser, page, width, scheme)
         assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
@@ -116,7 +118,7 @@ def test_labels_and_file_names_are_escaped(model: OpenedModel, tmp_path: Path, b
     bad = replace(model, name=ATTACK, labels=(ATTACK, "<script>alert(2)</script>", "c" * 300))
     rows = [*ROWS, (0, (0.0, 0.1, 0.9), (0.0, 0.1, 0.9))]  # the long label is predicted once
     hostile = outputs(tmp_path, rows, ATTACK, (f"{ATTACK} is empty",))
-    page = write_report(tmp_path / "out", bad, hostile, ATTACK, tmp_path)
+    page = write_report(tmp_path / "out", report_files(bad, hostile, ATTACK, tmp_path))
     shown = show(browser, page, 390)
     assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
     assert f"{ATTACK} on synthetic" in shown.text
@@ -129,10 +131,10 @@ def test_labels_and_file_names_are_escaped(model: OpenedModel, tmp_path: Path, b
 
 def test_pictures_of_an_earlier_report_are_removed(model: OpenedModel, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    write_report(folder, model, outputs(tmp_path), some_map(), tmp_path)
+    write_report(folder, report_files(model, outputs(tmp_path), some_map(), tmp_path))
     (folder / "notes.txt").write_text("notes")
     right = [ROWS[0], ROWS[4]]
-    page = write_report(folder, model, outputs(tmp_path, right), "for a reason", tmp_path)
+    page = write_report(folder, report_files(model, outputs(tmp_path, right), "for a reason", tmp_path))
     expected = {"report.html", "report.json", "confusion.png", "reliability.png", "notes.txt"}
     assert {file.name for file in folder.iterdir()} == expected
     text = page.read_text()
@@ -142,7 +144,7 @@ def test_pictures_of_an_earlier_report_are_removed(model: OpenedModel, tmp_path:
 def test_model_with_one_head_has_no_disagreements(model: OpenedModel, tmp_path: Path, browser: Browser) -> None:
     two_heads = outputs(tmp_path)
     one_head = replace(two_heads, text_logits=None, probabilities=np.exp(two_heads.label_logits))
-    page = write_report(tmp_path / "out", replace(model, head="label"), one_head, "x", tmp_path)
+    page = write_report(tmp_path / "out", report_files(replace(model, head="label"), one_head, "x", tmp_path))
     shown = show(browser, page)
     assert (shown.broken, shown.complaints) == ([], [])
     assert "disagree" not in shown.text and "text head" not in shown.text

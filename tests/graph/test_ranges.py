@@ -49,14 +49,6 @@ def test_methods_differ_only_in_the_magnitude() -> None:
     assert any(mse[name].magnitude < 0.98 * minmax[name].magnitude for name in minmax)
 
 
-def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    ranges = tiny_ranges().with_float_layers(["stem.input/Conv"])
-    stored = json.loads(ranges.to_json())
-    earlier = {"kept": stored.pop("float_layers"), "kinds": stored.pop("layer_kinds"), **stored}
-    (tmp_path / "ranges.json").write_text(json.dumps(earlier))
-    assert read_ranges(tmp_path / "ranges.json") == ranges
-
-
 @pytest.mark.parametrize(
     "change",
     [

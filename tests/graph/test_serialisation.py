@@ -18,7 +18,8 @@ from fer_edge.calibration.histograms import measure
 from fer_edge.calibration.score import Scorer
 from fer_edge.calibration.sensitivity import find_float_layers
 from fer_edge.engines.base import RunOptions
-from fer_edge.export.build import add_engine, build
+from fer_edge.export.add_engine import add_engine
+from fer_edge.export.build import build
 from fer_edge.graph.qdq import chosen_layers, quantize_graph
 from fer_edge.graph.typed_graph import TypedGraph
 from tests.calibration.tiny_ranges import tiny_calibration, tiny_graph, tiny_images, tiny_ranges

@@ -6,6 +6,7 @@ import argparse
 import pickle
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fer_edge._settings import convert
 from fer_edge.errors import CheckpointError, FerEdgeError, NonFiniteError
 from fer_edge.model.config import ModelConfig, StemConfig, preset
 from fer_edge.model.ferformer import FERFormer
@@ -31,8 +33,8 @@ def tiny_release() -> ModelConfig:
     """Return the release's structure with few channels."""
     stem = StemConfig(input_width=64, input_stride=2, widths=(64, 4), units=(1, 1))
     changes = {"patches": (2, 12), "dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1, "text_dim": 4}
-    release = preset("release", classes=7).to_dict()
-    return ModelConfig.from_dict({**release, **changes, "stem": stem.__dict__})
+    release = asdict(preset("release", classes=7))
+    return convert({**release, **changes, "stem": stem.__dict__}, ModelConfig, "model")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from fer_edge._settings import convert
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS, LABEL_SETS, TEMPLATES, fill_template, prompts_for
 from fer_edge.model.checkpoint import METADATA_KEY, load_checkpoint, read_checkpoint_info
-from fer_edge.model.config import ModelConfig, preset, preset_names
+from fer_edge.model.config import ModelConfig, preset
 from fer_edge.model.ferformer import FERFormer
 from fer_edge.model.heads import fold_text_features
 from fer_edge.model.text import (
@@ -27,6 +29,7 @@ from fer_edge.model.text import (
     text_features_from_tower,
 )
 from fer_edge.model.tower import open_text_tower
+from fer_edge.shipped import shipped_names
 from tests.tiny_model import tiny_checkpoint, tiny_config
 
 
@@ -36,11 +39,11 @@ def write_metadata(path: Path, text: str) -> Path:
 
 
 def test_presets_are_complete() -> None:
-    assert preset_names() == ["edge", "paper", "release", "teacher"]
+    assert shipped_names("preset") == ["edge", "paper", "release", "teacher"]
     paper = preset("paper", classes=7)
     assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
     assert preset("release", classes=7).text_token == "class"
-    with pytest.raises(ConfigError, match="no preset 'huge'; expected one of: edge, paper, release"):
+    with pytest.raises(ConfigError, match="no shipped preset 'huge'; expected one of: edge, paper, release"):
         preset("huge", classes=7)
 
 
@@ -73,7 +76,7 @@ def test_every_ablation_has_a_configuration(name: str) -> None:
         output = model(torch.zeros(2, 3, 112, 112))
     assert output.label_logits.shape == (2, 8)
     assert (output.text_logits is None) == (not model.config.text_head)
-    assert ModelConfig.from_dict(model.config.to_dict()) == model.config
+    assert convert(asdict(model.config), ModelConfig, "model") == model.config
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_invalid_configurations_are_refused(changes: dict[str, Any], message: st
 )
 def test_invalid_configuration_data_is_refused(data: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ModelConfig.from_dict(data)
+        convert(data, ModelConfig, "model")
 
 
 def test_patches_are_cut_in_reading_order() -> None:

@@ -19,9 +19,9 @@ import torch
 
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError, NonFiniteError
 from fer_edge.labels import FERPLUS
-from fer_edge.model.hub import Download, cached_file, connect, hub_file
+from fer_edge.model.hub import connect, hub_file
 from fer_edge.model.text import PromptFeatures, text_features_from_open_clip
-from fer_edge.model.tower import ClipTextTower, open_text_tower, token_count
+from fer_edge.model.tower import check_prompts, open_text_tower, token_count
 
 open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
 LONG = f"{'a very detailed colour photograph ' * 40}of a face that looks {{}}"
@@ -92,10 +92,9 @@ class WordTokenizer:
 def test_tokens_of_transformers_tokenizers_are_counted() -> None:
     assert token_count(WordTokenizer(), "a  b c") == 5
     assert token_count(WordTokenizer("clips"), "a b c") == 6
-    tower = ClipTextTower(torch.nn.Linear(1, 1), WordTokenizer(), "SigLIP")  # type: ignore[arg-type]
-    tower.check_prompts(["a b c d"])
+    check_prompts(WordTokenizer(), ["a b c d"], "SigLIP")
     with pytest.raises(ConfigError, match="the prompt 'a b c d e' has 7 tokens; SigLIP accepts 6"):
-        tower.check_prompts(["a b c d e"])
+        check_prompts(WordTokenizer(), ["a b c d e"], "SigLIP")
 
 
 def test_labels_with_equal_features_are_refused() -> None:
@@ -129,11 +128,10 @@ def test_cached_files_need_no_network(no_network: list[str], empty_cache: Path) 
     (empty_cache / "models--timm--tower" / "refs").mkdir()
     (empty_cache / "models--timm--tower" / "refs" / "main").write_text("0")
     names = ["open_clip_model.safetensors", "open_clip_model.bin"]
-    assert cached_file("timm/tower", names) == snapshot / names[1]
-    assert hub_file("timm/tower", names, "weights", Download()) == snapshot / names[1]
+    assert hub_file("timm/tower", names, "weights") == snapshot / names[1]
     assert not no_network
     with pytest.raises(CheckpointError, match=r"weights \(a\.bin of https://huggingface\.co/timm/tower\) are not in "):
-        hub_file("timm/tower", ["a.bin"], "weights", Download())
+        hub_file("timm/tower", ["a.bin"], "weights")
 
 
 @pytest.fixture
@@ -167,10 +165,10 @@ def test_connections_are_retried_only_with_retries(
     monkeypatch.setattr("time.sleep", waits.append)
     caplog.set_level("INFO", "fer_edge")
     with pytest.raises(CheckpointError, match=r"the host cannot be reached \(HTTP status 503\): make the text"):
-        connect(address, "weights", Download())
+        connect(address, "weights")
     assert not waits and not caplog.messages
     statuses[:] = [503, 503, 404]  # the host answers, although without the file
-    connect(address, "weights", Download(retries=2))
+    connect(address, "weights", retries=2)
     assert waits == [2.0, 4.0] and caplog.messages == ["downloading weights"]
 
 
@@ -179,7 +177,7 @@ def test_a_refused_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/x"
     with pytest.raises(CheckpointError, match=r"cannot be reached \(Connection refused\)"):
-        connect(address, "weights", Download())
+        connect(address, "weights")
 
 
 def test_a_missing_transformers_package_is_reported(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from fer_edge.errors import ConfigError, FerEdgeError, NonFiniteError
 from fer_edge.training.ablation import plan_runs, run_all
-from fer_edge.training.ablation_results import RunResult, read_results, standard_error, write_results
-from fer_edge.training.ablation_tables import ABLATIONS
+from fer_edge.training.ablation_results import ABLATIONS, RunResult, read_results, standard_error, write_results
 from fer_edge.training.recipe import change_settings, read_recipe
 
 EDGE = read_recipe("edge-ferplus")

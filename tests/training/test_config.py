@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError
+from fer_edge.shipped import shipped_names
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.recipe import Recipe, change_settings, parse_settings, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, parse_settings, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ from fer_edge.training.recipe import Recipe, change_settings, parse_settings, re
 )
 def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        TrainingConfig.from_dict(settings)
+        convert(settings, TrainingConfig, "training")
 
 
 @pytest.mark.parametrize(
@@ -71,13 +74,13 @@ def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) ->
 )
 def test_invalid_recipe_settings_are_refused(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings([setting])))
+        convert(change_settings(read_recipe("edge-ferplus"), parse_settings([setting])), Recipe)
 
 
 def test_every_shipped_recipe_is_complete() -> None:
-    assert set(recipe_names()) >= {"edge-ferplus", "paper-ferplus", "paper-rafdb", "paper-sfew"}
-    for name in recipe_names():
-        recipe = Recipe.from_dict(read_recipe(name))
+    assert set(shipped_names("training recipe")) >= {"edge-ferplus", "paper-ferplus", "paper-rafdb", "paper-sfew"}
+    for name in shipped_names("training recipe"):
+        recipe = convert(read_recipe(name), Recipe)
         assert recipe.model_config(7).classes == 7
         if recipe.preset == "paper":
             training = recipe.training
@@ -87,10 +90,10 @@ def test_every_shipped_recipe_is_complete() -> None:
 
 def test_settings_change_a_recipe() -> None:
     texts = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
-    recipe = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), parse_settings(texts)))
+    recipe = convert(change_settings(read_recipe("paper-rafdb"), parse_settings(texts)), Recipe)
     assert (recipe.training.epochs, recipe.training.augmentation.flip, recipe.training.text) == (3, 0, "frozen")
     assert recipe.training.augmentation.grey == 0.3  # other settings of the table are unchanged
-    edge = Recipe.from_dict(change_settings(read_recipe("edge-ferplus"), parse_settings(texts[2:4])))
+    edge = convert(change_settings(read_recipe("edge-ferplus"), parse_settings(texts[2:4])), Recipe)
     config = edge.model_config(8)
     assert (config.patches, config.stem.input_width, config.stem.color) == ((2, 7), 8, "grey")
 
@@ -101,7 +104,7 @@ def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'edge-ferplu'; .*; did you mean edge-ferplus\?"):
         read_recipe("edge-ferplu")
     with pytest.raises(ConfigError, match=r"trainig is not known; did you mean training\?"):
-        Recipe.from_dict({"trainig": {}})
+        convert({"trainig": {}}, Recipe)
     (tmp_path / "a.toml").write_text("epochs = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         read_recipe(str(tmp_path / "a.toml"))
@@ -109,7 +112,7 @@ def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"a\.toml is not valid TOML: .* correct it, or name another recipe"):
         read_recipe(str(tmp_path / "a.toml"))
     with pytest.raises(ConfigError, match="epochs is not known; expected some of: preset"):
-        Recipe.from_dict({"epochs": 3})
+        convert({"epochs": 3}, Recipe)
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         parse_settings(["epochs"])
 
@@ -117,7 +120,7 @@ def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
 def test_the_documentation_lists_every_setting_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
-    values = TrainingConfig().to_dict()
+    values = asdict(TrainingConfig())
     augmentation = {f"augmentation.{name}": value for name, value in values.pop("augmentation").items()}
     faults = augmentation.pop("augmentation.degradation")
     augmentation |= {f"augmentation.degradation.{name}": value for name, value in faults.items()}

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError
+from fer_edge.shipped import shipped_names
 from fer_edge.training.effects import check_effects, check_recipe_file
 from fer_edge.training.initialization import Sources
-from fer_edge.training.recipe import Recipe, change_settings, read_recipe, recipe_names
+from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 
 DATA, EDGE = Sources(Path("faces")), read_recipe("edge-ferplus")
 INIT = Sources(Path("faces"), init=Path("a.safetensors"))
@@ -18,7 +20,7 @@ WITH_TEACHER = Sources(Path("faces"), teachers=[Path("a.safetensors")])
 
 
 def check(settings: dict[str, Any], sources: Sources = DATA) -> None:
-    check_effects(settings, Recipe.from_dict(change_settings(EDGE, settings)), sources)
+    check_effects(settings, convert(change_settings(EDGE, settings), Recipe), sources)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +77,9 @@ def test_settings_with_an_effect_are_accepted(settings: dict[str, Any]) -> None:
 
 
 def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:
-    for name in recipe_names():
+    for name in shipped_names("training recipe"):
         data = read_recipe(name)
-        check_recipe_file(name, data, Recipe.from_dict(change_settings(data, {"text": "learned"})), INIT)
+        check_recipe_file(name, data, convert(change_settings(data, {"text": "learned"}), Recipe), INIT)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_shipped_recipes_accept_other_options(tmp_path: Path) -> None:
 )
 def test_a_users_recipe_is_checked(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_recipe_file("mine.toml", data, Recipe.from_dict(data), INIT)
+        check_recipe_file("mine.toml", data, convert(data, Recipe), INIT)
 
 
 def test_a_users_recipe_may_be_changed_by_options() -> None:
@@ -102,4 +104,4 @@ def test_a_users_recipe_may_be_changed_by_options() -> None:
         ({"training": {"text_model": "RN50"}}, {"text": "frozen"}),
         ({"training": {"text_model": "RN50", "text": "frozen"}}, {"text": "learned"}),
     ):
-        check_recipe_file("mine.toml", data, Recipe.from_dict(change_settings(data, options)), DATA)
+        check_recipe_file("mine.toml", data, convert(change_settings(data, options), Recipe), DATA)

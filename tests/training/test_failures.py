@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.training.config import TrainingConfig
-from fer_edge.training.failures import convert_errors
+from fer_edge.training.devices import convert_errors
 
 
 class FailedCompilationError(RuntimeError):
@@ -36,7 +37,7 @@ FailedCompilationError.__module__ = "torch._inductor.exc"
     ],
 )
 def test_remediable_exceptions_are_converted(config: dict[str, object], error: Exception, message: str) -> None:
-    with pytest.raises(FerEdgeError) as caught, convert_errors(TrainingConfig.from_dict(config)):
+    with pytest.raises(FerEdgeError) as caught, convert_errors(convert(config, TrainingConfig, "training")):
         raise error
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
 

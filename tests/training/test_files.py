@@ -79,7 +79,7 @@ def test_a_full_disk_names_the_remaining_resume_point(tmp_path: Path, monkeypatc
     run = make_run(faces, tmp_path / "run", replace(CONFIG, epochs=1))
     run.run(Quiet())
     longer = make_run(faces, tmp_path / "run2", CONFIG)
-    size = run.resume_file.stat().st_size
+    size = run.files.last.stat().st_size
     full_after(monkeypatch, size + size // 2)  # in the second epoch
     message = (
         r"run2/last\.pt: No space .* has the state of epoch 1 at step 6 of 6: free space, and run the same command"

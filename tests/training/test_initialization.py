@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, DataError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW
 from fer_edge.model.checkpoint import load_checkpoint
@@ -82,7 +83,7 @@ def tower_embedding(run: Trainer) -> nn.Parameter:
 @pytest.mark.usefixtures("tiny_tower")
 def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
     stem = ir50_weights(tmp_path / "ir50.safetensors")
-    rafdb = Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), {**SMALL, "epochs": 1}))
+    rafdb = convert(change_settings(read_recipe("paper-rafdb"), {**SMALL, "epochs": 1}), Recipe)
     run = make_trainer(rafdb, Sources(make_rafdb(tmp_path / "rafdb"), stem_weights=stem), tmp_path / "run")[0]
     embedding = tower_embedding(run)
     before = embedding.clone()
@@ -92,7 +93,7 @@ def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
     assert best.info.text_source == "open_clip:fer-tiny-prompts:untrained, fine-tuned"
     assert best.info.provenance["validation"] == "RAF-DB test (aligned)"
-    sfew = Recipe.from_dict(change_settings(read_recipe("paper-sfew"), SMALL))
+    sfew = convert(change_settings(read_recipe("paper-sfew"), SMALL), Recipe)
     sources = Sources(make_sfew(tmp_path / "sfew"), init=tmp_path / "run" / "best.safetensors")
     after = make_trainer(sfew, sources, tmp_path / "sfew-run")[0]
     assert after.info.labels == SFEW.labels
@@ -103,7 +104,7 @@ def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
     assert after.dry_run() > 0
     seeds = [
         make_trainer(
-            Recipe.from_dict(change_settings(read_recipe("paper-rafdb"), {**SMALL, "text": "learned", "seed": seed})),
+            convert(change_settings(read_recipe("paper-rafdb"), {**SMALL, "text": "learned", "seed": seed}), Recipe),
             Sources(tmp_path / "rafdb", stem_weights=stem),
             tmp_path / f"seed{seed}",
         )[0]
@@ -117,7 +118,7 @@ def test_the_papers_protocol_on_rafdb_and_sfew(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny_tower")
 def test_the_papers_protocol_on_ferplus(tmp_path: Path) -> None:
-    recipe = Recipe.from_dict(change_settings(read_recipe("paper-ferplus"), {**SMALL, "text": "frozen"}))
+    recipe = convert(change_settings(read_recipe("paper-ferplus"), {**SMALL, "text": "frozen"}), Recipe)
     assert make_trainer(recipe, Sources(make_ferplus(tmp_path)), tmp_path / "run")[0].dry_run() > 0
 
 
@@ -165,7 +166,7 @@ def test_other_label_sets_keep_common_rows() -> None:
     ],
 )
 def test_contradictory_sources_are_refused(settings: dict[str, Any], sources: dict[str, Any], message: str) -> None:
-    recipe = Recipe.from_dict(change_settings({}, settings))
+    recipe = convert(change_settings({}, settings), Recipe)
     with pytest.raises(ConfigError, match=message):
         initial_module(recipe, Sources(Path("x"), **sources), FERPLUS, ((0.5,) * 3, (0.2,) * 3))
 
@@ -179,7 +180,7 @@ def test_statistics_match_values_by_hand() -> None:
 
 def test_the_text_source_follows_the_text_side(tmp_path: Path) -> None:
     tiny_checkpoint().with_info(text_source="open_clip:a:b").save(tmp_path / "a.safetensors")
-    recipe = Recipe.from_dict({})
+    recipe = convert({}, Recipe)
     module, info = initial_module(
         recipe, Sources(Path("x"), init=tmp_path / "a.safetensors"), FERPLUS, ((0.5,) * 3, (0.2,) * 3)
     )
@@ -200,7 +201,7 @@ def test_one_list_for_both_splits_is_refused(absolute: bool, tmp_path: Path) -> 
     names = sorted({path.parent.name.lower() for path in images})
     lines = [f"{line.rsplit(' ', 1)[0]} {names.index(line.split()[-2])}" for line in lines]
     (root / "all.txt").write_text("\n".join(lines))
-    recipe = replace(Recipe.from_dict(read_recipe("edge-ferplus")), layout="auto")
+    recipe = replace(convert(read_recipe("edge-ferplus"), Recipe), layout="auto")
     for valid in (None, root / "all.txt"):
         with pytest.raises(
             DataError,

@@ -123,18 +123,18 @@ def test_other_and_damaged_resume_points_are_refused(faces: Path, tmp_path: Path
     short.run(Quiet())
     with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
         make_run(faces, tmp_path).resume()
-    state = torch.load(short.resume_file, weights_only=True)
+    state = torch.load(short.files.last, weights_only=True)
     for damaged, message in (
         ({name: value for name, value in state.items() if name != "results"}, "'results'"),
         ({**state, "results": []}, "0 results of 1 epochs"),
         ({**state, "module": {}}, "Missing key"),
         ([state], "list indices"),
     ):
-        torch.save(damaged, short.resume_file)
+        torch.save(damaged, short.files.last)
         with pytest.raises(CheckpointError, match=rf"(?s)last\.pt cannot be resumed from: .*{message}.*; remove it to"):
             make_run(faces, tmp_path, short.config).resume()
-    torch.save(state, short.resume_file)
-    short.resume_file.write_bytes(short.resume_file.read_bytes()[:1000])
+    torch.save(state, short.files.last)
+    short.files.last.write_bytes(short.files.last.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be resumed from"):
         make_run(faces, tmp_path).resume()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge._settings import convert
 from fer_edge.data.layouts import read_split
 from fer_edge.errors import DataError
 from fer_edge.training.initialization import Sources
@@ -35,7 +36,7 @@ def prepare(root: Path, tmp_path: Path) -> list[str]:
     """Make a trainer, and return the notes on its images."""
     stem = {"input_width": 8, "widths": [8, 12], "units": [1, 1]}
     tiny = {"model": {"dim": 12, "depth": 1, "text_dim": 8, "stem": stem}, "training": {"batch": 4}}
-    return make_trainer(Recipe.from_dict(tiny), Sources(root), tmp_path / "run")[1]
+    return make_trainer(convert(tiny, Recipe), Sources(root), tmp_path / "run")[1]
 
 
 def test_images_left_out_of_both_splits_are_noted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -24,8 +24,7 @@ from fer_edge.benchmark.scenario import Scenario, Session, Stamps
 from fer_edge.benchmark.scenarios import _first_result
 from fer_edge.benchmark.statistics import Estimate, percentile
 from fer_edge.benchmark.worker import temporary_folder, write_settings
-from fer_edge.benchmark.workload import Workload
-from fer_edge.engines.base import Runner, RunOptions
+from fer_edge.engines.base import Runner
 from fer_edge.errors import EngineError
 from fer_edge.html.theme import SERIES
 from fer_edge.results import Quantity, Table
@@ -61,45 +60,32 @@ class ColdStart:
     first_start: Annotated[float | None, Quantity("first start with kernel compilation", "ms")] = None
 
 
-def run_cold_start(
-    bundle: Path,
-    engine: str | None,
-    options: RunOptions,
-    workload: Workload,
-    runs: int,
-    *,
-    on_gpu: bool = False,
-    progress: Callable[[float], None] = lambda share: None,
-) -> ColdStart:
+def run_cold_start(session: Session) -> ColdStart:
     """Start processes one after another and time the steps of their start.
 
     On a GPU, one more process starts with an empty cache folder, because this process filled the user's cache when it
     loaded the engine. If the folder is still empty afterwards, the engine caches no kernels.
 
     Args:
-        bundle: Bundle to open.
-        engine: Engine of the bundle; None: the first that runs on this machine.
-        options: Threads, and permission to run native code of a version-compatible TensorRT engine.
-        workload: Frame and face box.
-        runs: Number of processes.
-        on_gpu: True if the engine runs on a GPU.
-        progress: Callback that receives the finished share, 0 to 1.
+        session: Bundle, engine, options, frame and number of processes.
 
     Raises:
         EngineError: Failed process; the message has its output.
         FerEdgeError: No temporary folder can be created.
     """
+    workload, runs = session.plan.workload, session.plan.cold_starts
     with temporary_folder() as folder:
         image = folder / "frame.png"
         Image.fromarray(workload.frame).save(image)
-        settings = write_settings(folder / "settings.json", bundle, engine, options, workload)
-        command = _predict_command(bundle, engine, options, image, workload)
+        file = folder / "settings.json"
+        settings = write_settings(file, session.bundle.path, session.engine, session.options, workload)
+        command = _predict_command(session, image)
         results, predict_times = [], []
         for run in range(runs):
-            progress(run / (runs + 1))
+            session.progress(run / (runs + 1))
             results.append(_time_first_result(settings))
             predict_times.append(_time_first_line(command))
-        first_start = _first_start(settings, folder / "kernels") if on_gpu else None
+        first_start = _first_start(settings, folder / "kernels") if session.recognizer.runner.has_device else None
         own_imports = median(_own_imports() for _ in range(IMPORT_RUNS))
     return replace(_summarise(results, predict_times, own_imports), first_start=first_start)
 
@@ -145,13 +131,12 @@ def _time_first_result(settings: Path, variables: Mapping[str, str] | None = Non
     return result
 
 
-def _predict_command(
-    bundle: Path, engine: str | None, options: RunOptions, image: Path, workload: Workload
-) -> list[str]:
-    """Return the command that recognises the workload with `fer-edge predict`."""
+def _predict_command(session: Session, image: Path) -> list[str]:
+    """Return the command that recognises the face in an image file with `fer-edge predict`."""
+    bundle, options, box = session.bundle.path, session.options, session.plan.workload.box
     command = [sys.executable, "-m", "fer_edge", "predict", str(image), "--bundle", str(bundle), "--json"]
-    box = None if workload.box is None else ",".join(map(str, workload.box))
-    values = {"--engine": engine, "--threads": options.threads, "--box": box}
+    text = None if box is None else ",".join(map(str, box))
+    values = {"--engine": session.engine, "--threads": options.threads, "--box": text}
     command += [str(part) for name, value in values.items() if value is not None for part in (name, value)]
     return [*command, "--allow-host-code"] if options.allow_host_code else command
 
@@ -207,15 +192,7 @@ class ColdStartScenario(Scenario[ColdStart]):
         return ""
 
     def run(self, session: Session) -> ColdStart:
-        return run_cold_start(
-            session.bundle.path,
-            session.engine,
-            session.options,
-            session.plan.workload,
-            session.plan.cold_starts,
-            on_gpu=session.recognizer.runner.has_device,
-            progress=session.progress,
-        )
+        return run_cold_start(session)
 
     def tables(self, result: ColdStart) -> list[Table]:
         steps = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,6 @@ def run_on_device(
     seconds: float,
     device: int = 0,
     *,
-    sizes: Sequence[int] = SIZES,
     now: Clock = clock,
     progress: Callable[[float], None] = lambda share: None,
 ) -> OnDevice:
@@ -62,12 +61,11 @@ def run_on_device(
         workload: Frame and face box.
         seconds: Minimum duration of all sizes together, without warm-up; each runs at least 1,000 times.
         device: CUDA index of the GPU whose clocks are sampled.
-        sizes: Batch sizes.
         now: Clock of the CPU.
         progress: Callback that receives the finished share, 0 to 1.
     """
     runner.input_buffer()[:] = crop_and_resize(workload.frame, workload.box)
-    settings = [(size, graph) for size in sizes if size <= runner.max_batch for graph in (True, False)]
+    settings = [(size, graph) for size in SIZES if size <= runner.max_batch for graph in (True, False)]
     batches = []
     with GpuSampler(device) as sampler:
         for done, (size, graph) in enumerate(settings):

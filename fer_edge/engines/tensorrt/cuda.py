@@ -100,9 +100,7 @@ class CudaDevice:
             self._context.push()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._translated:
             self._context.pop()
 

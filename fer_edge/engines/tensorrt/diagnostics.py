@@ -12,6 +12,7 @@ from pathlib import Path
 from fer_edge.engines.capabilities import Finding, SystemReport
 from fer_edge.errors import EngineUnavailableError
 from fer_edge.hardware.gpu import Driver, read_driver
+from fer_edge.hardware.limits import read_text
 
 PACKAGES = re.compile(r"(tensorrt|pycuda|cuda-(python|bindings)|nvidia-cuda-runtime|nvidia-ml-py)")
 # Packages of the two products, with names as pip normalises them; not tensorrt-stubs, nor PyTorch's CUDA packages.
@@ -61,9 +62,9 @@ def probe_system(root: Path = Path("/")) -> Machine:
         driver,
         error,
         packages=_packages(),
-        l4t=l4t_from_release(_read(root / "etc/nv_tegra_release")),
+        l4t=l4t_from_release(read_text(root / "etc/nv_tegra_release")),
         container=any((root / name).exists() for name in (".dockerenv", "run/.containerenv")),
-        wsl="microsoft" in _read(root / "proc/sys/kernel/osrelease").lower(),
+        wsl="microsoft" in read_text(root / "proc/sys/kernel/osrelease").lower(),
         kernel_module=(root / "proc/driver/nvidia/version").exists(),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
@@ -191,10 +192,3 @@ def _packages() -> dict[str, str]:
         if PACKAGES.match(name):
             packages[name] = package.version
     return dict(sorted(packages.items()))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

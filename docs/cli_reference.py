@@ -1,4 +1,4 @@
-"""Markdown reference of all commands: `python -m fer_edge.cli.reference`."""
+"""Markdown reference of all commands: `python docs/cli_reference.py`."""
 
 from __future__ import annotations
 

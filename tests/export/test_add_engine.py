@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
-from fer_edge.bundle_builder import insert_engine
 from fer_edge.engines.tensorrt import engine as engine_module
 from fer_edge.engines.tensorrt.api import Api
 from fer_edge.errors import BundleError, ConfigError, EngineError
-from fer_edge.export.build import add_engine
+from fer_edge.export.add_engine import add_engine
+from fer_edge.graph import precision
+from fer_edge.graph.typed_graph import TypedGraph
 from tests.builder_double import BuilderBindings
 from tests.command import fer_edge
 from tests.cuda_double import Gpu
@@ -30,7 +31,9 @@ def test_new_engine_comes_first_and_the_others_stay(tmp_path: Path, monkeypatch:
     path = tiny_bundle(tmp_path / "a.fer")
     cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"optimal_batches": [1, 8]}, 2)]
     for options, size in cases:
-        manifest = insert_engine(Bundle.open(path), path, "tensorrt", options=options)
+        manifest = add_engine(
+            path, path, engine="tensorrt", options={"tensorrt": options}, allow_fallback=True
+        ).manifest
         assert [entry.engine for entry in manifest.engines] == ["tensorrt", "openvino", "onnxruntime"]
         assert set(manifest.files) == {
             "model.onnx",
@@ -50,26 +53,28 @@ def test_bundle_stores_build_options_except_local_paths(tmp_path: Path, monkeypa
     double: Any = BuilderBindings(Gpu())
     monkeypatch.setattr(engine_module, "find_api", lambda product: Api(product, double, double.__version__))
     monkeypatch.setattr(engine_module, "compute_capability", lambda: "sm87")
-    bundle, options = Bundle.open(tiny_bundle(tmp_path / "a.fer")), {"optimal_batches": (1, 8), "weights": "inside"}
+    bundle, options = tiny_bundle(tmp_path / "a.fer"), {"optimal_batches": (1, 8), "weights": "inside"}
     for place in ("first", "second"):
-        local = {**options, "timing_cache": str(tmp_path / place)}
-        manifest = insert_engine(bundle, tmp_path / f"{place}.fer", "tensorrt", options=local)
+        local = {"tensorrt": {**options, "timing_cache": str(tmp_path / place)}}
+        out = tmp_path / f"{place}.fer"
+        manifest = add_engine(bundle, out, engine="tensorrt", options=local, allow_fallback=True).manifest
         assert manifest.engines[0].options == {"optimal_batches": [1, 8], "weights": "inside"}
     assert (tmp_path / "first.fer").read_bytes() == (tmp_path / "second.fer").read_bytes()
 
 
-def test_failed_build_writes_nothing(tmp_path: Path) -> None:
+def test_failed_build_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
     with pytest.raises(ConfigError, match="openvino has no build option 'x'"):
-        insert_engine(Bundle.open(path), out, "openvino", options={"x": 1})
+        add_engine(path, out, engine="openvino", options={"openvino": {"x": 1}})
     with pytest.raises(EngineError, match="builds for cpu"):
-        insert_engine(Bundle.open(path), out, "openvino", targets=("sm89",))
+        add_engine(path, out, engine="openvino", gpu_archs=("sm89",))
 
-    def refuse_fallbacks(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def refuse_fallbacks(engine: str, graph: object, executed: object, *, allow_fallback: bool) -> dict[str, Any]:
         raise EngineError(f"{engine} does not run 1 layers in the precision of the graph")
 
+    monkeypatch.setattr(precision, "checked_proof", refuse_fallbacks)
     with pytest.raises(EngineError, match="onnxruntime does not run 1 layers"):
-        insert_engine(Bundle.open(path), out, "onnxruntime", prove=refuse_fallbacks)
+        add_engine(path, out, engine="onnxruntime")
     assert not out.exists()
 
 
@@ -116,34 +121,38 @@ def test_missing_onnx_leaves_the_precision_unproven(tmp_path: Path, monkeypatch:
     assert "onnxruntime: the executed precision was not compared with the model" in str(result)
 
 
-def test_changes_during_the_build_are_preserved(tmp_path: Path) -> None:
+def test_changes_during_the_build_are_preserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny_bundle(tmp_path / "a.fer")
 
-    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def change_bundle(engine: str, graph: TypedGraph, executed: object, *, allow_fallback: bool) -> dict[str, Any]:
         extra = EngineEntry("tensorrt", ("sm87",), "11", "engines/other", None)
         manifest = Bundle.open(path).manifest
         written = replace(manifest, engines=(extra, *manifest.engines))
-        write_bundle(path, written, {"model.onnx": model, "engines/other": b"other"})
+        write_bundle(path, written, {"model.onnx": graph.to_bytes(), "engines/other": b"other"})
         return {}
 
-    insert_engine(Bundle.open(path), path, "onnxruntime", prove=change_bundle)
+    monkeypatch.setattr(precision, "checked_proof", change_bundle)
+    add_engine(path, path, engine="onnxruntime")
     opened = Bundle.open(path)
     assert [entry.engine for entry in opened.manifest.engines] == ["onnxruntime", "tensorrt", "openvino"]
     assert opened.read("engines/other") == b"other"
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"max_batch": 2}, {"precision": "fp16"}])
-def test_engine_of_a_replaced_model_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_engine_of_a_replaced_model_is_not_written(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, out = tiny_bundle(tmp_path / "a.fer"), tmp_path / "b.fer"
 
-    def change_bundle(engine: str, model: bytes, executed: object) -> dict[str, Any]:
+    def change_bundle(engine: str, graph: object, executed: object, *, allow_fallback: bool) -> dict[str, Any]:
         values = dict(changes)
         members = {"model.onnx": tiny_onnx(seed=values.pop("seed", 0))}
         write_bundle(path, tiny_manifest(**values), members)
         return {}
 
+    monkeypatch.setattr(precision, "checked_proof", change_bundle)
     with pytest.raises(
         BundleError, match=r"the model, precision or largest batch of .* changed while the engine was built"
     ):
-        insert_engine(Bundle.open(path), out, "onnxruntime", prove=change_bundle)
+        add_engine(path, out, engine="onnxruntime")
     assert not out.exists()
