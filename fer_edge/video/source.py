@@ -44,7 +44,8 @@ class SourceState:
 
     Attributes:
         status: "connected", "reconnecting" or "ended".
-        message: Reason for a reconnection; empty otherwise.
+        message: Reason for a reconnection or an early end; empty otherwise.
+        live: Whether frames arrive as they are taken.
         frames: Frames read.
         dropped: Frames replaced by newer ones before the consumer took them.
         damaged: Frames skipped since they could not be decoded.
@@ -53,6 +54,7 @@ class SourceState:
 
     status: str = "connected"
     message: str = ""
+    live: bool = False
     frames: int = 0
     dropped: int = 0
     damaged: int = 0
@@ -86,7 +88,7 @@ class Source:
         self._reconnects = reel.is_live and address.kind in ("camera", "stream")
         self._pace, self._loop = pace and not reel.is_live, loop and not reel.is_live
         self._clock = Clock(live=reel.is_live, endless=self._reconnects)
-        self._state = SourceState()
+        self._state = SourceState(live=reel.is_live)
         self._slot: VideoFrame | None = None
         self._changed = threading.Condition()
         self._error: Exception | None = None

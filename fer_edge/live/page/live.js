@@ -7,7 +7,7 @@ import { setMirrored, showBoxes, showFrame } from "./video.js";
 const RETRY_MILLISECONDS = 1000;
 const FIGURE_MILLISECONDS = 250; // between two changes of the figures, which are unreadable at 30 Hz
 const STATUS = {
-  connected: "Live", reconnecting: "Reconnecting", ended: "Ended", connecting: "Connecting", lost: "Not connected",
+  live: "Live", recording: "Playing", reconnecting: "Reconnecting", ended: "Ended", connecting: "Connecting", lost: "Not connected",
 };
 const decoder = new TextDecoder();
 let socket = null;
@@ -18,9 +18,9 @@ let figuresShown = 0;
 
 const byId = (id) => document.getElementById(id);
 
-function showStatus(status, notice = "") {
+function showStatus(status, notice = "", text = STATUS[status]) {
   byId("status").dataset.status = status;
-  byId("status-text").textContent = STATUS[status];
+  if (byId("status-text").textContent !== text) byId("status-text").textContent = text;
   byId("notice").hidden = !notice;
   if (byId("notice").textContent !== notice) byId("notice").textContent = notice;
 }
@@ -68,7 +68,8 @@ async function show(update, jpeg) {
   else showPeople(update.people, update.time);
   extendTimelines(update.people, update.time);
   ended = update.source.status === "ended";
-  showStatus(update.source.status, noticeOf(update.source));
+  const playing = update.source.status === "connected" && (update.source.live ? STATUS.live : STATUS.recording);
+  showStatus(update.source.status, noticeOf(update.source), playing || undefined);
   showFigures(update);
 }
 
@@ -85,6 +86,7 @@ function showFigures(update) {
   byId("rate").textContent = update.rate.toFixed(1);
   byId("dropped").textContent = update.source.dropped.toLocaleString("en");
   byId("damaged").textContent = update.source.damaged.toLocaleString("en");
+  byId("damaged").parentElement.classList.toggle("zero", update.source.damaged === 0);
   byId("skipped").textContent = skipped.toLocaleString("en");
 }
 

@@ -1,13 +1,14 @@
-// Timelines of the last minute, one lane per person.
+// Timelines, one lane per person: of the last 16 seconds at first, and of the last minute in the end.
 
 import { colourOf, UNSURE } from "./colours.js";
 
-const SECONDS = 60;
+const PERIODS = [16, 32, 60]; // seconds
 const history = document.getElementById("history");
 const list = document.getElementById("lanes");
 const legend = document.getElementById("legend");
 const lanes = new Map(); // by number of the person: { element, canvas, spans }
 let now = 0;
+let period = 0;
 
 // Replace all timelines by those of the server: { person: [[label, certain, start, end], ...] }.
 export function setTimelines(timelines) {
@@ -21,6 +22,7 @@ export function setTimelines(timelines) {
 export function extendTimelines(people, time) {
   if (time < now) setTimelines({}); // the server has started again
   now = time;
+  choosePeriod();
   for (const person of people) {
     const spans = laneOf(person.id).spans;
     const last = spans[spans.length - 1];
@@ -33,7 +35,7 @@ export function extendTimelines(people, time) {
     }
   }
   for (const [id, lane] of lanes) {
-    while (lane.spans.length && lane.spans[0].end < now - SECONDS) lane.spans.shift();
+    while (lane.spans.length && lane.spans[0].end < now - PERIODS[PERIODS.length - 1]) lane.spans.shift();
     if (!lane.spans.length) {
       lane.element.remove();
       lanes.delete(id);
@@ -41,6 +43,20 @@ export function extendTimelines(people, time) {
   }
   history.hidden = lanes.size === 0;
   for (const lane of lanes.values()) draw(lane);
+}
+
+function choosePeriod() {
+  const start = Math.min(now, ...[...lanes.values()].map((lane) => lane.spans[0]?.start ?? now));
+  const chosen = PERIODS.find((seconds) => now - start <= seconds) || PERIODS[PERIODS.length - 1];
+  if (chosen === period) return;
+  period = chosen;
+  document.getElementById("period").textContent = `Last ${period} seconds`;
+  const marks = [4, 3, 2, 1].map((quarter) => `${(period * quarter) / 4} s`.replace(".5", "½"));
+  document.getElementById("axis").replaceChildren(...[...marks, "now"].map((mark) => {
+    const label = document.createElement("span");
+    label.textContent = mark;
+    return label;
+  }));
 }
 
 function laneOf(id) {
@@ -70,7 +86,7 @@ function draw({ canvas, spans }) {
   const drawing = canvas.getContext("2d");
   drawing.setTransform(density, 0, 0, density, 0, 0);
   drawing.clearRect(0, 0, width, height);
-  const place = (time) => width * (1 - (now - time) / SECONDS);
+  const place = (time) => width * (1 - (now - time) / period);
   for (const span of spans) {
     const left = Math.max(place(span.start), 0);
     const right = place(span.end);
