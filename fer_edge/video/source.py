@@ -98,9 +98,10 @@ class Source:
 
     @property
     def state(self) -> SourceState:
-        """Connection and counts."""
+        """Connection and counts; a source has not ended before its last frame was read."""
         with self._changed:
-            return self._state
+            is_waiting = self._slot is not None and self._state.status == "ended"
+            return replace(self._state, status="connected") if is_waiting else self._state
 
     def read(self, timeout: float | None = None) -> VideoFrame | None:
         """Wait for the next frame; of a live source, the newest one that was not returned yet.
