@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from tests.command import fer_edge
+from tests.live.test_server import read
 from tests.tiny import tiny_bundle
 from tests.video.clips import write_clip
 
@@ -55,17 +56,16 @@ def test_wrong_use_is_refused(arguments: list[str], code: int, message: str) -> 
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow  # two processes; tests/live/test_session.py interrupts a session in the process of the tests
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("waiting", [True, False], ids=["waiting for the page", "running"])
 def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool) -> None:
     command = [sys.executable, "-m", "fer_edge", "live", str(clip), "--loop", "--bundle", str(bundle), "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     url = process.stdout.readline().strip()
     assert httpx.get(url).status_code == 200
     if not waiting:
-        from websockets.sync.client import connect
-
         from tests.live.test_server import read
 
         address = url.removeprefix("http://").partition("/")[0]

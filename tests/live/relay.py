@@ -65,6 +65,6 @@ class Relay:
                 target.sendall(data)
                 if limit is not None:
                     time.sleep(len(data) / limit.speed)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)  # ends the other direction, which closes it
+        source.close()

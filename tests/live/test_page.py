@@ -49,7 +49,8 @@ class Tab:
         return self.page.inner_text(selector)
 
     def wait(self, condition: str) -> None:
-        self.page.wait_for_function(condition, timeout=20_000)
+        # Playwright's own wait needs `eval`, which the page's Content Security Policy forbids.
+        wait_until(lambda: self.page.evaluate(condition))
 
 
 @contextmanager
