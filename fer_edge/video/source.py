@@ -110,7 +110,7 @@ class Source:
             timeout: Longest wait in seconds; None: without limit.
 
         Returns:
-            The frame; None at the end of the source, or after the timeout. `state` tells both apart.
+            The frame; None at the end of the source, or after the timeout. `state` has the difference.
 
         Raises:
             VideoError: Source that cannot be read any more.

@@ -11,10 +11,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from websockets.sync.client import connect
 
 from tests.command import fer_edge
-from tests.live.test_server import read
+from tests.live.test_server import read, viewer
 from tests.tiny import tiny_bundle
 from tests.video.clips import write_clip
 
@@ -66,12 +65,9 @@ def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool
     url = process.stdout.readline().strip()
     assert httpx.get(url).status_code == 200
     if not waiting:
-        from tests.live.test_server import read
-
-        address = url.removeprefix("http://").partition("/")[0]
-        with connect(f"ws{url.removeprefix('http')}updates", origin=f"http://{address}", compression=None) as viewer:
-            viewer.recv(10)
-            assert read(viewer)[0]["people"] == []
+        with viewer(url) as connection:
+            connection.recv(10)
+            assert read(connection)[0]["people"] == []
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

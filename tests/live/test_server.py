@@ -37,10 +37,11 @@ def server() -> Iterator[PageServer]:
     page.close()
 
 
-def viewer(server: PageServer, **options: Any) -> ClientConnection:
-    address = server.url.removeprefix("http://").partition("/")[0]
+def viewer(url: str, **options: Any) -> ClientConnection:
+    """Connect like the page at an address."""
+    address = url.removeprefix("http://").partition("/")[0]
     options = {"origin": f"http://{address}", "compression": None, **options}
-    return connect(f"ws{server.url.removeprefix('http')}updates", **options)
+    return connect(f"ws{url.removeprefix('http')}updates", **options)
 
 
 def read(connection: ClientConnection) -> tuple[dict[str, Any], bytes]:
@@ -75,7 +76,7 @@ def test_video_needs_the_page_itself(server: PageServer) -> None:
     server.send(frame_update(0))
     for origin in ("http://evil.example", "null", None):
         with pytest.raises(InvalidStatus, match="403"):
-            viewer(server, origin=origin)
+            viewer(server.url, origin=origin)
     port, token = int(server.url.split(":")[2].split("/")[0]), server.url.split("/")[3]
     with pytest.raises(InvalidStatus, match="403"):  # a name that leads to this machine
         connect(f"ws://evil.example/{token}/updates", sock=socket.create_connection(("127.0.0.1", port)))
@@ -85,7 +86,7 @@ def test_video_needs_the_page_itself(server: PageServer) -> None:
 
 
 def test_viewer_receives_results_and_frames(server: PageServer) -> None:
-    with viewer(server) as connection:
+    with viewer(server.url) as connection:
         assert json.loads(connection.recv(10)) == {"title": "a camera", "timelines": {}}
         assert server.wait_for_viewer(0)
         server.send(frame_update(0, (600, 2 * MAX_SIDE), dropped=3))
@@ -101,7 +102,7 @@ def test_viewer_receives_results_and_frames(server: PageServer) -> None:
 
 
 def test_slow_viewer_skips_to_the_newest_frame(server: PageServer) -> None:
-    with viewer(server) as slow, viewer(server) as quick:
+    with viewer(server.url) as slow, viewer(server.url) as quick:
         slow.recv(10), quick.recv(10)
         for number in range(10):
             server.send(frame_update(number))
@@ -115,13 +116,13 @@ def test_slow_viewer_skips_to_the_newest_frame(server: PageServer) -> None:
 
 
 def test_returning_viewer_receives_the_timelines(server: PageServer) -> None:
-    with viewer(server) as first:
+    with viewer(server.url) as first:
         first.recv(10)
         server.send(frame_update(0))
         read(first)
     for number in range(1, 6):  # while no page is open
         server.send(frame_update(number))
-    with viewer(server) as second:
+    with viewer(server.url) as second:
         assert json.loads(second.recv(10))["timelines"] == {"1": [["calm", True, 0.0, 0.5]]}
         assert read(second)[0]["number"] == 5
     wait_until(lambda: not server._viewers)
@@ -131,7 +132,7 @@ def test_closing_delivers_the_last_update_and_ends_the_thread() -> None:
     server = PageServer()
     server.close()  # not open yet
     server.open("clip")
-    with viewer(server) as connection:
+    with viewer(server.url) as connection:
         connection.recv(10)
         server.send(frame_update(0, status="ended"))
         closing = threading.Thread(target=server.close)
