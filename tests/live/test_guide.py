@@ -24,6 +24,7 @@ def test_script_prints_the_expressions_of_a_clip(
     script = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)[0]
     assert "open_source(0)" in script and len(script.splitlines()) <= 12
     clip = write_clip(tmp_path / "clip.mp4", [happy] * 3)
-    monkeypatch.setattr(ExpressionTracker, "open", make_tracker)
+    tracker = make_tracker()
+    monkeypatch.setattr(ExpressionTracker, "open", lambda: tracker)
     exec(script.replace("open_source(0)", f"open_source({str(clip)!r})"), {})
     assert capsys.readouterr().out.splitlines() == ["1 happiness"] * 3

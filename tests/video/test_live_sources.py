@@ -28,15 +28,15 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpCamera]:
 
 def test_slow_consumer_gets_the_newest_frame(camera: HttpCamera) -> None:
     with open_source(camera.url) as live:
+        wait_until(lambda: live.state.frames > 3)
+        assert live.state.dropped == 0  # before the consumer begins
         first = live.read(10)
-        wait_until(lambda: live.state.frames > 10)
+        wait_until(lambda: live.state.frames > 14)
         newest = live.read(10)
         assert live.is_live and first is not None and newest is not None
-        assert newest.index >= 10 and live.state.dropped >= 8
         assert number_of(newest.image) == newest.index % 20
         assert newest.time > first.time and time.monotonic() - newest.arrival < 5
-        # Every frame was returned, dropped, or is in the slot.
-        assert live.state.frames - live.state.dropped in (2, 3)
+        assert live.state.dropped >= newest.index - first.index - 1 >= 4
 
 
 def test_stream_that_breaks_off_is_opened_again(camera: HttpCamera) -> None:
