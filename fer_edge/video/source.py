@@ -214,7 +214,10 @@ class Source:
             if not self.is_live:
                 self._changed.wait_for(lambda: self._slot is None or self._stop.is_set())
             state = self._state
-            self._slot, dropped = VideoFrame(image, moment, arrival, state.frames), self._is_read and self._slot is not None
+            self._slot, dropped = (
+                VideoFrame(image, moment, arrival, state.frames),
+                self._is_read and self._slot is not None,
+            )
             self._state = replace(
                 state,
                 status="connected",
