@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -179,7 +180,7 @@ class ContainerReel(Reel):
             return "this PyAV has no cameras: give a file, stream or pipe"
         if isinstance(error, PermissionError):
             return "add your user to the group video"
-        if getattr(error, "errno", None) == 16:
+        if getattr(error, "errno", None) == errno.EBUSY:
             return "close the other program that uses it"
         return describe_cameras()
 

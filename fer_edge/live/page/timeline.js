@@ -3,6 +3,7 @@
 import { colourOf, inkOn, UNSURE } from "./colours.js";
 
 const PERIODS = [16, 32, 60]; // seconds
+const GAP = 1; // seconds between two spans that are one without a gap: frames were skipped between
 const history = document.getElementById("history");
 const list = document.getElementById("lanes");
 const legend = document.getElementById("legend");
@@ -30,6 +31,7 @@ export function extendTimelines(people, time) {
       last.end = time;
     } else {
       const start = last ? Math.max(person.since, last.end) : time;
+      if (last && start - last.end < GAP) last.end = start;
       spans.push({ label: person.label, certain: person.certain, start, end: time });
       showLegend(person.scores);
     }
