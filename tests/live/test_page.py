@@ -166,6 +166,7 @@ def test_tab_that_is_closed_and_opened_again_has_the_timelines(
             tab.wait("document.querySelector('.person') !== null")
             # Person 1 has one span that began before the page was opened again.
             since = float(tab.text(".person .since").removesuffix(" s"))
+            assert "Unsure" in tab.text("#legend")
             assert tab.text(".person .badge") == "1" and since > 1 and not tab.complaints
 
 
