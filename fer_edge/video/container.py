@@ -28,18 +28,9 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,nut,mxf,wtv,ivf,obu,"
     "h264,hevc,mjpeg,mpjpeg,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe,rtsp"
 )
-WITHOUT_TIMESTAMPS = {
-    "h264",
-    "hevc",
-    "mjpeg",
-    "mpjpeg",
-    "jpeg_pipe",
-    "png_pipe",
-    "webp_pipe",
-    "obu",
-    "m4v",
-    "mpegvideo",
-}
+WITHOUT_TIMESTAMPS = frozenset(
+    ["h264", "hevc", "mjpeg", "mpjpeg", "jpeg_pipe", "png_pipe", "webp_pipe", "obu", "m4v", "mpegvideo"]
+)
 PROTOCOLS = {
     "file": "file",
     "http": "http,https,tcp,tls",
@@ -167,7 +158,8 @@ class ContainerReel(Reel):
         title, kind = self._address.title, self._address.kind
         reason = getattr(error, "strerror", None) or one_line(str(error)).split(": ")[0]
         if isinstance(error, self._av.ExitError):
-            return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
+            seconds = READ_SECONDS if hasattr(self, "_container") else OPEN_SECONDS
+            return f"{title} delivered nothing for {seconds:g} s; check its connection"
         if kind == "camera":
             return f"cannot read {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
         if isinstance(error, (self._av.InvalidDataError, self._av.ArgumentError)):
