@@ -19,6 +19,7 @@ from fer_edge._text import one_line
 from fer_edge.engines.base import Images
 from fer_edge.errors import VideoError
 from fer_edge.video.address import Address, describe_cameras
+from fer_edge.video.camera import current_device
 from fer_edge.video.reel import Capture, Reel
 
 CAMERA_FORMAT = "video4linux2"
@@ -84,7 +85,8 @@ class ContainerReel(Reel):
                 options["video_size"] = f"{capture.size[0]}x{capture.size[1]}"
             if capture.fps is not None:
                 options["framerate"] = f"{capture.fps:g}"
-            return self._av.open(location, format=CAMERA_FORMAT, options=options, timeout=(OPEN_SECONDS, READ_SECONDS))
+            device = current_device(location, self._address.title)
+            return self._av.open(device, format=CAMERA_FORMAT, options=options, timeout=(OPEN_SECONDS, READ_SECONDS))
         options["format_whitelist"] = FORMATS
         if kind == "file":
             # The prefix keeps FFmpeg from reading a protocol in the name of the file.
