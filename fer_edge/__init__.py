@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         InputError,
         NonFiniteError,
         UnsupportedTargetError,
+        VideoError,
     )
     from fer_edge.evaluation.evaluate import evaluate
     from fer_edge.evaluation.parity import parity
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
     from fer_edge.export.calibrate import calibrate
     from fer_edge.faces.detector import FaceDetector
     from fer_edge.faces.face import Face
+    from fer_edge.faces.smoothing import OneEuro
+    from fer_edge.faces.tracker import ExpressionTracker, TrackedFace
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
+    from fer_edge.video import open_source
 
 __version__ = "0.1.0"
 
@@ -63,6 +67,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "Expression",
+    "ExpressionTracker",
     "Face",
     "FaceDetector",
     "FacesError",
@@ -70,10 +75,13 @@ __all__ = [
     "ImageError",
     "InputError",
     "NonFiniteError",
+    "OneEuro",
     "Prediction",
     "Recognizer",
     "RunOptions",
+    "TrackedFace",
     "UnsupportedTargetError",
+    "VideoError",
     "__version__",
     "add_engine",
     "bench",
@@ -82,6 +90,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "open_source",
     "parity",
     "read_image",
 ]
@@ -90,11 +99,14 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "Box": "boxes",
     "Bundle": "bundle",
     "Expression": "recognizer",
+    "ExpressionTracker": "faces.tracker",
     "Face": "faces.face",
     "FaceDetector": "faces.detector",
+    "OneEuro": "faces.smoothing",
     "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
+    "TrackedFace": "faces.tracker",
     "add_engine": "export.add_engine",
     "bench": "benchmark.run",
     "box_from_corners": "boxes",
@@ -102,10 +114,11 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "calibrate": "export.calibrate",
     "compare": "benchmark.compare",
     "evaluate": "evaluation.evaluate",
+    "open_source": "video",
     "parity": "evaluation.parity",
     "read_image": "images",
 }
-_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "recognizer"}
+_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "live", "recognizer", "video"}
 
 
 def __getattr__(name: str) -> Any:

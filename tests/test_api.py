@@ -23,7 +23,10 @@ from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError, I
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 FUNCTIONS = {"add_engine", "bench", "build", "calibrate", "compare", "evaluate", "parity"}
-CLASSES = {"Bundle", "Expression", "Face", "FaceDetector", "Prediction", "Recognizer", "RunOptions"}
+CLASSES = {
+    "Bundle", "Expression", "ExpressionTracker", "Face", "FaceDetector", "OneEuro", "Prediction", "Recognizer",
+    "RunOptions", "TrackedFace",
+}  # fmt: skip
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, FerEdgeError)}
 
 
@@ -35,7 +38,7 @@ def run(code: str) -> Any:
 
 
 def test_exported_names() -> None:
-    names = FUNCTIONS | CLASSES | ERRORS | {"Box", "__version__", "box_from_corners", "read_image"}
+    names = FUNCTIONS | CLASSES | ERRORS | {"Box", "__version__", "box_from_corners", "open_source", "read_image"}
     assert set(fer_edge.__all__) == names
     assert fer_edge.__all__ == sorted(fer_edge.__all__, key=lambda name: (not name[0].isupper(), name))
     assert set(dir(fer_edge)) >= names

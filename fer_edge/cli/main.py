@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Measure accuracy on labelled images.",
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
+    "live": "Recognise expressions in a camera, file or stream, and show them on a page.",
     "predict": "Recognise expressions in images.",
     "inspect": "Show the contents of a bundle or checkpoint.",
     "doctor": "Show which engines this machine can build and run.",
@@ -46,7 +47,7 @@ GROUPS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Make a model": ("train", "ablate", "checkpoint"),
     "Make a bundle": ("calibrate", "build-engine", "bundle"),
-    "Measure and run": ("parity", "evaluate", "bench", "compare", "predict", "inspect", "doctor"),
+    "Measure and run": ("parity", "evaluate", "bench", "compare", "live", "predict", "inspect", "doctor"),
 }
 COMPLETION = "_FER_EDGE_COMPLETE"  # environment variable that a shell sets to request completions
 
