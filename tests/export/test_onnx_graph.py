@@ -72,8 +72,8 @@ def test_deploy_form_agrees_with_the_training_form(variant: str) -> None:
     checkpoint = tiny_checkpoint(**VARIANTS[variant])
     images = random_images(3)
     with torch.no_grad():
-        outputs = DeployModel(copy.deepcopy(checkpoint))(torch.from_numpy(images))
-    actual = Prediction(*(None if output is None else output.numpy() for output in outputs))
+        label, text, probabilities = DeployModel(copy.deepcopy(checkpoint))(torch.from_numpy(images))
+    actual = Prediction(label.numpy(), None if text is None else text.numpy(), probabilities.numpy())
     expected = PyTorchRunner(checkpoint).infer(images)
     assert (actual.text_logits is None) == (expected.text_logits is None)
     assert worst(actual, expected) < 1e-4
