@@ -60,14 +60,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _group(item) not in slow)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse a pytest with which pytest-xdist distributes single tests instead of groups, without a word."""
-    if getattr(session.config.option, "loadgroup", False) and session.items and "@" not in session.items[0].nodeid:
-        raise pytest.UsageError(
-            f"pytest-xdist ignores the groups of tests with pytest {pytest.__version__}; run scripts/setup"
-        )
-
-
 def _group(item: pytest.Item) -> str:
     marker = item.get_closest_marker("xdist_group")
     assert marker is not None
