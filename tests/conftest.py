@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import subprocess
 import sys
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from tests.made_once import made_once
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.calibration.tiny_ranges import TinyCalibration
+
 # Tests import the packages of engines directly; this import turns their telemetry and logging off first.
 for name in ("onnxruntime", "openvino"):
     for package in get_engine(name).packages:
@@ -29,6 +31,23 @@ for name in ("onnxruntime", "openvino"):
             import_package(package)
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Import the tests without garbage collection: nearly all objects remain."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        _collect_and_freeze()
+        gc.enable()
+
+
+def _collect_and_freeze() -> None:
+    """Collect garbage, and exclude what remains from later collections: modules, whose search takes half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marker
@@ -74,7 +93,7 @@ def fresh_export(monkeypatch: pytest.MonkeyPatch) -> None:
 def _return_free_memory() -> Iterator[None]:
     """Return freed memory to the operating system after each module of tests; glibc keeps gigabytes of it otherwise."""
     yield
-    gc.collect()
+    _collect_and_freeze()
     with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -94,10 +113,18 @@ def ferplus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return FERPlus's training and validation split, unpacked once per run."""
 
     def unpack(folder: Path) -> None:
-        with tarfile.open(shared / "data" / "ferplus-train-valid.tar") as archive:
-            archive.extractall(folder, filter="data")
+        # Six times as fast as Python's tarfile.
+        subprocess.run(["tar", "-xf", shared / "data" / "ferplus-train-valid.tar", "-C", folder], check=True)
 
     return made_once(tmp_path_factory, "ferplus", unpack)
+
+
+@pytest.fixture(scope="session")
+def tiny_calibration(tmp_path_factory: pytest.TempPathFactory) -> TinyCalibration:
+    """Return the files of a calibration with a search on the tiny checkpoint, made once per run."""
+    from tests.calibration.tiny_ranges import TinyCalibration, write_tiny_calibration
+
+    return TinyCalibration(made_once(tmp_path_factory, "calibration", write_tiny_calibration))
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from filelock import FileLock
@@ -17,13 +17,14 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     Args:
         factory: Pytest's fixture `tmp_path_factory`.
         name: Name of the folder.
-        make: Function that fills the new folder.
+        make: Function that fills the new folder, which is not moved afterwards.
     """
     run = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
-    folder = run / name
+    folder, finished = run / name, run / f"{name}.finished"
     with FileLock(run / f"{name}.lock"):
-        if not folder.exists():
-            unfinished = Path(mkdtemp(dir=run))
-            make(unfinished)
-            unfinished.rename(folder)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            make(folder)
+            finished.touch()
     return folder

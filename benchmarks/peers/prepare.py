@@ -100,7 +100,7 @@ def _source_hash() -> str:
     """Return one hash of the sources of all models: fer-edge, its weights and ranges, and the exports of the suite."""
     package, here = Path(fer_edge.__file__).parent, Path(__file__).parent
     exports = (here.parent / "plain_export.py", here / "prepare.py", here / "quantise_nncf.py")
-    files = [*package.rglob("*.py"), *package.glob("presets/*"), *package.glob("weights/*.*"), *exports, RANGES]
+    files = [*package.rglob("*.py"), *package.glob("presets/*.toml"), *package.glob("weights/*.*"), *exports, RANGES]
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())

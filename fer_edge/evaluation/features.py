@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from fer_edge.data.images import ImageSet, Labels
 from fer_edge.engines.base import Floats
@@ -77,6 +75,9 @@ def embed(features: Floats) -> Floats:
     Raises:
         DataError: Fewer than `MIN_POINTS` distinct features.
     """
+    from sklearn.manifold import TSNE  # 2 seconds to import
+    from threadpoolctl import threadpool_limits
+
     directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     distinct = len(np.unique(directions, axis=0))
     if distinct < MIN_POINTS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,6 @@ from fer_edge.bundle import Bundle
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.openvino import profiler
 from tests.benchmark.progress_recorder import ProgressRecorder
-from tests.made_once import made_once
 from tests.tiny import tiny_bundle
 
 PLAN = Plan(tuple(SCENARIOS), queries=30, seconds=0.05, minutes=0.005, rates=(200.0,), streams=(1, 2), cold_starts=1)
@@ -26,23 +23,17 @@ PLAN = Plan(tuple(SCENARIOS), queries=30, seconds=0.05, minutes=0.005, rates=(20
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, dict[str, Stamps]]:
-    """Every scenario on a tiny real model, measured once per run."""
-    folder = made_once(tmp_path_factory, "bench", _measure)
-    report, stamps = pickle.loads((folder / "measured.pickle").read_bytes())
-    return report, stamps
-
-
-def _measure(folder: Path) -> None:
+    """Every scenario on a tiny real model. Files whose tests use it are one group, so it is measured once per run."""
     progress = ProgressRecorder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(profiler, "SIZE", 64)
         patch.setattr(profiler, "MAP", 7)
         patch.setattr(profiler, "COPIED", 1 << 16)
-        path = tiny_bundle(folder / "a.fer", max_batch=2)
+        path = tiny_bundle(tmp_path_factory.mktemp("bench") / "a.fer", max_batch=2)
         report, stamps = run_scenarios(Bundle.open(path), PLAN, options=RunOptions(1), progress=progress)
     assert set(progress.done.values()) == {100} and set(progress.done) == set(SCENARIOS) - {"on-device"}
     assert stamps["single-stream"].shape[1] == 4
-    (folder / "measured.pickle").write_bytes(pickle.dumps((report, stamps)))
+    return report, stamps
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ from fer_edge.hardware.gpu_state import GpuState, Spread
 from fer_edge.recognizer import Recognizer
 from tests.tiny import tiny_bundle
 
+pytestmark = pytest.mark.xdist_group("benchmark report")
+
 
 def test_every_scenario_reports(report: BenchReport) -> None:
     assert report.single_stream is not None and report.single_stream.latency.count >= 30

@@ -172,6 +172,7 @@ def test_rate_is_at_most_streams_over_latency(streams: int, batch: int, length: 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("benchmark report")
 def test_rate_of_real_streams_is_at_most_streams_over_latency(report: BenchReport) -> None:
     runs = [(run.streams, run.images_per_second, run.latency.mean) for run in report.multi_stream]
     runs += [(point.streams * point.batch, point.images_per_second, point.latency.mean) for point in report.scaling]

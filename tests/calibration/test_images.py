@@ -24,7 +24,7 @@ from fer_edge.export.calibrate import calibrate
 from fer_edge.images import decode as images_decode
 from fer_edge.labels import FERPLUS
 from fer_edge.walk import count_reasons
-from tests.calibration.tiny_ranges import tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration
 from tests.synthetic import make_ferplus
 
 
@@ -310,9 +310,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Counter[str], Coun
 
 
 def test_calibration_decodes_and_hashes_each_image_once(
-    counts: tuple[Counter[str], Counter[str]], tmp_path: Path
+    counts: tuple[Counter[str], Counter[str]], tiny_calibration: TinyCalibration, tmp_path: Path
 ) -> None:
-    tiny = tiny_calibration()
+    tiny = tiny_calibration
     chosen = dict.fromkeys((image.sha256 for image in read_set(tiny.calibration_set).images), 1)
     scored = dict.fromkeys((file_sha256(path) for path in read_split(tiny.data, "valid").paths), 1)
     state = Path(shutil.copy(tiny.state, tmp_path))

@@ -27,7 +27,6 @@ from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph, input_of, name_of
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
 
-LAYERS = [layer.name for layer in chosen_layers(tiny_graph(), tiny_ranges())]
 SENSITIVITY = {"stem.blocks.1.conv1/Conv": 1.0, "blocks.0.fc1/MatMul": 0.5, "stem.input/Conv": 0.2}
 
 
@@ -38,13 +37,17 @@ def planted(graph: TypedGraph) -> Score:
     return Score(drop, 100 - drop, drop / 10)
 
 
+def layers() -> list[str]:
+    return [layer.name for layer in chosen_layers(tiny_graph(), tiny_ranges())]
+
+
 def search(max_drop: float, state: Path | None = None, ranges: Ranges | None = None) -> SearchResult:
     return find_float_layers(tiny_graph(), ranges or tiny_ranges(), planted, max_drop, state=state)
 
 
 def test_each_layer_is_measured_alone() -> None:
     alone = search(10).alone
-    assert list(alone) == LAYERS
+    assert list(alone) == layers()
     assert {name: score.drop for name, score in alone.items() if score.drop} == SENSITIVITY
 
 
@@ -76,7 +79,7 @@ def test_float_layers_of_the_ranges_stay_in_float() -> None:
 def test_unreachable_budget_is_not_met() -> None:
     result = find_float_layers(tiny_graph(), tiny_ranges(), lambda model: Score(1.0, 50.0, 0.1), 0.5)
     assert not result.met
-    assert len(result.float_layers) == len(LAYERS) - 1
+    assert len(result.float_layers) == len(layers()) - 1
 
 
 def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_interrupted_search_resumes_after_the_last_layer(tmp_path: Path) -> None
         return planted(model)
 
     result = find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
-    assert len(calls) + len(again) == len(LAYERS) + len(result.together) + len(result.beyond)
+    assert len(calls) + len(again) == len(layers()) + len(result.together) + len(result.beyond)
     assert result == search(1.0)
     again.clear()
     find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
@@ -144,7 +147,7 @@ def test_killed_process_loses_at_most_one_layer(tmp_path: Path) -> None:
         return planted(model)
 
     result = find_float_layers(tiny_graph(), tiny_ranges(), count, 1.0, state=state)
-    assert len(again) == len(LAYERS) + len(result.together) + len(result.beyond) - 4
+    assert len(again) == len(layers()) + len(result.together) + len(result.beyond) - 4
 
 
 def test_state_of_another_search_is_refused(tmp_path: Path) -> None:

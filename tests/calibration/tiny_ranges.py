@@ -1,4 +1,4 @@
-"""A tiny checkpoint with its data set, graphs, ranges and search, computed once per process."""
+"""A tiny checkpoint with its data set, graphs, ranges and search."""
 
 from __future__ import annotations
 
@@ -89,12 +89,11 @@ class TinyCalibration:
         return result
 
 
-@cache
-def tiny_calibration() -> TinyCalibration:
+def write_tiny_calibration(folder: Path) -> None:
     """Run `fer-edge calibrate` with a search on the tiny checkpoint."""
     from tests.command import fer_edge
 
-    files = TinyCalibration(_temporary_folder())
+    files = TinyCalibration(folder)
     make_ferplus(files.data, train=60, valid=30)
     tiny_checkpoint().save(files.checkpoint)
     overflowing_checkpoint().save(files.overflowing)
@@ -104,7 +103,6 @@ def tiny_calibration() -> TinyCalibration:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (files.folder / "result.json").write_text(result.stdout)
-    return files
 
 
 def _temporary_folder() -> Path:

@@ -10,15 +10,15 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.engines.base import BuildRequest
 from fer_edge.engines.registry import get_engine
-from tests.calibration.tiny_ranges import tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration
 from tests.command import fer_edge
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")
-def checkpoint() -> Path:
-    return tiny_calibration().checkpoint
+def checkpoint(tiny_calibration: TinyCalibration) -> Path:
+    return tiny_calibration.checkpoint
 
 
 @pytest.mark.slow
@@ -185,8 +185,8 @@ def test_another_precision_drops_the_settings_for_int8(checkpoint: Path, tmp_pat
     assert not any("int8" in line for line in table)
 
 
-def test_overflowing_model_is_refused(tmp_path: Path) -> None:
-    result = fer_edge("build-engine", tiny_calibration().overflowing, "-o", tmp_path / "big.fer")
+def test_overflowing_model_is_refused(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
+    result = fer_edge("build-engine", tiny_calibration.overflowing, "-o", tmp_path / "big.fer")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: the model gives NaN or infinity") and result.stderr.count("\n") == 1
     assert not (tmp_path / "big.fer").exists()

@@ -11,14 +11,14 @@ import pytest
 
 from fer_edge.bundle import Bundle
 from fer_edge.calibration.workflow import images_allowed, resolution
-from tests.calibration.tiny_ranges import TinyCalibration, tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration
 from tests.command import fer_edge
 from tests.tiny_model import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")
-def tiny() -> TinyCalibration:
-    return tiny_calibration()
+def tiny(tiny_calibration: TinyCalibration) -> TinyCalibration:
+    return tiny_calibration
 
 
 def test_ranges_set_and_state_are_written(tiny: TinyCalibration) -> None:

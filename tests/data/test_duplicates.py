@@ -106,6 +106,7 @@ def test_missing_and_empty_files_are_not_compared(train: ImageSet, valid: ImageS
     assert separate(train, valid) == (train, [])
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_ferplus_has_245_copies(ferplus: Path) -> None:
     train, valid = read_split(ferplus, "train"), read_split(ferplus, "valid")

@@ -10,12 +10,12 @@ import pytest
 from fer_edge.bundle import Bundle
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_edge.export.build import build
-from tests.calibration.tiny_ranges import tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration
 
 
 @pytest.mark.slow
-def test_call_takes_paths_and_returns_the_manifest(tmp_path: Path) -> None:
-    tiny, out = tiny_calibration(), tmp_path / "int8.fer"
+def test_call_takes_paths_and_returns_the_manifest(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
+    tiny, out = tiny_calibration, tmp_path / "int8.fer"
     result = build(
         str(tiny.checkpoint), str(out), engines=["onnxruntime", "openvino"], precision="int8", ranges=tiny.ranges,
         max_batch=8,
@@ -40,14 +40,16 @@ def test_call_takes_paths_and_returns_the_manifest(tmp_path: Path) -> None:
         ({"precision": "int8"}, "int8 needs activation ranges"),
     ],
 )
-def test_invalid_arguments_are_refused(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(
+    arguments: dict[str, object], message: str, tiny_calibration: TinyCalibration, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        build(tiny_calibration().checkpoint, tmp_path / "a.fer", **arguments)  # type: ignore[arg-type]
+        build(tiny_calibration.checkpoint, tmp_path / "a.fer", **arguments)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
-def test_invalid_paths_are_refused(tmp_path: Path) -> None:
-    checkpoint = tiny_calibration().checkpoint
+def test_invalid_paths_are_refused(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
+    checkpoint = tiny_calibration.checkpoint
     with pytest.raises(InputError, match="the checkpoint is of type int; expected a path"):
         build(3, tmp_path / "a.fer")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no checkpoint at edgy; expected a file, or one that is shipped: edge"):

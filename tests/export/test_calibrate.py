@@ -14,11 +14,13 @@ import pytest
 from fer_edge.errors import ConfigError, DataError, InputError
 from fer_edge.export.calibrate import calibrate
 from fer_edge.graph.ranges import read_ranges
-from tests.calibration.tiny_ranges import tiny_calibration
+from tests.calibration.tiny_ranges import TinyCalibration
 
 
-def test_call_returns_the_ranges_and_reports_progress(caplog: pytest.LogCaptureFixture) -> None:
-    tiny = tiny_calibration()
+def test_call_returns_the_ranges_and_reports_progress(
+    tiny_calibration: TinyCalibration, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny = tiny_calibration
     steps: dict[str, list[int]] = {}
 
     @contextmanager
@@ -44,16 +46,16 @@ def test_call_returns_the_ranges_and_reports_progress(caplog: pytest.LogCaptureF
     assert "92 ranges by moving-average, on 48 images" in str(result)
 
 
-def test_call_without_budget_measures_ranges_only(tmp_path: Path) -> None:
-    tiny = tiny_calibration()
+def test_call_without_budget_measures_ranges_only(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
+    tiny = tiny_calibration
     result = calibrate(tiny.checkpoint, tiny.data, out=tmp_path / "r.json", calibration_set=tiny.calibration_set)
     assert result.search is None and result.tables() == ()
     assert read_ranges(tmp_path / "r.json").tensors == read_ranges(tiny.ranges).tensors
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
-def test_invalid_arguments_are_refused_by_name(tmp_path: Path) -> None:
-    tiny = tiny_calibration()
+def test_invalid_arguments_are_refused_by_name(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
+    tiny = tiny_calibration
     with pytest.raises(ConfigError, match="method is 'best'; expected one of: minmax, moving-average"):
         calibrate(tiny.checkpoint, tiny.data, method="best")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"layer_kinds\[0\] is 'pool'; expected one of: conv, depthwise"):

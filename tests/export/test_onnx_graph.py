@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from fer_edge.engines.base import Artifact, Images, Prediction, RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
 from fer_edge.evaluation.parity import relative_error
+from fer_edge.export.deploy import DeployModel
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.model.checkpoint import Checkpoint
@@ -48,7 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one-block": {"depth": 1},
 }
 
-FEW_DIFFERENCES = {"no-text", "one-patch", "one-block"}  # from the first variant
+EXPORTED = {"paper-like", "edge-like"}  # the other graphs are exported in slow tests
 
 
 def random_images(count: int) -> Images:
@@ -65,9 +67,21 @@ def worst(actual: Prediction, expected: Prediction) -> float:
     return max(relative_error(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_deploy_form_agrees_with_the_training_form(variant: str) -> None:
+    checkpoint = tiny_checkpoint(**VARIANTS[variant])
+    images = random_images(3)
+    with torch.no_grad():
+        label, text, probabilities = DeployModel(copy.deepcopy(checkpoint))(torch.from_numpy(images))
+    actual = Prediction(label.numpy(), None if text is None else text.numpy(), probabilities.numpy())
+    expected = PyTorchRunner(checkpoint).infer(images)
+    assert (actual.text_logits is None) == (expected.text_logits is None)
+    assert worst(actual, expected) < 1e-4
+
+
 @pytest.mark.parametrize(
     "variant",
-    [pytest.param(name, marks=pytest.mark.slow if name in FEW_DIFFERENCES else ()) for name in VARIANTS],
+    [pytest.param(name, marks=() if name in EXPORTED else pytest.mark.slow) for name in VARIANTS],
 )
 def test_fp32_graph_agrees_with_the_training_form(variant: str) -> None:
     checkpoint = tiny_checkpoint(**VARIANTS[variant])
@@ -100,7 +114,7 @@ def test_head_is_computed_in_the_graph(head: str) -> None:
 
 def test_border_is_exact_with_a_norm_before_a_padded_convolution() -> None:
     """Folding the norm's shift into a bias would be wrong only along the border; a constant image reveals it."""
-    checkpoint = tiny_checkpoint(depth=1)
+    checkpoint = tiny_checkpoint()
     images = np.full((1, 112, 112, 3), 255, np.uint8)
     assert (
         worst(run("onnxruntime", onnx_from_checkpoint(checkpoint), images), PyTorchRunner(checkpoint).infer(images))
@@ -145,6 +159,7 @@ def test_names_come_from_the_model() -> None:
     assert all(node.output[0] in (node.name, "label_logits", "text_logits", "probabilities") for node in graph.node)
 
 
+@pytest.mark.slow
 def test_equal_slopes_are_not_shared() -> None:
     checkpoint = tiny_checkpoint()
     for module in checkpoint.model.modules():

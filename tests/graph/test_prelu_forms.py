@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from fer_edge.engines.openvino.core import core
 from fer_edge.engines.openvino.fusion import join_prelus
-from fer_edge.graph.prelu_forms import split_prelus
-from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.graph.prelu_forms import separate_slopes, split_prelus
+from fer_edge.graph.typed_graph import TypedGraph, array_of
 
 SHAPE = (2, 3, 4, 5)
 
@@ -33,6 +33,19 @@ def split(slopes: Any) -> bytes:
 
 def kinds(network: Any) -> list[str]:
     return [node.get_type_name() for node in network.get_ordered_ops()]
+
+
+def test_shared_slopes_are_separated() -> None:
+    nodes = [helper.make_node("PRelu", [x, "slopes"], [y], y) for x, y in ("xy", "yz")]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in ("x", "z")]
+    slopes = numpy_helper.from_array(np.full((3, 1, 1), 0.25, np.float32), "slopes")
+    graph = helper.make_graph(nodes, "two", values[:1], values[1:], [slopes])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model = TypedGraph.parse(proto.SerializeToString()).model
+    separate_slopes(model.graph)
+    first, second = (node.inputs[1] for node in model.graph)
+    assert first is not None and second is not None and first is not second
+    np.testing.assert_array_equal(array_of(first), array_of(second))
 
 
 @given(st.lists(st.floats(-3, 1, width=32), min_size=3, max_size=3))

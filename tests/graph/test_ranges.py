@@ -9,16 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from fer_edge.calibration.histograms import measure
 from fer_edge.choices import CalibrationMethod
 from fer_edge.errors import DataError, NonFiniteError
-from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.ranges import Range, read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from tests.calibration.tiny_ranges import tiny_graph, tiny_images, tiny_ranges
-from tests.tiny_model import overflowing_checkpoint
 
 
 def test_file_is_readable_and_read_back_equal(tmp_path: Path) -> None:
@@ -97,7 +98,13 @@ def test_unknown_tensor_is_named() -> None:
 
 @cache
 def overflowing_graph() -> TypedGraph:
-    return onnx_from_checkpoint(overflowing_checkpoint())
+    """Return the tiny graph with finite weights, so large that the activations of its stem overflow."""
+    proto = onnx.load_from_string(tiny_graph().to_bytes())
+    weights = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
+    for tensor in proto.graph.initializer:
+        if tensor.name in weights and tensor.name.startswith("stem."):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e18), tensor.name))
+    return TypedGraph.parse(proto.SerializeToString())
 
 
 @pytest.mark.parametrize("method", get_args(CalibrationMethod))
