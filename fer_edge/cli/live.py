@@ -90,15 +90,16 @@ def live(
 
 def _make_outputs(show: bool, json: bool, port: int) -> tuple[list[Output], PageServer | None]:
     """Return the outputs of the command line, and the page among them."""
-    from fer_edge.cli.output import console, print_note
+    from fer_edge.cli.output import print_note
     from fer_edge.live.lines import JsonLines, SourceNotes
 
     if json:
         return [JsonLines(lambda line: print(line, flush=True)), SourceNotes(print_note)], None
     if show:
+        from fer_edge.cli.consoles import LineConsole
         from fer_edge.live.terminal import TerminalView
 
-        terminal = console()
+        terminal = LineConsole()
         if not terminal.is_terminal:
             raise typer.BadParameter("--show needs a terminal; use --json in a pipe or file")
         return [TerminalView(terminal)], None

@@ -15,7 +15,7 @@ from fer_edge.data.layouts import read_split
 from fer_edge.errors import CheckpointError, ConfigError
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.model.ferformer import FERFormer
+from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.heads import head_probabilities
 from fer_edge.training.config import TrainingConfig
 from fer_edge.training.dataset import load_data
@@ -288,7 +288,8 @@ def test_answers_for_stored_images_become_targets_without_a_teacher_in_the_steps
     assert answers is not None and answers.shape == run.data.targets.shape
     images = plain._normalise(resize(plain.data.images.float() / 255, 112))
     with torch.no_grad():
-        views = [head_probabilities(*teacher.model(view)[:2], "mean") for view in (images, images.flip(3))]
+        outputs = [Output(*teacher.model(view)) for view in (images, images.flip(3))]
+    views = [head_probabilities(output.label_logits, output.text_logits, "mean") for output in outputs]
     torch.testing.assert_close(answers, (views[0] + views[1]) / 2)
     batch, before = next(run.batches.epoch(0)), next(plain.batches.epoch(0))
     assert torch.equal(batch.images, before.images) and not torch.equal(batch.targets, before.targets)
