@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fer_edge._few_threads  # noqa: F401  before the first import of NumPy
 
 if TYPE_CHECKING:
+    from fer_edge.analysis.predict import predict
     from fer_edge.benchmark.compare import compare
     from fer_edge.benchmark.run import bench
     from fer_edge.boxes import Box, box_from_corners
@@ -82,6 +83,7 @@ __all__ = [
     "compare",
     "evaluate",
     "parity",
+    "predict",
     "read_image",
 ]
 
@@ -102,6 +104,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "compare": "benchmark.compare",
     "evaluate": "evaluation.evaluate",
     "parity": "evaluation.parity",
+    "predict": "analysis.predict",
     "read_image": "images",
 }
 _SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "recognizer"}

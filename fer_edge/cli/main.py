@@ -35,7 +35,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Measure accuracy on labelled images.",
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
-    "predict": "Recognise expressions in images.",
+    "predict": "Find faces in images, and recognise their expressions.",
     "inspect": "Show the contents of a bundle or checkpoint.",
     "doctor": "Show which engines this machine can build and run.",
 }

@@ -153,6 +153,7 @@ def _predict_command(
     box = None if workload.box is None else ",".join(map(str, workload.box))
     values = {"--engine": engine, "--threads": options.threads, "--box": box}
     command += [str(part) for name, value in values.items() if value is not None for part in (name, value)]
+    command += ["--crop"] if box is None else []
     return [*command, "--allow-host-code"] if options.allow_host_code else command
 
 
