@@ -180,7 +180,7 @@ def predict(
     copies = {} if save is None else _plan_copies(items, as_path(save, "the folder of copies"))
     recognizer = Recognizer.open(bundle, engine, threads, device, allow_host_code=allow_host_code)
     detector = None
-    if places is None:
+    if places is None and files:
         first = recognizer.engine if get_engine(recognizer.engine).runs_graphs else None
         detector = FaceDetector.open(engine=first, threads=threads, detail=detail)
     return Predictions(items, left_out, recognizer, detector, places, copies, max_pixels, unused)
@@ -349,7 +349,7 @@ def _plan_copies(items: Sequence[ImageItem], folder: Path) -> dict[Path, Path]:
     """
     images = {os.path.realpath(item.path) for item in items}
     copies: dict[Path, Path] = {}
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for item in items:
         if item.path in copies:  # an image that is listed twice
             continue
@@ -357,10 +357,10 @@ def _plan_copies(items: Sequence[ImageItem], folder: Path) -> dict[Path, Path]:
         name = Path("stdin") if item.path == STDIN else name
         copy = folder / (name if name.suffix.lower() in (*JPEG_SUFFIXES, ".png") else name.with_suffix(".png"))
         number = 2
-        while copy in taken:
+        while str(copy).casefold() in taken:  # some file systems ignore case
             copy = copy.with_name(f"{name.stem}-{number}{copy.suffix}")
             number += 1
-        taken.add(copy)
+        taken.add(str(copy).casefold())
         if os.path.realpath(copy) in images:
             check_output(copy, *(other.path for other in items))
         copies[item.path] = copy
