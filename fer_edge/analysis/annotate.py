@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -28,29 +28,36 @@ class Mark:
     text: str
     color: str  # "#rrggbb"
 
+    def scale(self, factor: float) -> Mark:
+        """Return the mark for an image that is scaled by a factor."""
+        x, y, width, height = self.box
+        return replace(self, box=(x * factor, y * factor, width * factor, height * factor))
 
-def annotate(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
+
+def annotate(image: Image.Image, marks: Sequence[Mark], *, enlarge: bool = True) -> Image.Image:
     """Return a copy of an image with boxes and names.
 
-    Lines and text grow with the image, so that they are readable when it is shown on a screen. An image below 320
-    pixels is enlarged by a whole factor.
+    Lines and text grow with the image, so that they are readable when it is shown on a screen.
 
     Args:
         image: RGB image.
         marks: Faces; names do not cover each other if there is room.
+        enlarge: Whether an image below 320 pixels is enlarged by a whole factor, so that text fits. True by default.
     """
-    factor = -(-MIN_SIDE // max(image.size)) if max(image.size) < MIN_SIDE else 1
+    factor = -(-MIN_SIDE // max(image.size)) if enlarge and max(image.size) < MIN_SIDE else 1
     size = image.width * factor, image.height * factor
     copy = image.copy() if factor == 1 else image.resize(size, Image.Resampling.BICUBIC)
-    boxes = [tuple(value * factor for value in mark.box) for mark in marks]
+    marks = [mark.scale(factor) for mark in marks]
     pen = ImageDraw.Draw(copy)
     longer = max(size)
     width = max(2, round(longer * LINE_SHARE))
-    font = _font(_text_height(longer, [box[2] for box in boxes]))
-    for mark, (x, y, w, h) in zip(marks, boxes, strict=True):
+    font = _font(_text_height(longer, [mark.box[2] for mark in marks]))
+    for mark in marks:
+        x, y, w, h = mark.box
         pen.rounded_rectangle((x, y, x + w, y + h), radius=2 * width, outline=mark.color, width=width)
     names: list[Rectangle] = []
-    for mark, (x, y, w, h) in zip(marks, boxes, strict=True):
+    for mark in marks:
+        x, y, w, h = mark.box
         place = _place_name(pen, font, mark.text, (x, y, x + w, y + h), size, names)
         names.append(place)
         pen.rectangle(place, fill=mark.color)
@@ -77,7 +84,7 @@ def _place_name(
 ) -> Rectangle:
     """Return the rectangle of a name: above the box, below it, or inside, where no other name is."""
     margin = _margin(font)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font, anchor="la")
+    left, _, right, bottom = pen.textbbox((0, 0), text, font=font, anchor="la")
     width, height = round(right - left) + 2 * margin, round(bottom) + 2 * margin
     x = round(min(max(box[0], 0), max(size[0] - width, 0)))
     places = [
