@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from fer_edge.export.calibrate import calibrate
     from fer_edge.faces.detector import FaceDetector
     from fer_edge.faces.face import Face
+    from fer_edge.faces.smoothing import OneEuro
+    from fer_edge.faces.tracker import ExpressionTracker, TrackedFace
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
 
@@ -63,6 +65,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "Expression",
+    "ExpressionTracker",
     "Face",
     "FaceDetector",
     "FacesError",
@@ -70,9 +73,11 @@ __all__ = [
     "ImageError",
     "InputError",
     "NonFiniteError",
+    "OneEuro",
     "Prediction",
     "Recognizer",
     "RunOptions",
+    "TrackedFace",
     "UnsupportedTargetError",
     "__version__",
     "add_engine",
@@ -91,11 +96,14 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "Box": "boxes",
     "Bundle": "bundle",
     "Expression": "recognizer",
+    "ExpressionTracker": "faces.tracker",
     "Face": "faces.face",
     "FaceDetector": "faces.detector",
+    "OneEuro": "faces.smoothing",
     "Prediction": "engines.base",
     "Recognizer": "recognizer",
     "RunOptions": "engines.base",
+    "TrackedFace": "faces.tracker",
     "add_engine": "export.build",
     "bench": "benchmark.run",
     "box_from_corners": "boxes",

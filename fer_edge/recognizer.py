@@ -21,6 +21,7 @@ from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.quality import face_warning
 from fer_edge.shipped import shipped_bundle as shipped_bundle
 
+UNSURE = "unsure"
 Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
 
 
@@ -47,6 +48,16 @@ class Expression:
     def reliable(self) -> bool:
         """True if there is no warning."""
         return not self.warning
+
+    @property
+    def certain(self) -> bool:
+        """True if the label can be relied on."""
+        return not self.warning
+
+    @property
+    def display_label(self) -> str:
+        """Label to show: `label`, or "unsure"."""
+        return self.label if self.certain else UNSURE
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{label!r}: {score:.3f}" for label, score in self.scores.items())

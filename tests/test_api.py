@@ -23,7 +23,10 @@ from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError, I
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
 FUNCTIONS = {"add_engine", "bench", "build", "calibrate", "compare", "evaluate", "parity"}
-CLASSES = {"Bundle", "Expression", "Face", "FaceDetector", "Prediction", "Recognizer", "RunOptions"}
+CLASSES = {
+    "Bundle", "Expression", "ExpressionTracker", "Face", "FaceDetector", "OneEuro", "Prediction", "Recognizer",
+    "RunOptions", "TrackedFace",
+}  # fmt: skip
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, FerEdgeError)}
 
 

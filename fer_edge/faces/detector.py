@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import NoReturn, get_args
 
@@ -21,7 +22,8 @@ from fer_edge.engines.lifetime import OPENING, CallLock
 from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
 from fer_edge.faces.face import Face, tilt_of
-from fer_edge.faces.mesh import MIN_PRESENCE, MeshNetwork, square_around
+from fer_edge.faces.geometry import Square
+from fer_edge.faces.mesh import MIN_PRESENCE, Mesh, MeshNetwork, square_around
 from fer_edge.faces.networks import MAX_OVERLAP, overlap, recognize_network, suppress
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
@@ -44,6 +46,7 @@ class FaceDetector:
     Attributes:
         engine: Name of the engine: "openvino".
         network: Kind of the detection network: "BlazeFace", "YuNet" or "CenterFace".
+        has_landmarks: Whether the face mesh is fitted to each face.
 
     >>> with FaceDetector.open() as detector, Recognizer.open() as recognizer:
     ...     for face in detector.detect(frame):
@@ -61,7 +64,9 @@ class FaceDetector:
         self._score = score
         self._search = Search(graph, self._network, detail)
         self._mesh = mesh
-        self._lock = CallLock()
+        self.has_landmarks = mesh is not None
+        # Two locks: a tracker follows faces with the mesh while another thread searches.
+        self._search_lock, self._mesh_lock = CallLock(), CallLock()
         self._closed = False
 
     @classmethod
@@ -95,8 +100,8 @@ class FaceDetector:
             raise ConfigError(f"detail is {shown(detail)}; expected one of: {', '.join(get_args(Detail))}")
         if score is not None and not (type(score) in (int, float) and 0 < score <= 1):
             raise ConfigError(f"score is {shown(score)}; expected a number above 0, up to 1")
-        if engine is not None and engine not in _engines():
-            raise ConfigError(f"engine is {shown(engine)}; faces are found by one of: {', '.join(_engines())}")
+        if engine is not None and engine not in detection_engines():
+            raise ConfigError(f"engine is {shown(engine)}; faces are found by one of: {', '.join(detection_engines())}")
         options = RunOptions(threads=threads)
         model = face_network("detector") if path is None else _read_network(path)
         mesh_model = face_network("landmarks") if landmarks else None
@@ -128,25 +133,44 @@ class FaceDetector:
             EngineError: The detector is closed, or the engine failed.
             InputError: Invalid frame or colour.
         """
-        check_frame(frame)
-        check_color(color)
-        with self._lock.exclusive():
-            self._check_open()
-            detections = suppress(self._search.run(frame, self._score, color))
-            faces = [self._face(frame, *values, color) for values in zip(*detections, strict=True)]
+        faces = self.search(frame, color=color)
+        if self.has_landmarks:
+            faces = [self._confirm(frame, face, color) for face in faces]
         return sorted(_distinct(filter(_is_certain, faces)), key=lambda face: -face.box[2])
 
-    def fit(self, frame: npt.NDArray[np.uint8], box: Box, *, color: str = "rgb") -> Face | None:
-        """Fit the face mesh to a face whose box is known, from another detector or an earlier frame.
+    def search(self, frame: npt.NDArray[np.uint8], *, color: str = "rgb") -> list[Face]:
+        """Find candidates by the detection network alone, without the mesh, which confirms and refines faces.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
-            box: Face box: x, y, width, height in pixels.
             color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
 
         Returns:
-            The face, with a score of 1; None if the mesh does not find a face in the box. The mesh alone mistakes about
-            4 % of boxes without a face for one: `detect` is stricter.
+            Candidates without landmarks; with the default threshold of a detector with landmarks, some are not faces.
+
+        Raises:
+            EngineError: The detector is closed, or the engine failed.
+            InputError: Invalid frame or colour.
+        """
+        check_frame(frame)
+        check_color(color)
+        with self._search_lock.exclusive():
+            self._check_open()
+            corners, scores, points = suppress(self._search.run(frame, self._score, color))
+        boxes = map(self._network.face_box, corners)
+        return [Face(box, float(score), rows) for box, score, rows in zip(boxes, scores, points, strict=True)]
+
+    def fit(self, frame: npt.NDArray[np.uint8], face: Box | Face, *, color: str = "rgb") -> Face | None:
+        """Fit the face mesh to a face whose place is known, from another detector or an earlier frame.
+
+        Args:
+            frame: uint8 array of shape (H, W, 3).
+            face: Face of an earlier frame, or face box: x, y, width, height in pixels.
+            color: Channel order of the frame: "rgb", the default, or "bgr", the order of OpenCV.
+
+        Returns:
+            The face, with a score of 1 for a box; None if the mesh does not find a face there. The mesh alone mistakes
+            about 4 % of boxes without a face for one: `detect` is stricter.
 
         Raises:
             EngineError: The detector is closed or was opened without landmarks, or the engine failed.
@@ -154,44 +178,43 @@ class FaceDetector:
         """
         check_frame(frame)
         check_color(color)
-        x, y, width, height = parse_box(box)
-        find_region((x, y, width, height), frame.shape[1], frame.shape[0])  # refuses boxes outside of the frame
-        with self._lock.exclusive():
+        score = 1.0
+        if isinstance(face, Face):
+            squares, score = [_square_of(face)], face.score
+        else:
+            box = parse_box(face)
+            find_region(box, frame.shape[1], frame.shape[0])  # refuses boxes outside of the frame
+            squares = [square_around(box, angle) for angle in ANGLES]
+        for square in squares:
+            mesh = self._fit(frame, square, color)
+            if mesh.presence >= MIN_PRESENCE:
+                return Face(mesh.box, score, mesh.points, mesh.landmarks, mesh.presence)
+        return None
+
+    def _fit(self, frame: npt.NDArray[np.uint8], square: Square, color: str) -> Mesh:
+        with self._mesh_lock.exclusive():
             self._check_open()
             if self._mesh is None:
                 raise EngineError("the face detector has no landmarks; open it with landmarks=True")
-            for angle in ANGLES:
-                mesh = self._mesh.fit(frame, square_around((x, y, width, height), angle), color=color)
-                if mesh.presence >= MIN_PRESENCE:
-                    return Face(mesh.box, 1.0, mesh.points, mesh.landmarks, mesh.presence)
-        return None
+            return self._mesh.fit(frame, square, color=color)
+
+    def _confirm(self, frame: npt.NDArray[np.uint8], face: Face, color: str) -> Face:
+        mesh = self._fit(frame, _square_of(face), color)
+        if mesh.presence < MIN_PRESENCE:
+            return replace(face, presence=mesh.presence)
+        return Face(mesh.box, face.score, mesh.points, mesh.landmarks, mesh.presence)
 
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError("the face detector is closed; open it again")
 
-    def _face(
-        self,
-        frame: npt.NDArray[np.uint8],
-        corners: npt.NDArray[np.float64],
-        score: float,
-        points: npt.NDArray[np.float64],
-        color: str,
-    ) -> Face:
-        box = self._network.face_box(corners)
-        if self._mesh is None:
-            return Face(box, float(score), points)
-        mesh = self._mesh.fit(frame, square_around(box, tilt_of(points)), color=color)
-        if mesh.presence < MIN_PRESENCE:
-            return Face(box, float(score), points, None, mesh.presence)
-        return Face(mesh.box, float(score), mesh.points, mesh.landmarks, mesh.presence)
-
     def close(self) -> None:
         """Release the engine after the call of another thread has returned; may be called several times."""
         self._closed = True
-        if self._lock.is_held() or self._lock.orphaned:  # the call of this thread, or of one that a fork left behind
-            return
-        with self._lock.exclusive():
+        for lock in (self._search_lock, self._mesh_lock):
+            if lock.is_held() or lock.orphaned:  # the call of this thread, or of one that a fork left behind
+                return
+        with self._search_lock.exclusive(), self._mesh_lock.exclusive():
             self._search.clear()
             self._mesh = None
 
@@ -218,6 +241,13 @@ class FaceDetector:
         self.close()
 
 
+def _square_of(face: Face) -> Square:
+    """Return the mesh's input for a face of an earlier frame, or of the detection network."""
+    if face.landmarks is None:
+        return square_around(face.box, tilt_of(face.points))
+    return Mesh(face.landmarks, 1.0).square
+
+
 def _is_certain(face: Face) -> bool:
     is_confirmed = face.presence is None or face.landmarks is not None or face.score >= MIN_SCORE_ALONE
     return is_confirmed and face.box[2] >= MIN_BOX
@@ -237,7 +267,7 @@ def _corners(face: Face) -> npt.NDArray[np.float64]:
     return np.array([x, y, x + width, y + height])
 
 
-def _engines() -> list[str]:
+def detection_engines() -> list[str]:
     """Return the names of the engines that run the networks, in order of preference."""
     return [name for name in ENGINE_MODULES if get_engine(name).runs_graphs]
 
@@ -249,7 +279,7 @@ def _first_installed() -> str:
         EngineUnavailableError: None of them.
     """
     reasons = []
-    for name in _engines():
+    for name in detection_engines():
         try:
             get_engine(name).check_runnable()
         except EngineUnavailableError as error:

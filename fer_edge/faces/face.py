@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class Face:
     def tilt(self) -> float:
         """Angle of the line between the eyes in degrees, -180 to 180, positive clockwise in the image."""
         return math.degrees(tilt_of(self.points))
+
+    def shift(self, x: float, y: float) -> Face:
+        """Return the face moved by a number of pixels to the right and down."""
+        left, top, width, height = self.box
+        landmarks = None if self.landmarks is None else self.landmarks + np.array((x, y, 0.0))
+        return replace(
+            self, box=(left + x, top + y, width, height), points=self.points + np.array((x, y)), landmarks=landmarks
+        )
 
 
 def tilt_of(points: Points) -> float:

@@ -1,0 +1,91 @@
+"""Smoothing of one person's probabilities over time, and hysteresis of the label."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import ConfigError, shown
+
+Scores = npt.NDArray[np.float64]  # probability of each label
+
+
+@dataclass(frozen=True)
+class OneEuro:
+    """Settings of the One Euro filter (Casiez et al., CHI 2012): smooth while nothing changes, fast on a change.
+
+    Attributes:
+        cutoff: Cut-off frequency of unchanging probabilities in Hz, 1 by default; lower values smooth more.
+        beta: Increase of the cut-off frequency with the speed of the fastest probability, in Hz per 1/s, 2 by default.
+        speed_cutoff: Cut-off frequency of these speeds in Hz, 1 by default.
+    """
+
+    cutoff: float = 1.0
+    beta: float = 2.0
+    speed_cutoff: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            is_number = type(value) in (int, float) and math.isfinite(value)
+            if not is_number or value < 0 or (value == 0 and name != "beta"):
+                least = "of at least 0" if name == "beta" else "above 0"
+                raise ConfigError(f"{name} of OneEuro is {shown(value)}; expected a number {least}")
+
+
+class Smoother:
+    """Filter of one person's probabilities.
+
+    All labels have the same weight of the new frame, that of the fastest probability, so that the sum stays 1. Weights
+    are exponential in the time between frames, so that the result does not depend on the frame rate.
+
+    Args:
+        settings: Settings of the filter; None: no smoothing.
+        hysteresis: Lead of another label's probability that changes the label, 0 to 1.
+
+    Attributes:
+        label: Index of the label; -1 before the first frame.
+        since: Time in seconds at which the label began.
+    """
+
+    def __init__(self, settings: OneEuro | None, hysteresis: float) -> None:
+        self._settings = settings
+        self._hysteresis = hysteresis
+        self._time = 0.0
+        self._last: Scores = np.zeros(0)
+        self._smooth, self._speeds = self._last, self._last
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again with the next frame, as after a gap."""
+        self.label, self.since = -1, 0.0
+
+    def update(self, scores: Scores, time: float) -> Scores:
+        """Return the smoothed probabilities.
+
+        Args:
+            scores: Probabilities of a frame, (classes,).
+            time: Time of the frame in seconds, later than that of the last one.
+        """
+        if self.label < 0:
+            self._smooth, self._speeds = scores, np.zeros_like(scores)
+            self.label, self.since = int(scores.argmax()), time
+        elif self._settings is None:
+            self._smooth = scores
+        else:
+            seconds, settings = time - self._time, self._settings
+            self._speeds += _weight(settings.speed_cutoff, seconds) * ((scores - self._last) / seconds - self._speeds)
+            cutoff = settings.cutoff + settings.beta * float(np.abs(self._speeds).max())
+            self._smooth = self._smooth + _weight(cutoff, seconds) * (scores - self._smooth)
+        self._last, self._time = scores, time
+        best = int(self._smooth.argmax())
+        if best != self.label and self._smooth[best] >= self._smooth[self.label] + self._hysteresis:
+            self.label, self.since = best, time
+        return self._smooth
+
+
+def _weight(cutoff: float, seconds: float) -> float:
+    """Return the weight of a value that was constant for some seconds, in a low-pass filter of first order."""
+    return -math.expm1(-math.tau * cutoff * seconds)
