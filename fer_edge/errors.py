@@ -3,6 +3,7 @@
     FerEdgeError
     ├── ConfigError                   invalid model configuration, recipe, argument or option
     ├── ImageError                    image that cannot be read or used
+    ├── VideoError                    video source that is missing, cannot be read or has no video
     ├── DataError                     data set that is missing, incomplete or has another layout
     ├── CheckpointError               checkpoint that cannot be read or does not fit
     ├── BundleError                   bundle that cannot be read
@@ -41,6 +42,10 @@ class ConfigError(FerEdgeError):
 
 class ImageError(FerEdgeError):
     """Image that cannot be read or used."""
+
+
+class VideoError(FerEdgeError):
+    """Video source that is missing, cannot be read or has no video."""
 
 
 class DataError(FerEdgeError):

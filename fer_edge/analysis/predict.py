@@ -47,7 +47,7 @@ class RecognizedFace:
     def notes(self) -> tuple[str, ...]:
         """Short remarks for a table: "unsure", "small", "tilted"; `expression.warning` has the figures."""
         remarks = {
-            "unsure": not self.expression.reliable,
+            "unsure": not self.expression.certain,
             "small": self.box is not None and min(self.box[2:]) < MIN_FACE,
             "tilted": self.face is not None and abs(self.face.tilt) >= MIN_TILT,
         }

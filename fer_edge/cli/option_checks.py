@@ -116,6 +116,23 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     return x, y, width, height
 
 
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Parse W,H.
+
+    Raises:
+        BadParameter: Text that is not two whole numbers from 1.
+    """
+    if text is None:
+        return None
+    try:
+        width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        width, height = 0, 0
+    if min(width, height) < 1:
+        raise typer.BadParameter(f"--size: {text!r} is not a size; expected W,H in pixels, such as 1280,720")
+    return width, height
+
+
 def refuse_given(scope: str, remedy: str, /, **values: object) -> None:
     """Refuse options that have no effect in this command line.
 

@@ -1,0 +1,126 @@
+"""`fer-edge live`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.option_checks import parse_size, refuse_given, shipped_path
+from fer_edge.cli.options import Engine, Json
+
+if TYPE_CHECKING:
+    from fer_edge.live.output import Output
+    from fer_edge.live.server import PageServer
+    from fer_edge.live.session import LiveSession
+
+
+def live(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Camera (0, /dev/video0 or a part of its name), video file, folder of images, RTSP or HTTP URL; `-` is "
+            "standard input.",
+        ),
+    ] = "0",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")
+        ),
+    ] = None,
+    faces: Annotated[int, typer.Option("--faces", min=1, help="Largest number of faces recognised in one frame.")] = 4,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port of the page on the loopback address; default: a free one."),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address of the page without opening it.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw the results in the terminal instead of a page.")] = False,
+    json: Json = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.1, help="Length in seconds; default: until the source ends or Ctrl-C."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="W,H", help="Width and height of a camera's frames; default: its own.")
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", help="Frames per second of a camera or folder; default: the camera's, or 25."),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat a file or folder without end.")] = False,
+    engine: Engine = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Number of CPU threads.")] = 1,
+) -> None:
+    """Recognise expressions in a camera, file or stream, and show them on a page.
+
+    The page is served to this machine only. A file starts when the page is open. With --show, the terminal shows the
+    same as text; with --json, each frame is one line. A camera or stream that breaks off is opened again.
+
+    Example: fer-edge live 0
+    """
+    from fer_edge.cli.output import print_note
+    from fer_edge.live.session import LiveSession
+
+    if show and json:
+        raise typer.BadParameter("--show and --json both print on stdout; leave out one of them")
+    if show or json:
+        refuse_given("the page", f"leave out {'--show' if show else '--json'}", port=port, no_browser=no_browser or None)
+    outputs, page = _make_outputs(show, json, port or 0)
+    options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": not json}
+    with LiveSession.open(
+        source, bundle or "edge", outputs=outputs, engine=engine, threads=threads, faces=faces, **options
+    ) as session:
+        try:
+            if page is not None:
+                _open_page(page, session, browser=not no_browser)
+            summary = session.run(seconds)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped after {session.summary()}") from None
+    print_note(summary)
+
+
+def _make_outputs(show: bool, json: bool, port: int) -> tuple[list[Output], PageServer | None]:
+    """Return the outputs of the command line, and the page among them."""
+    from fer_edge.cli.output import console, print_note
+    from fer_edge.live.lines import JsonLines, SourceNotes
+
+    if json:
+        return [JsonLines(lambda line: print(line, flush=True)), SourceNotes(print_note)], None
+    if show:
+        from fer_edge.live.terminal import TerminalView
+
+        terminal = console()
+        if not terminal.is_terminal:
+            raise typer.BadParameter("--show needs a terminal; use --json in a pipe or file")
+        return [TerminalView(terminal)], None
+    from fer_edge.live.server import PageServer
+
+    page = PageServer(port)
+    return [page, SourceNotes(print_note)], page
+
+
+def _open_page(page: PageServer, session: LiveSession, browser: bool) -> None:
+    """Print the address of the page, open it in a browser on a desktop, and wait for it before a recording starts."""
+    from fer_edge.cli.output import print_line, print_note
+
+    print_line(page.url, flush=True)
+    if browser and _has_desktop():
+        import webbrowser
+
+        with suppress(webbrowser.Error):
+            webbrowser.open(page.url)
+    if not session.source.is_live:
+        print_note("the recording starts when the page is open; Ctrl-C ends")
+        page.wait_for_viewer()
+
+
+def _has_desktop() -> bool:
+    """Return whether a window can be opened; without one, a text browser would take over the terminal."""
+    import os
+    import sys
+
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,54 @@
+"""Spans of expressions per person, for the timelines of pages and terminals."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from fer_edge.live.output import Update
+
+SECONDS = 60.0  # length of a timeline
+MAX_PEOPLE = 32  # with a timeline; those that left first are dropped
+
+
+@dataclass
+class Span:
+    """Time in which a person had one expression."""
+
+    label: str
+    certain: bool
+    start: float  # seconds
+    end: float
+
+
+class Timelines:
+    """Spans of the last minute by person."""
+
+    def __init__(self) -> None:
+        self.people: dict[int, deque[Span]] = {}
+
+    def add(self, update: Update) -> None:
+        """Extend the spans of the people of an update, and drop those that are too old."""
+        for person in update.people:
+            spans = self.people.setdefault(person.track_id, deque())
+            label, certain = person.expression.label, person.expression.certain
+            last = spans[-1] if spans else None
+            if last is not None and (last.label, last.certain) == (label, certain) and person.since <= last.end:
+                last.end = update.time
+            else:
+                spans.append(Span(label, certain, max(person.since, last.end) if last else update.time, update.time))
+        oldest = update.time - SECONDS
+        for identity, spans in list(self.people.items()):
+            while spans and spans[0].end < oldest:
+                spans.popleft()
+            if not spans:
+                del self.people[identity]
+        while len(self.people) > MAX_PEOPLE:
+            del self.people[min(self.people, key=lambda identity: self.people[identity][-1].end)]
+
+    def to_dict(self) -> dict[str, list[list[object]]]:
+        """Return label, certain, start and end of the spans by person, for JSON."""
+        return {
+            str(identity): [[span.label, span.certain, round(span.start, 3), round(span.end, 3)] for span in spans]
+            for identity, spans in self.people.items()
+        }
