@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fer_edge._few_threads  # noqa: F401  before the first import of NumPy
 
 if TYPE_CHECKING:
+    from fer_edge.analysis.analyse import analyse
     from fer_edge.analysis.predict import predict
     from fer_edge.benchmark.compare import compare
     from fer_edge.benchmark.run import bench
@@ -81,6 +82,7 @@ __all__ = [
     "UnsupportedTargetError",
     "__version__",
     "add_engine",
+    "analyse",
     "bench",
     "box_from_corners",
     "build",
@@ -105,6 +107,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "RunOptions": "engines.base",
     "TrackedFace": "faces.tracker",
     "add_engine": "export.build",
+    "analyse": "analysis.analyse",
     "bench": "benchmark.run",
     "box_from_corners": "boxes",
     "build": "export.build",

@@ -54,6 +54,9 @@ def annotate(image: Image.Image, marks: Sequence[Mark], *, enlarge: bool = True)
     font = _font(_text_height(longer, [mark.box[2] for mark in marks]))
     for mark in marks:
         x, y, w, h = mark.box
+        edge = max(1, width // 2)  # around the line, so that it is visible on every background
+        outer = (x - edge, y - edge, x + w + edge, y + h + edge)
+        pen.rounded_rectangle(outer, radius=2 * width + edge, outline=DARK, width=width + 2 * edge)
         pen.rounded_rectangle((x, y, x + w, y + h), radius=2 * width, outline=mark.color, width=width)
     names: list[Rectangle] = []
     for mark in marks:

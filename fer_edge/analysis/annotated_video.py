@@ -20,7 +20,12 @@ from fer_edge.errors import EngineUnavailableError, FerEdgeError
 MAX_SIDE = 1920  # pixels of the longer side; players do not show larger H.264 videos reliably
 CLOCK = 90_000  # ticks per second, as in MPEG
 # H.264 first: every player and browser shows it. The others are in builds of FFmpeg without it.
-CODECS: tuple[tuple[str, dict[str, str]], ...] = (("libx264", {"crf": "23", "preset": "veryfast"}), ("libopenh264", {}), ("libvpx-vp9", {}), ("mpeg4", {}))
+CODECS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("libx264", {"crf": "23", "preset": "veryfast"}),
+    ("libopenh264", {}),
+    ("libvpx-vp9", {}),
+    ("mpeg4", {}),
+)
 
 
 @contextmanager

@@ -27,7 +27,18 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,nut,mxf,wtv,ivf,obu,"
     "h264,hevc,mjpeg,mpjpeg,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe,rtsp"
 )
-WITHOUT_TIMESTAMPS = {"h264", "hevc", "mjpeg", "mpjpeg", "jpeg_pipe", "png_pipe", "webp_pipe", "obu", "m4v", "mpegvideo"}
+WITHOUT_TIMESTAMPS = {
+    "h264",
+    "hevc",
+    "mjpeg",
+    "mpjpeg",
+    "jpeg_pipe",
+    "png_pipe",
+    "webp_pipe",
+    "obu",
+    "m4v",
+    "mpegvideo",
+}
 PROTOCOLS = {
     "file": "file",
     "http": "http,https,tcp,tls",
@@ -69,6 +80,9 @@ class ContainerReel(Reel):
         self._has_stamps = recorded or self._container.format.name not in WITHOUT_TIMESTAMPS
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.period = float(1 / rate) if rate else self.period
+        if recorded:
+            seconds = (self._container.duration or 0) / self._av.time_base
+            self.length = self._stream.frames or round(seconds / self.period) or None
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._frames = self._decode()
 
@@ -152,7 +166,9 @@ class ContainerReel(Reel):
         if isinstance(error, self._av.ExitError):
             return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
         if kind == "camera":
-            return f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+            return (
+                f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+            )
         if isinstance(error, self._av.InvalidDataError):
             expected = "a video in a container such as MP4, MKV, WebM, AVI or MPEG-TS, or MJPEG"
             return f"{title} is damaged, truncated or in an unsupported format ({reason}); expected {expected}"
