@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ def spans(person: Person, colors: Mapping[str, str], unsure: str, start: float, 
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     scale = WIDTH / max(seconds, timeline.step)
     result = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         label = int(labels[first])
         begin, end = timeline.start + first * timeline.step, min(timeline.start + last * timeline.step, start + seconds)
         if label >= 0 and end > begin:

@@ -254,8 +254,8 @@ class Predictions:
     def _result(self, path: Path) -> ImageResult:
         try:
             frame = read_image(_standard_input() if path == STDIN else path, max_pixels=self._max_pixels)
-        except ImageError as error:
-            return ImageResult(path, error=str(error))
+        except ImageError as failure:
+            return ImageResult(path, error=str(failure))
         try:
             faces, error = self._faces(path, frame)
         except FerEdgeError as failure:
@@ -277,13 +277,13 @@ class Predictions:
             found = self._detector.detect(frame)
             # One by one: an engine compiles a graph for batches, which takes longer than twenty faces.
             return [RecognizedFace(self._recognizer.recognize(frame, face), face.box, face) for face in found], ""
-        faces, error = [], ""
+        faces, errors = [], []
         for box in (self._places or {}).get(path, ()):
             try:
                 faces.append(RecognizedFace(self._recognizer.recognize(frame, box), box))
             except FerEdgeError as failure:
-                error = error or f"{path}: {failure}"
-        return faces, error
+                errors.append(f"{path}: {failure}")
+        return faces, errors[0] if errors else ""
 
     def _hint(self, width: int, height: int) -> str:
         if self._detector is None:

@@ -178,9 +178,7 @@ class LiveSession:
         """Return the counts so far."""
         state = self.source.state
         p50, p99 = (
-            (float(value) for value in 1000 * np.percentile(self._latencies, (50, 99)))
-            if self._latencies
-            else (None,) * 2
+            (float(value) for value in 1000 * np.percentile(self._latencies, (50, 99))) if self._latencies else (None,) * 2
         )
         return LiveSummary(self._frames, state.dropped, state.damaged, state.reconnections, p50, p99)
 

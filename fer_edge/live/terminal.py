@@ -42,11 +42,7 @@ class TerminalView(Output):
         self._update: Update | None = None
         self._timelines = Timelines()
         self._live = Live(
-            get_renderable=self.draw,
-            console=console,
-            refresh_per_second=REFRESH_RATE,
-            transient=True,
-            redirect_stderr=False,
+            get_renderable=self.draw, console=console, refresh_per_second=REFRESH_RATE, transient=True, redirect_stderr=False
         )
 
     def open(self, title: str) -> None:

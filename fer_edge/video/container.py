@@ -27,18 +27,7 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,nut,mxf,wtv,ivf,obu,"
     "h264,hevc,mjpeg,mpjpeg,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe,rtsp"
 )
-WITHOUT_TIMESTAMPS = {
-    "h264",
-    "hevc",
-    "mjpeg",
-    "mpjpeg",
-    "jpeg_pipe",
-    "png_pipe",
-    "webp_pipe",
-    "obu",
-    "m4v",
-    "mpegvideo",
-}
+WITHOUT_TIMESTAMPS = {"h264", "hevc", "mjpeg", "mpjpeg", "jpeg_pipe", "png_pipe", "webp_pipe", "obu", "m4v", "mpegvideo"}
 PROTOCOLS = {
     "file": "file",
     "http": "http,https,tcp,tls",
@@ -166,9 +155,7 @@ class ContainerReel(Reel):
         if isinstance(error, self._av.ExitError):
             return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
         if kind == "camera":
-            return (
-                f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
-            )
+            return f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
         if isinstance(error, self._av.InvalidDataError):
             expected = "a video in a container such as MP4, MKV, WebM, AVI or MPEG-TS, or MJPEG"
             return f"{title} is damaged, truncated or in an unsupported format ({reason}); expected {expected}"
