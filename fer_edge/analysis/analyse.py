@@ -15,11 +15,13 @@ from fer_edge.analysis.annotate import Mark
 from fer_edge.analysis.annotated_video import annotated_video
 from fer_edge.analysis.people import UNSURE, People
 from fer_edge.analysis.rows import row_of, write_rows
+from fer_edge.bundle import Bundle
 from fer_edge.errors import VideoError
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.html import theme
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
+from fer_edge.shipped import path_or_shipped
 from fer_edge.video import Source, VideoFrame, open_source
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class AnalysisResult(Result):
     """Expressions of every person in a video, and the files with all of them."""
 
     source: str  # name of the video
-    model: str  # path of the bundle
+    model: str  # name of the bundle in its manifest
     frames: int
     seconds: float  # time of the last frame
     damaged: int  # frames that could not be decoded
@@ -64,7 +66,7 @@ class AnalysisResult(Result):
 
     def tables(self) -> list[Table]:
         """Return a table with one row per person."""
-        title = f"{self.source}: {self.frames} frames, {clock(self.seconds)}, {len(self.people)} people"
+        title = f"{self.source}: {self.frames} frames, {clock(self.seconds)}, people: {len(self.people)}"
         rows = [
             (
                 person.person,
@@ -123,13 +125,14 @@ def analyse(
     folder = as_path(out, "the output folder")
     _check_packages(video, parquet)
     _check_output(folder, source)
+    model = Bundle.open(path_or_shipped("bundle", "edge" if bundle is None else as_path(bundle, "the bundle")))
     with ExitStack() as stack:
         tracker = stack.enter_context(
             ExpressionTracker.open(
-                "edge" if bundle is None else bundle,
+                model,
                 engine=engine,
                 threads=threads,
-                faces=MAX_FACES,
+                faces=min(MAX_FACES, model.manifest.max_batch),
                 detect_every=DETECT_EVERY,
                 background=False,
             )
@@ -139,7 +142,7 @@ def analyse(
         files = {PAGE: folder / PAGE, ROWS: folder / ROWS}
         files |= {PARQUET: folder / PARQUET} if parquet else {}
         files |= {VIDEO: folder / VIDEO} if video else {}
-        return _write_files(_Analysis(frames, tracker, "edge" if bundle is None else str(bundle)), files, progress)
+        return _write_files(_Analysis(frames, tracker, model.manifest.name), files, progress)
 
 
 class _Analysis:

@@ -89,7 +89,7 @@ def test_missing_face_networks_are_refused_with_the_command(
 def test_boxes_of_a_file(photos: Path, bundle: Path, tmp_path: Path) -> None:
     rows: list[list[object]]
     rows = [["astronaut.png", *FACE], ["astronaut.png", 300, 100, 60, 60], ["other.jpg", 1, 1, 9, 9]]
-    columns = ["file", "x", "y", "width", "height"]
+    columns: list[object] = ["file", "x", "y", "width", "height"]
     (tmp_path / "boxes.csv").write_text("\n".join(",".join(map(str, row)) for row in ([*columns], *rows)))
     (tmp_path / "boxes.json").write_text(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
     for name in ("boxes.csv", "boxes.json"):
