@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         InputError,
         NonFiniteError,
         UnsupportedTargetError,
+        VideoError,
     )
     from fer_edge.evaluation.evaluate import evaluate
     from fer_edge.evaluation.parity import parity
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from fer_edge.faces.tracker import ExpressionTracker, TrackedFace
     from fer_edge.images import read_image
     from fer_edge.recognizer import Expression, Recognizer
+    from fer_edge.video import open_source
 
 __version__ = "0.1.0"
 
@@ -80,6 +82,7 @@ __all__ = [
     "RunOptions",
     "TrackedFace",
     "UnsupportedTargetError",
+    "VideoError",
     "__version__",
     "add_engine",
     "analyse",
@@ -89,6 +92,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "open_source",
     "parity",
     "predict",
     "read_image",
@@ -114,11 +118,12 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "calibrate": "export.calibrate",
     "compare": "benchmark.compare",
     "evaluate": "evaluation.evaluate",
+    "open_source": "video",
     "parity": "evaluation.parity",
     "predict": "analysis.predict",
     "read_image": "images",
 }
-_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "recognizer"}
+_SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "live", "recognizer", "video"}
 
 
 def __getattr__(name: str) -> Any:

@@ -39,9 +39,25 @@ RUNTIME = {
     "recognizer",
     "results",
     "shipped",
+    "video",
     "walk",
 }
-LARGE = {"cv2", "jinja2", "matplotlib", "onnx", "onnx_ir", "rich", "safetensors", "sklearn", "tflite", "torch", "typer"}
+LARGE = {
+    "av",
+    "cv2",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "onnx_ir",
+    "rich",
+    "safetensors",
+    "sklearn",
+    "starlette",
+    "tflite",
+    "torch",
+    "typer",
+    "uvicorn",
+}
 FORBIDDEN = {
     "runtime": {
         "benchmark",
@@ -53,8 +69,10 @@ FORBIDDEN = {
         "graph",
         "model",
         "html",
+        "live",
         "training",
     },
+    "live": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"},
     "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"},
     "data": {"benchmark", "calibration", "cli", "evaluation", "export", "graph", "model", "html", "training"},
     "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "training"},

@@ -22,8 +22,8 @@ def live(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Camera (0, /dev/video0 or a part of its name), video file, folder of images, RTSP or HTTP URL; `-` is "
-            "standard input.",
+            help="Camera (0, /dev/video0 or a part of its name), video file, folder of images, RTSP or HTTP URL; `-` "
+            "is standard input.",
         ),
     ] = "0",
     bundle: Annotated[
@@ -37,7 +37,9 @@ def live(
         int | None,
         typer.Option("--port", min=0, max=65535, help="Port of the page on the loopback address; default: a free one."),
     ] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address of the page without opening it.")] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address of the page without opening it.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Draw the results in the terminal instead of a page.")] = False,
     json: Json = False,
     seconds: Annotated[
@@ -45,7 +47,8 @@ def live(
         typer.Option("--seconds", min=0.1, help="Length in seconds; default: until the source ends or Ctrl-C."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option("--size", metavar="W,H", help="Width and height of a camera's frames; default: its own.")
+        str | None,
+        typer.Option("--size", metavar="W,H", help="Width and height of a camera's frames; default: its own."),
     ] = None,
     fps: Annotated[
         float | None,
@@ -68,7 +71,9 @@ def live(
     if show and json:
         raise typer.BadParameter("--show and --json both print on stdout; leave out one of them")
     if show or json:
-        refuse_given("the page", f"leave out {'--show' if show else '--json'}", port=port, no_browser=no_browser or None)
+        refuse_given(
+            "the page", f"leave out {'--show' if show else '--json'}", port=port, no_browser=no_browser or None
+        )
     outputs, page = _make_outputs(show, json, port or 0)
     options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": not json}
     with LiveSession.open(

@@ -40,7 +40,7 @@ class Output(ABC):
     `send` is called in the loop that reads frames: it must not wait for a slow receiver.
     """
 
-    def open(self, title: str) -> None:
+    def open(self, title: str) -> None:  # noqa: B027  may be left out
         """Begin, before the first frame.
 
         Args:
@@ -55,5 +55,5 @@ class Output(ABC):
             update: The newest update.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  may be left out
         """End, after the last update; may be called without `open`."""

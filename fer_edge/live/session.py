@@ -121,7 +121,10 @@ class LiveSession:
 
         with ExitStack() as stack:
             frames = stack.enter_context(open_source(source, **options))
-            tracker = ExpressionTracker.open(bundle, engine=engine, threads=threads, faces=faces)
+            # A recording gives the same results each time if frames wait for the detector.
+            tracker = ExpressionTracker.open(
+                bundle, engine=engine, threads=threads, faces=faces, background=frames.is_live
+            )
             stack.callback(tracker.close)
             session = cls(frames, tracker, outputs)
             stack.pop_all()
@@ -178,7 +181,9 @@ class LiveSession:
         """Return the counts so far."""
         state = self.source.state
         p50, p99 = (
-            (float(value) for value in 1000 * np.percentile(self._latencies, (50, 99))) if self._latencies else (None,) * 2
+            (float(value) for value in 1000 * np.percentile(self._latencies, (50, 99)))
+            if self._latencies
+            else (None,) * 2
         )
         return LiveSummary(self._frames, state.dropped, state.damaged, state.reconnections, p50, p99)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fer_edge.live.output import Update
 
-SECONDS = 60.0  # length of a timeline
+PERIODS = (16.0, 32.0, 60.0)  # lengths of timelines in seconds: the shortest in which all spans fit, or the longest
 MAX_PEOPLE = 32  # with a timeline; those that left first are dropped
 
 
@@ -37,7 +37,7 @@ class Timelines:
                 last.end = update.time
             else:
                 spans.append(Span(label, certain, max(person.since, last.end) if last else update.time, update.time))
-        oldest = update.time - SECONDS
+        oldest = update.time - PERIODS[-1]
         for identity, spans in list(self.people.items()):
             while spans and spans[0].end < oldest:
                 spans.popleft()
@@ -45,6 +45,15 @@ class Timelines:
                 del self.people[identity]
         while len(self.people) > MAX_PEOPLE:
             del self.people[min(self.people, key=lambda identity: self.people[identity][-1].end)]
+
+    def period(self, now: float) -> float:
+        """Return the length of the timelines in seconds.
+
+        Args:
+            now: Time of the newest update in seconds.
+        """
+        start = min((spans[0].start for spans in self.people.values()), default=now)
+        return next((seconds for seconds in PERIODS if now - start <= seconds), PERIODS[-1])
 
     def to_dict(self) -> dict[str, list[list[object]]]:
         """Return label, certain, start and end of the spans by person, for JSON."""

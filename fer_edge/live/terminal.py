@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from fer_edge._text import printable
 from fer_edge.live.output import Output, Update
-from fer_edge.live.spans import SECONDS, Span, Timelines
+from fer_edge.live.spans import Span, Timelines
+from fer_edge.recognizer import UNSURE
 
 if TYPE_CHECKING:
     from fer_edge.faces.tracker import TrackedFace
@@ -26,7 +28,6 @@ COLOURS = {
     "disgust": "green", "fear": "magenta", "contempt": "pink3",
 }  # fmt: skip
 STATUS = {"connected": "green", "reconnecting": "yellow", "ended": "bright_black"}
-UNSURE = "unsure"
 
 
 class TerminalView(Output):
@@ -42,7 +43,11 @@ class TerminalView(Output):
         self._update: Update | None = None
         self._timelines = Timelines()
         self._live = Live(
-            get_renderable=self.draw, console=console, refresh_per_second=REFRESH_RATE, transient=True, redirect_stderr=False
+            get_renderable=self.draw,
+            console=console,
+            refresh_per_second=REFRESH_RATE,
+            transient=True,
+            redirect_stderr=False,
         )
 
     def open(self, title: str) -> None:
@@ -63,10 +68,12 @@ class TerminalView(Output):
             update = self._update
             if update is None:
                 return Text(f"{printable(self._title)}: waiting for the first frame")
-            people = [_person(person, update.time) for person in update.people]
-            lanes = _lanes(self._timelines.people, update.time)
-        empty = Text("no face in view", style="bright_black")
-        return Group(_heading(self._title, update), *(people or [empty]), lanes)
+            people = [
+                _person(person, update.time) for person in sorted(update.people, key=lambda person: person.track_id)
+            ]
+            lanes = _lanes(self._timelines.people, update.time, self._timelines.period(update.time))
+        cards = Columns(people) if people else Text("no face in view", style="bright_black")
+        return Group(_heading(self._title, update), cards, lanes)
 
 
 def _heading(title: str, update: Update) -> RenderableType:
@@ -84,7 +91,7 @@ def _heading(title: str, update: Update) -> RenderableType:
 
 def _person(person: TrackedFace, now: float) -> RenderableType:
     expression = person.expression
-    label = expression.label if expression.certain else UNSURE
+    label = expression.display_label
     bars = Table.grid(padding=(0, 1))
     for name, score in expression.scores.items():
         style = "bold" if name == expression.label else "bright_black"
@@ -98,17 +105,19 @@ def _bar(score: float, label: str) -> Text:
     return Text.assemble(("█" * full, _colour(label)), ("░" * (BAR_WIDTH - full), "bright_black"))
 
 
-def _lanes(people: dict[int, Sequence[Span]], now: float) -> RenderableType:
-    """Return one row of coloured cells per person, a cell for each second."""
+def _lanes(people: Mapping[int, Sequence[Span]], now: float, period: float) -> RenderableType:
+    """Return one row of coloured cells per person."""
     lanes = Table.grid(padding=(0, 1))
     for identity, spans in sorted(people.items()):
         lane = Text()
         for cell in range(LANE_WIDTH):
-            moment = now - SECONDS + (cell + 0.5) * SECONDS / LANE_WIDTH
+            moment = now - period * (1 - (cell + 0.5) / LANE_WIDTH)
             span = next((span for span in spans if span.start <= moment <= span.end), None)
             label = "" if span is None else span.label if span.certain else UNSURE
             lane.append("█" if label else "·", _colour(label))
         lanes.add_row(str(identity), lane)
+    if people:
+        lanes.add_row("", Text(f"last {period:g} s", "bright_black"))
     return lanes
 
 

@@ -36,8 +36,8 @@ def parse_address(source: str | int | os.PathLike[str]) -> Address:
     """Return the address that a source names.
 
     Args:
-        source: Index of a camera (0, "0"), its device (/dev/video0) or a part of its name; path of a file, folder or named
-            pipe; URL of an RTSP or HTTP stream; "-" for standard input.
+        source: Index of a camera (0, "0"), its device (/dev/video0) or a part of its name; path of a file, folder or
+            named pipe; URL of an RTSP or HTTP stream; "-" for standard input.
 
     Raises:
         ConfigError: Index below 0, empty text, or URL of another protocol.

@@ -27,7 +27,18 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,nut,mxf,wtv,ivf,obu,"
     "h264,hevc,mjpeg,mpjpeg,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe,rtsp"
 )
-WITHOUT_TIMESTAMPS = {"h264", "hevc", "mjpeg", "mpjpeg", "jpeg_pipe", "png_pipe", "webp_pipe", "obu", "m4v", "mpegvideo"}
+WITHOUT_TIMESTAMPS = {
+    "h264",
+    "hevc",
+    "mjpeg",
+    "mpjpeg",
+    "jpeg_pipe",
+    "png_pipe",
+    "webp_pipe",
+    "obu",
+    "m4v",
+    "mpegvideo",
+}
 PROTOCOLS = {
     "file": "file",
     "http": "http,https,tcp,tls",
@@ -38,6 +49,7 @@ PROTOCOLS = {
 OPEN_SECONDS, READ_SECONDS = 10.0, 5.0  # a live source that delivers nothing for so long is opened again
 PROBE_MICROSECONDS = "1000000"  # of a live source, before its first frame; FFmpeg's default is 5 s
 PIPE_POLL_SECONDS = 0.1
+JPEG_START = b"\xff\xd8\xff"
 
 
 class ContainerReel(Reel):
@@ -90,9 +102,12 @@ class ContainerReel(Reel):
             options["protocol_whitelist"] = PROTOCOLS["file"]
             return self._av.open(f"file:{Path(location).absolute()}", options=options)
         options["analyzeduration"] = PROBE_MICROSECONDS
-        if kind == "pipe":
+        if self._pipe is not None:
             options["protocol_whitelist"] = "pipe"  # nothing else may be opened
-            return self._av.open(self._pipe, mode="r", options=options)
+            is_mjpeg = self._pipe.peek(len(JPEG_START)) == JPEG_START
+            if is_mjpeg:  # FFmpeg would read 3.5 MB of large pictures before the first frame
+                options["probesize"] = "2048"
+            return self._av.open(self._pipe, mode="r", format="mjpeg" if is_mjpeg else None, options=options)
         scheme = location.partition(":")[0].lower()
         options["protocol_whitelist"] = PROTOCOLS[scheme]
         if scheme.startswith("rtsp"):
@@ -155,7 +170,9 @@ class ContainerReel(Reel):
         if isinstance(error, self._av.ExitError):
             return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
         if kind == "camera":
-            return f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+            return (
+                f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+            )
         if isinstance(error, self._av.InvalidDataError):
             expected = "a video in a container such as MP4, MKV, WebM, AVI or MPEG-TS, or MJPEG"
             return f"{title} is damaged, truncated or in an unsupported format ({reason}); expected {expected}"
@@ -194,9 +211,22 @@ class _Pipe:
         else:
             self._descriptor = _standard_input()
         self._started = not self._owned  # a writer has opened the pipe
+        self._peeked = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes, which `read` returns again."""
+        while len(self._peeked) < size and (data := self._wait_and_read(size - len(self._peeked))):
+            self._peeked += data
+        return self._peeked
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`; none at the end, or when the source is closed."""
+        if self._peeked:
+            data, self._peeked = self._peeked[:size], self._peeked[size:]
+            return data
+        return self._wait_and_read(size)
+
+    def _wait_and_read(self, size: int) -> bytes:
         while not self._stop.is_set():
             if not select([self._descriptor], [], [], PIPE_POLL_SECONDS)[0]:
                 continue

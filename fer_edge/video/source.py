@@ -65,8 +65,8 @@ class Source:
     """Frames of a camera, file, stream, folder or pipe.
 
     Of a live source (a camera, stream or pipe), `read` returns the newest frame, and older ones are dropped. Recordings
-    (files and folders) deliver every frame. Cameras and streams that break off are opened again. Close a source, or use it
-    as a context manager, so that its thread ends.
+    (files and folders) deliver every frame. Cameras and streams that break off are opened again. Close a source, or use
+    it as a context manager, so that its thread ends.
 
     Attributes:
         title: Name for messages, without the password of a URL.
@@ -137,6 +137,8 @@ class Source:
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             logging.getLogger("fer_edge").warning("%s does not respond; its thread is still waiting", self.title)
+        with self._changed:
+            self._slot = None
 
     def __enter__(self) -> Source:
         return self
@@ -201,7 +203,7 @@ class Source:
         return ""
 
     def _deliver(self, image: Images, stamp: float | None, period: float) -> None:
-        """Put a frame into the slot: at once if the source is live, else when the slot is free and the time has come."""
+        """Put a frame into the slot: at once of a live source, else when it is free and the frame is due."""
         arrival = time.monotonic()
         moment = self._clock.time(stamp, arrival, period)
         if self._pace:
@@ -250,8 +252,8 @@ def open_source(
     Cameras, files, streams and pipes need the extra `video` (PyAV); a folder of images does not.
 
     Args:
-        source: Index of a camera (0), its device (/dev/video0) or a part of its name; path of a video, folder of images or
-            named pipe; URL of an RTSP or HTTP stream; "-" for standard input, which is read as a live source.
+        source: Index of a camera (0), its device (/dev/video0) or a part of its name; path of a video, folder of images
+            or named pipe; URL of an RTSP or HTTP stream; "-" for standard input. A pipe is a live source.
         size: Width and height in pixels that a camera is set to; None: its own.
         fps: Frames per second that a camera is set to, or that a folder of images has; None: its own, or 25.
         max_pixels: Largest number of pixels of a frame, 89478485 by default.

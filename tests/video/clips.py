@@ -37,7 +37,11 @@ def number_of(frame: Frame) -> int:
 
 
 def write_clip(
-    path: Path, frames: Sequence[Frame], times: Iterable[float] | None = None, codec: str = "libx264", sound: bool = False
+    path: Path,
+    frames: Sequence[Frame],
+    times: Iterable[float] | None = None,
+    codec: str = "libx264",
+    sound: bool = False,
 ) -> Path:
     """Write frames at their times, by default at 25 Hz."""
     height, width = frames[0].shape[:2]

@@ -82,12 +82,17 @@ function showFigures(update) {
   const now = performance.now();
   if (now - figuresShown < FIGURE_MILLISECONDS && update.source.status === "connected") return;
   figuresShown = now;
-  if (update.latency !== null) byId("latency").textContent = `${(1000 * update.latency).toFixed(1)} ms`;
+  if (update.latency !== null) byId("latency").textContent = milliseconds(update.latency);
   byId("rate").textContent = update.rate.toFixed(1);
   byId("dropped").textContent = update.source.dropped.toLocaleString("en");
   byId("damaged").textContent = update.source.damaged.toLocaleString("en");
   byId("damaged").parentElement.classList.toggle("zero", update.source.damaged === 0);
   byId("skipped").textContent = skipped.toLocaleString("en");
+}
+
+function milliseconds(seconds) {
+  const value = 1000 * seconds;
+  return `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 }
 
 function mirror(value) {
