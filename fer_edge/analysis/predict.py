@@ -166,7 +166,7 @@ def predict(
     """
     set_names = [name for name, value in (("crop", crop), ("box", box), ("boxes", boxes)) if value not in (None, False)]
     if len(set_names) > 1:
-        raise ConfigError(f"{' and '.join(set_names)} exclude each other: each of them says where the face is")
+        raise ConfigError(f"{' and '.join(set_names)} are set; each gives the place of the faces, so omit all but one")
     paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     items, left_out = list_images([as_path(path, "the image") for path in paths])
     files = [item.path for item in items if not item.error]
@@ -274,9 +274,11 @@ class Predictions:
     def _faces(self, path: Path, frame: Images) -> tuple[list[RecognizedFace], str]:
         """Return the faces of an image, and the error of the first box that is refused."""
         if self._detector is not None:
-            found = self._detector.detect(frame)
             # One by one: an engine compiles a graph for batches, which takes longer than twenty faces.
-            return [RecognizedFace(self._recognizer.recognize(frame, face), face.box, face) for face in found], ""
+            return [
+                RecognizedFace(self._recognizer.recognize(frame, face), face.box, face)
+                for face in self._detector.detect(frame)
+            ], ""
         faces, errors = [], []
         for box in (self._places or {}).get(path, ()):
             try:

@@ -66,8 +66,8 @@ def predict(
 ) -> None:
     """Find faces in images, and recognise their expressions.
 
-    If an image fails, its error is printed, the other images are still processed, and the exit code is 1. An image
-    without a face is no failure. With --json, each image is one line with all faces and scores, or with its error.
+    If an image fails, its error is printed, the other images are still processed, and the exit code is 1; it is 0 for
+    images without a face. With --json, each image is one line with all faces and scores, or with its error.
 
     Example: fer-edge predict photo.jpg --save annotated/
     """

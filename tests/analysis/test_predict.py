@@ -124,7 +124,7 @@ def test_wrong_file_of_boxes_is_refused(text: str, message: str, bundle: Path, t
 
 
 def test_second_place_of_the_face_is_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="crop and box exclude each other"):
+    with pytest.raises(ConfigError, match="crop and box are set; each gives the place of the faces"):
         fer_edge.predict(photos, crop=True, box=FACE)
     result = command.fer_edge("predict", photos, "--crop", "--detail", "fine")
     assert result.returncode == 2 and "--detail applies only to the search for faces" in result.stderr
