@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import nbformat
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from PIL import Image
 
 from fer_edge.crop import crop_and_resize
 from tests.command import fer_edge
+from tests.video.clips import write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = (165, 70, 120, 120)  # in scikit-image's photograph of an astronaut
@@ -49,13 +49,8 @@ def test_image(photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_camera_reads_a_video(tmp_path: Path) -> None:
-    video = str(tmp_path / "video.avi")
-    frame = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*"MJPG"), 10, frame.shape[1::-1])
-    for _ in range(10):
-        writer.write(frame)
-    writer.release()
-    assert example("02_camera.py")["print_expressions"](video) == ["happiness"]
+    video = write_clip(tmp_path / "video.mp4", [skimage.data.astronaut()] * 10)
+    assert example("02_camera.py")["print_expressions"](str(video))[0].endswith(" s: person 1: happiness")
 
 
 def test_threads() -> None:
