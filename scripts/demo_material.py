@@ -55,7 +55,7 @@ def write_clip(path: Path, left: Image.Image, right: Image.Image) -> None:
             canvas.paste(turned, (-110 - (size - HEIGHT) // 2, -20))
             x = round(WIDTH - 330 * min(1, 4 * share, 4 * (1 - share)))
             canvas.paste(right.resize((HEIGHT * right.width // right.height, HEIGHT)), (x, 0))
-            frame = av.VideoFrame.from_image(canvas)
+            frame = av.VideoFrame.from_ndarray(np.asarray(canvas))
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -16,13 +16,14 @@ from fer_edge.analysis.annotated_video import annotated_video
 from fer_edge.analysis.people import UNSURE, People
 from fer_edge.analysis.rows import row_of, write_rows
 from fer_edge.bundle import Bundle
-from fer_edge.errors import VideoError
+from fer_edge.errors import ConfigError, VideoError
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.html import theme
 from fer_edge.progress import Progress, silent
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 from fer_edge.video import Source, VideoFrame, open_source
+from fer_edge.walk import SUFFIXES
 
 if TYPE_CHECKING:
     from fer_edge.faces.tracker import TrackedFace
@@ -31,6 +32,7 @@ ROWS, PARQUET, VIDEO, PAGE = "faces.csv", "faces.parquet", "annotated.mp4", "rep
 MAX_FACES = 16  # faces of a frame that are recognised in every frame
 DETECT_EVERY = 5  # frames; new faces are found sooner than live, where each search takes time
 STOPPED = "interrupted"
+ANIMATED = {".avif", ".gif", ".webp"}  # suffixes of images that may be videos
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def analyse(
     """
     folder = as_path(out, "the output folder")
     _check_packages(video, parquet)
-    _check_output(folder, source)
+    _check_paths(folder, source)
     model = Bundle.open(path_or_shipped("bundle", "edge" if bundle is None else as_path(bundle, "the bundle")))
     with ExitStack() as stack:
         tracker = stack.enter_context(
@@ -262,16 +264,19 @@ def _check_packages(video: bool, parquet: bool) -> None:
         require("pyarrow", "analyse", "Parquet")
 
 
-def _check_output(folder: Path, source: str | int | os.PathLike[str]) -> None:
-    """Refuse outputs that would replace the source.
+def _check_paths(folder: Path, source: str | int | os.PathLike[str]) -> None:
+    """Refuse outputs that would replace the source, and an image as the source.
 
     Raises:
-        ConfigError: Folder or file that is the source.
+        ConfigError: Folder or file that is the source, or image file.
     """
     if isinstance(source, int):
         return
+    path = as_path(source, "the source", ConfigError)
+    if path.suffix.lower() in SUFFIXES - ANIMATED and path.is_file():
+        raise ConfigError(f"{path} is an image; expected a video or a folder of images: use fer-edge predict")
     for output in (folder, folder / VIDEO):
-        check_output(output, Path(source))
+        check_output(output, path)
 
 
 def clock(seconds: float) -> str:

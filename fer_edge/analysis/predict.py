@@ -57,7 +57,7 @@ class RecognizedFace:
         """Return plain data: face and expression on one level."""
         face = self.face
         return {
-            "box": self.box,
+            "box": None if self.box is None else [round(float(value), 2) for value in self.box],
             "detection_score": None if face is None else round(face.score, 4),
             "points": None if face is None else face.points.round(2).tolist(),
             "tilt": None if face is None else round(face.tilt, 2),

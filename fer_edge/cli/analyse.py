@@ -32,7 +32,7 @@ def analyse(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Number of CPU threads.")] = 1,
     json: Json = False,
 ) -> None:
-    """Follow the faces of a video, and write their expressions, a copy and a page.
+    """Follow the faces of a video; write a table, an annotated copy and a page.
 
     DIR gets faces.csv with a row per person and frame, report.html with timelines, and annotated.mp4 without sound.
     After Ctrl-C, they describe the part that was analysed.

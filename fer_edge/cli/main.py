@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare the speed of bundles or engines in alternating turns.",
     "live": "Recognise expressions in a camera, file or stream, and show them on a page.",
     "predict": "Find faces in images, and recognise their expressions.",
-    "analyse": "Follow the faces of a video, and write their expressions, a copy and a page.",
+    "analyse": "Follow the faces of a video; write a table, an annotated copy and a page.",
     "inspect": "Show the contents of a bundle or checkpoint.",
     "doctor": "Show which engines this machine can build and run.",
 }

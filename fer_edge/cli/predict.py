@@ -34,7 +34,7 @@ def predict(
         ),
     ] = None,
     crop: Annotated[
-        bool, typer.Option("--crop", help="Treat each image as a face crop, and search no faces in it.")
+        bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")
     ] = False,
     box: Annotated[
         str | None,

@@ -75,7 +75,8 @@ def test_rows_have_every_frame_of_the_person(result: AnalysisResult, folder: Pat
 def test_result_describes_people_and_files(result: AnalysisResult, folder: Path) -> None:
     assert (result.source, result.frames, result.rows, result.frames_with_face) == ("clip.mp4", FRAMES, FRAMES, FRAMES)
     (person,) = result.people
-    assert (person.person, person.start, person.end, person.frames) == (1, 0, pytest.approx(0.44), FRAMES)
+    assert (person.person, person.start, person.frames) == (1, 0, FRAMES)
+    assert person.end == result.seconds == pytest.approx(0.44)
     assert sum(person.shares.values()) == pytest.approx(1) and set(person.shares) == {*LABELS, "unsure"}
     assert "clip.mp4: 12 frames, 0:00.4, people: 1" in str(result)
     assert {path.name for path in result.files} == {path.name for path in (folder / "out").iterdir()}
@@ -173,6 +174,9 @@ def test_wrong_sources_and_outputs_are_refused(folder: Path, tmp_path: Path, mon
         analyse(folder, tmp_path / "annotated.mp4", tmp_path)
     with pytest.raises(ConfigError, match="is also an input"):
         analyse(folder, tmp_path, tmp_path)
+    Image.new("L", (64, 64)).save(tmp_path / "photo.jpg")
+    with pytest.raises(ConfigError, match=r"photo.jpg is an image; expected a video .* use fer-edge predict"):
+        analyse(folder, tmp_path / "photo.jpg", tmp_path / "out")
     with pytest.raises(VideoError, match=r"cannot read .*none\.mp4"):
         analyse(folder, tmp_path / "none.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from fer_edge.analysis.predict import ImageResult, _standard_input, list_images
 from fer_edge.errors import ConfigError, FerEdgeError
 from tests import command
 from tests.tiny import tiny_bundle
+from tests.video.clips import grey_frames, write_clip
 
 FACE = (165, 70, 120, 120)  # of the astronaut
 
@@ -145,6 +146,11 @@ def test_copies_never_replace_images(photos: Path, bundle: Path, tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(FerEdgeError, match="cannot make the folder"):
         predict(photos, bundle, crop=True, save=tmp_path / "file")
+
+
+def test_video_is_refused_with_the_command_for_it(bundle: Path, tmp_path: Path) -> None:
+    (result,) = predict(write_clip(tmp_path / "clip.mp4", grey_frames(1)), bundle, crop=True)
+    assert result.error.endswith("but an MP4 or other ISO media file; videos are read by fer-edge analyse")
 
 
 def test_standard_input_without_an_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
