@@ -9,7 +9,7 @@ from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 
 from fer_edge.engines.registry import ENGINE_MODULES, engines
 
-datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json"])
+datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json", "live/page/*"])
 hiddenimports = [*ENGINE_MODULES.values()]
 binaries = []
 for package in (package for engine in engines() for package in engine.packages if package.loads_libraries):

@@ -211,8 +211,8 @@ class PageServer(Output):
         try:
             with self._lock:
                 hello = {"title": self._title, "timelines": self._timelines.to_dict()}
-            await websocket.send_text(json.dumps(hello))
             self._opened.set()
+            await websocket.send_text(json.dumps(hello))
             while not viewer.gone:
                 await self._send_newest(websocket, viewer)
         except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message to a page that was just closed

@@ -171,7 +171,7 @@ class ContainerReel(Reel):
             return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
         if kind == "camera":
             return (
-                f"cannot read the camera {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+                f"cannot read {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
             )
         if isinstance(error, self._av.InvalidDataError):
             expected = "a video in a container such as MP4, MKV, WebM, AVI or MPEG-TS, or MJPEG"

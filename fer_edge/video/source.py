@@ -47,7 +47,7 @@ class SourceState:
         message: Reason for a reconnection or an early end; empty otherwise.
         live: Whether frames arrive as they are taken.
         frames: Frames read.
-        dropped: Frames replaced by newer ones before the consumer took them.
+        dropped: Frames replaced by newer ones before the consumer took them, from its first `read` on.
         damaged: Frames skipped since they could not be decoded.
         reconnections: Successful reconnections.
     """
@@ -91,6 +91,7 @@ class Source:
         self._clock = Clock(live=reel.is_live, endless=self._reconnects)
         self._state = SourceState(live=reel.is_live)
         self._slot: VideoFrame | None = None
+        self._is_read = False  # whether the consumer has begun
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._paced_from: float | None = None
@@ -99,9 +100,10 @@ class Source:
 
     @property
     def state(self) -> SourceState:
-        """Connection and counts."""
+        """Connection and counts; a source has not ended before its last frame was read."""
         with self._changed:
-            return self._state
+            is_waiting = self._slot is not None and self._state.status == "ended"
+            return replace(self._state, status="connected") if is_waiting else self._state
 
     def read(self, timeout: float | None = None) -> VideoFrame | None:
         """Wait for the next frame; of a live source, the newest one that was not returned yet.
@@ -110,12 +112,13 @@ class Source:
             timeout: Longest wait in seconds; None: without limit.
 
         Returns:
-            The frame; None at the end of the source, or after the timeout. `state` tells both apart.
+            The frame; None at the end of the source, or after the timeout. `state` has the difference.
 
         Raises:
             VideoError: Source that cannot be read any more.
         """
         with self._changed:
+            self._is_read = True
             self._changed.wait_for(lambda: self._slot is not None or self._state.status == "ended", timeout)
             frame, self._slot = self._slot, None
             if frame is None and self._error is not None:
@@ -212,7 +215,7 @@ class Source:
             if not self.is_live:
                 self._changed.wait_for(lambda: self._slot is None or self._stop.is_set())
             state = self._state
-            self._slot, dropped = VideoFrame(image, moment, arrival, state.frames), self._slot is not None
+            self._slot, dropped = VideoFrame(image, moment, arrival, state.frames), self._is_read and self._slot is not None
             self._state = replace(
                 state,
                 status="connected",

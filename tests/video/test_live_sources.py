@@ -28,15 +28,15 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpCamera]:
 
 def test_slow_consumer_gets_the_newest_frame(camera: HttpCamera) -> None:
     with open_source(camera.url) as live:
+        wait_until(lambda: live.state.frames > 3)
+        assert live.state.dropped == 0  # before the consumer begins
         first = live.read(10)
-        wait_until(lambda: live.state.frames > 10)
+        wait_until(lambda: live.state.frames > 14)
         newest = live.read(10)
         assert live.is_live and first is not None and newest is not None
-        assert newest.index >= 10 and live.state.dropped >= 8
         assert number_of(newest.image) == newest.index % 20
         assert newest.time > first.time and time.monotonic() - newest.arrival < 5
-        # Every frame was returned, dropped, or is in the slot.
-        assert live.state.frames - live.state.dropped in (2, 3)
+        assert live.state.dropped >= newest.index - first.index - 1 >= 4
 
 
 def test_stream_that_breaks_off_is_opened_again(camera: HttpCamera) -> None:
@@ -97,7 +97,7 @@ def test_recording_on_a_web_server_delivers_every_frame(tmp_path: Path) -> None:
 
 
 def test_camera_that_is_missing_is_an_error() -> None:
-    with pytest.raises(VideoError, match=r"cannot read the camera .* at /dev/video77 \(No such file or directory\); "):
+    with pytest.raises(VideoError, match=r"cannot read camera 77 at /dev/video77 \(No such file or directory\); "):
         open_source(77)
 
 

@@ -66,8 +66,9 @@ def test_truncated_file_gives_the_frames_that_it_has(suffix: str, codec: str, sh
 def test_damaged_frames_are_skipped_and_counted(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.avi", FRAMES, codec="mjpeg")
     data = bytearray(path.read_bytes())
-    third = [match.end() + 4 for match in re.finditer(b"00dc", data)][2]  # after name and size of the chunk
-    data[third : third + 300] = bytes(300)
+    third = [match.end() for match in re.finditer(b"00dc", data)][3]  # the first is in the header
+    size = int.from_bytes(data[third : third + 4], "little")
+    data[third + 4 : third + 4 + size] = bytes(size)
     path.write_bytes(data)
     with open_source(path) as source:
         numbers = [number_of(frame.image) for frame in source]

@@ -21,8 +21,10 @@ const byId = (id) => document.getElementById(id);
 function showStatus(status, notice = "", text = STATUS[status]) {
   byId("status").dataset.status = status;
   if (byId("status-text").textContent !== text) byId("status-text").textContent = text;
+  byId("screen").classList.toggle("stale", status !== "connected" && status !== "ended");
+  const sentence = notice.charAt(0).toUpperCase() + notice.slice(1);
   byId("notice").hidden = !notice;
-  if (byId("notice").textContent !== notice) byId("notice").textContent = notice;
+  if (byId("notice").textContent !== sentence) byId("notice").textContent = sentence;
 }
 
 function connect() {
@@ -64,7 +66,7 @@ async function show(update, jpeg) {
   lastNumber = update.number;
   if (jpeg.length) await showFrame(jpeg, update.size, update.people);
   else showBoxes(update.people);
-  if (update.source.status === "reconnecting") clearPeople();
+  if (update.source.status === "reconnecting") clearPeople("No picture");
   else showPeople(update.people, update.time);
   extendTimelines(update.people, update.time);
   ended = update.source.status === "ended";

@@ -21,12 +21,14 @@ export function showPeople(people, time) {
     }
   }
   nobody.hidden = cards.size > 0;
+  setText(nobody, "No face in view");
 }
 
-export function clearPeople() {
+export function clearPeople(reason) {
   for (const card of cards.values()) card.element.remove();
   cards.clear();
   nobody.hidden = false;
+  setText(nobody, reason);
 }
 
 function element(parent, tag, className, text = "") {

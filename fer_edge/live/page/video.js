@@ -2,6 +2,7 @@
 
 import { colourOfPerson } from "./colours.js";
 
+const NARROW = 500; // pixels of a screen on which names are shown without their probability
 const screen = document.getElementById("screen");
 const video = document.getElementById("video");
 const overlay = document.getElementById("overlay");
@@ -70,7 +71,7 @@ function drawPerson(person, { scale, left, top }, width) {
 }
 
 function drawName(person, colour, boxLeft, boxTop, boxHeight, width) {
-  const score = person.certain ? ` ${Math.round(100 * person.score)} %` : "";
+  const score = person.certain && width > NARROW ? ` ${Math.round(100 * person.score)} %` : "";
   const text = `${person.id}  ${person.certain ? person.label : "unsure"}${score}`;
   drawing.font = "600 13px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif";
   const tagWidth = drawing.measureText(text).width + 16;
