@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib import resources
+
 import pytest
 from PIL import Image, ImageDraw
 
@@ -32,6 +35,12 @@ def test_names_move_out_of_each_others_way() -> None:
     assert len(set(tops)) == 4 and tops[0] < 100 and 180 in tops
     left, top, right, bottom = _place_name(pen, font, "happiness", (-50, -50, 700, 500), size, ())
     assert left >= 0 and top >= 0 and right <= 640 and bottom <= 480
+
+
+def test_colors_are_those_of_the_live_page() -> None:
+    script = resources.files("fer_edge").joinpath("live/page/colours.js").read_text()
+    named = script[script.index("NAMED") : script.index("OTHERS")]
+    assert dict(re.findall(r'(\w+): "(#\w+)"', named)) == EXPRESSIONS
 
 
 def test_colors_of_labels_are_distinct() -> None:
