@@ -25,7 +25,7 @@ from fer_edge.html.theme import UNSURE, colors_of
 from fer_edge.images import read_image
 from fer_edge.quality import MIN_FACE
 from fer_edge.recognizer import Expression, Recognizer
-from fer_edge.results import Result, Table, plain_data
+from fer_edge.results import Result, Table
 from fer_edge.walk import LeftOut, find_images
 from fer_edge.walk import notes as notes_on
 
@@ -61,7 +61,11 @@ class RecognizedFace:
             "detection_score": None if face is None else round(face.score, 4),
             "points": None if face is None else face.points.round(2).tolist(),
             "tilt": None if face is None else round(face.tilt, 2),
-            **plain_data(self.expression),
+            "label": self.expression.label,
+            "score": self.expression.score,
+            "scores": self.expression.scores,
+            "certain": self.expression.certain,
+            "warning": self.expression.warning,
         }
 
 
