@@ -16,7 +16,8 @@ from fer_edge.cli.option_checks import parse_box, refuse_given, shipped_path
 from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, Threads
 
 if TYPE_CHECKING:
-    from fer_edge.analysis.predict import ImageResult, Predictions, RecognizedFace
+    from fer_edge.analysis.image_results import ImageResult, RecognizedFace
+    from fer_edge.analysis.predict import Predictions
 
 MIN_PATH_WIDTH = 16  # columns of a path on a terminal, however narrow the terminal is
 BOX_WIDTH, NOTE_WIDTH = 19, 14
@@ -210,7 +211,7 @@ class _Table:
 
     def _print_face(self, number: int, face: RecognizedFace, image: Path) -> None:
         from fer_edge._text import printable
-        from fer_edge.analysis.predict import text_of_box
+        from fer_edge.analysis.image_results import text_of_box
 
         note = ", ".join(face.notes)
         for label, score in sorted(face.expression.scores.items(), key=lambda entry: -entry[1])[: self._top]:

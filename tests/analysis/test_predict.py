@@ -13,7 +13,8 @@ import skimage.data
 from PIL import Image
 
 import fer_edge
-from fer_edge.analysis.predict import ImageResult, _standard_input, list_images
+from fer_edge.analysis.image_items import list_images, standard_input
+from fer_edge.analysis.image_results import ImageResult
 from fer_edge.errors import ConfigError, FerEdgeError
 from tests import command
 from tests.tiny import tiny_bundle
@@ -161,7 +162,7 @@ def test_standard_input_without_an_image_is_refused(monkeypatch: pytest.MonkeyPa
     for stdin, message in ((Terminal(), "standard input is a terminal; expected an image: fer-edge"), (None, "closed")):
         monkeypatch.setattr(sys, "stdin", stdin)
         with pytest.raises(Exception, match=message):
-            _standard_input()
+            standard_input()
 
 
 def test_missing_path_is_an_item_with_an_error(photos: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from fer_edge.analysis import predict
+from fer_edge.analysis import image_items
 from fer_edge.cli import predict as command
 from fer_edge.cli.main import app
 from fer_edge.recognizer import Expression, Recognizer
@@ -89,7 +89,7 @@ def test_other_files_in_a_folder_are_counted(bundle: Path, face: Path, monkeypat
     from fer_edge import walk
 
     listing = walk.ImageListing((face,), (walk.LeftOut(face.with_name(".x"), "hidden folder"),))
-    monkeypatch.setattr(predict, "find_images", lambda path: listing)
+    monkeypatch.setattr(image_items, "find_images", lambda path: listing)
     result = run(face.parent, "--bundle", bundle)
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [*walk.notes(listing.left_out), "1 image, 1 left out"]
