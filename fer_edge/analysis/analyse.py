@@ -144,7 +144,10 @@ def analyse(
         files = {PAGE: folder / PAGE, ROWS: folder / ROWS}
         files |= {PARQUET: folder / PARQUET} if parquet else {}
         files |= {VIDEO: folder / VIDEO} if video else {}
-        return _write_files(_Analysis(frames, tracker, model.manifest.name), files, progress)
+        result = _write_files(_Analysis(frames, tracker, model.manifest.name), files, progress)
+    for name in {PARQUET, VIDEO} - files.keys():  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
+    return result
 
 
 class _Analysis:

@@ -97,6 +97,8 @@ def test_copy_has_all_frames_with_boxes(result: AnalysisResult, folder: Path) ->
 
 
 def test_second_run_gives_the_same_rows(result: AnalysisResult, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "annotated.mp4").write_bytes(b"of an earlier run")
     arguments = ("--bundle", folder / "tiny.fer", "--engine", "onnxruntime", "--no-video")
     again = command.fer_edge("analyse", folder / "clip.mp4", "-o", tmp_path / "out", *arguments)
     assert again.returncode == 0, again.stderr
