@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fer_edge.live.output import Update
 
 PERIODS = (16.0, 32.0, 60.0)  # lengths of timelines in seconds: the shortest in which all spans fit, or the longest
+GAP = 1.0  # seconds between two spans that are one without a gap: frames were dropped between
 MAX_PEOPLE = 32  # with a timeline; those that left first are dropped
 
 
@@ -35,8 +36,11 @@ class Timelines:
             last = spans[-1] if spans else None
             if last is not None and (last.label, last.certain) == (label, certain) and person.since <= last.end:
                 last.end = update.time
-            else:
-                spans.append(Span(label, certain, max(person.since, last.end) if last else update.time, update.time))
+                continue
+            start = update.time if last is None else max(person.since, last.end)
+            if last is not None and start - last.end < GAP:
+                last.end = start
+            spans.append(Span(label, certain, start, update.time))
         oldest = update.time - PERIODS[-1]
         for identity, spans in list(self.people.items()):
             while spans and spans[0].end < oldest:

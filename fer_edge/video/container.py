@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -102,6 +103,7 @@ class ContainerReel(Reel):
             options["protocol_whitelist"] = PROTOCOLS["file"]
             return self._av.open(f"file:{Path(location).absolute()}", options=options)
         options["analyzeduration"] = PROBE_MICROSECONDS
+        options["fpsprobesize"] = "0"  # the frame rate is not used; measuring it would take a second of video
         if self._pipe is not None:
             options["protocol_whitelist"] = "pipe"  # nothing else may be opened
             is_mjpeg = self._pipe.peek(len(JPEG_START)) == JPEG_START
@@ -170,10 +172,8 @@ class ContainerReel(Reel):
         if isinstance(error, self._av.ExitError):
             return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
         if kind == "camera":
-            return (
-                f"cannot read {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
-            )
-        if isinstance(error, self._av.InvalidDataError):
+            return f"cannot read {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
+        if isinstance(error, (self._av.InvalidDataError, self._av.ArgumentError)):
             expected = "a video in a container such as MP4, MKV, WebM, AVI or MPEG-TS, or MJPEG"
             return f"{title} is damaged, truncated or in an unsupported format ({reason}); expected {expected}"
         return f"cannot read {title}: {reason}"
@@ -183,7 +183,7 @@ class ContainerReel(Reel):
             return "this PyAV has no cameras: give a file, stream or pipe"
         if isinstance(error, PermissionError):
             return "add your user to the group video"
-        if getattr(error, "errno", None) == 16:
+        if getattr(error, "errno", None) == errno.EBUSY:
             return "close the other program that uses it"
         return describe_cameras()
 

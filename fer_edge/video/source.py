@@ -47,7 +47,7 @@ class SourceState:
         message: Reason for a reconnection or an early end; empty otherwise.
         live: Whether frames arrive as they are taken.
         frames: Frames read.
-        dropped: Frames replaced by newer ones before the consumer took them, from its first `read` on.
+        dropped: Frames replaced by newer ones before the consumer took them.
         damaged: Frames skipped since they could not be decoded.
         reconnections: Successful reconnections.
     """
@@ -65,8 +65,8 @@ class Source:
     """Frames of a camera, file, stream, folder or pipe.
 
     Of a live source (a camera, stream or pipe), `read` returns the newest frame, and older ones are dropped. Recordings
-    (files and folders) deliver every frame. Cameras and streams that break off are opened again. Close a source, or use
-    it as a context manager, so that its thread ends.
+    (files and folders) deliver every frame. Cameras and streams that break off are opened again. The first `read`
+    starts a thread. Close a source, or use it as a context manager, so that the thread ends.
 
     Attributes:
         title: Name for messages, without the password of a URL.
@@ -91,12 +91,11 @@ class Source:
         self._clock = Clock(live=reel.is_live, endless=self._reconnects)
         self._state = SourceState(live=reel.is_live)
         self._slot: VideoFrame | None = None
-        self._is_read = False  # whether the consumer has begun
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._paced_from: float | None = None
+        self._reel: Reel | None = reel  # until the thread starts
         self._thread = threading.Thread(target=self._run, args=(reel,), name="video source", daemon=True)
-        self._thread.start()
 
     @property
     def state(self) -> SourceState:
@@ -118,7 +117,9 @@ class Source:
             VideoError: Source that cannot be read any more.
         """
         with self._changed:
-            self._is_read = True
+            if self._reel is not None and not self._stop.is_set():
+                self._reel = None
+                self._thread.start()
             self._changed.wait_for(lambda: self._slot is not None or self._state.status == "ended", timeout)
             frame, self._slot = self._slot, None
             if frame is None and self._error is not None:
@@ -136,8 +137,13 @@ class Source:
         """End the thread, and release file or device; may be called several times."""
         self._stop.set()
         with self._changed:
+            reel, self._reel = self._reel, None
             self._changed.notify_all()
-        self._thread.join(JOIN_SECONDS)
+        if reel is not None:
+            reel.close()
+            self._state = replace(self._state, status="ended")
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             logging.getLogger("fer_edge").warning("%s does not respond; its thread is still waiting", self.title)
         with self._changed:
@@ -215,7 +221,10 @@ class Source:
             if not self.is_live:
                 self._changed.wait_for(lambda: self._slot is None or self._stop.is_set())
             state = self._state
-            self._slot, dropped = VideoFrame(image, moment, arrival, state.frames), self._is_read and self._slot is not None
+            self._slot, dropped = (
+                VideoFrame(image, moment, arrival, state.frames),
+                self._slot is not None,
+            )
             self._state = replace(
                 state,
                 status="connected",
@@ -250,7 +259,7 @@ def open_source(
     pace: bool = False,
     loop: bool = False,
 ) -> Source:
-    """Open a video source and start to read it in a thread.
+    """Open a video source.
 
     Cameras, files, streams and pipes need the extra `video` (PyAV); a folder of images does not.
 
@@ -275,6 +284,7 @@ def open_source(
     if size is not None and not (len(size) == 2 and min(size) >= 1):
         raise ConfigError(f"size is {shown(size)}; expected width and height in pixels")
     address = parse_address(source)
+    _check_effect(address, size=size is not None, fps=fps is not None, loop=loop)
     capture = Capture(max_pixels, size, fps)
 
     def open_reel(stop: threading.Event) -> Reel:
@@ -287,3 +297,17 @@ def open_source(
         return ContainerReel(address, capture, stop)
 
     return Source(address, open_reel, pace=pace, loop=loop)
+
+
+def _check_effect(address: Address, **is_set: bool) -> None:
+    """Refuse arguments that have no effect on a kind of source.
+
+    Raises:
+        ConfigError: Argument without effect.
+    """
+    kinds = {"size": ("camera",), "fps": ("camera", "folder"), "loop": ("file", "folder", "stream")}
+    for name, kind in kinds.items():
+        if is_set[name] and address.kind not in kind:
+            raise ConfigError(
+                f"{name} has no effect on {address.title}, a {address.kind}; it applies to: {', '.join(kind)}"
+            )

@@ -11,6 +11,7 @@ import pytest
 from fer_edge import ExpressionTracker
 from tests.video.clips import Frame, write_clip
 
+pytestmark = pytest.mark.xdist_group("live sessions")  # one process, which opens the networks once
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "live.md"
 
 

@@ -23,6 +23,7 @@ from tests.video.clips import Frame, HttpCamera, wait_until, write_clip
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.xdist_group("live sessions")  # one process, which opens the networks once
 MakeTracker = Callable[[], ExpressionTracker]
 WIDTHS = {"desktop": 1280, "phone": 390}
 # The script collects what a person at the page would see, each time that it changes.

@@ -16,6 +16,7 @@ from fer_edge.live.lines import JsonLines, SourceNotes
 from fer_edge.video import SourceState, open_source, source
 from tests.video.clips import Frame, HttpCamera, wait_until, write_clip
 
+pytestmark = pytest.mark.xdist_group("live sessions")  # one process, which opens the networks once
 MakeTracker = Callable[[], ExpressionTracker]
 THREADS = {"video source", "live page"}
 

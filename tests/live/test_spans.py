@@ -27,7 +27,7 @@ def test_label_extends_its_span_and_another_begins_one() -> None:
     timelines.add(update(1, person(1, "calm", 0)))
     timelines.add(update(2, person(1, "other", 1.6), person(2, "calm", 2)))
     assert timelines.to_dict() == {
-        "1": [["calm", True, 0, 1], ["other", True, 1.6, 2]],
+        "1": [["calm", True, 0, 1.6], ["other", True, 1.6, 2]],  # frames between 1 and 1.6 were dropped
         "2": [["calm", True, 2, 2]],
     }
 
@@ -54,3 +54,10 @@ def test_old_spans_and_people_are_dropped() -> None:
 
 def test_no_people_have_the_shortest_period() -> None:
     assert Timelines().period(5) == 16 and Timelines().to_dict() == {}
+
+
+def test_absence_is_a_gap() -> None:
+    timelines = Timelines()
+    timelines.add(update(0, person(1, "calm", 0)))
+    timelines.add(update(2, person(1, "other", 2)))
+    assert timelines.to_dict() == {"1": [["calm", True, 0, 0], ["other", True, 2, 2]]}

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from fer_edge.errors import VideoError
 from fer_edge.video import Source, open_source, source
 from tests.video.clips import HttpCamera, grey_frames, jpeg, number_of, wait_until, write_clip
+from tests.video.rtsp import RtspCamera
 
 FRAMES = grey_frames(20)
 
@@ -28,8 +30,6 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpCamera]:
 
 def test_slow_consumer_gets_the_newest_frame(camera: HttpCamera) -> None:
     with open_source(camera.url) as live:
-        wait_until(lambda: live.state.frames > 3)
-        assert live.state.dropped == 0  # before the consumer begins
         first = live.read(10)
         wait_until(lambda: live.state.frames > 14)
         newest = live.read(10)
@@ -55,11 +55,18 @@ def test_stream_that_breaks_off_is_opened_again(camera: HttpCamera) -> None:
 
 def test_closing_ends_a_reconnection(camera: HttpCamera) -> None:
     live = open_source(camera.url)
+    live.read(10)
     camera.plugged.clear()
     wait_until(lambda: live.state.status == "reconnecting")
     live.close()
     assert live.state.status == "ended" and live.read(0) is None
     assert "video source" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_source_that_was_not_read_is_closed(camera: HttpCamera) -> None:
+    with open_source(camera.url) as live:
+        assert live.state.status == "connected"
+    assert live.state.status == "ended" and live.read(0) is None
 
 
 def test_stream_that_delivers_nothing_is_reported(camera: HttpCamera, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +85,21 @@ def test_stream_that_is_missing_at_the_start_is_an_error(camera: HttpCamera) -> 
         open_source(camera.url.replace("://", "://user:secret@"))
 
 
+def test_rtsp_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "FIRST_WAIT", 0.05)
+    with RtspCamera(FRAMES).running() as camera, open_source(camera.url) as live:
+        frames = [frame for _ in range(6) if (frame := live.read(10))]
+        steps = [second.time - first.time for first, second in pairwise(frames[1:])]
+        counts = [second.index - first.index for first, second in pairwise(frames[1:])]
+        assert steps == pytest.approx([count / 25 for count in counts])  # exact, whenever they arrive
+        assert [number_of(frame.image) for frame in frames] == [frame.index % 20 for frame in frames]
+        camera.plugged.clear()
+        wait_until(lambda: live.state.status == "reconnecting")
+        camera.plugged.set()
+        wait_until(lambda: live.state.status == "connected")
+        assert live.is_live and live.state.reconnections == 1
+
+
 def test_recording_on_a_web_server_delivers_every_frame(tmp_path: Path) -> None:
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +114,9 @@ def test_recording_on_a_web_server_delivers_every_frame(tmp_path: Path) -> None:
         thread.start()
         with open_source(f"http://127.0.0.1:{server.server_address[1]}/clip.mp4") as recording:
             assert not recording.is_live and len(list(recording)) == 20
+        (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n")
+        with pytest.raises(VideoError, match=r"list\.m3u8 is damaged, truncated or in an unsupported format"):
+            open_source(f"http://127.0.0.1:{server.server_address[1]}/list.m3u8")
         server.shutdown()
         thread.join()
 

@@ -114,8 +114,8 @@ def test_closing_ends_the_thread_in_the_middle(tmp_path: Path) -> None:
     [
         ("text.mp4", b"no video", "text.mp4 is damaged, truncated or in an unsupported format"),
         ("empty.mp4", b"", "empty.mp4 is damaged, truncated or in an unsupported format"),
-        ("playlist.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "playlist.mp4"),
-        ("script.mkv", b"ffconcat version 1.0\nfile clip.mp4\n", "script.mkv"),
+        ("playlist.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "playlist.mp4 is damaged, truncated or in an"),
+        ("script.mkv", b"ffconcat version 1.0\nfile clip.mp4\n", "script.mkv is damaged, truncated or in an"),
     ],
 )
 def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -145,6 +145,17 @@ def test_large_frames_are_refused(tmp_path: Path) -> None:
 def test_arguments_out_of_range_are_refused(options: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(options))} is .*; expected"):
         open_source(tmp_path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"fps": 5}, {"size": (640, 480)}])
+def test_arguments_without_effect_are_refused(options: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=rf"{next(iter(options))} has no effect on clip\.mp4, a file; it applies to: camera"
+    ):
+        open_source(tmp_path / "clip.mp4", **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="loop has no effect on standard input, a pipe; it applies to: file, folder"):
+        open_source("-", loop=True)
 
 
 def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,12 @@ export function colourOf(label) {
   return given.get(label);
 }
 
+// Return the colour of text on a colour: white, or dark on yellow and other light ones.
+export function inkOn(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.32 ? "#1b1f24" : "#ffffff";
+}
+
 export function colourOfPerson(person) {
   return person.certain ? colourOf(person.label) : UNSURE;
 }

@@ -1,6 +1,6 @@
 // One card per person: name of the expression, and a bar for each probability.
 
-import { colourOf, colourOfPerson } from "./colours.js";
+import { colourOf, colourOfPerson, inkOn } from "./colours.js";
 
 const AWAY_SECONDS = 3; // a card stays this long after the person has left
 const list = document.getElementById("cards");
@@ -69,6 +69,7 @@ function updateCard(card, person, time) {
   setText(card.label, person.certain ? person.label : "unsure");
   setText(card.since, `${Math.max(time - person.since, 0).toFixed(1)} s`);
   card.badge.style.background = colourOfPerson(person);
+  card.badge.style.color = inkOn(colourOfPerson(person));
   for (const [name, row] of card.rows) {
     const score = person.scores[name] || 0;
     row.fill.style.transform = `scaleX(${score})`;

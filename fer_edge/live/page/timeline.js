@@ -1,8 +1,9 @@
 // Timelines, one lane per person: of the last 16 seconds at first, and of the last minute in the end.
 
-import { colourOf, UNSURE } from "./colours.js";
+import { colourOf, inkOn, UNSURE } from "./colours.js";
 
 const PERIODS = [16, 32, 60]; // seconds
+const GAP = 1; // seconds between two spans that are one without a gap: frames were skipped between
 const history = document.getElementById("history");
 const list = document.getElementById("lanes");
 const legend = document.getElementById("legend");
@@ -30,6 +31,7 @@ export function extendTimelines(people, time) {
       last.end = time;
     } else {
       const start = last ? Math.max(person.since, last.end) : time;
+      if (last && start - last.end < GAP) last.end = start;
       spans.push({ label: person.label, certain: person.certain, start, end: time });
       showLegend(person.scores);
     }
@@ -90,14 +92,15 @@ function draw({ canvas, spans }) {
   for (const span of spans) {
     const left = Math.max(place(span.start), 0);
     const right = place(span.end);
-    drawing.fillStyle = span.certain ? colourOf(span.label) : UNSURE;
+    const colour = span.certain ? colourOf(span.label) : UNSURE;
+    drawing.fillStyle = colour;
     drawing.globalAlpha = span.certain ? 1 : 0.4;
     drawing.fillRect(left, 0, Math.max(right - left, 1), height);
     drawing.globalAlpha = 1;
     const name = span.certain ? span.label : "unsure";
     drawing.font = "600 12px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif";
     if (drawing.measureText(name).width + 12 < right - left) {
-      drawing.fillStyle = "#fff";
+      drawing.fillStyle = span.certain ? inkOn(colour) : getComputedStyle(canvas).color;
       drawing.textBaseline = "middle";
       drawing.fillText(name, left + 6, height / 2 + 0.5);
     }

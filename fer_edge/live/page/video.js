@@ -1,6 +1,6 @@
 // The picture, and boxes with names above it.
 
-import { colourOfPerson } from "./colours.js";
+import { colourOfPerson, inkOn } from "./colours.js";
 
 const NARROW = 500; // pixels of a screen on which names are shown without their probability
 const screen = document.getElementById("screen");
@@ -82,12 +82,9 @@ function drawName(person, colour, boxLeft, boxTop, boxHeight, width) {
   drawing.beginPath();
   drawing.roundRect(tagLeft, tagTop, tagWidth, 22, 6);
   drawing.fill();
-  drawing.fillStyle = "#fff";
-  drawing.shadowColor = "rgba(0, 0, 0, .45)";
-  drawing.shadowBlur = 2;
+  drawing.fillStyle = inkOn(colour);
   drawing.textBaseline = "middle";
   drawing.fillText(text, tagLeft + 8, tagTop + 11.5);
-  drawing.shadowBlur = 0;
 }
 
 new ResizeObserver(draw).observe(screen);
