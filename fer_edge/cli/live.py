@@ -118,7 +118,9 @@ def _open_page(page: PageServer, session: LiveSession, browser: bool) -> None:
 
         with suppress(webbrowser.Error):
             webbrowser.open(page.url)
-    if not session.source.is_live:
+    if session.source.is_live:
+        print_note("Ctrl-C ends")
+    else:
         print_note("the recording starts when the page is open; Ctrl-C ends")
         page.wait_for_viewer()
 

@@ -50,11 +50,18 @@ class PageServer(Output):
 
     Attributes:
         url: Address of the page; empty before `open`.
+
+    Raises:
+        ConfigError: Port out of range.
+        EngineUnavailableError: The extra `live` is not installed.
     """
 
     def __init__(self, port: int = 0) -> None:
         if type(port) is not int or not 0 <= port <= 65535:
             raise ConfigError(f"port is {shown(port)}; expected a whole number from 0 to 65535")
+        for module in ("starlette", "websockets"):
+            require(module, "live", "the page")
+        self._uvicorn = require("uvicorn", "live", "the page")
         self.url = ""
         self._port = port
         self._token = secrets.token_urlsafe(16)
@@ -77,17 +84,12 @@ class PageServer(Output):
             title: Name of the source.
 
         Raises:
-            EngineUnavailableError: The extra `live` is not installed.
             FerEdgeError: Port that is in use.
         """
-        purpose = "the page"
-        uvicorn = require("uvicorn", "live", purpose)
-        require("starlette", "live", purpose)
-        require("websockets", "live", purpose)
         self._title = title
         listener = self._bind()
         self.url = f"http://{ADDRESS}:{listener.getsockname()[1]}/{self._token}/"
-        config = uvicorn.Config(
+        config = self._uvicorn.Config(
             self.application(),
             ws="websockets-sansio",
             ws_per_message_deflate=False,  # JPEG does not become smaller
@@ -99,7 +101,7 @@ class PageServer(Output):
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = self._uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, args=(listener,), name="live page", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS

@@ -42,6 +42,17 @@ def camera_by_name(text: str) -> tuple[Path, str] | None:
     return None
 
 
+def current_device(device: str, name: str) -> str:
+    """Return the device of a camera, which has another number if it was plugged in again while the former was in use.
+
+    Args:
+        device: Device of the camera so far.
+        name: Name of the camera.
+    """
+    devices = [f"/dev/video{index}" for index, other in list_cameras().items() if other == name]
+    return device if device in devices or not devices else devices[0]
+
+
 def _read(path: Path) -> str:
     with suppress(OSError):
         return path.read_text(errors="replace").strip()

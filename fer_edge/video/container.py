@@ -19,6 +19,7 @@ from fer_edge._text import one_line
 from fer_edge.engines.base import Images
 from fer_edge.errors import VideoError
 from fer_edge.video.address import Address, describe_cameras
+from fer_edge.video.camera import current_device
 from fer_edge.video.reel import Capture, Reel
 
 CAMERA_FORMAT = "video4linux2"
@@ -28,18 +29,9 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,nut,mxf,wtv,ivf,obu,"
     "h264,hevc,mjpeg,mpjpeg,jpeg_pipe,png_pipe,webp_pipe,yuv4mpegpipe,rtsp"
 )
-WITHOUT_TIMESTAMPS = {
-    "h264",
-    "hevc",
-    "mjpeg",
-    "mpjpeg",
-    "jpeg_pipe",
-    "png_pipe",
-    "webp_pipe",
-    "obu",
-    "m4v",
-    "mpegvideo",
-}
+WITHOUT_TIMESTAMPS = frozenset(
+    ["h264", "hevc", "mjpeg", "mpjpeg", "jpeg_pipe", "png_pipe", "webp_pipe", "obu", "m4v", "mpegvideo"]
+)
 PROTOCOLS = {
     "file": "file",
     "http": "http,https,tcp,tls",
@@ -96,7 +88,8 @@ class ContainerReel(Reel):
                 options["video_size"] = f"{capture.size[0]}x{capture.size[1]}"
             if capture.fps is not None:
                 options["framerate"] = f"{capture.fps:g}"
-            return self._av.open(location, format=CAMERA_FORMAT, options=options, timeout=(OPEN_SECONDS, READ_SECONDS))
+            device = current_device(location, self._address.title)
+            return self._av.open(device, format=CAMERA_FORMAT, options=options, timeout=(OPEN_SECONDS, READ_SECONDS))
         options["format_whitelist"] = FORMATS
         if kind == "file":
             # The prefix keeps FFmpeg from reading a protocol in the name of the file.
@@ -170,7 +163,8 @@ class ContainerReel(Reel):
         title, kind = self._address.title, self._address.kind
         reason = getattr(error, "strerror", None) or one_line(str(error)).split(": ")[0]
         if isinstance(error, self._av.ExitError):
-            return f"{title} delivered nothing for {READ_SECONDS:g} s; check its connection"
+            seconds = READ_SECONDS if hasattr(self, "_container") else OPEN_SECONDS
+            return f"{title} delivered nothing for {seconds:g} s; check its connection"
         if kind == "camera":
             return f"cannot read {title} at {self._address.location} ({reason}); {self._camera_remedy(error)}"
         if isinstance(error, (self._av.InvalidDataError, self._av.ArgumentError)):

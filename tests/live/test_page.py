@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -166,6 +166,7 @@ def test_tab_that_is_closed_and_opened_again_has_the_timelines(
             tab.wait("document.querySelector('.person') !== null")
             # Person 1 has one span that began before the page was opened again.
             since = float(tab.text(".person .since").removesuffix(" s"))
+            assert "Unsure" in tab.text("#legend")
             assert tab.text(".person .badge") == "1" and since > 1 and not tab.complaints
 
 
@@ -185,9 +186,6 @@ def test_slow_network_skips_frames_and_a_cut_is_reported(
             tab.wait("document.querySelector('.person') !== null")
             relay.speed = 60e3  # about five frames a second
             tab.wait("Number(document.querySelector('#skipped').textContent) > 30")
-            # The page is at most a few frames behind: they would be hundreds if they were queued.
-            shown: Any = tab.page.evaluate("Number(document.querySelector('#dropped').textContent)")
-            assert session.summary().dropped - shown < 30
             relay.cut()
             tab.wait("document.querySelector('#status').dataset.status === 'lost'")
             assert "start it again and open its new address" in tab.text("#notice")

@@ -16,7 +16,8 @@ from PIL import Image
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge import _require
+from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError
 from fer_edge.live import Update
 from fer_edge.live.server import MAX_IN_FLIGHT, MAX_SIDE, PageServer
 from fer_edge.video import SourceState, VideoFrame
@@ -109,10 +110,11 @@ def test_slow_viewer_skips_to_the_newest_frame(server: PageServer) -> None:
             assert read(quick)[0]["number"] == number
             quick.send(str(number))
         numbers = [read(slow)[0]["number"] for _ in range(MAX_IN_FLIGHT)]
+        server.send(frame_update(10))
         with pytest.raises(TimeoutError):
             slow.recv(0.05)  # nothing is queued for a page that shows nothing
-        slow.send("0")
-        assert numbers[0] == 0 and read(slow)[0]["number"] == 9
+        slow.send(str(numbers[0]))
+        assert numbers == sorted(set(numbers)) and read(slow)[0]["number"] == 10
 
 
 def test_returning_viewer_receives_the_timelines(server: PageServer) -> None:
@@ -143,6 +145,15 @@ def test_closing_delivers_the_last_update_and_ends_the_thread() -> None:
         assert update["source"]["status"] == "ended"
     server.close()
     assert "live page" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_module(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(_require, "import_module", no_module)
+    with pytest.raises(EngineUnavailableError, match=r'the page needs starlette .*pip install "fer-edge\[live\]"'):
+        PageServer()
 
 
 def test_port_in_use_is_refused() -> None:

@@ -34,6 +34,13 @@ def test_camera_by_index_or_name(cameras: Path, source: str | int) -> None:
     assert describe_cameras() == "cameras: 0 (Integrated Webcam), 4 (Brio)"
 
 
+def test_camera_that_is_plugged_in_again_is_found_by_its_name(cameras: Path) -> None:
+    assert camera.current_device("/dev/video4", "Brio") == "/dev/video4"
+    (cameras / "video4").rename(cameras / "video6")
+    assert camera.current_device("/dev/video4", "Brio") == "/dev/video6"
+    assert camera.current_device("/dev/video9", "unlisted") == "/dev/video9"
+
+
 def test_camera_without_name_has_its_index() -> None:
     assert parse_address(7) == Address("camera", "/dev/video7", "camera 7")
 

@@ -143,19 +143,16 @@ def test_standard_input_is_live_in_a_pipe_and_a_recording_from_a_file(tmp_path: 
     assert redirected.stdout.strip() == b"False [0, 1, 2, 3, 4]"
 
 
-def test_closing_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:
+def test_closing_ends_the_wait_for_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.video.container.PIPE_POLL_SECONDS", 0.01)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_edge.video.container.PIPE_POLL_SECONDS", 0.01)
-        live: list[Source] = []
-        opening = threading.Thread(target=lambda: live.append(open_source(tmp_path / "pipe")))
-        opening.start()  # it waits for the first frames
-        with (tmp_path / "pipe").open("wb", buffering=0) as writer:
-            for frame in FRAMES[:10] * 20:
-                writer.write(jpeg(frame))
-                if live:
-                    break
-            opening.join()
-            assert live[0].read(10) is not None
-            live[0].close()
+    live: list[Source] = []
+    opening = threading.Thread(target=lambda: live.append(open_source(tmp_path / "pipe")))
+    opening.start()  # it waits for the first picture
+    with (tmp_path / "pipe").open("wb", buffering=0) as writer:
+        for frame in FRAMES:
+            writer.write(jpeg(frame))
+        opening.join()
+        assert live[0].read(10) is not None
+        live[0].close()
     assert "video source" not in {thread.name for thread in threading.enumerate()}

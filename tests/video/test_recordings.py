@@ -49,6 +49,14 @@ def test_turned_video_is_upright(tmp_path: Path) -> None:
     assert frame.image[4, -4, 0] > 200 > frame.image[4, 4, 0]  # the red corner, a quarter turn clockwise
 
 
+@pytest.mark.parametrize("name", ["concat:a|b.mp4", "http:%d?x#y.mp4", " é.mp4"])
+def test_name_of_a_file_is_no_protocol(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "clip.mp4", FRAMES[:1]).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with open_source(name) as source:
+        assert len(list(source)) == 1
+
+
 def test_sound_is_ignored(tmp_path: Path) -> None:
     with open_source(write_clip(tmp_path / "clip.mp4", FRAMES[:2], sound=True)) as source:
         assert len(list(source)) == 2

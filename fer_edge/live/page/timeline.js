@@ -25,6 +25,7 @@ export function extendTimelines(people, time) {
   now = time;
   choosePeriod();
   for (const person of people) {
+    showLegend(person.scores);
     const spans = laneOf(person.id).spans;
     const last = spans[spans.length - 1];
     if (last && last.label === person.label && last.certain === person.certain && person.since <= last.end) {
@@ -33,7 +34,6 @@ export function extendTimelines(people, time) {
       const start = last ? Math.max(person.since, last.end) : time;
       if (last && start - last.end < GAP) last.end = start;
       spans.push({ label: person.label, certain: person.certain, start, end: time });
-      showLegend(person.scores);
     }
   }
   for (const [id, lane] of lanes) {
