@@ -110,7 +110,7 @@ def analyse(
     Args:
         source: Video file, folder of images in the order of their names, or another source of `open_source` that ends.
         out: Folder to write into.
-        bundle: Bundle; None: the shipped one.
+        bundle: Bundle; None or "edge": the shipped one.
         video: Whether to write the annotated copy. True by default.
         parquet: Whether to write the rows as Parquet too. False by default.
         fps: Images per second of a folder; None: 25.

@@ -20,6 +20,7 @@ from fer_edge.faces.detector import FaceDetector
 from fer_edge.html.theme import colors_of
 from fer_edge.images import read_image
 from fer_edge.recognizer import Recognizer
+from fer_edge.shipped import path_or_shipped
 from fer_edge.walk import LeftOut
 from fer_edge.walk import notes as notes_on
 
@@ -49,7 +50,7 @@ def predict(
 
     Args:
         images: Image file or folder, or a list of them; "-" is standard input.
-        bundle: Bundle; None: the shipped one.
+        bundle: Bundle; None or "edge": the shipped one.
         crop: Whether each image is a face crop, in which no face is searched. False by default.
         box: Box of the face, the same in all images: x, y, width, height in pixels; None: faces are searched.
         boxes: CSV or JSON file with boxes of faces: file, x, y, width, height; None: faces are searched.
@@ -85,7 +86,8 @@ def predict(
         matches, unused = match_boxes(read_boxes(boxes), files, os.fspath(boxes))
         places = {path: [*matches.get(path, [])] for path in files}
     copies = {} if save is None else plan_copies(items, as_path(save, "the folder of copies"))
-    recognizer = Recognizer.open(bundle, engine, threads, device, allow_host_code=allow_host_code)
+    model = None if bundle is None else path_or_shipped("bundle", as_path(bundle, "the bundle"))
+    recognizer = Recognizer.open(model, engine, threads, device, allow_host_code=allow_host_code)
     detector = None
     if places is None and files:
         first = recognizer.engine if get_engine(recognizer.engine).runs_graphs else None

@@ -20,9 +20,9 @@ import fer_edge
 from fer_edge.analysis.analyse import AnalysisResult, clock
 from fer_edge.analysis.rows import columns
 from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError, VideoError
+from fer_edge.labels import FERPLUS
 from tests import command
 from tests.browser import COLOR_SCHEMES, show
-from tests.tiny import LABELS, tiny_bundle
 from tests.video.clips import grey_frames, write_clip
 
 if TYPE_CHECKING:
@@ -33,21 +33,20 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a tiny bundle, and a clip of a face that moves; its frames have odd sides."""
+    """Return a folder with a clip of a happy face that moves to the right."""
     folder = tmp_path_factory.mktemp("analysis")
-    tiny_bundle(folder / "tiny.fer")
     face = skimage.data.astronaut()[:256, 60:316]
     write_clip(folder / "clip.mp4", [np.roll(face, 2 * index, axis=1)[:, :254] for index in range(FRAMES)])
     return folder
 
 
-def analyse(folder: Path, source: Path, out: Path, **options: Any) -> AnalysisResult:
-    return fer_edge.analyse(source, out, bundle=folder / "tiny.fer", engine="onnxruntime", **options)
+def analyse(source: Path, out: Path, **options: Any) -> AnalysisResult:
+    return fer_edge.analyse(source, out, bundle="edge", engine="onnxruntime", **options)
 
 
 @pytest.fixture(scope="module")
 def result(folder: Path, networks: None) -> AnalysisResult:
-    return analyse(folder, folder / "clip.mp4", folder / "out", parquet=True)
+    return analyse(folder / "clip.mp4", folder / "out", parquet=True)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -57,13 +56,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_rows_have_every_frame_of_the_person(result: AnalysisResult, folder: Path) -> None:
     rows = rows_of(folder / "out" / "faces.csv")
-    assert [*rows[0]] == columns(LABELS)
+    assert [*rows[0]] == columns(FERPLUS.labels)
     assert [(row["frame"], row["time"], row["person"]) for row in rows] == [
         (str(index), str(round(index / 25, 3)), "1") for index in range(FRAMES)
     ]
     assert float(rows[-1]["x"]) - float(rows[0]["x"]) == pytest.approx(2 * (FRAMES - 1), abs=3)
     for row in rows:
-        scores = {label: float(row[f"p_{label}"]) for label in LABELS}
+        scores = {label: float(row[f"p_{label}"]) for label in FERPLUS.labels}
         assert sum(scores.values()) == pytest.approx(1, abs=1e-3) and scores[row["label"]] == float(row["score"])
     table = pyarrow.parquet.read_table(folder / "out" / "faces.parquet").to_pylist()
     assert [
@@ -77,7 +76,7 @@ def test_result_describes_people_and_files(result: AnalysisResult, folder: Path)
     (person,) = result.people
     assert (person.person, person.start, person.frames) == (1, 0, FRAMES)
     assert person.end == result.seconds == pytest.approx(0.44)
-    assert sum(person.shares.values()) == pytest.approx(1) and set(person.shares) == {*LABELS, "unsure"}
+    assert sum(person.shares.values()) == pytest.approx(1) and set(person.shares) == {*FERPLUS.labels, "unsure"}
     assert "clip.mp4: 12 frames, 0:00.4, people: 1" in str(result)
     assert {path.name for path in result.files} == {path.name for path in (folder / "out").iterdir()}
     assert result.to_dict()["people"][0]["shares"] == person.shares
@@ -99,7 +98,7 @@ def test_copy_has_all_frames_with_boxes(result: AnalysisResult, folder: Path) ->
 def test_second_run_gives_the_same_rows(result: AnalysisResult, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "annotated.mp4").write_bytes(b"of an earlier run")
-    arguments = ("--bundle", folder / "tiny.fer", "--engine", "onnxruntime", "--no-video")
+    arguments = ("--bundle", "edge", "--engine", "onnxruntime", "--no-video")
     again = command.fer_edge("analyse", folder / "clip.mp4", "-o", tmp_path / "out", *arguments)
     assert again.returncode == 0, again.stderr
     assert f"wrote {tmp_path / 'out' / 'report.html'}, {tmp_path / 'out' / 'faces.csv'}" in again.stdout
@@ -112,7 +111,7 @@ def test_page_in_a_browser(result: AnalysisResult, folder: Path, browser: Browse
         shown = show(browser, folder / "out" / "report.html", 390, scheme)
         assert (shown.broken, shown.complaints, shown.requests) == ([], [], [])
         assert shown.scroll_width <= 390
-    assert shown.images == [f"Person 1, {result.people[0].main}"]
+    assert shown.images == ["Person 1, happiness"]
     assert "Expressions in clip.mp4" in shown.text and "Person 1" in shown.text
 
 
@@ -132,7 +131,7 @@ def interrupt(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.usefixtures("networks")
 def test_interrupt_keeps_what_was_analysed(folder: Path, tmp_path: Path) -> None:
-    result = analyse(folder, folder / "clip.mp4", tmp_path / "out", progress=interrupt)
+    result = analyse(folder / "clip.mp4", tmp_path / "out", progress=interrupt)
     assert (result.stopped, result.frames) == ("interrupted", 5)
     assert len(rows_of(tmp_path / "out" / "faces.csv")) == 5
     assert "Not analysed to the end" in (tmp_path / "out" / "report.html").read_text()
@@ -147,18 +146,18 @@ def test_full_disk_leaves_nothing(limit: int, folder: Path, tmp_path: Path) -> N
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # a file may not grow beyond it
     try:
         with pytest.raises(FerEdgeError, match=f"cannot write {tmp_path / 'out'}.*nothing was changed"):
-            analyse(folder, folder / "clip.mp4", tmp_path / "out")
+            analyse(folder / "clip.mp4", tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [*(tmp_path / "out").iterdir()]
 
 
 @pytest.mark.usefixtures("networks")
-def test_images_of_several_sizes_and_without_a_face(folder: Path, tmp_path: Path) -> None:
+def test_images_of_several_sizes_and_without_a_face(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for index, size in enumerate([(64, 48), (2400, 1600), (33, 99)]):
         Image.linear_gradient("L").resize(size).save(tmp_path / "images" / f"{index}.png")
-    result = analyse(folder, tmp_path / "images", tmp_path / "out", fps=2)
+    result = analyse(tmp_path / "images", tmp_path / "out", fps=2)
     assert (result.frames, result.seconds, result.people) == (3, 1.0, ())
     assert "No face was found." in (tmp_path / "out" / "report.html").read_text()
     with av.open(str(tmp_path / "out" / "annotated.mp4")) as copy:
@@ -173,20 +172,20 @@ def test_images_of_several_sizes_and_without_a_face(folder: Path, tmp_path: Path
 def test_wrong_sources_and_outputs_are_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "annotated.mp4", grey_frames(2))
     with pytest.raises(ConfigError, match=r"annotated.mp4 is also an input"):
-        analyse(folder, tmp_path / "annotated.mp4", tmp_path)
+        analyse(tmp_path / "annotated.mp4", tmp_path)
     with pytest.raises(ConfigError, match="is also an input"):
-        analyse(folder, tmp_path, tmp_path)
+        analyse(tmp_path, tmp_path)
     Image.new("L", (64, 64)).save(tmp_path / "photo.jpg")
     with pytest.raises(ConfigError, match=r"photo.jpg is an image; expected a video .* use fer-edge predict"):
-        analyse(folder, tmp_path / "photo.jpg", tmp_path / "out")
+        analyse(tmp_path / "photo.jpg", tmp_path / "out")
     with pytest.raises(VideoError, match=r"cannot read .*none\.mp4"):
-        analyse(folder, tmp_path / "none.mp4", tmp_path / "out")
+        analyse(tmp_path / "none.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     import sys
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(EngineUnavailableError, match=r'Parquet needs pyarrow .* pip install "fer-edge\[analyse\]"'):
-        analyse(folder, folder / "clip.mp4", tmp_path / "out", parquet=True)
+        analyse(folder / "clip.mp4", tmp_path / "out", parquet=True)
 
 
 def test_clock() -> None:
