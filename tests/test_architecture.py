@@ -74,8 +74,12 @@ FORBIDDEN = {
         "training",
     },
     "live": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"},
-    "analysis": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"},
-    "html": {"analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"},
+    "analysis": {
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
+    },
+    "html": {
+        *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"),
+    },
     "data": {"benchmark", "calibration", "cli", "evaluation", "export", "graph", "model", "html", "training"},
     "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "training"},
     "graph": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},
