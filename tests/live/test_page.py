@@ -186,6 +186,7 @@ def test_slow_network_skips_frames_and_a_cut_is_reported(
             tab.wait("document.querySelector('.person') !== null")
             relay.speed = 60e3  # about five frames a second
             tab.wait("Number(document.querySelector('#skipped').textContent) > 30")
+            tab.wait("document.querySelector('#notice').textContent.startsWith('This page is slow')")
             relay.cut()
             tab.wait("document.querySelector('#status').dataset.status === 'lost'")
             assert "start it again and open its new address" in tab.text("#notice")

@@ -13,6 +13,8 @@ const decoder = new TextDecoder();
 let socket = null;
 let lastNumber = null;
 let skipped = 0;
+let skippedShare = 0; // of the latest results
+let slow = false;
 let ended = false;
 let figuresShown = 0;
 
@@ -62,7 +64,7 @@ async function receive(data, connection) {
 }
 
 async function show(update, jpeg) {
-  if (lastNumber !== null) skipped += Math.max(update.number - lastNumber - 1, 0);
+  if (lastNumber !== null) countSkipped(Math.max(update.number - lastNumber - 1, 0));
   lastNumber = update.number;
   if (jpeg.length) await showFrame(jpeg, update.size, update.people);
   else showBoxes(update.people);
@@ -75,7 +77,16 @@ async function show(update, jpeg) {
   showFigures(update);
 }
 
+function countSkipped(count) {
+  skipped += count;
+  skippedShare = 0.9 * skippedShare + (0.1 * count) / (count + 1);
+  slow = skippedShare > (slow ? 0.3 : 0.6);
+}
+
 function noticeOf(source) {
+  if (source.status === "connected" && slow) {
+    return "This page is slow: most results are skipped, and the newest are shown.";
+  }
   if (source.status === "reconnecting") return `${source.message}. Trying to connect again.`;
   return source.status === "ended" ? source.message : "";
 }
