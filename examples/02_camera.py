@@ -45,7 +45,7 @@ def print_expressions(source: int | str, seconds: float = 0.5) -> list[str]:
             expression = recognizer.recognize(frame, largest, color="bgr")
             recent.append(list(expression.scores.values()))
             label = list(expression.scores)[int(np.mean(recent, axis=0).argmax())]
-            if expression.reliable and printed[-1:] != [label]:
+            if expression.certain and printed[-1:] != [label]:
                 printed.append(label)
                 print(label)
     camera.release()
