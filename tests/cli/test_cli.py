@@ -15,6 +15,7 @@ from PIL import Image
 from fer_edge.cli.main import COMMANDS
 from fer_edge.cli.option_checks import parse_box
 from tests.command import fer_edge
+from tests.synthetic import smooth_frame
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -149,7 +150,7 @@ def test_parse_box() -> None:
 )
 def test_file_name_that_cannot_be_encoded_is_escaped(tmp_path: Path, name: str, encoding: str, shown: str) -> None:
     image = tmp_path / name
-    Image.linear_gradient("L").save(os.fsencode(image), "PNG")  # noise would give a warning
+    Image.fromarray(smooth_frame()).save(os.fsencode(image), "PNG")  # noise would give a warning
     arguments: list[bytes | str | Path] = [os.fsencode(image), "--crop", "--bundle", tiny_bundle(tmp_path / "t.fer")]
     result = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", CODE, "predict", *arguments],

@@ -21,6 +21,7 @@ from fer_edge.cli import predict as command
 from fer_edge.cli.main import app
 from fer_edge.recognizer import Expression, Recognizer
 from tests.images.make import RGB, encoded, png
+from tests.synthetic import smooth_frame
 from tests.tiny import tiny_bundle
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes and signals")
@@ -33,7 +34,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def face(tmp_path: Path) -> Path:
-    Image.linear_gradient("L").resize((48, 48)).save(tmp_path / "face.png")  # noise would give a warning
+    Image.fromarray(smooth_frame()).convert("L").resize((48, 48)).save(
+        tmp_path / "face.png"
+    )  # noise would give a warning
     return tmp_path / "face.png"
 
 
