@@ -8,9 +8,9 @@ from typing import Any
 
 from fer_edge.boxes import XYWH
 from fer_edge.faces.face import Face
-from fer_edge.quality import MIN_FACE
+from fer_edge.quality import MIN_FACE, MIN_SHARPNESS
 from fer_edge.recognizer import Expression
-from fer_edge.results import Result, Table
+from fer_edge.results import Result, Table, plain_data
 
 MIN_TILT = 30.0  # degrees from which a face is noted as tilted
 
@@ -25,10 +25,13 @@ class RecognizedFace:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Short remarks for a table: "unsure", "small", "tilted"; `expression.warning` has the figures."""
+        """Short remarks for a table: "unsure", "small", "blurred", "tilted"; `expression.warning` has the figures."""
+        quality = self.expression.quality
+        is_small = quality is not None and quality.size < MIN_FACE
         remarks = {
             "unsure": not self.expression.certain,
-            "small": self.box is not None and min(self.box[2:]) < MIN_FACE,
+            "small": is_small,
+            "blurred": quality is not None and quality.sharpness < MIN_SHARPNESS and not is_small,
             "tilted": self.face is not None and abs(self.face.tilt) >= MIN_TILT,
         }
         return tuple(remark for remark, applies in remarks.items() if applies)
@@ -46,6 +49,7 @@ class RecognizedFace:
             "scores": self.expression.scores,
             "certain": self.expression.certain,
             "warning": self.expression.warning,
+            "quality": plain_data(self.expression.quality),
         }
 
 
