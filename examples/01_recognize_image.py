@@ -11,8 +11,8 @@ def recognize(path: str, box: tuple[int, int, int, int] | None = None) -> None:
     """Print label and score of the face in `box`: left, top, width, height in pixels."""
     with Recognizer.open() as recognizer:  # the shipped model
         expression = recognizer.recognize(read_image(path), box)
-    print(f"{expression.label}, score {expression.score:.2f}")
-    if not expression.reliable:
+    print(f"{expression.display_label}, score {expression.score:.2f}")
+    if expression.warning:
         print(expression.warning)
 
 

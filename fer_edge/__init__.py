@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import fer_edge._few_threads  # noqa: F401  before the first import of NumPy
 
 if TYPE_CHECKING:
+    from fer_edge.analysis.analyse import analyse
+    from fer_edge.analysis.predict import predict
     from fer_edge.benchmark.compare import compare
     from fer_edge.benchmark.run import bench
     from fer_edge.boxes import Box, box_from_corners
@@ -84,6 +86,7 @@ __all__ = [
     "VideoError",
     "__version__",
     "add_engine",
+    "analyse",
     "bench",
     "box_from_corners",
     "build",
@@ -92,6 +95,7 @@ __all__ = [
     "evaluate",
     "open_source",
     "parity",
+    "predict",
     "read_image",
 ]
 
@@ -108,6 +112,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "RunOptions": "engines.base",
     "TrackedFace": "faces.tracker",
     "add_engine": "export.add_engine",
+    "analyse": "analysis.analyse",
     "bench": "benchmark.run",
     "box_from_corners": "boxes",
     "build": "export.build",
@@ -116,6 +121,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "evaluate": "evaluation.evaluate",
     "open_source": "video",
     "parity": "evaluation.parity",
+    "predict": "analysis.predict",
     "read_image": "images",
 }
 _SUBMODULES = {"boxes", "bundle", "engines", "errors", "faces", "images", "labels", "live", "recognizer", "video"}

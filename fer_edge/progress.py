@@ -17,7 +17,7 @@ class Progress(Protocol):
 
         Args:
             title: Name of the step, "comparing".
-            total: Number of items of the step.
+            total: Number of items of the step; 0 if it is unknown.
 
         Returns:
             Context manager of the step; its value is a function to call with the number of items just finished.

@@ -18,10 +18,10 @@ from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
 from fer_edge.faces.face import Face, crop_to_frame
 from fer_edge.faces.geometry import Similarity, resample
-from fer_edge.quality import face_warning
+from fer_edge.quality import MIN_SCORE, FaceQuality, measure_quality
 from fer_edge.shipped import shipped_bundle as shipped_bundle
 
-UNSURE = "unsure"
+UNSURE = "unsure"  # shown in place of a label that is not certain
 Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
 
 
@@ -36,27 +36,27 @@ class Expression:
         scores: Probability by label, in the order of the model's labels; they sum to 1.
         warning: Reasons not to trust the label: "face of 10 x 10 pixels; below 24 the label is often wrong", "no
             contrast: there may be no face" and others (limits: `fer_edge.quality`). Empty without one. An image of
-            another object than a face is not detected.
+            another object than a face is not detected in a box or crop; `FaceDetector` finds no face in it.
+        quality: What was measured on the face and its crop; None for a prediction without frame.
+        min_score: Score below which the label is not certain, 0.58 by default. A tracker uses 0.53 or 0.63, so that
+            `certain` does not flicker.
     """
 
     label: str
     score: float
     scores: dict[str, float]
     warning: str = ""
-
-    @property
-    def reliable(self) -> bool:
-        """True if there is no warning."""
-        return not self.warning
+    quality: FaceQuality | None = None
+    min_score: float = MIN_SCORE
 
     @property
     def certain(self) -> bool:
-        """True if the label can be relied on."""
-        return not self.warning
+        """True if there is no warning and the score is high enough."""
+        return self.score >= self.min_score and not self.warning
 
     @property
     def display_label(self) -> str:
-        """Label to show: `label`, or "unsure"."""
+        """Label to show: `label`, or "unsure" if it is not certain."""
         return self.label if self.certain else UNSURE
 
     def __repr__(self) -> str:
@@ -238,8 +238,8 @@ class Recognizer:
             return self._input[: len(crops)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
-        """Convert a prediction to expressions; without warnings, which need the frame."""
-        return self._expressions(prediction, [""] * len(prediction.probabilities))
+        """Convert a prediction to expressions; without quality and warnings, which need the frame."""
+        return self._expressions(prediction, [None] * len(prediction.probabilities))
 
     def _run(self, frame: npt.NDArray[np.uint8], crops: Sequence[_Crop], color: str) -> list[Expression]:
         """Crop and run faces in batches, while holding the runner's lock."""
@@ -250,22 +250,22 @@ class Recognizer:
                 self._check_open()
                 for start in range(0, len(crops), largest):
                     self._check_open()
-                    batch, warnings = crops[start : start + largest], []
+                    batch, qualities = crops[start : start + largest], []
                     for image, crop in zip(self._input, batch, strict=False):
                         _write_crop(frame, crop, image, color)
-                        warnings.append(face_warning(crop.region, image))
-                    expressions += self._expressions(self.runner.run(self._input[: len(batch)]), warnings)
+                        qualities.append(measure_quality(crop.region, image, crop.face))
+                    expressions += self._expressions(self.runner.run(self._input[: len(batch)]), qualities)
             finally:
                 self.runner.settle()
                 self._drop_input()
         return expressions
 
-    def _expressions(self, prediction: Prediction, warnings: Sequence[str]) -> list[Expression]:
+    def _expressions(self, prediction: Prediction, qualities: Sequence[FaceQuality | None]) -> list[Expression]:
         expressions = []
-        for row, warning in zip(prediction.probabilities.tolist(), warnings, strict=True):
+        for row, quality in zip(prediction.probabilities.tolist(), qualities, strict=True):
             score = max(row)
-            label = self.labels[row.index(score)]
-            expressions.append(Expression(label, score, dict(zip(self.labels, row, strict=True)), warning))
+            label, warning = self.labels[row.index(score)], "" if quality is None else quality.warning
+            expressions.append(Expression(label, score, dict(zip(self.labels, row, strict=True)), warning, quality))
         return expressions
 
     def _check_input(self, frame: npt.NDArray[np.uint8], color: str) -> None:
@@ -319,13 +319,14 @@ class _Crop(NamedTuple):
     """Crop of a face."""
 
     region: Region  # upright square that the face box selects
+    face: Face | None = None  # None: a box or crop of the caller
     to_frame: Similarity | None = None  # from the aligned crop to the frame; None: the crop is the region
 
 
 def _plan_crop(frame: npt.NDArray[np.uint8], box: Box | Face | None) -> _Crop:
     height, width = frame.shape[:2]
     if isinstance(box, Face):
-        return _Crop(find_region(box.box, width, height), crop_to_frame(box))
+        return _Crop(find_region(box.box, width, height), box, crop_to_frame(box))
     if box is None:
         return _Crop(find_region(None, width, height))
     parsed = parse_box(box)

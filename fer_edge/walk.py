@@ -34,7 +34,7 @@ _OTHER_KINDS = {
         *(".ico", ".cur", ".icns", ".tga", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".exr", ".hdr", ".dds"),
         *(".sgi", ".qoi", ".jxr", ".wdp", ".apng", ".flif", ".fits", ".dcm", ".xbm", ".xpm", ".bpg"),
     ),
-    "video (extract frames as JPEG or PNG)": (
+    "video (use fer-edge analyse, or extract frames as JPEG or PNG)": (
         *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp"),
         ".ogv",
     ),

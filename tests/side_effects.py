@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 from PIL import Image
 
 from fer_edge.engines.registry import engine_status
@@ -124,7 +125,8 @@ def cases(inputs: Path) -> dict[str, list[str]]:
     for label in LABELS:
         (inputs / "faces" / label).mkdir(parents=True)
         Image.fromarray(pixels).save(inputs / "faces" / label / "face.png")
-    faces, face = str(inputs / "faces"), str(inputs / "faces" / LABELS[0] / "face.png")
+    Image.fromarray(skimage.data.astronaut()).save(inputs / "photo.png")
+    faces, photo = str(inputs / "faces"), str(inputs / "photo.png")
     fer_edge = ["-m", "fer_edge"]
     commands = {"import": ["-c", "import fer_edge"], "doctor": [*fer_edge, "doctor", "--json"]}
     quick = ["--scenario", "single-stream", "--seconds", "0.1", "--queries", "10", "--threads", "1"]
@@ -132,7 +134,7 @@ def cases(inputs: Path) -> dict[str, list[str]]:
         if not engine_status(engine).can_run:
             continue
         on = ["--engine", engine, "--json"]
-        commands[f"predict {engine}"] = [*fer_edge, "predict", face, *on]
+        commands[f"predict {engine}"] = [*fer_edge, "predict", photo, *on]
         commands[f"evaluate {engine}"] = [*fer_edge, "evaluate", bundle, faces, *on]
         commands[f"bench {engine}"] = [*fer_edge, "bench", bundle, *quick, *on]
     for engine in ("tensorrt", "tensorrt-rtx"):

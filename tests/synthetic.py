@@ -22,7 +22,7 @@ def face(path: Path, label: int, seed: int, size: int = 48, color: bool = False)
 
 def smooth_frame(seed: int = 0) -> npt.NDArray[np.uint8]:
     """Return a smooth random image of the size of a face crop."""
-    noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    noise = np.random.default_rng(seed).integers(0, 256, (18, 18, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(noise).resize((112, 112), Image.Resampling.BICUBIC))
 
 

@@ -22,7 +22,7 @@ from fer_edge.bundle import write_bundle
 from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError, InputError
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 
-FUNCTIONS = {"add_engine", "bench", "build", "calibrate", "compare", "evaluate", "parity"}
+FUNCTIONS = {"add_engine", "analyse", "bench", "build", "calibrate", "compare", "evaluate", "parity", "predict"}
 CLASSES = {
     "Bundle", "Expression", "ExpressionTracker", "Face", "FaceDetector", "OneEuro", "Prediction", "Recognizer",
     "RunOptions", "TrackedFace",
@@ -86,7 +86,7 @@ def test_functions_stay_functions_after_submodule_imports() -> None:
 def test_functions_are_typed_with_keyword_options(name: str) -> None:
     pytest.importorskip("torch")
     signature = inspect.signature(getattr(fer_edge, name))
-    assert signature.return_annotation.endswith(("Report", "Result"))
+    assert signature.return_annotation.endswith(("Report", "Result", "Predictions"))
     assert inspect.Parameter.empty not in {parameter.annotation for parameter in signature.parameters.values()}
     options = [option for option in signature.parameters.values() if option.default is not inspect.Parameter.empty]
     assert {option.kind for option in options} == {inspect.Parameter.KEYWORD_ONLY}

@@ -58,6 +58,7 @@ LARGE = {
 }
 FORBIDDEN = {
     "runtime": {
+        "analysis",
         "benchmark",
         "calibration",
         "cli",
@@ -71,7 +72,12 @@ FORBIDDEN = {
         "training",
     },
     "live": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"},
-    "html": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"},
+    "analysis": {
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
+    },
+    "html": {
+        *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "model", "training"),
+    },
     "data": {"benchmark", "calibration", "cli", "evaluation", "export", "graph", "model", "html", "training"},
     "model": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "training"},
     "graph": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "model", "html", "training"},

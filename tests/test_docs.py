@@ -26,6 +26,7 @@ from fer_edge.shipped import shipped_file
 from tests import command
 from tests.made_once import made_once
 from tests.tiny_model import tiny_checkpoint
+from tests.video.clips import write_clip
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -175,6 +176,7 @@ def _make_files(folder: Path, ferplus: Path) -> None:
     tiny_checkpoint().save(folder / "model.safetensors")
     shutil.copy(shipped_file("checkpoint", "edge"), folder / "edge.safetensors")
     Image.fromarray(skimage.data.astronaut()).save(folder / "photo.jpg")
+    write_clip(folder / "clip.mp4", [skimage.data.astronaut()] * 3)
     # Calibration needs 32 images, and the temperature is fitted on 50, which are half of the validation split.
     for split, count in (("Train", 12), ("Valid", 12)):
         copy_of_ferplus(ferplus / f"FER2013{split}", folder / "ferplus" / f"FER2013{split}", count)

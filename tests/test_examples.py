@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import nbformat
 import numpy as np
 import pytest
@@ -16,8 +16,11 @@ import skimage.data
 from nbclient import NotebookClient
 from PIL import Image
 
+from fer_edge import ExpressionTracker
 from fer_edge.crop import crop_and_resize
 from tests.command import fer_edge
+from tests.test_docs import blocks
+from tests.video.clips import write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = (165, 70, 120, 120)  # in scikit-image's photograph of an astronaut
@@ -48,14 +51,31 @@ def test_image(photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert capsys.readouterr().out.startswith("happiness, score ")
 
 
+@pytest.fixture
+def quick_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open trackers on ONNX Runtime, which compiles nothing."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(ExpressionTracker, "open", partial(ExpressionTracker.open, engine="onnxruntime"))
+
+
+@pytest.mark.usefixtures("quick_tracker")
 def test_camera_reads_a_video(tmp_path: Path) -> None:
-    video = str(tmp_path / "video.avi")
-    frame = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*"MJPG"), 10, frame.shape[1::-1])
-    for _ in range(10):
-        writer.write(frame)
-    writer.release()
-    assert example("02_camera.py")["print_expressions"](video) == ["happiness"]
+    video = write_clip(tmp_path / "video.mp4", [skimage.data.astronaut()] * 10)
+    assert example("02_camera.py")["print_expressions"](str(video))[0].endswith(" s: person 1: happiness")
+
+
+@pytest.mark.usefixtures("quick_tracker")
+def test_script_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It runs on a video in place of a camera, and searches for faces in the same thread."""
+    (script,) = [
+        block.text for block in blocks(EXAMPLES.parent / "README.md", "python") if "open_source(0)" in block.text
+    ]
+    assert len(script.splitlines()) <= 12
+    video = write_clip(tmp_path / "video.mp4", [skimage.data.astronaut()] * 3)
+    script = script.replace("open_source(0)", f"open_source({str(video)!r})")
+    exec(script.replace("Tracker.open()", "Tracker.open(background=False)"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("1 (") and " happiness 0.9" in line for line in lines)
 
 
 def test_threads() -> None:

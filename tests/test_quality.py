@@ -1,4 +1,4 @@
-"""Warnings about crops with unreliable labels."""
+"""Quality of face crops, and warnings about labels that are not certain."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
+from PIL import Image, ImageFilter
 
 from fer_edge.boxes import find_region
 from fer_edge.crop import crop_region
 from fer_edge.data.layouts import read_split
 from fer_edge.engines.base import Images
+from fer_edge.faces.face import Face
 from fer_edge.images import read_image
-from fer_edge.quality import MAX_NOISE, MIN_CONTRAST, contrast_and_noise, face_warning
+from fer_edge.quality import MAX_NOISE, MIN_CONTRAST, MIN_SHARPNESS, measure_crop, measure_quality
 from tests.synthetic import smooth_frame
 
 
 def warning(frame: Images, box: Any = None) -> str:
     region = find_region(box, frame.shape[1], frame.shape[0])
-    return face_warning(region, crop_region(frame, region, np.zeros((112, 112, 3), np.uint8)))
+    return measure_quality(region, crop_region(frame, region, np.zeros((112, 112, 3), np.uint8))).warning
 
 
 def test_normal_face_has_no_warning() -> None:
     assert warning(smooth_frame()) == ""
-    assert warning(smooth_frame(), (10, 10, 24, 30)) == ""
+    assert warning(np.asarray(Image.fromarray(smooth_frame()).resize((32, 32))), (2, 1, 24, 30)) == ""
     assert warning(smooth_frame(), (-40, 10, 90, 90)) == ""
 
 
@@ -67,13 +70,38 @@ def test_every_visible_part_can_be_measured() -> None:
         assert isinstance(warning(frame, box), str)
 
 
+def test_blurred_crops_get_a_warning() -> None:
+    face = Image.fromarray(skimage.data.astronaut()).crop((165, 70, 285, 190))
+    assert warning(np.asarray(face)) == ""
+    assert warning(np.asarray(face.resize((40, 40)))) == ""  # few pixels are a matter of size
+    for radius in (5, 8, 20):
+        assert warning(np.asarray(face.filter(ImageFilter.GaussianBlur(radius)))) == "blurred: the label is often wrong"
+
+
+def test_detector_and_mesh_are_part_of_the_quality() -> None:
+    frame = smooth_frame()
+    region, points = find_region((10, 20, 60, 50), 112, 112), np.array([(0, 0), (10, 10), (5, 8), (0, 14), (5, 16)])
+    crop = crop_region(frame, region, np.zeros((112, 112, 3), np.uint8))
+    box = measure_quality(region, crop)
+    assert (box.width, box.height, box.size, box.share) == (60, 50, 50, 1)
+    assert (box.detection, box.presence, box.tilt, box.has_face) == (None, None, None, None)
+    faces = [Face((10, 20, 60, 50), 0.8, points.astype(float), None, presence) for presence in (None, 0.9, 0.2)]
+    qualities = [measure_quality(region, crop, face) for face in faces]
+    assert [quality.has_face for quality in qualities] == [True, True, False]
+    assert [quality.warning for quality in qualities] == [
+        "", "", "the face mesh finds no face: its probability is 0.20"
+    ]  # fmt: skip
+    assert qualities[0].detection == 0.8 and qualities[0].tilt == pytest.approx(45)
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_faces_of_ferplus_get_no_warning(ferplus: Path) -> None:
     split = read_split(ferplus, "valid")
-    measurements = np.array([contrast_and_noise(crop) for crop in map(_crop, split.paths)])
+    measurements = np.array([measure_crop(crop) for crop in map(_crop, split.paths)])
     assert measurements[:, 0].min() > 1.4 * MIN_CONTRAST
     assert measurements[:, 1].max() < MAX_NOISE / 1.25
+    assert measurements[:, 2].min() > 2 * MIN_SHARPNESS
 
 
 def _crop(path: Path) -> Images:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -300,10 +301,12 @@ def test_unreliable_expressions_have_a_warning(tmp_path: Path) -> None:
         good, small, beyond = recognizer.recognize_faces(frame, [(40, 40, 80, 100), (9, 9, 10, 12), (-60, 20, 90, 90)])
         black = recognizer.recognize(np.zeros((200, 200, 3), np.uint8))
         assert recognizer.postprocess(recognizer.runner.infer(recognizer.preprocess(frame, [None])))[0].warning == ""
-    assert (good.warning, good.reliable) == ("", True)
-    assert small.warning == "face of 10 x 12 pixels; below 24 the label is often wrong" and not small.reliable
-    assert beyond.warning == "only 33 % of the face box is inside the frame" and not beyond.reliable
-    assert black.warning == "no contrast: there may be no face" and not black.reliable
+    assert good.warning == "" and good.quality is not None and good.quality.size == 80
+    assert replace(good, score=0.58).certain and replace(good, score=0.58).display_label == good.label
+    assert not replace(good, score=0.57).certain and replace(good, score=0.57).display_label == "unsure"
+    assert small.warning == "face of 10 x 12 pixels; below 24 the label is often wrong" and not small.certain
+    assert beyond.warning == "only 33 % of the face box is inside the frame" and not beyond.certain
+    assert black.warning == "no contrast: there may be no face" and not black.certain
 
 
 def test_repr_is_one_short_line(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_suffixes_are_matched_in_any_case(tmp_path: Path) -> None:
         ("a.NEF", "camera raw image (convert to JPEG or PNG)"),
         ("a.psd", "document (convert to JPEG or PNG)"),
         ("a.ico", "image of an unsupported format (convert to JPEG or PNG)"),
-        ("a.mp4", "video (extract frames as JPEG or PNG)"),
+        ("a.mp4", "video (use fer-edge analyse, or extract frames as JPEG or PNG)"),
         ("a.zip", "archive (unpack it)"),
         (".a.png", "hidden file"),
         ("._a.jpg", "hidden file"),

@@ -90,11 +90,11 @@ def live(
 
 def _make_outputs(show: bool, json: bool, port: int) -> tuple[list[Output], PageServer | None]:
     """Return the outputs of the command line, and the page among them."""
-    from fer_edge.cli.output import print_note
+    from fer_edge.cli.output import print_line, print_note
     from fer_edge.live.lines import JsonLines, SourceNotes
 
     if json:
-        return [JsonLines(lambda line: print(line, flush=True)), SourceNotes(print_note)], None
+        return [JsonLines(lambda line: print_line(line, flush=True)), SourceNotes(print_note)], None
     if show:
         from fer_edge.cli.consoles import LineConsole
         from fer_edge.live.terminal import TerminalView

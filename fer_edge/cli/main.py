@@ -36,7 +36,8 @@ COMMANDS: dict[str, str] = {
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
     "live": "Recognise expressions in a camera, file or stream, and show them on a page.",
-    "predict": "Recognise expressions in images.",
+    "predict": "Find faces in images, and recognise their expressions.",
+    "analyse": "Follow the faces of a video; write a table, an annotated copy and a page.",
     "inspect": "Show the contents of a bundle or checkpoint.",
     "doctor": "Show which engines this machine can build and run.",
 }
@@ -45,9 +46,10 @@ GROUPS: dict[str, str] = {
     "bundle": "Add engines to bundles, and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
+    "Recognise expressions": ("predict", "live", "analyse"),
     "Make a model": ("train", "ablate", "checkpoint"),
     "Make a bundle": ("calibrate", "build-engine", "bundle"),
-    "Measure and run": ("parity", "evaluate", "bench", "compare", "live", "predict", "inspect", "doctor"),
+    "Measure and inspect": ("parity", "evaluate", "bench", "compare", "inspect", "doctor"),
 }
 COMPLETION = "_FER_EDGE_COMPLETE"  # environment variable that a shell sets to request completions
 

@@ -155,6 +155,12 @@ AllowHostCode = Annotated[
         "from a trusted source: hashes detect damage, not a forged bundle.",
     ),
 ]
+Detail = Annotated[
+    choices.Detail | None,
+    typer.Option(
+        "--detail", help="Size of the faces to search: `fast` large ones only, `fine` small ones too; default: normal."
+    ),
+]
 Frame = Annotated[Path | None, typer.Option("--image", help="Image to use as the frame; default: a synthetic one.")]
 FaceBox = Annotated[
     str | None,

@@ -135,7 +135,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
     Args:
         title: Name of the step, "comparing".
-        total: Number of items.
+        total: Number of items; 0 if it is unknown.
 
     Yields:
         Function to call with the number of items just finished.
@@ -149,7 +149,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(printable(title), total=total)
+        task = bar.add_task(printable(title), total=total or None)
         yield lambda count: bar.advance(task, count)
 
 
@@ -158,7 +158,7 @@ class ProgressLines:
 
     Args:
         title: Name of the step.
-        total: Number of items.
+        total: Number of items; 0 if it is unknown.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -176,8 +176,11 @@ class ProgressLines:
         if now - self._printed < LINE_SECONDS or not self._done:
             return
         self._printed = now
+        if not self._total:
+            print_note(f"{self._title}: {self._done}")
+            return
         seconds = round((now - self._started) / self._done * max(self._total - self._done, 0))
-        share = 100 * self._done / self._total if self._total else 100
+        share = 100 * self._done / self._total
         print_note(f"{self._title}: {self._done} of {self._total} ({share:.0f} %), {duration(seconds)} remaining")
 
 

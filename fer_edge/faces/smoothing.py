@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ConfigError, shown
+from fer_edge.quality import MIN_SCORE
 
 Scores = npt.NDArray[np.float64]  # probability of each label
 
@@ -48,19 +49,22 @@ class Smoother:
     Attributes:
         label: Index of the label; -1 before the first frame.
         since: Time in seconds at which the label began.
+        min_score: Score below which the label is not certain: lower while it is certain, by half of the hysteresis, and
+            higher while it is not.
     """
 
     def __init__(self, settings: OneEuro | None, hysteresis: float) -> None:
         self._settings = settings
         self._hysteresis = hysteresis
         self._time = 0.0
+        self._is_certain = False
         self._last: Scores = np.zeros(0)
         self._smooth, self._speeds = self._last, self._last
         self.reset()
 
     def reset(self) -> None:
         """Start again with the next frame, as after a gap."""
-        self.label, self.since = -1, 0.0
+        self.label, self.since, self.min_score = -1, 0.0, MIN_SCORE
 
     def update(self, scores: Scores, time: float) -> Scores:
         """Return the smoothed probabilities.
@@ -71,7 +75,6 @@ class Smoother:
         """
         if self.label < 0:
             self._smooth, self._speeds = scores, np.zeros_like(scores)
-            self.label, self.since = int(scores.argmax()), time
         elif self._settings is None:
             self._smooth = scores
         else:
@@ -80,10 +83,16 @@ class Smoother:
             cutoff = settings.cutoff + settings.beta * float(np.abs(self._speeds).max())
             self._smooth = self._smooth + _weight(cutoff, seconds) * (scores - self._smooth)
         self._last, self._time = scores, time
-        best = int(self._smooth.argmax())
-        if best != self.label and self._smooth[best] >= self._smooth[self.label] + self._hysteresis:
-            self.label, self.since = best, time
+        self._choose_label(time)
         return self._smooth
+
+    def _choose_label(self, time: float) -> None:
+        best, scores = int(self._smooth.argmax()), self._smooth
+        if self.label < 0 or (best != self.label and scores[best] >= scores[self.label] + self._hysteresis):
+            self.label, self.since, self.min_score = best, time, MIN_SCORE
+        else:
+            self.min_score = MIN_SCORE + (-0.5 if self._is_certain else 0.5) * self._hysteresis
+        self._is_certain = bool(scores[self.label] >= self.min_score)
 
 
 def _weight(cutoff: float, seconds: float) -> float:

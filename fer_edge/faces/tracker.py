@@ -255,20 +255,31 @@ class ExpressionTracker:
         fit = [track for track in self._tracks if track.turn == self._frame]
         waiting = [track for track in self._tracks if track.turn < self._frame and not track.is_lost]
         waiting.sort(key=lambda track: (track.turn, -track.face.box[2]))
+        results = []
         for track in waiting[: max(0, self._faces - len(fit))]:
             track.turn = self._frame
-            face = self._detector.fit(frame, self._predict(track), color=color)
-            if face is not None and self._is_plausible(track, face, frame) and self._is_apart(face, fit):
-                track.move(face, self._time)
-                track.alive = self._time
-                fit.append(track)
-                if not track.track_id:
-                    self._last_id += 1
-                    track.track_id = self._last_id
-            elif track.track_id:
-                track.is_lost = True
+            place = self._predict(track)
+            face = self._detector.fit(frame, place, color=color)
+            if face is None or not self._is_plausible(track, face, frame):
+                self._lose(track)
             else:
-                self._tracks.remove(track)
+                results.append((overlap(corners([place])[0], corners([face])).item(), track, face))
+        # If two meshes have moved to the same face, it is that of the track which expected it there.
+        for _, track, face in sorted(results, key=lambda result: -result[0]):
+            if not self._is_apart(face, fit):
+                self._lose(track)
+                continue
+            track.move(face, self._time)
+            fit.append(track)
+            if not track.track_id:
+                self._last_id += 1
+                track.track_id = self._last_id
+
+    def _lose(self, track: Track) -> None:
+        if track.track_id:
+            track.is_lost = True
+        else:
+            self._tracks.remove(track)
 
     def _is_plausible(self, track: Track, face: Face, frame: Frame) -> bool:
         x, y, side, _ = face.box
@@ -296,6 +307,7 @@ class ExpressionTracker:
                 label=self.labels[index],
                 score=scores[index],
                 scores=dict(zip(self.labels, scores, strict=True)),
+                min_score=track.smoother.min_score,
             )
 
     def _is_fresh(self, track: Track) -> bool:

@@ -75,7 +75,7 @@ class Track:
 
     def place(self, face: Face, time: float) -> None:
         """Store the face of a new frame without a change of the velocity."""
-        self.face, self._time, self.is_lost = face, time, False
+        self.face, self._time, self.alive, self.is_lost = face, time, max(self.alive, time), False
 
     def stop(self) -> None:
         """Set the velocity to zero."""

@@ -44,7 +44,8 @@ def describe_unidentified(file: BinaryIO, name: str, formats: Sequence[str]) -> 
     if kind not in KINDS:
         if kind in PICTURES:
             return f"{name} is {kind}; {EXPECTED}: convert it"
-        return f"{name} is not an image but {kind}" + ("" if ": " in kind else f"; {EXPECTED}")
+        expected = "videos are read by fer-edge analyse" if "video" in kind or "MP4" in kind else EXPECTED
+        return f"{name} is not an image but {kind}" + ("" if ": " in kind else f"; {expected}")
     format_name = KINDS[kind]
     if format_name not in formats:
         return f"{name} is {kind}, for which this Pillow has no decoder; update Pillow, or convert it to PNG"

@@ -74,6 +74,9 @@ class ContainerReel(Reel):
         self._has_stamps = recorded or self._container.format.name not in WITHOUT_TIMESTAMPS
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.period = float(1 / rate) if rate else self.period
+        if recorded:
+            seconds = (self._container.duration or 0) / self._av.time_base
+            self.length = self._stream.frames or round(seconds / self.period) or None
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._frames = self._decode()
 

@@ -28,6 +28,7 @@ class Reel(ABC):
 
     is_live = False  # whether frames arrive as they are taken
     period = 1 / FOLDER_FPS  # usual time between two frames, in seconds
+    length: int | None = None  # number of frames of a recording, about; None: unknown
     damaged = 0  # frames skipped so far since they could not be decoded
 
     @abstractmethod
@@ -53,9 +54,10 @@ class FolderReel(Reel):
 
     def __init__(self, folder: Path, capture: Capture) -> None:
         try:
-            self._paths = iter(find_images(folder).paths)
+            paths = find_images(folder).paths
         except ImageError as error:
             raise VideoError(str(error)) from error
+        self._paths, self.length = iter(paths), len(paths)
         self.period = 1 / (capture.fps or FOLDER_FPS)
         self._max_pixels = capture.max_pixels
         self._index = 0

@@ -71,6 +71,7 @@ class Source:
     Attributes:
         title: Name for messages, without the password of a URL.
         is_live: Whether frames arrive as they are taken.
+        length: Number of frames of a recording, about; None if it is unknown.
 
     >>> with open_source(0) as source:
     ...     for frame in source:
@@ -84,7 +85,7 @@ class Source:
         self._stop = threading.Event()
         reel = open_reel(self._stop)
         self.title = address.title
-        self.is_live = reel.is_live
+        self.is_live, self.length = reel.is_live, reel.length
         self._reconnects = reel.is_live and address.kind in ("camera", "stream")
         self._pace, self._loop = pace and not reel.is_live, loop and not reel.is_live
         self._clock = Clock(live=reel.is_live, endless=self._reconnects)

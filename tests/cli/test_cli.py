@@ -15,6 +15,7 @@ from PIL import Image
 from fer_edge.cli.main import COMMANDS
 from fer_edge.cli.option_checks import parse_box
 from tests.command import fer_edge
+from tests.synthetic import smooth_frame
 from tests.tiny import tiny_bundle
 from tests.tiny_model import tiny_checkpoint
 
@@ -118,12 +119,12 @@ def test_recipe_with_wrong_setting_is_refused(tmp_path: Path) -> None:
 def test_predict_continues_after_a_bad_image(tmp_path: Path, faces: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"bad")
-    result = fer_edge("predict", faces, bad, "--bundle", tiny_bundle(tmp_path / "t.fer"), "--json")
+    result = fer_edge("predict", faces, bad, "--crop", "--bundle", tiny_bundle(tmp_path / "t.fer"), "--json")
     assert result.returncode == 1
     assert "bad.png is not an image" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == 9
-    assert set(lines[0]) == {"image", "label", "score", "scores", "warning"} and set(lines[-1]) == {"image", "error"}
+    assert set(lines[0]) == {"image", "width", "height", "faces"} and set(lines[-1]) == {"image", "error"}
 
 
 def test_doctor_lists_engines_as_json() -> None:
@@ -149,8 +150,8 @@ def test_parse_box() -> None:
 )
 def test_file_name_that_cannot_be_encoded_is_escaped(tmp_path: Path, name: str, encoding: str, shown: str) -> None:
     image = tmp_path / name
-    Image.linear_gradient("L").save(os.fsencode(image), "PNG")  # noise would give a warning
-    arguments: list[bytes | str | Path] = [os.fsencode(image), "--bundle", tiny_bundle(tmp_path / "t.fer")]
+    Image.fromarray(smooth_frame()).save(os.fsencode(image), "PNG")  # noise would give a warning
+    arguments: list[bytes | str | Path] = [os.fsencode(image), "--crop", "--bundle", tiny_bundle(tmp_path / "t.fer")]
     result = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", CODE, "predict", *arguments],
         env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "300"},

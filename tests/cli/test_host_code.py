@@ -24,7 +24,7 @@ from tests.tiny import tiny_manifest, tiny_onnx
 
 Command = Callable[[Path, Path], list[str]]
 COMMANDS: dict[str, Command] = {
-    "predict": lambda bundle, faces: [str(faces / "neutral"), "--bundle", str(bundle)],
+    "predict": lambda bundle, faces: [str(faces / "neutral"), "--crop", "--bundle", str(bundle)],
     "evaluate": lambda bundle, faces: [str(bundle), str(faces)],
     "bench": lambda bundle, faces: [str(bundle), "--scenario", "on-device"],
     # The bundle is opened before the checkpoint, which does not exist.

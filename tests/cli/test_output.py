@@ -87,6 +87,10 @@ def test_progress_without_a_terminal_is_an_occasional_line(
         "evaluating: 80 of 200 (40 %), 1:00 remaining",
         "evaluating: 160 of 200 (80 %), 0:20 remaining",
     ]
+    with progress("analysing", 0) as advance:  # a stream has no length
+        for _ in range(2):
+            advance(40)
+    assert capsys.readouterr().err.splitlines() == ["analysing: 80"]
 
 
 def test_closed_stderr_is_ignored(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

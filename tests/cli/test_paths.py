@@ -46,7 +46,7 @@ def check(output: Path, *arguments: object) -> None:
 def test_inspect_and_predict(folder: Path, faces: Path) -> None:
     bundle = tiny_bundle(folder / "tiny.fer")
     check(bundle, "inspect", bundle)
-    check(faces / "neutral" / "0.png", "predict", faces, "--bundle", bundle)
+    check(faces / "neutral" / "0.png", "predict", faces, "--crop", "--bundle", bundle)
 
 
 @pytest.mark.slow

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from fer_edge.analysis import image_items
 from fer_edge.cli import predict as command
 from fer_edge.cli.main import app
 from fer_edge.recognizer import Expression, Recognizer
 from tests.images.make import RGB, encoded, png
+from tests.synthetic import smooth_frame
 from tests.tiny import tiny_bundle
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes and signals")
@@ -32,18 +34,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def face(tmp_path: Path) -> Path:
-    Image.linear_gradient("L").resize((48, 48)).save(tmp_path / "face.png")  # noise would give a warning
+    Image.fromarray(smooth_frame()).convert("L").resize((48, 48)).save(
+        tmp_path / "face.png"
+    )  # noise would give a warning
     return tmp_path / "face.png"
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    """Run the command on face crops, or with the box among the arguments."""
+    crop = [] if {"--box", "--boxes"} & set(map(str, arguments)) else ["--crop"]
+    return CliRunner().invoke(app, ["predict", *map(str, arguments), *crop])
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     code = "from fer_edge.cli.main import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "predict", *map(str, arguments)],
+        [sys.executable, "-c", code, "predict", *map(str, arguments), "--crop"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         **options,
@@ -64,8 +70,11 @@ def test_bad_image_does_not_stop_the_others(bundle: Path, face: Path, tmp_path: 
     rows = lines(result.stdout)
     assert [row["image"] for row in rows] == list(map(str, named))
     assert ["error" in row for row in rows] == [True, False, True, False, True, False]
-    assert set(rows[1]) == {"image", "label", "score", "scores", "warning"}
-    assert rows[1]["score"] == max(rows[1]["scores"].values()) == rows[1]["scores"][rows[1]["label"]]
+    assert set(rows[1]) == {"image", "width", "height", "faces"}
+    (face_row,) = rows[1]["faces"]
+    assert {"box", "detection_score", "points", "tilt", "label", "score", "scores", "warning"} <= set(face_row)
+    assert face_row["box"] is face_row["points"] is face_row["detection_score"] is None
+    assert face_row["score"] == max(face_row["scores"].values()) == face_row["scores"][face_row["label"]]
     errors = result.stderr.splitlines()
     assert errors[:-1] == [f"error: {row['error']}" for row in rows if "error" in row]
     assert all(str(path) in error for path, error in zip((bad, named[2], empty), errors[:-1], strict=True))
@@ -83,7 +92,7 @@ def test_other_files_in_a_folder_are_counted(bundle: Path, face: Path, monkeypat
     from fer_edge import walk
 
     listing = walk.ImageListing((face,), (walk.LeftOut(face.with_name(".x"), "hidden folder"),))
-    monkeypatch.setattr(walk, "find_images", lambda path: listing)
+    monkeypatch.setattr(image_items, "find_images", lambda path: listing)
     result = run(face.parent, "--bundle", bundle)
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [*walk.notes(listing.left_out), "1 image, 1 left out"]
@@ -95,9 +104,9 @@ def test_rows_have_fixed_columns_and_whole_paths_in_a_pipe(bundle: Path, face: P
     face.rename(deep / "face.png")
     result = run(deep, "--bundle", bundle, "--top", "3")
     heading, *rows = result.stdout.splitlines()
-    assert heading.split() == ["expression", "score", "image"] and len(rows) == 3
+    assert heading.split() == ["face", "expression", "score", "box", "note", "image"] and len(rows) == 3
     assert all(row.index(str(deep)) == heading.index("image") and row.endswith("face.png") for row in rows)
-    scores = [float(row.split()[1]) for row in rows]
+    scores = [float(row.split()[2]) for row in rows]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -147,17 +156,6 @@ def test_image_from_standard_input(bundle: Path) -> None:
     process = start("-", "--bundle", bundle, stdin=subprocess.DEVNULL)
     out, err = process.communicate()
     assert process.returncode == 1 and b"error: standard input is empty (0 bytes); expected an image file" in err
-
-
-def test_standard_input_without_an_image_is_refused(bundle: Path, face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    for stdin, message in ((Terminal(), "standard input is a terminal; expected an image: fer-edge"), (None, "closed")):
-        monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(Exception, match=message):
-            command._standard_input()
 
 
 @POSIX
@@ -214,7 +212,7 @@ def test_memory_error_and_warning_concern_one_image(bundle: Path, face: Path, mo
     assert result.exit_code == 1
     failed, answered = lines(result.stdout)
     assert failed["error"] == f"{face}: not enough memory to cut out the face; free memory, or make the image smaller"
-    assert answered["warning"] == "face of 10 x 10 pixels"
+    assert answered["faces"][0]["warning"] == "face of 10 x 10 pixels"
     assert f"warning: {face}: face of 10 x 10 pixels" in result.stderr.splitlines()
 
 

@@ -121,7 +121,7 @@ def test_group_help_imports_no_command(arguments: list[str]) -> None:
     listed = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("  ") and line.strip()]
     if arguments == ["--help"]:
         assert {command.split()[0] for command in COMMANDS} <= set(listed)
-        assert all(f"{title}:" in result.stdout for title in ("Make a model", "Make a bundle", "Measure and run"))
+        assert all(f"{title}:" in result.stdout for title in ("Make a model", "Make a bundle", "Measure and inspect"))
     else:
         names = {command.split()[1] for command in COMMANDS if command.startswith(f"{arguments[0]} ")}
         assert names and names <= set(listed)

@@ -71,7 +71,7 @@ def test_expression_stays_when_the_photograph_is_turned(
     for label, photo in photos.items():
         (face,) = detector.detect(photo)
         upright, boxed = recognizer.recognize(photo, face), recognizer.recognize(photo, face.box)
-        assert upright.label == boxed.label == label and upright.score > 0.8 and upright.reliable
+        assert upright.label == boxed.label == label and upright.score > 0.8 and upright.certain
         for degrees in (-45, -30, -15, 15, 30, 45):
             turned = turn(photo, degrees)
             (face,) = detector.detect(turned)

@@ -138,6 +138,7 @@ def _predict_command(session: Session, image: Path) -> list[str]:
     text = None if box is None else ",".join(map(str, box))
     values = {"--engine": session.engine, "--threads": options.threads, "--box": text}
     command += [str(part) for name, value in values.items() if value is not None for part in (name, value)]
+    command += ["--crop"] if box is None else []
     return [*command, "--allow-host-code"] if options.allow_host_code else command
 
 

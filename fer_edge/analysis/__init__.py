@@ -1,0 +1,1 @@
+"""Images and videos analysed as a whole: results of every face, annotated copies, tables, and a page."""

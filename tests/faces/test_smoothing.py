@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge import ConfigError, OneEuro
+from fer_edge.faces.smoothing import Scores, Smoother
+from fer_edge.quality import MIN_SCORE
+
+CLASSES = 8
+RATES = (15, 30, 60)
+
+
+def probabilities(label: int, score: float = 0.93) -> Scores:
+    scores = np.full(CLASSES, (1 - score) / (CLASSES - 1))
+    scores[label] = score
+    return scores
+
+
+def random_probabilities(rng: np.random.Generator, count: int) -> Scores:
+    values = rng.gamma(0.3, size=(count, CLASSES)) + 1e-9
+    return values / values.sum(axis=1, keepdims=True)
+
+
+@given(st.integers(0, 10_000), st.lists(st.floats(0.001, 5), min_size=1, max_size=30))
+def test_smoothed_probabilities_sum_to_1(seed: int, gaps: list[float]) -> None:
+    smoother, time = Smoother(OneEuro(), 0.1), 0.0
+    for scores, gap in zip(random_probabilities(np.random.default_rng(seed), len(gaps)), gaps, strict=True):
+        time += gap
+        smooth = smoother.update(scores, time)
+        assert smooth.sum() == pytest.approx(1, abs=1e-9)
+        assert smooth.min() >= 0 and smooth.max() <= 1
+
+
+@given(st.integers(0, 7), st.integers(1, 7), st.floats(0.6, 1.0))
+def test_frame_rates_give_the_same_result(label: int, step: int, score: float) -> None:
+    """A step between two expressions, and a slow change, compared after each fifteenth of a second."""
+    first, second = probabilities(label, score), probabilities((label + step) % CLASSES, score)
+    courses = []
+    for rate in RATES:
+        smoother, course = Smoother(OneEuro(), 0.1), []
+        for frame in range(4 * rate):
+            time = frame / rate
+            share = 0.0 if time < 1 else 1.0 if time < 2 else max(0.0, 3 - time)
+            smooth = smoother.update((1 - share) * first + share * second, time)
+            if frame % (rate // 15) == 0:
+                course.append(smooth.copy())
+        courses.append(np.array(course))
+    settled = np.ones(60, bool)
+    settled[15:18] = False  # within 0.2 s of the step, frames come at other times
+    for course in courses[:2]:
+        assert np.abs(course - courses[2])[settled].max() < 0.12
+        assert np.abs(course[[14, 29, -1]] - courses[2][[14, 29, -1]]).max() < 0.02
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_clear_change_shows_within_100_ms(rate: int) -> None:
+    smoother = Smoother(OneEuro(), 0.1)
+    for frame in range(rate):
+        smoother.update(probabilities(0), frame / rate)
+    for frame in range(rate, 2 * rate):
+        smoother.update(probabilities(3), frame / rate)
+        if smoother.label == 3:
+            break
+    assert smoother.since - 1.0 <= 0.1 and smoother.label == 3
+
+
+def test_still_face_with_noise_keeps_its_label() -> None:
+    """One minute at 30 Hz of two labels that are nearly equally probable, with the noise of a camera."""
+    rng, smoother = np.random.default_rng(0), Smoother(OneEuro(), 0.1)
+    base = np.full(CLASSES, 0.02)
+    base[:2] = 0.45, 0.43
+    labels, raw = set(), set()
+    for frame in range(60 * 30):
+        scores = np.abs(base + rng.normal(0, 0.025, CLASSES))
+        scores /= scores.sum()
+        smoother.update(scores, frame / 30)
+        labels.add(smoother.label)
+        raw.add(int(scores.argmax()))
+    assert labels == {0} and raw == {0, 1}
+
+
+def test_certainty_does_not_flicker() -> None:
+    smoother, states = Smoother(None, 0.1), []
+    for frame, score in enumerate([0.6, 0.56, 0.54, 0.5, 0.56, 0.6, 0.62, 0.64, 0.6]):
+        smooth = smoother.update(probabilities(2, score), frame / 30)
+        states.append(bool(smooth[2] >= smoother.min_score))
+    assert states == [True, True, True, False, False, False, False, True, True]
+    smoother.update(probabilities(5), 1.0)
+    assert smoother.min_score == MIN_SCORE and (smoother.label, smoother.since) == (5, 1.0)
+
+
+def test_without_settings_nothing_is_smoothed() -> None:
+    smoother = Smoother(None, 0.0)
+    for frame, scores in enumerate(random_probabilities(np.random.default_rng(0), 5)):
+        np.testing.assert_array_equal(smoother.update(scores, float(frame)), scores)
+
+
+def test_reset_starts_again() -> None:
+    smoother = Smoother(OneEuro(), 0.1)
+    smoother.update(probabilities(0), 0.0)
+    smoother.reset()
+    np.testing.assert_array_equal(smoother.update(probabilities(4, 0.5), 0.1), probabilities(4, 0.5))
+    assert (smoother.label, smoother.since) == (4, 0.1)
+
+
+@pytest.mark.parametrize("settings", [{"cutoff": 0}, {"beta": -1}, {"speed_cutoff": "1"}, {"cutoff": float("nan")}])
+def test_wrong_settings_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"of OneEuro is .*; expected a number"):
+        OneEuro(**settings)
