@@ -20,7 +20,7 @@ from fer_edge.faces.smoothing import Smoother
 from fer_edge.faces.tracker import SMOOTHING
 
 RATE = 30
-JITTER, NOISE = 0.013, 4.0  # part of the side, levels of 255
+JITTER, NOISE = 0.013, 4.0  # part of the side, of a detector; levels of 255
 SETTINGS: dict[str, tuple[OneEuro | None, float]] = {
     "none": (None, 0.0),
     "hysteresis 0.1": (None, 0.1),
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="folder of FERPlus")
     parser.add_argument("--pairs", type=int, default=60, help="number of pairs of faces")
+    parser.add_argument("--jitter", type=float, default=JITTER, help="movement as a part of the side; mesh: 0.003")
     parser.add_argument("--still", type=int, default=4, help="number of still faces")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -46,19 +47,22 @@ def main() -> None:
         faces = list(certain)
         pairs = [pair for pair in zip(faces[::2], faces[1::2], strict=False) if certain[pair[0]] != certain[pair[1]]]
         courses = [
-            np.concatenate([course(recognizer, path, RATE, rng) for path in pair]) for pair in pairs[: arguments.pairs]
+            np.concatenate([course(recognizer, path, RATE, rng, arguments.jitter) for path in pair])
+            for pair in pairs[: arguments.pairs]
         ]
         print_pairs(recognizer, courses, [certain[pair[1]] for pair in pairs])
-        print_still([course(recognizer, path, 60 * RATE, rng) for path in faces[: arguments.still]])
+        print_still([course(recognizer, path, 60 * RATE, rng, arguments.jitter) for path in faces[: arguments.still]])
 
 
-def course(recognizer: Recognizer, path: Path, frames: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def course(
+    recognizer: Recognizer, path: Path, frames: int, rng: np.random.Generator, jitter: float
+) -> npt.NDArray[np.float64]:
     """Return the probabilities of a face in each frame, (frames, labels)."""
     image = read_image(path)
     canvas = np.pad(image, ((16, 16), (16, 16), (0, 0)), mode="edge")
     rows = []
     for _ in range(frames):
-        shift_x, shift_y, zoom = rng.normal(0, JITTER, 3) * len(image)
+        shift_x, shift_y, zoom = rng.normal(0, jitter, 3) * len(image)
         noisy = np.clip(canvas + rng.normal(0, NOISE, canvas.shape), 0, 255).astype(np.uint8)
         side = len(image) + zoom
         expression = recognizer.recognize(noisy, (16 + shift_x, 16 + shift_y, side, side))
