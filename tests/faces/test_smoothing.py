@@ -40,7 +40,7 @@ def test_frame_rates_give_the_same_result(label: int, step: int, score: float) -
     first, second = probabilities(label, score), probabilities((label + step) % CLASSES, score)
     courses = []
     for rate in RATES:
-        smoother, course = Smoother(OneEuro(), 0.1), []
+        smoother, course = Smoother(OneEuro(), 0.1), []  # at a rate
         for frame in range(4 * rate):
             time = frame / rate
             share = 0.0 if time < 1 else 1.0 if time < 2 else max(0.0, 3 - time)
@@ -50,9 +50,9 @@ def test_frame_rates_give_the_same_result(label: int, step: int, score: float) -
         courses.append(np.array(course))
     settled = np.ones(60, bool)
     settled[15:18] = False  # within 0.2 s of the step, frames come at other times
-    for course in courses[:2]:
-        assert np.abs(course - courses[2])[settled].max() < 0.12
-        assert np.abs(course[[14, 29, -1]] - courses[2][[14, 29, -1]]).max() < 0.02
+    for other in courses[:2]:
+        assert np.abs(other - courses[2])[settled].max() < 0.12
+        assert np.abs(other[[14, 29, -1]] - courses[2][[14, 29, -1]]).max() < 0.02
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -224,9 +224,9 @@ def test_borrowed_networks_stay_open(finder: FaceDetector, recognizer: Recognize
 def test_times_must_increase(finder: FaceDetector, recognizer: Recognizer) -> None:
     with open_tracker(finder, recognizer) as tracker:
         tracker.update(scene(), 1.0)
-        for wrong in (1.0, 0.5, -1):
+        for early in (1.0, 0.5, -1):
             with pytest.raises(InputError, match=r"time is .* s; expected more than 1 s, the time of the last frame"):
-                tracker.update(scene(), wrong)
+                tracker.update(scene(), early)
         for wrong in (float("nan"), float("inf"), "now"):
             with pytest.raises(InputError, match=r"time is .*; expected the time of the frame in seconds"):
                 tracker.update(scene(), wrong)  # type: ignore[arg-type]
