@@ -52,7 +52,7 @@ def test_every_shipped_label_set_has_coordinates(labels: LabelSet) -> None:
 
 @pytest.mark.parametrize("scores", [{"happiness": 0.5, "calm": 0.5}, {"calm": 1.0}, {}])
 def test_an_unknown_label_gives_no_reading(scores: dict[str, float]) -> None:
-    assert circumplex(scores) is derived_data(scores) is None
+    assert circumplex(scores) is None and derived_data(scores) is None
     assert Expression("calm", 0.5, scores).circumplex is None
 
 

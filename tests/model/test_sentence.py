@@ -15,6 +15,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from fer_edge._settings import convert
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.labels import FERPLUS
 from fer_edge.model import sentence
@@ -102,7 +103,7 @@ def test_a_file_of_features_names_its_encoder_and_is_accepted_by_training(tiny_p
     assert result.stdout == f"wrote {out}: 8 labels, width 6, from minilm:all-MiniLM-L6-v2:int8\n", result.stderr
     features = load_text_features(out)
     assert (features.source, features.words, features.templates) == (sentence.SOURCE, FERPLUS.words, ("a {} face",))
-    recipe = Recipe.from_dict(change_settings({}, {"text": "features", "model.depth": 1}))
+    recipe = convert(change_settings({}, {"text": "features", "model.depth": 1}), Recipe)
     module, info = initial_module(recipe, Sources(Path("x"), text_features=out), FERPLUS, ((0.5,) * 3, (0.2,) * 3))
     assert (info.text_source, info.templates, info.config.text_dim) == (sentence.SOURCE, ("a {} face",), WIDTH)
     assert torch.equal(module.model.text_head.text_features, features.matrix)  # type: ignore[union-attr]
