@@ -39,11 +39,14 @@ class Searcher(ABC):
 
     @abstractmethod
     def request(self, request: Request) -> None:
-        """Search a frame.
+        """Search a frame, now or after `begin`.
 
         Raises:
             EngineError: The searcher is closed, or the engine failed.
         """
+
+    def begin(self) -> None:  # noqa: B027
+        """Begin with the request: called when the frame is processed, so that both do not compete for the processor."""
 
     @abstractmethod
     def take(self) -> Candidates | None:
@@ -101,6 +104,9 @@ class OwnThread(Searcher):
                 buffer = np.empty(request.frame.shape, np.uint8)
             np.copyto(buffer, request.frame)
             self._waiting = request._replace(frame=buffer)
+
+    def begin(self) -> None:
+        with self._changes:
             self._changes.notify()
 
     def take(self) -> Candidates | None:

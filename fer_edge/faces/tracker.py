@@ -194,6 +194,7 @@ class ExpressionTracker:
                 track for track in self._tracks if not (track.is_lost and self._time - track.alive > self._patience)
             ]
             people = [self._person(track) for track in self._tracks if track.track_id]
+            self._searcher.begin()
         return sorted(people, key=lambda person: -person.face.box[2])
 
     def _start_frame(self, time: float | None) -> None:
