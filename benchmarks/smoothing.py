@@ -16,15 +16,16 @@ import numpy.typing as npt
 
 from fer_edge import OneEuro, Recognizer, read_image
 from fer_edge.data.sources import image_set
-from fer_edge.faces.smoothing import Smoother
+from fer_edge.faces.smoothing import HYSTERESIS, Smoother
 from fer_edge.faces.tracker import SMOOTHING
 
 RATE = 30
 JITTER, NOISE = 0.013, 4.0  # part of the side, of a detector; levels of 255
 SETTINGS: dict[str, tuple[OneEuro | None, float]] = {
     "none": (None, 0.0),
-    "hysteresis 0.1": (None, 0.1),
-    "One Euro, hysteresis 0.1": (SMOOTHING, 0.1),
+    "hysteresis": (None, HYSTERESIS),
+    "One Euro": (SMOOTHING, 0.0),
+    "One Euro, hysteresis": (SMOOTHING, HYSTERESIS),
 }
 
 
@@ -38,20 +39,33 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     with Recognizer.open(threads=1) as recognizer:
-        paths = image_set(arguments.data, recognizer.labels).paths
-        certain = {}
-        for index in rng.permutation(len(paths))[: 6 * arguments.pairs]:
-            expression = recognizer.recognize(read_image(paths[index]))
-            if expression.certain:
-                certain[paths[index]] = expression.label
-        faces = list(certain)
-        pairs = [pair for pair in zip(faces[::2], faces[1::2], strict=False) if certain[pair[0]] != certain[pair[1]]]
-        courses = [
-            np.concatenate([course(recognizer, path, RATE, rng, arguments.jitter) for path in pair])
-            for pair in pairs[: arguments.pairs]
-        ]
-        print_pairs(recognizer, courses, [certain[pair[1]] for pair in pairs])
-        print_still([course(recognizer, path, 60 * RATE, rng, arguments.jitter) for path in faces[: arguments.still]])
+        faces = certain_faces(recognizer, arguments.data, 6 * arguments.pairs, rng)
+        print_pairs(pair_courses(recognizer, faces, arguments.pairs, arguments.jitter, rng))
+        still = [*faces][: arguments.still]
+        print_still([course(recognizer, path, 60 * RATE, rng, arguments.jitter) for path in still])
+
+
+def certain_faces(recognizer: Recognizer, data: Path, count: int, rng: np.random.Generator) -> dict[Path, int]:
+    """Return the faces with a certain label among some of a data set, and the index of the label."""
+    paths = image_set(data, recognizer.labels).paths
+    faces = {}
+    for index in rng.permutation(len(paths))[:count]:
+        expression = recognizer.recognize(read_image(paths[index]))
+        if expression.certain:
+            faces[paths[index]] = recognizer.labels.index(expression.label)
+    return faces
+
+
+def pair_courses(
+    recognizer: Recognizer, faces: dict[Path, int], count: int, jitter: float, rng: np.random.Generator
+) -> list[tuple[npt.NDArray[np.float64], int]]:
+    """Return the probabilities of two faces that follow each other, and the label of the second, for some pairs."""
+    paths = list(faces)
+    pairs = [pair for pair in zip(paths[::2], paths[1::2], strict=False) if faces[pair[0]] != faces[pair[1]]]
+    return [
+        (np.concatenate([course(recognizer, path, RATE, rng, jitter) for path in pair]), faces[pair[1]])
+        for pair in pairs[:count]
+    ]
 
 
 def course(
@@ -70,26 +84,34 @@ def course(
     return np.array(rows)
 
 
-def print_pairs(recognizer: Recognizer, courses: list[npt.NDArray[np.float64]], targets: list[str]) -> None:
+def print_pairs(courses: list[tuple[npt.NDArray[np.float64], int]]) -> None:
     """Print label changes while the face is the same, and the delay of the second label."""
     print(f"{len(courses)} pairs{'':<20} {'changes/s':>10} {'delay p50 ms':>13} {'p90 ms':>8}")
     for name, (settings, hysteresis) in SETTINGS.items():
-        delays, changes = [], 0
-        for rows, target in zip(courses, targets, strict=False):
-            labels = smooth_labels(rows, settings, hysteresis)
-            shown = np.flatnonzero(labels[RATE:] == recognizer.labels.index(target))
-            delays.append(1000 * (shown[0] + 1) / RATE if len(shown) else np.inf)
-            changes += int((np.diff(labels[:RATE]) != 0).sum())
+        courses_of_labels = [smooth_labels(rows, settings, hysteresis) for rows, _ in courses]
+        delays = [delay(labels, target) for labels, (_, target) in zip(courses_of_labels, courses, strict=True)]
         p50, p90 = np.percentile(delays, [50, 90], method="inverted_cdf")
-        print(f"{name:<28} {changes / len(courses):10.2f} {p50:13.0f} {p90:8.0f}")
+        rate = sum(changes(labels[:RATE]) for labels in courses_of_labels) / len(courses)
+        print(f"{name:<28} {rate:10.2f} {p50:13.0f} {p90:8.0f}")
 
 
 def print_still(courses: list[npt.NDArray[np.float64]]) -> None:
     """Print label changes of still faces in a minute."""
     print(f"\n{'still faces, one minute':<28} changes of each")
     for name, (settings, hysteresis) in SETTINGS.items():
-        changes = [int((np.diff(smooth_labels(rows, settings, hysteresis)) != 0).sum()) for rows in courses]
-        print(f"{name:<28} {', '.join(map(str, changes))}")
+        counts = [changes(smooth_labels(rows, settings, hysteresis)) for rows in courses]
+        print(f"{name:<28} {', '.join(map(str, counts))}")
+
+
+def delay(labels: npt.NDArray[np.int64], target: int) -> float:
+    """Return the time in ms after the first second until the label is shown; infinity if it never is."""
+    shown = np.flatnonzero(labels[RATE:] == target)
+    return 1000 * (shown[0] + 1) / RATE if len(shown) else np.inf
+
+
+def changes(labels: npt.NDArray[np.int64]) -> int:
+    """Count the changes of the label."""
+    return int((np.diff(labels) != 0).sum())
 
 
 def smooth_labels(rows: npt.NDArray[np.float64], settings: OneEuro | None, hysteresis: float) -> npt.NDArray[np.int64]:

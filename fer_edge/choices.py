@@ -20,6 +20,7 @@ LayoutName = Literal["auto", "ferplus", "rafdb", "rafdb-original", "list", "sfew
 LabelSetName = Literal["rafdb", "ferplus", "sfew"]
 Detail = Literal["fast", "normal", "fine"]  # of the search for faces
 PresetName = Literal["edge", "paper", "release", "teacher"]
+SENTENCE_ENCODER = "minilm"  # name of the text encoder of the extra `text`; all other names are models of open_clip
 LabelTargets = Literal["majority", "probability", "crossentropy", "multi_target"]
 TextSide = Literal["learned", "features", "frozen", "fine-tuned"]
 Accelerator = Literal["auto", "cpu", "cuda"]

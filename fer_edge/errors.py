@@ -1,25 +1,4 @@
-"""Exceptions of fer-edge.
-
-    FerEdgeError
-    ├── ConfigError                   invalid model configuration, recipe, argument or option
-    ├── ImageError                    image that cannot be read or used
-    ├── VideoError                    video source that is missing, cannot be read or has no video
-    ├── DataError                     data set that is missing, incomplete or has another layout
-    ├── CheckpointError               checkpoint that cannot be read or does not fit
-    ├── BundleError                   bundle that cannot be read
-    │   ├── BundleDamagedError        content that contradicts the manifest
-    │   ├── BundleVersionError        bundle format unknown to this version
-    │   └── BundleMismatchError       engine file for another engine version, GPU architecture or platform
-    ├── EngineError                   failure of an engine while building, loading or running
-    │   ├── CopyError                 pickling or copying of a recognizer or runner
-    │   ├── EngineUnavailableError    package that is not installed, or missing device
-    │   └── UnsupportedTargetError    precision or target that the engine cannot build
-    ├── NonFiniteError                NaN or infinity in a loss, weights, activation ranges or outputs
-    └── InputError                    argument of the Python API with a wrong type, shape or range
-        └── FacesError                face boxes refused by `recognize_faces`, with the results of the others
-
-Messages state the cause, the expected value and the next step, in one line.
-"""
+"""Exceptions of fer-edge. Messages state the cause, the expected value and the next step, in one line."""
 
 from __future__ import annotations
 

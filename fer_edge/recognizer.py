@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from fer_edge.boxes import Box, Region, SupportsArray, check_plausible, find_region, parse_box
 from fer_edge.bundle import Bundle, EngineEntry
+from fer_edge.circumplex import Circumplex, circumplex
 from fer_edge.crop import check_color, check_frame, crop_region
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
@@ -58,6 +58,11 @@ class Expression:
     def display_label(self) -> str:
         """Label to show: `label`, or "unsure" if it is not certain."""
         return self.label if self.certain else UNSURE
+
+    @property
+    def circumplex(self) -> Circumplex | None:
+        """Valence and arousal, derived from `scores` and not measured; None if a label has no published coordinates."""
+        return circumplex(self.scores)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{label!r}: {score:.3f}" for label, score in self.scores.items())
@@ -309,9 +314,7 @@ class Recognizer:
     def __enter__(self) -> Recognizer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -157,9 +156,7 @@ class DoubleDevice:
         self._gpu.current.depth = depth + 1
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._gpu.current.depth -= 1
         self._gpu.call("leave")  # the driver may report an earlier failure here
 

@@ -22,6 +22,7 @@ RUNTIME = {
     "boxes",
     "bundle",
     "choices",
+    "circumplex",
     "crop",
     "engines",
     "environment",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.boxes import XYWH
+from fer_edge.circumplex import derived_data
 from fer_edge.faces.face import Face
 from fer_edge.quality import MIN_FACE, MIN_SHARPNESS
 from fer_edge.recognizer import Expression
@@ -47,6 +48,7 @@ class RecognizedFace:
             "label": self.expression.label,
             "score": self.expression.score,
             "scores": self.expression.scores,
+            "derived": derived_data(self.expression.scores),
             "certain": self.expression.certain,
             "warning": self.expression.warning,
             "quality": plain_data(self.expression.quality),

@@ -43,7 +43,7 @@ def checkpoint_import(
 ) -> None:
     """Convert weights of another program to a checkpoint.
 
-    The authors' checkpoints contain no text features, so these come from a file or a CLIP text tower. With --stem-only,
+    The authors' checkpoints contain no text features, so these come from a file or a text encoder. With --stem-only,
     text features are random and learned in training unless a file is given.
 
     Example: fer-edge checkpoint import best.pth -o release.safetensors

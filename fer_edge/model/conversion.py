@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fer_edge._files import as_path, check_output
 from fer_edge._require import require
 from fer_edge._text import did_you_mean
-from fer_edge.choices import LabelSetName, PresetName
+from fer_edge.choices import SENTENCE_ENCODER, LabelSetName, PresetName
 from fer_edge.errors import ConfigError
 from fer_edge.labels import RAFDB, TEMPLATES, expand_templates, label_set, prompts_for
 from fer_edge.progress import Progress, silent
@@ -99,14 +99,14 @@ def import_checkpoint(
 ) -> ImportResult:
     """Convert weights of another program to a checkpoint of fer-edge.
 
-    The authors' checkpoints contain no text features, so these come from a file or a CLIP text tower. With `stem_only`,
+    The authors' checkpoints contain no text features, so these come from a file or a text encoder. With `stem_only`,
     text features are random and learnable unless a file is given.
 
     Args:
         source: The authors' checkpoint, or face.evoLVe's IR_50 weights (.pth, .safetensors or .npz).
         out: Checkpoint to write (.safetensors).
         text_features: File of text features.
-        text_model: Name of an open_clip model; ViT-B-32 by default.
+        text_model: "minilm", the encoder of the extra `text`, or name of an open_clip model; ViT-B-32 by default.
         text_weights: Tag of open_clip, or a file; openai by default.
         retries: Number of further attempts of a failed download.
         key: Set of weights to use in a file with several: "model_ema".
@@ -128,6 +128,7 @@ def import_checkpoint(
         raise ConfigError(
             "--text-model and --text-weights have no effect with --stem-only or --text-features; leave them out"
         )
+    _check_weights(text_model, text_weights)
     check_output(out, source, _path(text_features), _path(text_weights))
     stem_labels = label_set(labels or "rafdb")
     if (preset or "paper") not in STEM_PRESETS:
@@ -180,13 +181,13 @@ def make_text_features(
     retries: int = 0,
     progress: Progress = silent,
 ) -> TextFeaturesResult:
-    """Compute the text features of a label set with a CLIP text tower, and write them to a file.
+    """Compute the text features of a label set with a text encoder, and write them to a file.
 
     Args:
         out: File to write (.safetensors).
         labels: Label set; ferplus by default.
         templates: Prompt templates: texts with {}, or word, phrase, active, passive; phrase by default.
-        text_model: Name of an open_clip model; ViT-B-32 by default.
+        text_model: "minilm", the encoder of the extra `text`, or name of an open_clip model; ViT-B-32 by default.
         text_weights: Tag of open_clip, or a file; openai by default.
         retries: Number of further attempts of a failed download.
         progress: Progress display.
@@ -199,6 +200,7 @@ def make_text_features(
     out = as_path(out, "the output")
     words = label_set(labels).words
     prompts = prompt_templates(templates, words)
+    _check_weights(text_model, text_weights)
     check_output(out, _path(text_weights))
     require("torch", "train", "computing text features")
     from fer_edge.model.text import save_text_features
@@ -226,7 +228,7 @@ def set_prompts(
         out: Checkpoint to write (.safetensors).
         text_features: File of text features; by default they are computed from `templates`.
         templates: Prompt templates: texts with {}, or word, phrase, active, passive; phrase by default.
-        text_model: Name of an open_clip model; ViT-B-32 by default.
+        text_model: "minilm", the encoder of the extra `text`, or name of an open_clip model; ViT-B-32 by default.
         text_weights: Tag of open_clip, or a file; openai by default.
         retries: Number of further attempts of a failed download.
         progress: Progress display.
@@ -241,6 +243,7 @@ def set_prompts(
         raise ConfigError("--template has no effect with --text-features, which contains its templates; leave one out")
     if text_features is not None and (text_model or text_weights):
         raise ConfigError("--text-model and --text-weights have no effect with --text-features; leave them out")
+    _check_weights(text_model, text_weights)
     check_output(out, path, _path(text_features), _path(text_weights))
     prompt_templates(templates, ("word",))
     require("torch", "export", "setting prompts")
@@ -284,14 +287,19 @@ def _encode(
     retries: int,
     progress: Progress,
 ) -> TextFeatures:
-    """Compute the text features of prompts with an open_clip text tower."""
-    from fer_edge.model.text import text_features_from_open_clip
+    """Compute the text features of prompts with a text encoder."""
+    from fer_edge.model.text import text_features_from_encoder
 
     model, weights = text_model or TEXT_MODEL, text_weights or TEXT_WEIGHTS
     with progress(f"running {model}", 1) as advance:
-        features = text_features_from_open_clip(model, weights, words, templates, retries)
+        features = text_features_from_encoder(model, weights, words, templates, retries)
         advance(1)
     return features
+
+
+def _check_weights(text_model: str | None, text_weights: str | None) -> None:
+    if text_model == SENTENCE_ENCODER and text_weights:
+        raise ConfigError(f"--text-weights has no effect with --text-model {SENTENCE_ENCODER}; leave it out")
 
 
 def _path(value: Any) -> Path | None:

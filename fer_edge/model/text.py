@@ -1,4 +1,4 @@
-"""Text features: prompts encoded once by a CLIP text tower into a constant matrix (paper, section III-D)."""
+"""Text features: prompts encoded once by a text encoder into a constant matrix (paper, section III-D)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from torch.nn import functional as F
 
 from fer_edge._files import as_path, write_atomically
 from fer_edge._text import one_line
+from fer_edge.choices import SENTENCE_ENCODER
 from fer_edge.errors import CheckpointError, ConfigError, NonFiniteError
 from fer_edge.file_kind import describe_file
 from fer_edge.labels import prompts_for
 from fer_edge.model.checkpoint import Checkpoint
 from fer_edge.model.heads import TextHead
+from fer_edge.model.sentence import SOURCE, open_sentence_encoder
 from fer_edge.model.tower import ClipTextTower, check_prompts, open_text_tower
 
 METADATA_KEY = "fer_edge_text"
@@ -77,14 +79,25 @@ class PromptFeatures(nn.Module):
         return F.normalize(averaged, dim=-1)  # (classes, dim)
 
 
-def text_features_from_open_clip(
+def text_features_from_encoder(
     name: str, weights: str, words: tuple[str, ...], templates: tuple[str, ...], retries: int = 0
 ) -> TextFeatures:
-    """Compute the features of the labels with an open_clip text tower; see `open_text_tower`."""
-    prompts = [prompt for word_prompts in prompts_for(words, templates) for prompt in word_prompts]
-    tower = open_text_tower(name, weights, prompts, retries)
-    matrix = text_features_from_tower(tower, words, templates)
-    return TextFeatures(matrix, words, templates, f"open_clip:{name}:{Path(weights).name}")
+    """Compute the features of the labels with a text encoder.
+
+    Args:
+        name: "minilm", the encoder of the extra `text`, or the name of an open_clip model.
+        weights: Weights of an open_clip model, see `open_text_tower`.
+        words: Word of each label.
+        templates: Texts with {}.
+        retries: Number of further attempts of a failed download; 0 by default.
+    """
+    tower: TextTower
+    if name == SENTENCE_ENCODER:
+        tower, source = open_sentence_encoder(), SOURCE
+    else:
+        prompts = [prompt for word_prompts in prompts_for(words, templates) for prompt in word_prompts]
+        tower, source = open_text_tower(name, weights, prompts, retries), f"open_clip:{name}:{Path(weights).name}"
+    return TextFeatures(text_features_from_tower(tower, words, templates), words, templates, source)
 
 
 def check_features(features: TextFeatures, source: str) -> None:

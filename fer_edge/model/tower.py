@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fer_edge._require import require
 from fer_edge._text import did_you_mean, one_line
+from fer_edge.choices import SENTENCE_ENCODER
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError
 from fer_edge.model.checkpoint import check_values, convert_tensor
 from fer_edge.model.foreign import SAFE_TYPES, ForeignWeights, kind_of_weights, read_foreign_weights
@@ -91,7 +92,8 @@ def open_text_tower(name: str, weights: str, prompts: Sequence[str] = (), retrie
     open_clip = require("open_clip", "train", "a text tower")
     models = open_clip.list_models()
     if name not in models:
-        expected = did_you_mean(name, models) or "; expected one such as ViT-B-32, ViT-L-14, RN50"
+        expected = did_you_mean(name, [SENTENCE_ENCODER, *models])
+        expected = expected or f"; expected {SENTENCE_ENCODER}, or a model such as ViT-B-32, ViT-L-14, RN50"
         raise ConfigError(f"open_clip has no model {name!r}{expected}")
     text = open_clip.get_model_config(name)["text_cfg"]
     hub_names = [text.get(key) for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from fer_edge._settings import LARGEST, Fraction, NonNegative, convert_fields
-from fer_edge.choices import LabelTargets, TextSide
+from fer_edge.choices import SENTENCE_ENCODER, LabelTargets, TextSide
 from fer_edge.data.augment import Augmentation
 from fer_edge.errors import ConfigError
 
@@ -50,10 +50,10 @@ class TrainingConfig:
     # answer to the undamaged image; "stored": the image as it is stored and its mirror image, once before the first
     # step, which costs no time in training.
     distillation_view: Literal["same", "clean", "stored"] = "same"
-    # Source of the text features: "learned": parameters of the model; "features": a file; "frozen": a CLIP text tower;
+    # Source of the text features: "learned": parameters of the model; "features": a file; "frozen": a text encoder;
     # "fine-tuned": a CLIP text tower that is trained too (as in the paper).
     text: TextSide = "learned"
-    text_model: str = "ViT-B-32"  # name of an open_clip model
+    text_model: str = "ViT-B-32"  # "minilm", or name of an open_clip model
     text_weights: str = "openai"  # tag of open_clip, or a file
     templates: tuple[str, ...] = ("phrase",)  # prompt templates, see `labels.TEMPLATES`
     accelerator: str = "cpu"  # accelerator of Lightning Fabric: cpu, cuda, auto
@@ -75,6 +75,8 @@ class TrainingConfig:
             raise ConfigError(f"mixup blends pairs: batch {self.batch} over {self.processes} processes is odd")
         if self.targets == "multi_target" and (self.mixup or self.label_smoothing or self.class_weights != "none"):
             raise ConfigError("targets multi_target exclude mixup, label_smoothing and class_weights")
+        if self.text == "fine-tuned" and self.text_model == SENTENCE_ENCODER:
+            raise ConfigError(f'{SENTENCE_ENCODER} cannot be fine-tuned; use text = "frozen", or an open_clip model')
 
     @property
     def processes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fer_edge._files import check_output
 from fer_edge._settings import convert
+from fer_edge.choices import SENTENCE_ENCODER
 from fer_edge.data.degrade import Degradation
 from fer_edge.errors import ConfigError
 from fer_edge.training.files import RunFiles
@@ -61,7 +62,10 @@ _REQUIREMENTS: dict[str, _Requirement] = {
     ),
     "text_rate": _TEXT_HEAD,
     "text_model": _TOWER,
-    "text_weights": _TOWER,
+    "text_weights": _Requirement(
+        f"{_TOWER.description} of an open_clip model",
+        lambda recipe, sources: _has_tower(recipe, sources) and recipe.training.text_model != SENTENCE_ENCODER,
+    ),
     "templates": _TOWER,
     "early_stop": _Requirement(
         "more epochs than its value", lambda recipe, _: recipe.training.early_stop < recipe.training.epochs

@@ -22,7 +22,7 @@ from fer_edge.model.text import (
     TextFeatures,
     load_text_features,
     replace_text_features,
-    text_features_from_open_clip,
+    text_features_from_encoder,
 )
 from fer_edge.model.tower import open_text_tower
 from fer_edge.training.config import TrainingConfig
@@ -168,7 +168,7 @@ def _text_side(
         return None, None
     templates = expand_templates(config.templates)
     if config.text == "frozen":
-        return text_features_from_open_clip(config.text_model, config.text_weights, labels.words, templates), None
+        return text_features_from_encoder(config.text_model, config.text_weights, labels.words, templates), None
     tower = open_text_tower(config.text_model, config.text_weights)
     text = PromptFeatures(tower, labels.words, templates)
     with torch.no_grad():

@@ -79,6 +79,7 @@ INVALID: list[tuple[list[str], str]] = [
     ([FEATURES_OUT, *OUT, "--template", "pasive"], "did you mean passive?"),
     ([FEATURES_OUT, *OUT, "--template", "none"], "the template none makes no prompt"),
     ([FEATURES_OUT, *OUT, "--text-weights", "./out.safetensors"], "the output out.safetensors is also an input"),
+    ([FEATURES_OUT, *OUT, "--text-model", "minilm", "--text-weights", "openai"], "no effect with --text-model minilm"),
     ([PROMPTS, "a.safetensors", *OUT, "--template", "a face"], "template 'a face' has no {}"),
     ([PROMPTS, "out.safetensors", *OUT], "the output out.safetensors is also an input"),
     ([PROMPTS, "a.safetensors", *OUT, "--text-features", "out.safetensors"], "out.safetensors is also an input"),

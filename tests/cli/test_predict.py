@@ -73,6 +73,7 @@ def test_bad_image_does_not_stop_the_others(bundle: Path, face: Path, tmp_path: 
     assert set(rows[1]) == {"image", "width", "height", "faces"}
     (face_row,) = rows[1]["faces"]
     assert {"box", "detection_score", "points", "tilt", "label", "score", "scores", "warning"} <= set(face_row)
+    assert set(face_row["derived"]) == {"valence", "arousal"}
     assert face_row["box"] is face_row["points"] is face_row["detection_score"] is None
     assert face_row["score"] == max(face_row["scores"].values()) == face_row["scores"][face_row["label"]]
     errors = result.stderr.splitlines()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge import ConfigError, OneEuro
-from fer_edge.faces.smoothing import Scores, Smoother
+from benchmarks import smoothing
+from fer_edge import ConfigError, OneEuro, Recognizer
+from fer_edge.faces.smoothing import HYSTERESIS, Scores, Smoother
 from fer_edge.quality import MIN_SCORE
 
 CLASSES = 8
@@ -26,7 +29,7 @@ def random_probabilities(rng: np.random.Generator, count: int) -> Scores:
 
 @given(st.integers(0, 10_000), st.lists(st.floats(0.001, 5), min_size=1, max_size=30))
 def test_smoothed_probabilities_sum_to_1(seed: int, gaps: list[float]) -> None:
-    smoother, time = Smoother(OneEuro(), 0.1), 0.0
+    smoother, time = Smoother(OneEuro(), HYSTERESIS), 0.0
     for scores, gap in zip(random_probabilities(np.random.default_rng(seed), len(gaps)), gaps, strict=True):
         time += gap
         smooth = smoother.update(scores, time)
@@ -40,7 +43,7 @@ def test_frame_rates_give_the_same_result(label: int, step: int, score: float) -
     first, second = probabilities(label, score), probabilities((label + step) % CLASSES, score)
     courses = []
     for rate in RATES:
-        smoother, course = Smoother(OneEuro(), 0.1), []  # at a rate
+        smoother, course = Smoother(OneEuro(), HYSTERESIS), []  # at a rate
         for frame in range(4 * rate):
             time = frame / rate
             share = 0.0 if time < 1 else 1.0 if time < 2 else max(0.0, 3 - time)
@@ -57,7 +60,7 @@ def test_frame_rates_give_the_same_result(label: int, step: int, score: float) -
 
 @pytest.mark.parametrize("rate", RATES)
 def test_clear_change_shows_within_100_ms(rate: int) -> None:
-    smoother = Smoother(OneEuro(), 0.1)
+    smoother = Smoother(OneEuro(), HYSTERESIS)
     for frame in range(rate):
         smoother.update(probabilities(0), frame / rate)
     for frame in range(rate, 2 * rate):
@@ -69,7 +72,7 @@ def test_clear_change_shows_within_100_ms(rate: int) -> None:
 
 def test_still_face_with_noise_keeps_its_label() -> None:
     """One minute at 30 Hz of two labels that are nearly equally probable, with the noise of a camera."""
-    rng, smoother = np.random.default_rng(0), Smoother(OneEuro(), 0.1)
+    rng, smoother = np.random.default_rng(0), Smoother(OneEuro(), HYSTERESIS)
     base = np.full(CLASSES, 0.02)
     base[:2] = 0.45, 0.43
     labels, raw = set(), set()
@@ -83,7 +86,7 @@ def test_still_face_with_noise_keeps_its_label() -> None:
 
 
 def test_certainty_does_not_flicker() -> None:
-    smoother, states = Smoother(None, 0.1), []
+    smoother, states = Smoother(None, HYSTERESIS), []
     for frame, score in enumerate([0.6, 0.56, 0.54, 0.5, 0.56, 0.6, 0.62, 0.64, 0.6]):
         smooth = smoother.update(probabilities(2, score), frame / 30)
         states.append(bool(smooth[2] >= smoother.min_score))
@@ -99,7 +102,7 @@ def test_without_settings_nothing_is_smoothed() -> None:
 
 
 def test_reset_starts_again() -> None:
-    smoother = Smoother(OneEuro(), 0.1)
+    smoother = Smoother(OneEuro(), HYSTERESIS)
     smoother.update(probabilities(0), 0.0)
     smoother.reset()
     np.testing.assert_array_equal(smoother.update(probabilities(4, 0.5), 0.1), probabilities(4, 0.5))
@@ -110,3 +113,17 @@ def test_reset_starts_again() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"of OneEuro is .*; expected a number"):
         OneEuro(**settings)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_still_faces_keep_their_labels_and_changes_show_within_100_ms(ferplus: Path) -> None:
+    rng, jitter = np.random.default_rng(0), smoothing.JITTER
+    with Recognizer.open(threads=2) as recognizer:
+        faces = smoothing.certain_faces(recognizer, ferplus, 120, rng)
+        pairs = smoothing.pair_courses(recognizer, faces, 20, jitter, rng)
+        still = [smoothing.course(recognizer, path, 20 * smoothing.RATE, rng, jitter) for path in [*faces][:4]]
+    settings = OneEuro(), HYSTERESIS
+    delays = [smoothing.delay(smoothing.smooth_labels(rows, *settings), target) for rows, target in pairs]
+    assert np.percentile(delays, 90, method="inverted_cdf") <= 100
+    assert [smoothing.changes(smoothing.smooth_labels(rows, *settings)) for rows in still] == [0, 0, 0, 0]

@@ -50,6 +50,7 @@ def test_every_frame_of_a_recording_is_one_line(make_tracker: MakeTracker, happy
         (person,) = row["people"]
         assert (person["id"], person["label"], person["certain"], person["since"]) == (1, "happiness", True, 0)
         assert person["score"] == max(person["scores"].values()) > 0.9 and len(person["box"]) == 4
+        assert person["derived"]["valence"] == pytest.approx(0.87, abs=0.1)  # of happiness
         assert row["source"].keys() == vars(SourceState()).keys() and not row["source"]["dropped"]
     assert [row["source"]["status"] for row in rows[:3]] == ["connected"] * 3
     assert str(summary).startswith("4 frames, latency ") and not threads()

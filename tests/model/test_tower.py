@@ -20,7 +20,7 @@ import torch
 from fer_edge.errors import CheckpointError, ConfigError, EngineUnavailableError, NonFiniteError
 from fer_edge.labels import FERPLUS
 from fer_edge.model.hub import connect, hub_file
-from fer_edge.model.text import PromptFeatures, text_features_from_open_clip
+from fer_edge.model.text import PromptFeatures, text_features_from_encoder
 from fer_edge.model.tower import check_prompts, open_text_tower, token_count
 
 open_clip = pytest.importorskip("open_clip", reason="needs the train extra")
@@ -62,7 +62,7 @@ def no_network(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_long_prompts_are_refused_before_a_download(no_network: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"the prompt 'a very detailed .*\.\.\.' has 208 tokens; ViT-B-32 accepts 77"):
-        text_features_from_open_clip("ViT-B-32", "openai", FERPLUS.words, (LONG,))
+        text_features_from_encoder("ViT-B-32", "openai", FERPLUS.words, (LONG,))
     assert not no_network
     tower = open_text_tower("fer-tiny-tower", "untrained")
     with pytest.raises(ConfigError, match="has 208 tokens; fer-tiny-tower accepts 77: shorten the template"):
@@ -99,12 +99,12 @@ def test_tokens_of_transformers_tokenizers_are_counted() -> None:
 
 def test_labels_with_equal_features_are_refused() -> None:
     with pytest.raises(CheckpointError, match="the text tower: 'sad' and 'SAD' have the same text features"):
-        text_features_from_open_clip("fer-tiny-tower", "untrained", ("happy", "sad", "SAD"), ("a {} face",))
+        text_features_from_encoder("fer-tiny-tower", "untrained", ("happy", "sad", "SAD"), ("a {} face",))
 
 
 def test_without_network_the_error_names_the_file(no_network: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be reached \(Name or service not known\)") as error:
-        text_features_from_open_clip("ViT-B-32", "openai", FERPLUS.words, ("{}",))
+        text_features_from_encoder("ViT-B-32", "openai", FERPLUS.words, ("{}",))
     message = str(error.value)
     assert "\n" not in message and "fer-edge checkpoint text-features -o" in message and "--text-weights" in message
     assert "weights 'openai' of ViT-B-32 (open_clip_model.safetensors of https://huggingface.co/timm/" in message
