@@ -80,7 +80,8 @@ class RunRecorder:
         from polygraphy.json import to_json
 
         results = RunResults()
-        results.add([_present(prediction) for prediction in self.predictions], runner_name=runner)
+        by_name = [prediction._asdict() for prediction in self.predictions]
+        results.add([{name: row[name] for name in row if row[name] is not None} for row in by_name], runner_name=runner)
         digest = hashlib.sha256()
         for images in self.inputs:
             digest.update(images.data)
@@ -161,11 +162,6 @@ def read_outputs(path: Path) -> SavedOutputs:
         raise DataError(f"{path} has an invalid array: {error}; save the outputs again") from error
     batch = max((len(values) for step in steps for values in step.values()), default=0)
     return SavedOutputs(runner, outputs, batch, results.fer_edge.inputs_sha256)
-
-
-def _present(prediction: Prediction) -> dict[str, Floats]:
-    """Return the outputs of a prediction by name, without a missing text head."""
-    return {name: values for name, values in prediction._asdict().items() if values is not None}
 
 
 def _arrays(iteration: _Iteration) -> dict[str, npt.NDArray[Any]]:
