@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import shipped_path
-from fer_edge.cli.options import Engine, FolderOut, Json
+from fer_edge.cli.options import Engine, FolderOut, FrameRate, Json, OneThread, ShippedBundle
 
 
 def analyse(
@@ -16,20 +14,12 @@ def analyse(
         str, typer.Argument(metavar="VIDEO", help="Video file, folder of images, or another source that ends.")
     ],
     out: FolderOut,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")
-        ),
-    ] = None,
+    bundle: ShippedBundle = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write the rows as Parquet too.")] = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="Leave out the annotated copy.")] = False,
-    fps: Annotated[
-        float | None,
-        typer.Option("--fps", help="Frames per second of a camera or folder; default: the camera's, or 25."),
-    ] = None,
+    fps: FrameRate = None,
     engine: Engine = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Number of CPU threads.")] = 1,
+    threads: OneThread = 1,
     json: Json = False,
 ) -> None:
     """Follow the faces of a video; write a table, an annotated copy and a page.

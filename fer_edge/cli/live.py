@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import parse_size, refuse_given, shipped_path
-from fer_edge.cli.options import Engine, Json
+from fer_edge.cli.option_checks import parse_size, refuse_given
+from fer_edge.cli.options import Engine, FrameRate, Json, OneThread, ShippedBundle
 
 if TYPE_CHECKING:
     from fer_edge.live.output import Output
@@ -26,12 +25,7 @@ def live(
             "is standard input.",
         ),
     ] = "0",
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")
-        ),
-    ] = None,
+    bundle: ShippedBundle = None,
     faces: Annotated[int, typer.Option("--faces", min=1, help="Largest number of faces recognised in one frame.")] = 4,
     port: Annotated[
         int | None,
@@ -50,13 +44,10 @@ def live(
         str | None,
         typer.Option("--size", metavar="W,H", help="Width and height of a camera's frames; default: its own."),
     ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option("--fps", help="Frames per second of a camera or folder; default: the camera's, or 25."),
-    ] = None,
+    fps: FrameRate = None,
     loop: Annotated[bool, typer.Option("--loop", help="Repeat a file or folder without end.")] = False,
     engine: Engine = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Number of CPU threads.")] = 1,
+    threads: OneThread = 1,
 ) -> None:
     """Recognise expressions in a camera, file or stream, and show them on a page.
 

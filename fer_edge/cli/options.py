@@ -58,6 +58,10 @@ CheckpointArgument = Annotated[
 BundleArgument = Annotated[
     Path, typer.Argument(help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle"))
 ]
+ShippedBundle = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")),
+]
 ModelArgument = Annotated[
     Path,
     typer.Argument(
@@ -144,6 +148,7 @@ AllowFallback = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Number of CPU threads; default: the engine's choice.")
 ]
+OneThread = Annotated[int, typer.Option("--threads", min=1, help="Number of CPU threads.")]
 Device = Annotated[
     int | None, typer.Option("--device", min=0, help="Index of the GPU, for engines that run on one; default: 0.")
 ]
@@ -167,6 +172,11 @@ FaceBox = Annotated[
     typer.Option(
         "--box", metavar="X,Y,W,H", help="Face box in pixels: left, top, width, height; default: the whole image."
     ),
+]
+
+FrameRate = Annotated[
+    float | None,
+    typer.Option("--fps", help="Frames per second of a camera or folder; default: the camera's, or 25."),
 ]
 
 # Benchmarks

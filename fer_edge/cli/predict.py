@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.option_checks import parse_box, refuse_given, shipped_path
-from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, Threads
+from fer_edge.cli.option_checks import parse_box, refuse_given
+from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, ShippedBundle, Threads
 
 if TYPE_CHECKING:
     from fer_edge.analysis.image_results import ImageResult, RecognizedFace
@@ -28,12 +28,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES", help="Image files or folders; `-` is standard input.")
     ],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")
-        ),
-    ] = None,
+    bundle: ShippedBundle = None,
     crop: Annotated[
         bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")
     ] = False,

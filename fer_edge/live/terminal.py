@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REFRESH_RATE = 10  # drawings a second
 BAR_WIDTH, LANE_WIDTH = 24, 60  # columns
-COLOURS = {
+COLORS = {
     "neutral": "bright_black", "happiness": "yellow", "surprise": "dark_orange", "sadness": "blue", "anger": "red",
     "disgust": "green", "fear": "magenta", "contempt": "pink3",
 }  # fmt: skip
@@ -97,12 +97,12 @@ def _person(person: TrackedFace, now: float) -> RenderableType:
         style = "bold" if name == expression.label else "bright_black"
         bars.add_row(Text(printable(name), style), _bar(score, name), Text(f"{100 * score:3.0f} %", style))
     title = Text.assemble(f" {person.track_id} ", (printable(label), "bold"), f"  {now - person.since:.1f} s ")
-    return Panel(bars, title=title, title_align="left", border_style=_colour(label), expand=False)
+    return Panel(bars, title=title, title_align="left", border_style=_color(label), expand=False)
 
 
 def _bar(score: float, label: str) -> Text:
     full = round(score * BAR_WIDTH)
-    return Text.assemble(("█" * full, _colour(label)), ("░" * (BAR_WIDTH - full), "bright_black"))
+    return Text.assemble(("█" * full, _color(label)), ("░" * (BAR_WIDTH - full), "bright_black"))
 
 
 def _lanes(people: Mapping[int, Sequence[Span]], now: float, period: float) -> RenderableType:
@@ -114,12 +114,12 @@ def _lanes(people: Mapping[int, Sequence[Span]], now: float, period: float) -> R
             moment = now - period * (1 - (cell + 0.5) / LANE_WIDTH)
             span = next((span for span in spans if span.start <= moment <= span.end), None)
             label = "" if span is None else span.label if span.certain else UNSURE
-            lane.append("█" if label else "·", _colour(label))
+            lane.append("█" if label else "·", _color(label))
         lanes.add_row(str(identity), lane)
     if people:
         lanes.add_row("", Text(f"last {period:g} s", "bright_black"))
     return lanes
 
 
-def _colour(label: str) -> str:
-    return COLOURS.get(label, "bright_black" if label in ("", UNSURE) else "cyan")
+def _color(label: str) -> str:
+    return COLORS.get(label, "bright_black" if label in ("", UNSURE) else "cyan")
