@@ -13,13 +13,14 @@ from fer_edge._files import as_path, atomic_path, check_output, make_folder
 from fer_edge._require import require
 from fer_edge.analysis.annotate import Mark
 from fer_edge.analysis.annotated_video import annotated_video
-from fer_edge.analysis.people import UNSURE, People
+from fer_edge.analysis.people import People
 from fer_edge.analysis.rows import row_of, write_rows
 from fer_edge.bundle import Bundle
 from fer_edge.errors import ConfigError, VideoError
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.html import theme
 from fer_edge.progress import Progress, silent
+from fer_edge.recognizer import UNSURE
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 from fer_edge.video import Source, VideoFrame, open_source

@@ -67,7 +67,7 @@ def save_copy(frame: Images, faces: Sequence[RecognizedFace], path: Path, colors
         Mark(
             (0, 0, width, height) if face.box is None else face.box,
             f"{number} {face.expression.label} {face.expression.score:.2f}",
-            colors[face.expression.label] if "unsure" not in face.notes else UNSURE,
+            colors[face.expression.label] if face.expression.certain else UNSURE,
         )
         for number, face in enumerate(faces, 1)
     ]

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.analysis.people import UNSURE, Person, Timeline
+from fer_edge.analysis.people import Person, Timeline
+from fer_edge.recognizer import UNSURE
 
 HEIGHT = 100  # units of a drawing
 WIDTH = 1000

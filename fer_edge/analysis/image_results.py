@@ -10,7 +10,7 @@ from fer_edge.boxes import XYWH
 from fer_edge.circumplex import derived_data
 from fer_edge.faces.face import Face
 from fer_edge.quality import MIN_FACE, MIN_SHARPNESS
-from fer_edge.recognizer import Expression
+from fer_edge.recognizer import UNSURE, Expression
 from fer_edge.results import Result, Table, plain_data
 
 MIN_TILT = 30.0  # degrees from which a face is noted as tilted
@@ -30,7 +30,7 @@ class RecognizedFace:
         quality = self.expression.quality
         is_small = quality is not None and quality.size < MIN_FACE
         remarks = {
-            "unsure": not self.expression.certain,
+            UNSURE: not self.expression.certain,
             "small": is_small,
             "blurred": quality is not None and quality.sharpness < MIN_SHARPNESS and not is_small,
             "tilted": self.face is not None and abs(self.face.tilt) >= MIN_TILT,

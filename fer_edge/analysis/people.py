@@ -14,6 +14,7 @@ from PIL import Image
 from fer_edge.boxes import XYWH
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Images
+from fer_edge.recognizer import UNSURE
 
 if TYPE_CHECKING:
     from fer_edge.faces.tracker import TrackedFace
@@ -23,7 +24,6 @@ FIRST_BIN = 0.1  # seconds
 THUMBNAIL = 144  # pixels of a side
 THUMBNAIL_MARGIN = 1.3  # side of a thumbnail divided by that of the face box
 MIN_GAIN = 0.02  # increase of the score from which a thumbnail is replaced
-UNSURE = "unsure"  # name of the share of frames without a certain label
 
 
 class Timeline:
