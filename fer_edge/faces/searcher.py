@@ -107,7 +107,8 @@ class OwnThread(Searcher):
 
     def begin(self) -> None:
         with self._changes:
-            self._changes.notify()
+            if self._waiting is not None:
+                self._changes.notify()
 
     def take(self) -> Candidates | None:
         with self._changes:

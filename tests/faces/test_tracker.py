@@ -26,6 +26,7 @@ from fer_edge import (
     TrackedFace,
 )
 from fer_edge.errors import CopyError
+from fer_edge.faces.searcher import OwnThread, Request
 from fer_edge.faces.smoothing import Smoother
 from fer_edge.faces.tracks import Track, associate
 from tests.faces.conftest import Frame
@@ -196,6 +197,19 @@ def test_thread_finds_faces_and_ends(recognizer: Recognizer, networks: None, hea
     with pytest.raises(EngineError, match="the tracker is closed; open it again"):
         tracker.update(frame)
     tracker.close()
+
+
+def test_search_waits_until_the_frame_is_processed(finder: FaceDetector, heads: dict[str, Image.Image]) -> None:
+    searcher = OwnThread(finder)
+    searcher.request(Request(scene((heads["neutral"], 100, 100)), "rgb", 0.0, {}))
+    time.sleep(0.1)
+    assert searcher.take() is None
+    searcher.begin()
+    candidates, end = None, time.monotonic() + 20
+    while candidates is None and time.monotonic() < end:
+        candidates = searcher.take()
+    searcher.close()
+    assert candidates is not None and len(candidates.faces) == 1
 
 
 def test_thread_ends_with_a_tracker_that_is_not_closed(finder: FaceDetector, recognizer: Recognizer) -> None:
