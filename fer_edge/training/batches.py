@@ -44,11 +44,9 @@ class Batch(NamedTuple):
 class Batches:
     """One process's part of every batch."""
 
-    def __init__(
-        self, data: TrainingData, config: TrainingConfig, rank: int = 0, answers: Tensor | None = None
-    ) -> None:
+    def __init__(self, data: TrainingData, config: TrainingConfig, rank: int = 0) -> None:
         self.data, self.config = data, config
-        self.answers = answers  # the teachers' probabilities for the stored images, (N, classes)
+        self.answers: Tensor | None = None  # the teachers' probabilities for the stored images, (N, classes)
         self.steps = len(data.images) // config.batch
         if self.steps == 0:
             raise DataError(f"{len(data.images)} training images are fewer than one batch of {config.batch}")

@@ -59,13 +59,16 @@ class Teachers:
             return targets
         return torch.lerp(targets, self._probabilities(images), self._share)
 
-    def stored_answers(self, images: Tensor, prepare: Callable[[Tensor], Tensor], batch: int) -> Tensor | None:
+    def stored_answers(
+        self, images: Tensor, prepare: Callable[[Tensor], Tensor], batch: int, after_batch: Callable[[], None]
+    ) -> Tensor | None:
         """Return the mean probabilities for stored images and their mirror images, (N, classes).
 
         Args:
             images: Stored images, (N, C, H, W), uint8.
             prepare: Function from images in [0, 1] to the models' input.
             batch: Number of images of one call.
+            after_batch: Callback after each call.
 
         Returns:
             Probabilities, or None without teachers or for another view; the models are released.
@@ -77,6 +80,7 @@ class Teachers:
         for part in images.split(batch):
             view = prepare(part.float() / 255)
             answers.append((self._probabilities(view) + self._probabilities(view.flip(3))) / 2)
+            after_batch()
         self._models.clear()
         return torch.cat(answers)
 

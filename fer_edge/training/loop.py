@@ -78,10 +78,7 @@ class Trainer:
         self.mean = self.fabric.to_device(torch.tensor(info.mean[: self.channels]).view(1, -1, 1, 1))
         self.std = self.fabric.to_device(torch.tensor(info.std[: self.channels]).view(1, -1, 1, 1))
         self.teachers = Teachers(teachers, info, config, self.fabric)
-        answers = self.teachers.stored_answers(
-            self.data.images, lambda images: self._normalise(resize(images, IMAGE_SIZE)), config.batch
-        )
-        self.batches = Batches(self.data, config, self.fabric.global_rank, answers)
+        self.batches = Batches(self.data, config, self.fabric.global_rank)
         self.average = AveragedModel(self.module, multi_avg_fn=ema(config.ema), use_buffers=True)
         self.optimizer = make_optimizer(self.module, config)
         self.schedule = make_schedule(self.optimizer, config, self.batches.steps)
@@ -163,6 +160,8 @@ class Trainer:
         """
         self._stop_signal = stop_signal
         with convert_errors(self.config):
+            if not self.done:
+                self._store_answers()
             while not self.done:
                 started = time.perf_counter()
                 loss = self._train_epoch(callback)
@@ -185,11 +184,27 @@ class Trainer:
             FerEdgeError: Too little memory, or a failure of torch.compile.
         """
         with convert_errors(self.config):
+            self._store_answers()
             self._forward.train()
             loss = self._step(next(self.batches.epoch(0)))
             self._check_step(1)
             self.validation.predict(self._average_model(), self.data.valid_images[: self.config.batch])
             return loss.item()
+
+    def _store_answers(self) -> None:
+        """Let teachers of stored images predict all of them: minutes, so after the checks of a resumed run."""
+
+        def check_stop() -> None:
+            if signal := self._max_over_processes(self._stop_signal()):
+                raise TrainingStopped(f"stopped before the first step; {self.resume_point()}", signal)
+
+        if self.batches.answers is None:
+            self.batches.answers = self.teachers.stored_answers(
+                self.data.images,
+                lambda images: self._normalise(resize(images, IMAGE_SIZE)),
+                self.config.batch,
+                check_stop,
+            )
 
     def checkpoint(self) -> Checkpoint:
         """Return the averaged model with the metrics of the latest epoch."""

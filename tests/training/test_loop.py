@@ -22,6 +22,7 @@ from fer_edge.training.dataset import load_data
 from fer_edge.training.loop import Trainer
 from fer_edge.training.module import TrainingModule
 from fer_edge.training.results import EpochResult
+from fer_edge.training.stop import TrainingStopped
 from tests.synthetic import make_ferplus
 from tests.tiny_model import checkpoint_of, tiny_config
 
@@ -284,6 +285,7 @@ def test_answers_for_stored_images_become_targets_without_a_teacher_in_the_steps
     plain = make_run(faces, tmp_path, replace(config, distillation_view="same"))
     teacher = Checkpoint(FERFormer(plain.module.model.config).eval(), plain.info)
     run = make_run(faces, tmp_path, config, teacher)
+    run._store_answers()
     answers = run.batches.answers
     assert answers is not None and answers.shape == run.data.targets.shape
     images = plain._normalise(resize(plain.data.images.float() / 255, 112))
@@ -296,3 +298,12 @@ def test_answers_for_stored_images_become_targets_without_a_teacher_in_the_steps
     torch.testing.assert_close(batch.targets.sum(dim=1), torch.ones(len(batch.targets)))
     assert run.teachers.blend(batch.images, batch.targets) is batch.targets
     assert run.teachers.sha256 == [teacher.fingerprint()]
+
+
+def test_a_stop_ends_the_teachers_predictions(faces: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, distillation_view="stored")
+    plain = make_run(faces, tmp_path, CONFIG)
+    run = make_run(faces, tmp_path, config, Checkpoint(FERFormer(plain.module.model.config), plain.info))
+    with pytest.raises(TrainingStopped, match="stopped before the first step; no resume point was written yet"):
+        run.run(Quiet(), lambda: 2)
+    assert run.batches.answers is None and not run.files.last.exists()
