@@ -14,12 +14,12 @@ from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 from PIL import Image
 
 from fer_edge._require import require
 from fer_edge.engines.base import Images
 from fer_edge.errors import ConfigError, EngineError, FerEdgeError, shown
-from fer_edge.live.document import document
 from fer_edge.live.output import Output, Update
 from fer_edge.live.spans import Timelines
 
@@ -289,7 +289,7 @@ class _LocalOnly:
 
 def _encode(number: int, update: Update) -> bytes:
     """Return the length of the JSON text (4 bytes, big-endian), the text, and the frame as JPEG."""
-    text = json.dumps({"number": number, **document(update)}, allow_nan=False).encode()
+    text = msgspec.json.encode({"number": number, **update.document})
     picture = b"" if update.frame is None else _jpeg(update.frame.image)
     return len(text).to_bytes(4, "big") + text + picture
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.command import fer_edge
 from tests.live.test_server import read, viewer
+from tests.result_document import check_document
 from tests.tiny import tiny_bundle
 from tests.video.clips import write_clip
 
@@ -33,6 +34,8 @@ def test_json_has_a_line_for_each_frame(clip: Path, bundle: Path) -> None:
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(row["frame"], row["people"]) for row in rows] == [(0, []), (1, []), (2, [])]
+    for row in rows:
+        check_document(row)
     assert result.stderr.startswith("3 frames, latency ")
 
 
