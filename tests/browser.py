@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,13 +35,13 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def running_browser(executable: str) -> Iterator[Browser]:
+def running_browser(executable: str, arguments: Sequence[str] = ()) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     # Chromium refuses to run its sandbox as root; the pages are our own.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        browser = playwright.chromium.launch(executable_path=executable, args=[*sandbox, *arguments])
         yield browser
         browser.close()
 

@@ -21,9 +21,9 @@ async function request(url) {
   try {
     response = await fetch(url, { cache: "no-cache" }); // asks the server whether a stored copy is the present file
   } catch {
-    throw new Error(`${nameOf(url)} cannot be loaded: the server does not answer; load the page again`);
+    throw new Error(`the file ${nameOf(url)} cannot be loaded: the server does not answer; load the page again`);
   }
-  if (!response.ok) throw new Error(`${nameOf(url)} cannot be loaded: the server answers ${response.status}; copy the whole folder to it`);
+  if (!response.ok) throw new Error(`the file ${nameOf(url)} cannot be loaded: the server answers ${response.status}; copy the whole folder to it`);
   return response;
 }
 
@@ -45,8 +45,8 @@ async function loadFile(base, name, { size, sha256 }, count) {
   return content;
 }
 
-function damaged(name, found, expected) {
-  return new Error(`${name} is damaged: it has ${found}, expected ${expected}; write the page again with fer-edge web`);
+function damaged(name, present, expected) {
+  return new Error(`the file ${name} is damaged: it has ${present}, expected ${expected}; write the page again with fer-edge web`);
 }
 
 const nameOf = (url) => url.pathname.split("/").pop();

@@ -4,7 +4,7 @@ import { announce, clearAnnouncement } from "./announcement.js";
 import { closeCamera, facesUser, listCameras, openCamera } from "./camera.js";
 import { loadFiles } from "./files.js";
 import { FrameLoop, smaller } from "./frames.js";
-import { clearBoxes, setMirrored, showBoxes } from "./overlay.js";
+import { mirrorBoxes, showBoxes } from "./overlay.js";
 import { clearPeople, showPeople } from "./people.js";
 import { forgetPeople, openRecognition, recognizePhoto } from "./recognition.js";
 import { showNotice, showState } from "./states.js";
@@ -145,7 +145,7 @@ async function leave() {
   video.srcObject = null;
   video.hidden = photo.hidden = byId("cameras").hidden = true;
   video.controls = false;
-  clearBoxes();
+  showBoxes([]);
   clearPeople("Nothing to recognise yet");
   clearAnnouncement();
   setTimelines({});
@@ -160,7 +160,7 @@ async function leave() {
 function mirror(value) {
   byId("mirror").setAttribute("aria-pressed", String(value));
   for (const picture of [video, photo]) picture.classList.toggle("mirrored", value);
-  setMirrored(value);
+  mirrorBoxes(value);
 }
 
 function milliseconds(seconds) {

@@ -1,0 +1,187 @@
+"""The static page in headless Chromium: camera, photo, video, refusals, and nothing that leaves it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import skimage.data
+from PIL import Image
+
+from tests.browser import find_chromium, running_browser
+from tests.live.people import ORDER, acted_frames
+from tests.live.test_page import WATCH
+from tests.video.clips import wait_until, write_clip
+from tests.web.host import SUB_PATH, Host, camera_arguments, static_host, write_y4m
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.xdist_group("page for browsers")
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+SECONDS = 2  # of each expression in front of the camera
+RATE = 10  # frames per second of the camera
+
+
+@dataclass
+class Tab:
+    """Page in a browser, the messages of its console, and what it requested."""
+
+    page: Page
+    host: Host
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)  # addresses outside of the page
+
+    def state(self) -> str:
+        state: str = self.page.evaluate("document.body.dataset.state")
+        return state
+
+    def wait_for_state(self, state: str, seconds: float = 60) -> None:
+        wait_until(lambda: self.state() in (state, "failed"), seconds)
+        assert self.state() == state, self.page.inner_text("main")
+
+    def wait(self, condition: str, seconds: float = 60) -> None:
+        # Playwright's own wait needs `eval`, which the page's Content Security Policy forbids.
+        wait_until(lambda: self.page.evaluate(condition), seconds)
+
+    def refused_connections(self) -> list[str]:
+        """Return the places from which a connection was refused, of those where each may be tried."""
+        code = "fetch('index.html').then(() => 'open', () => 'refused')"
+        places = {"page": self.page.evaluate(code)}
+        for worker in self.page.workers:
+            places["worker"] = worker.evaluate(code.replace("index.html", self.host.url))
+        return [place for place, result in places.items() if result == "refused"]
+
+
+@contextmanager
+def opened(
+    browser: Browser, host: Host, size: tuple[int, int] = SIZES["desktop"], permissions: tuple[str, ...] = ()
+) -> Iterator[Tab]:
+    width, height = size
+    with browser.new_context(viewport={"width": width, "height": height}, permissions=[*permissions]) as context:
+        tab = Tab(context.new_page(), host)
+        tab.page.on("console", lambda message: tab.complaints.append(f"{message.type}: {message.text}"))
+        tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        context.on("request", lambda request: tab.foreign.extend([request.url] * (not is_inside(request.url, host))))
+        tab.page.add_init_script(WATCH)
+        tab.page.goto(host.url)
+        yield tab
+
+
+def is_inside(url: str, host: Host) -> bool:
+    return url.startswith((host.url, f"blob:{host.url.partition(SUB_PATH)[0]}", "data:"))
+
+
+@pytest.fixture
+def host(web_root: Path) -> Iterator[Host]:
+    with static_host(web_root) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def camera_browser(ferplus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return a Chromium whose camera shows a person with six expressions, without end."""
+    frames = acted_frames(ferplus, ORDER, each=SECONDS * RATE)
+    file = write_y4m(tmp_path_factory.mktemp("camera") / "faces.y4m", frames, RATE)
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
+    with running_browser(executable, camera_arguments(file)) as running:
+        yield running
+
+
+def photo_file() -> dict[str, object]:
+    file = io.BytesIO()
+    Image.fromarray(skimage.data.astronaut()).save(file, "PNG")
+    return {"name": "astronaut.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def test_damaged_bundle_is_reported(browser: Browser, web_root: Path, tmp_path: Path) -> None:
+    """Check that the page runs up to the check of its files; the slow tests show more."""
+    shutil.copytree(web_root / SUB_PATH, tmp_path / SUB_PATH)
+    bundle = tmp_path / SUB_PATH / "models" / "model.fer"
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    with static_host(tmp_path) as host, opened(browser, host, SIZES["phone"]) as tab:
+        tab.wait("document.body.dataset.state === 'failed'")
+        text = tab.page.inner_text("#explanation")
+        assert text.startswith("The file models/model.fer is damaged: it has SHA-256 ")
+        assert "write the page again with fer-edge web" in text and tab.page.is_hidden("#start")
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"][0]
+        assert not tab.foreign
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_camera_shows_six_expressions_in_order(camera_browser: Browser, host: Host, size: tuple[int, int]) -> None:
+    with opened(camera_browser, host, size, ("camera",)) as tab:
+        tab.wait_for_state("ready")
+        loaded = len(host.requests)
+        tab.page.click("#start")
+        tab.wait_for_state("live")
+        cycle = "|".join([*ORDER, *ORDER])
+        # From any moment on, the camera shows the expressions in this order.
+        tab.wait(
+            f"Object.values(window.history_of_people).some(labels => labels.filter(label => label !== 'unsure')"
+            f".slice(-{len(ORDER)}).length === {len(ORDER)} && '{cycle}'.includes("
+            f"labels.filter(label => label !== 'unsure').slice(-{len(ORDER)}).join('|')))"
+        )
+        assert tab.refused_connections() == ["page", "worker"]
+        assert tab.page.inner_text("#announcement") and tab.page.evaluate(
+            "document.querySelector('#lanes canvas').ariaLabel.split(', ').length >= 6"
+        )
+        assert float(tab.page.inner_text("#work").removesuffix(" ms")) > 0
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == size[0]
+        tab.page.click("#stop")
+        tab.wait_for_state("ready")
+        assert tab.page.evaluate("video.srcObject") is None and tab.page.query_selector(".person") is None
+        assert len(host.requests) == loaded and not tab.foreign
+        assert [text for text in tab.complaints if "Content Security Policy" not in text] == []
+
+
+@pytest.mark.slow
+def test_photo_video_and_other_files(browser: Browser, host: Host, tmp_path: Path) -> None:
+    with opened(browser, host) as tab:
+        tab.wait_for_state("ready")
+        tab.page.set_input_files("#file", [photo_file()])  # type: ignore[list-item]
+        tab.wait("document.querySelector('.person') !== null")
+        assert tab.state() == "photo" and tab.page.inner_text(".person .label").lower() == "happiness"
+        assert tab.page.inner_text("#announcement") == "happiness" and tab.page.is_hidden("#history")
+        tab.page.set_input_files("#file", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"notes"}])
+        tab.wait_for_state("ready")
+        assert tab.page.inner_text("#notice") == "notes.txt is not a photo or video that this browser can read."
+        clip = write_clip(tmp_path / "clip.webm", [skimage.data.astronaut()] * 50, codec="libvpx")
+        tab.page.set_input_files("#file", clip)
+        tab.wait("document.querySelector('.person') !== null")
+        assert tab.page.is_hidden("#notice") and tab.page.inner_text(".person .label").lower() == "happiness"
+        tab.wait_for_state("ended")
+        assert not tab.foreign and not [text for text in tab.complaints if "InvalidStateError" not in text]
+
+
+@pytest.mark.slow
+def test_camera_that_is_refused_or_missing_is_explained(browser: Browser, host: Host) -> None:
+    with opened(browser, host) as tab:
+        tab.wait_for_state("ready")
+        for error, state in (("NotAllowedError", "refused"), ("NotFoundError", "none"), ("NotReadableError", "busy")):
+            tab.page.evaluate(
+                f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{error}') }}"
+            )
+            tab.page.click("#start")
+            tab.wait_for_state(state)
+            assert tab.page.inner_text("#start") == "Try again" and tab.page.is_visible("#open")
+
+
+@pytest.mark.slow
+def test_file_explains_that_a_server_is_needed(browser: Browser, web_root: Path) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto((web_root / SUB_PATH / "index.html").as_uri())
+        assert page.is_visible("#notice") and "python3 -m http.server" in page.inner_text("#notice")
