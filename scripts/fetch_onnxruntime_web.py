@@ -15,8 +15,12 @@ from pathlib import Path
 from fetch_faces import check, sha256
 
 PACKAGE = "onnxruntime-web@1.30.0"
-ARCHIVE = ""  # SHA-256 of npm's archive
-FILES: dict[str, str] = {}  # SHA-256 by path in the archive
+ARCHIVE = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # SHA-256 of npm's archive
+FILES = {  # SHA-256 by path in the archive
+    "package/dist/ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "package/dist/ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    "package/package.json": "16f69f755509990539aeb1c8445884960e91adcacab2e8dca8e44ee43601df5c",
+}
 FOLDER = Path(__file__).resolve().parents[1] / "fer_edge" / "web" / "onnxruntime-web"
 
 

@@ -15,7 +15,6 @@ TYPES = {
     ".js": "text/javascript",
     ".json": "application/json",
     ".fer": "application/octet-stream",
-    ".mjs": "text/javascript",
     ".onnx": "application/octet-stream",
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",

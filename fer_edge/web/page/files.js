@@ -5,41 +5,49 @@ const HEX = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16
 // Return the description of the page and its model, and the content of each file in `load` by its role.
 export async function loadFiles(base, onProgress) {
   const site = await (await request(new URL("site.json", base))).json();
-  const names = Object.values(site.load);
-  const total = names.reduce((sum, name) => sum + site.files[name].size, 0);
+  const roles = Object.entries(site.load);
+  const total = roles.reduce((sum, [, name]) => sum + site.files[name].size, 0);
+  const loading = new AbortController(); // ends the other requests when one fails
   let loaded = 0;
   const count = (length) => {
     loaded += length;
-    onProgress(loaded, total);
+    if (!loading.signal.aborted) onProgress(loaded, total);
   };
-  const contents = await Promise.all(names.map((name) => loadFile(base, name, site.files[name], count)));
-  return { site, files: Object.fromEntries(Object.keys(site.load).map((role, index) => [role, contents[index]])) };
+  const load = async ([role, name]) => [role, await loadFile(base, name, site.files[name], count, loading.signal)];
+  try {
+    return { site, files: Object.fromEntries(await Promise.all(roles.map(load))) };
+  } catch (error) {
+    loading.abort();
+    throw error;
+  }
 }
 
-async function request(url) {
+async function request(url, signal) {
   let response;
   try {
-    response = await fetch(url, { cache: "no-cache" }); // asks the server whether a stored copy is the present file
+    response = await fetch(url, { cache: "no-cache", signal }); // asks the server whether a stored copy is the present file
   } catch {
     throw new Error(`the file ${nameOf(url)} cannot be loaded: the server does not answer; load the page again`);
   }
-  if (!response.ok) throw new Error(`the file ${nameOf(url)} cannot be loaded: the server answers ${response.status}; copy the whole folder to it`);
+  if (!response.ok) {
+    throw new Error(`the file ${nameOf(url)} cannot be loaded: the server answers ${response.status}; copy the whole folder to it`);
+  }
   return response;
 }
 
-async function loadFile(base, name, { size, sha256 }, count) {
-  const response = await request(new URL(name, base));
+async function loadFile(base, name, { size, sha256 }, count, signal) {
+  const response = await request(new URL(name, base), signal);
   const content = new Uint8Array(size);
   let length = 0;
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
-    if (length + value.length > size) throw damaged(name, `more than ${size} bytes`, `${size}`);
+    if (length + value.length > size) throw damaged(name, `more than ${size} bytes`, size);
     content.set(value, length);
     length += value.length;
     count(value.length);
   }
-  if (length !== size) throw damaged(name, `${length} bytes`, `${size}`);
+  if (length !== size) throw damaged(name, `${length} bytes`, size);
   const hash = HEX(await crypto.subtle.digest("SHA-256", content));
   if (hash !== sha256) throw damaged(name, `SHA-256 ${hash.slice(0, 12)}…`, `${sha256.slice(0, 12)}…`);
   return content;

@@ -3,7 +3,7 @@
 export const STATES = {
   loading: ["connecting", "Loading", "Loading the model", "It is loaded once, and then runs on this device."],
   opening: ["connecting", "Loading", "Starting the model", "This takes a second or two."],
-  ready: ["ready", "Ready", "What does your face show?", "The picture stays in this page: nothing is uploaded or stored.", "Start the camera"],
+  ready: ["ready", "Ready", "Recognise expressions", "Pictures stay in this page: they are neither sent nor stored.", "Start the camera"],
   asking: ["connecting", "Waiting", "May this page use the camera?", "Answer the question of your browser."],
   refused: ["lost", "Not allowed", "The camera is not allowed", "Allow it in the settings of this site, which are beside its address, and try again.", "Try again"],
   none: ["lost", "No camera", "No camera", "Connect one and try again, or open a photo or video.", "Try again"],

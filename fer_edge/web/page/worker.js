@@ -1,11 +1,11 @@
 // Recognition in a thread of its own, so that the page stays smooth.
 
-import * as ort from "../onnxruntime-web/ort.wasm.bundle.min.mjs";
-import { ExpressionTracker, openBundle } from "../fer-edge/index.js";
+import * as ort from "../onnxruntime-web/ort.wasm.bundle.min.js";
+import { ExpressionTracker, FaceDetector, openBundle, Recognizer } from "../fer-edge/index.js";
 
 const canvas = new OffscreenCanvas(1, 1);
 const drawing = canvas.getContext("2d", { willReadFrequently: true });
-let networks = null;
+let networks = null; // { bundle, detector, recognizer }
 let tracker = null;
 
 const calls = {
@@ -13,7 +13,10 @@ const calls = {
     ort.env.wasm.wasmBinary = files.runtime;
     ort.env.wasm.numThreads = threads;
     const bundle = await openBundle(files.bundle);
-    networks = { bundle, ort, detector: files.detector, mesh: files.mesh };
+    networks = {
+      recognizer: await Recognizer.open({ bundle, ort }),
+      detector: await FaceDetector.open({ ort, detector: files.detector, mesh: files.mesh }),
+    };
     tracker = await ExpressionTracker.open(networks);
     const { name, labels, precision } = bundle.manifest;
     return { name, labels, precision };
@@ -26,11 +29,16 @@ const calls = {
   },
 
   async photo({ bitmap }) {
-    throw new Error("not yet");
+    const start = performance.now();
+    const image = pixels(bitmap);
+    const faces = await networks.detector.detect(image);
+    const expressions = await networks.recognizer.recognize(image, faces);
+    const people = faces.map(({ box }, index) => ({ id: index + 1, face: { box }, expression: expressions[index], since: null }));
+    return { people, work: (performance.now() - start) / 1000 };
   },
 
   async forget() {
-    tracker.forget();
+    tracker = await ExpressionTracker.open(networks);
   },
 };
 
