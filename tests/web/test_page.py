@@ -14,14 +14,14 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.browser import find_chromium, running_browser
+from tests.browser import require_chromium, running_browser
 from tests.live.people import ORDER, acted_frames
 from tests.live.test_page import WATCH
 from tests.video.clips import wait_until, write_clip
 from tests.web.host import SUB_PATH, Host, camera_arguments, static_host, write_y4m
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 pytestmark = pytest.mark.xdist_group("page for browsers")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -85,14 +85,20 @@ def host(web_root: Path) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def camera_browser(ferplus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def camera_browser(
+    playwright: Playwright, ferplus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
     """Return a Chromium whose camera shows a person with six expressions, without end."""
     frames = acted_frames(ferplus, ORDER, each=SECONDS * RATE)
     file = write_y4m(tmp_path_factory.mktemp("camera") / "faces.y4m", frames, RATE)
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
-    with running_browser(executable, camera_arguments(file)) as running:
+    with running_browser(playwright, require_chromium(), camera_arguments(file)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pattern_browser(playwright: Playwright) -> Iterator[Browser]:
+    """Return a Chromium with two cameras that show moving patterns."""
+    with running_browser(playwright, require_chromium(), ["--use-fake-device-for-media-stream=device-count=2"]) as running:
         yield running
 
 
@@ -167,16 +173,43 @@ def test_photo_video_and_other_files(browser: Browser, host: Host, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_camera_that_is_refused_or_missing_is_explained(browser: Browser, host: Host) -> None:
-    with opened(browser, host) as tab:
+def test_missing_camera_is_explained(browser: Browser, host: Host) -> None:
+    with opened(browser, host, permissions=("camera",)) as tab:
         tab.wait_for_state("ready")
-        for error, state in (("NotAllowedError", "refused"), ("NotFoundError", "none"), ("NotReadableError", "busy")):
-            tab.page.evaluate(
-                f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{error}') }}"
-            )
-            tab.page.click("#start")
-            tab.wait_for_state(state)
-            assert tab.page.inner_text("#start") == "Try again" and tab.page.is_visible("#open")
+        tab.page.click("#start")
+        tab.wait_for_state("none")
+        assert tab.page.inner_text("#start") == "Try again" and tab.page.is_visible("#open")
+
+
+@pytest.mark.slow
+def test_cameras_without_a_face(pattern_browser: Browser, host: Host) -> None:
+    """Check refusal, keyboard, choice of a camera, and the pause of a hidden page."""
+    with opened(pattern_browser, host) as tab:
+        tab.wait_for_state("ready")
+        tab.page.focus("#start")
+        tab.page.keyboard.press("Enter")
+        tab.wait_for_state("refused")
+        assert "settings of this site" in tab.page.inner_text("#explanation")
+        tab.page.context.grant_permissions(["camera"])
+        tab.page.keyboard.press("Enter")
+        tab.wait_for_state("live")
+        tab.wait("document.querySelector('#work').textContent.endsWith(' ms')")
+        assert tab.page.inner_text("#nobody") == "No face in view" == tab.page.inner_text("#announcement")
+        first = tab.page.evaluate("video.srcObject.getVideoTracks()[0].label")
+        tab.page.select_option("#camera", index=1)
+        tab.wait("video.srcObject !== null && document.body.dataset.state === 'live'")
+        assert tab.page.evaluate("video.srcObject.getVideoTracks()[0].label") != first
+        assert tab.page.get_attribute("#mirror", "aria-pressed") == "true"
+        tab.page.click("#mirror")
+        assert tab.page.get_attribute("#mirror", "aria-pressed") == "false"
+        hide = "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {} }}) && document.dispatchEvent(new Event('visibilitychange'))"
+        tab.page.evaluate(hide.format("true"))
+        tab.wait_for_state("paused")
+        tab.page.evaluate(hide.format("false"))
+        tab.wait_for_state("live")
+        tab.page.evaluate("video.srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+        tab.wait_for_state("unplugged")
+        assert not tab.foreign and not tab.complaints
 
 
 @pytest.mark.slow

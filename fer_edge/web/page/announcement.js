@@ -10,7 +10,7 @@ export function announce(people) {
     const label = expression.certain ? expression.label : "unsure";
     return people.length > 1 ? `person ${id}: ${label}` : label;
   });
-  text = names.join(", ") || "no face";
+  text = names.join(", ") || "No face in view";
   if (!timer) update();
 }
 

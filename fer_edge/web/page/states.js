@@ -17,11 +17,13 @@ export const STATES = {
   ended: ["ended", "Ended"],
   photo: ["ended", "Photo"],
 };
+let isFocusLost = false; // the button with the focus was hidden
 const byId = (id) => document.getElementById(id);
 
 // Show a state; `explanation` replaces its text.
 export function showState(name, explanation) {
   const [status, statusText, heading, text, start] = STATES[name];
+  const focused = document.activeElement;
   document.body.dataset.state = name;
   byId("status").dataset.status = status;
   setText("status-text", statusText);
@@ -34,6 +36,16 @@ export function showState(name, explanation) {
   byId("open").hidden = byId("drop").hidden = !start;
   byId("stop").hidden = byId("mirror").hidden = Boolean(heading);
   setText("stop", ["live", "paused"].includes(name) ? "Stop" : "Close");
+  restoreFocus(focused);
+}
+
+// Move the focus from a button that was hidden to the button that takes its place.
+function restoreFocus(focused) {
+  isFocusLost ||= focused.tagName === "BUTTON" && focused.offsetParent === null;
+  const target = [byId("start"), byId("stop")].find((button) => !button.hidden);
+  if (!isFocusLost || !target) return;
+  isFocusLost = false;
+  target.focus();
 }
 
 // Show a message above the picture; an empty one hides it.
