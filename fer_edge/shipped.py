@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Kind = Literal[
-    "bundle", "checkpoint", "face network", "mapping", "preset", "training recipe", "recipe", "ranges", "calibration set",
-    "browser script", "licence",
+    "bundle",
+    "checkpoint",
+    "face network",
+    "mapping",
+    "preset",
+    "training recipe",
+    "recipe",
+    "ranges",
+    "calibration set",
+    "browser script",
+    "licence",
 ]
 EDGE = "edge"  # name of the shipped model
 

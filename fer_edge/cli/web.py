@@ -16,7 +16,8 @@ def web(
         Path, typer.Argument(help="Bundle (.fer), or `edge`, the shipped one.", callback=shipped_path("bundle"))
     ] = Path("edge"),
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; an earlier page is replaced.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; an earlier page is replaced."),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page to this machine until Ctrl-C.")] = False,
     port: Port = None,

@@ -6,13 +6,11 @@ import json
 import os
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 
 import fer_edge
-from fer_edge._archive import MODEL
 from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
-from fer_edge.errors import BundleError, ConfigError
+from fer_edge.errors import ConfigError
 from fer_edge.shipped import face_network, path_or_shipped, shipped_file, shipped_names
 
 INDEX, DESCRIPTION, LICENCES = "index.html", "site.json", "licences.txt"
@@ -32,7 +30,7 @@ def make_site(bundle: str | os.PathLike[str] = "edge") -> dict[str, bytes]:
         bundle: Path of a bundle, or "edge", the shipped one, by default.
 
     Raises:
-        BundleError: Bundle that cannot be read, or without the graph that the browser runs.
+        BundleError: Bundle that cannot be read.
         ConfigError: Installation without face networks or onnxruntime-web.
     """
     files = _page_files()
@@ -40,7 +38,7 @@ def make_site(bundle: str | os.PathLike[str] = "edge") -> dict[str, bytes]:
     version = json.loads(runtime.pop(f"{RUNTIME}/package.json"))["version"]
     files |= runtime
     files |= {DETECTOR: face_network("detector"), MESH: face_network("landmarks")}
-    files |= {BUNDLE: _read_bundle(path_or_shipped("bundle", bundle)), LICENCES: _licences()}
+    files |= {BUNDLE: Bundle.open(path_or_shipped("bundle", bundle)).path.read_bytes(), LICENCES: _licences()}
     files[DESCRIPTION] = _describe(files, f"{RUNTIME} {version}")
     return files
 
@@ -69,18 +67,6 @@ def _runtime_files() -> dict[str, bytes]:
     files = {f"{RUNTIME}/{entry.name}": entry.read_bytes() for entry in folder.iterdir()}
     # Many web servers do not send .mjs as a script.
     return {(name.replace(".mjs", ".js") if name == LOADER else name): data for name, data in files.items()}
-
-
-def _read_bundle(path: Path) -> bytes:
-    """Return the content of a bundle, after its check.
-
-    Raises:
-        BundleError: Bundle that cannot be read, or without the graph that the browser runs.
-    """
-    bundle = Bundle.open(path)
-    if MODEL not in bundle.manifest.files:
-        raise BundleError(f"{path} has no {MODEL}, which the browser runs; build the bundle again")
-    return path.read_bytes()
 
 
 def _licences() -> bytes:

@@ -98,7 +98,9 @@ def camera_browser(
 @pytest.fixture(scope="module")
 def pattern_browser(playwright: Playwright) -> Iterator[Browser]:
     """Return a Chromium with two cameras that show moving patterns."""
-    with running_browser(playwright, require_chromium(), ["--use-fake-device-for-media-stream=device-count=2"]) as running:
+    with running_browser(
+        playwright, require_chromium(), ["--use-fake-device-for-media-stream=device-count=2"]
+    ) as running:
         yield running
 
 

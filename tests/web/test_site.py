@@ -20,7 +20,11 @@ from fer_edge.web.application import site_application
 from tests.command import fer_edge as command
 from tests.tiny import tiny_bundle
 
-PAGE = {"index.html": b"<!doctype html>", "page/web.js": b"1", "site.json": b'{"files": {"index.html": {}, "page/web.js": {}}}'}
+PAGE = {
+    "index.html": b"<!doctype html>",
+    "page/web.js": b"1",
+    "site.json": b'{"files": {"index.html": {}, "page/web.js": {}}}',
+}
 IMPORT = re.compile(r'^(?:import|export) .*?"(\.[^"]+)";', re.M | re.S)
 
 
@@ -48,7 +52,9 @@ def test_page_names_no_other_host(site_files: dict[str, bytes]) -> None:
 
 def test_licences_of_all_parts_are_in_the_page(site_files: dict[str, bytes]) -> None:
     text = site_files["licences.txt"].decode()
-    assert "Apache License" in text and "Microsoft Corporation" in text and text.count("Permission is hereby granted") == 2
+    assert (
+        "Apache License" in text and "Microsoft Corporation" in text and text.count("Permission is hereby granted") == 2
+    )
 
 
 def test_damaged_bundle_is_refused(tmp_path: Path) -> None:
