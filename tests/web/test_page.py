@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,12 +103,6 @@ def pattern_browser(playwright: Playwright) -> Iterator[Browser]:
         yield running
 
 
-def photo_file() -> dict[str, object]:
-    file = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).save(file, "PNG")
-    return {"name": "astronaut.png", "mimeType": "image/png", "buffer": file.getvalue()}
-
-
 def test_damaged_bundle_is_reported(browser: Browser, web_root: Path, tmp_path: Path) -> None:
     """Check that the page runs up to the check of its files; the slow tests show more."""
     shutil.copytree(web_root / SUB_PATH, tmp_path / SUB_PATH)
@@ -157,16 +150,21 @@ def test_camera_shows_six_expressions_in_order(camera_browser: Browser, host: Ho
 
 @pytest.mark.slow
 def test_photo_video_and_other_files(browser: Browser, host: Host, tmp_path: Path) -> None:
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.png")
+    clip = write_clip(tmp_path / "clip.webm", [skimage.data.astronaut()] * 50, codec="libvpx")
+    drop = (
+        "const data = new DataTransfer(); data.items.add(new File(['notes'], 'notes.txt', { type: 'text/plain' }));"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: data }))"
+    )
     with opened(browser, host) as tab:
         tab.wait_for_state("ready")
-        tab.page.set_input_files("#file", [photo_file()])  # type: ignore[list-item]
+        tab.page.set_input_files("#file", tmp_path / "photo.png")
         tab.wait("document.querySelector('.person') !== null")
         assert tab.state() == "photo" and tab.page.inner_text(".person .label").lower() == "happiness"
         assert tab.page.inner_text("#announcement") == "happiness" and tab.page.is_hidden("#history")
-        tab.page.set_input_files("#file", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"notes"}])
+        tab.page.evaluate(f"(() => {{ {drop} }})()")
         tab.wait_for_state("ready")
         assert tab.page.inner_text("#notice") == "notes.txt is not a photo or video that this browser can read."
-        clip = write_clip(tmp_path / "clip.webm", [skimage.data.astronaut()] * 50, codec="libvpx")
         tab.page.set_input_files("#file", clip)
         tab.wait("document.querySelector('.person') !== null")
         assert tab.page.is_hidden("#notice") and tab.page.inner_text(".person .label").lower() == "happiness"

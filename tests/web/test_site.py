@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-import fer_edge.web.folder as folder_module
 from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
 from fer_edge.errors import BundleDamagedError, ConfigError, FerEdgeError
@@ -101,7 +100,7 @@ def test_failed_write_leaves_the_earlier_page(tmp_path: Path, monkeypatch: pytes
             raise OSError(28, "No space left on device")
         return rename(path, target)
 
-    monkeypatch.setattr(folder_module.Path, "rename", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(FerEdgeError, match=r"cannot write .*site: No space left on device; nothing was changed"):
         write_site({**PAGE, "index.html": b"later"}, site)
     assert (site / "index.html").read_bytes() == PAGE["index.html"] and list(tmp_path.iterdir()) == [site]
