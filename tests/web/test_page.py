@@ -217,4 +217,5 @@ def test_file_explains_that_a_server_is_needed(browser: Browser, web_root: Path)
     with browser.new_context() as context:
         page = context.new_page()
         page.goto((web_root / SUB_PATH / "index.html").as_uri())
-        assert page.is_visible("#notice") and "python3 -m http.server" in page.inner_text("#notice")
+        page.wait_for_selector("#notice", state="visible")  # after two seconds without a script
+        assert "python3 -m http.server" in page.inner_text("#notice")
