@@ -221,12 +221,12 @@ def clip() -> list[Frame]:
     first = astronaut.crop((130, 20, 330, 220)).resize((120, 120), Image.Resampling.BILINEAR)
     second = hopper.crop((130, 20, 430, 320)).resize((110, 110), Image.Resampling.BILINEAR)
     frames = []
-    for index in range(40):
+    for index in range(26):
         canvas = Image.new("RGB", (320, 240), (90, 100, 110))
-        if not 20 <= index < 24:
-            turned = first.rotate(1.5 * index - 20, Image.Resampling.BILINEAR, fillcolor=(90, 100, 110))
+        if not 18 <= index < 21:
+            turned = first.rotate(2 * index - 20, Image.Resampling.BILINEAR, fillcolor=(90, 100, 110))
             canvas.paste(turned, (10 + 2 * index, 30 + index // 2))
-        if 6 <= index < 34:
+        if 6 <= index < 24:
             canvas.paste(second, (205, 120 - index))
         frames.append(np.asarray(canvas))
     return frames
