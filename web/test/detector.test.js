@@ -4,7 +4,6 @@ import { BundleDamagedError, ConfigError, EngineError, FaceDetector, InputError,
 import { parseFrame } from "../src/crop.js";
 import { cropToFrame } from "../src/face.js";
 import { Resampler } from "../src/geometry.js";
-import { suppress } from "../src/networks.js";
 import { assertClose } from "./close.js";
 import { bundle, bytesOf, imageOf, networks, ort, skip, vectors } from "./vectors.js";
 
@@ -72,10 +71,6 @@ test("expressions of Python's faces equal its expressions", { skip }, async () =
       assertClose(quality, expected, 1e-2, name);
     }
   }
-});
-
-test("merged detections equal Python's", { skip }, () => {
-  for (const { detections, merged } of vectors.suppression) assertClose(suppress(detections), merged, 1e-9);
 });
 
 test("the mesh follows a face from an image or a box", { skip }, async () => {

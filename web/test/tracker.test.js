@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError, EngineError, ExpressionTracker, InputError } from "fer-edge";
-import { circumplex, coordinatesOf } from "../src/circumplex.js";
-import { canonical } from "../src/labels.js";
-import { Smoother } from "../src/smoothing.js";
 import { assertClose } from "./close.js";
 import { bundle, imageOf, networks, skip, vectors } from "./vectors.js";
 
@@ -42,26 +39,6 @@ function summaryOf({ id, expression, raw, since, fresh }) {
   const { label, certain, warning } = expression;
   return { id, label, certain, warning, raw: raw.label, since, fresh };
 }
-
-test("smoothed probabilities and labels equal Python's", { skip }, () => {
-  for (const { settings, hysteresis, reset, steps } of vectors.smoothing) {
-    const { cutoff, beta, speed_cutoff: speedCutoff } = settings ?? {};
-    const smoother = new Smoother(settings && { cutoff, beta, speedCutoff }, hysteresis, 8);
-    for (const [index, { time, scores, smooth, ...state }] of steps.entries()) {
-      if (index === reset) smoother.reset();
-      assertClose([...smoother.update(scores, time)], smooth, 1e-9, `step ${index}`);
-      const { label, since, minScore } = smoother;
-      assertClose({ label, since, min_score: minScore }, state, 1e-9, `step ${index}`);
-    }
-  }
-});
-
-test("names of expressions, valence and arousal equal Python's", { skip }, () => {
-  const { synonyms, scores, derived } = vectors.labels;
-  for (const [name, label] of Object.entries(synonyms)) assert.equal(canonical(` ${name.toUpperCase()}`), label);
-  assertClose(circumplex(Object.values(scores), coordinatesOf(Object.keys(scores))), derived, 1e-12);
-  assert.equal(coordinatesOf(["neutral", "boredom"]), null);
-});
 
 const empty = { data: new Uint8ClampedArray(4 * 64 * 48), width: 64, height: 48 };
 
