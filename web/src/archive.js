@@ -124,12 +124,28 @@ function contentOf(bytes, view, entry, directory, file) {
   if (offset + MEMBER_BYTES > directory || view.getUint32(offset, true) !== MEMBER_SIGNATURE) {
     throw damaged(file, `member ${shown(entry.name)} is not where the zip directory expects it`);
   }
-  const start = offset + MEMBER_BYTES + view.getUint16(offset + 26, true) + view.getUint16(offset + 28, true);
-  const header = new Uint8Array(view.buffer, view.byteOffset + offset + MEMBER_BYTES, view.getUint16(offset + 26, true));
-  if (start + entry.size > directory || new TextDecoder().decode(header) !== entry.name) {
+  const afterName = offset + MEMBER_BYTES + view.getUint16(offset + 26, true);
+  const start = afterName + view.getUint16(offset + 28, true);
+  const end = start + entry.size;
+  if (end > directory || new TextDecoder().decode(bytes.subarray(offset + MEMBER_BYTES, afterName)) !== entry.name) {
     throw damaged(file, `member ${shown(entry.name)} contradicts the zip directory`);
   }
-  return bytes.subarray(start, start + entry.size);
+  const content = bytes.subarray(start, end);
+  if (crc32(content) !== entry.checksum) throw damaged(file, `member ${shown(entry.name)} differs from its checksum`);
+  return content;
+}
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
+
+/** @param {Uint8Array} bytes */
+function crc32(bytes) {
+  let value = ~0;
+  for (let index = 0; index < bytes.length; index++) value = CRC_TABLE[(value ^ bytes[index]) & 0xff] ^ (value >>> 8);
+  return ~value >>> 0;
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Inputs and Python's results, which tests/web/vectors.py writes; and the networks. */
+/** Inputs and Python's results, which tests/npm/vectors.py writes; and the networks. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

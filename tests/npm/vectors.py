@@ -1,6 +1,6 @@
 """Inputs and Python's results for the tests of the npm package: `vectors.json` and the arrays in `arrays.bin`.
 
-`python -m tests.web.vectors FOLDER [FACES]` writes them, with images of the folder FACES as face crops.
+`python -m tests.npm.vectors FOLDER FERPLUS` writes them, with face crops of the folder FERPLUS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from fer_edge import ExpressionTracker, Face, FaceDetector, InputError, OneEuro,
 from fer_edge.boxes import check_plausible, find_region, parse_box
 from fer_edge.circumplex import RATINGS, circumplex
 from fer_edge.crop import crop_and_resize
-from fer_edge.engines.base import RunOptions
 from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.faces.networks import Detections, suppress
 from fer_edge.faces.smoothing import Smoother
@@ -58,6 +57,11 @@ def photos() -> dict[str, Frame]:
     """Return two photographs with one face each; both are in the public domain."""
     hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     return {"astronaut": skimage.data.astronaut(), "hopper": read_image(hopper)}
+
+
+def face_crops(ferplus: Path) -> list[Path]:
+    """Return images of FERPlus's validation split."""
+    return sorted((ferplus / "FER2013Valid").glob("*.png"))[:FACES]
 
 
 def face_data(face: Face) -> dict[str, Any]:
@@ -116,7 +120,14 @@ def box_vectors() -> list[dict[str, Any]]:
     """Return boxes with their regions, or the messages with which they are refused."""
     generator = np.random.default_rng(1)
     boxes = [tuple(row) for row in np.round(generator.uniform(-60, 300, (60, 4)), 2).tolist()]
-    boxes += [(0.2, 0.2, 0.5, 0.5), (5, 5, 3, 30), (100, 50, 260, 230), (50, 300, 200, 120), (0, 0, 0, 5), (9, 9, -4, 4)]
+    boxes += [
+        (0.2, 0.2, 0.5, 0.5),
+        (5, 5, 3, 30),
+        (100, 50, 260, 230),
+        (50, 300, 200, 120),
+        (0, 0, 0, 5),
+        (9, 9, -4, 4),
+    ]
     boxes += [(0, 0, 9000, 10), (1e7, 0, 10, 10), (10.5, 20.25, 40, 60)]
     rows = []
     for box in boxes:
@@ -221,12 +232,12 @@ def clip() -> list[Frame]:
     first = astronaut.crop((130, 20, 330, 220)).resize((120, 120), Image.Resampling.BILINEAR)
     second = hopper.crop((130, 20, 430, 320)).resize((110, 110), Image.Resampling.BILINEAR)
     frames = []
-    for index in range(40):
+    for index in range(26):
         canvas = Image.new("RGB", (320, 240), (90, 100, 110))
-        if not 20 <= index < 24:
-            turned = first.rotate(1.5 * index - 20, Image.Resampling.BILINEAR, fillcolor=(90, 100, 110))
+        if not 18 <= index < 21:
+            turned = first.rotate(2 * index - 20, Image.Resampling.BILINEAR, fillcolor=(90, 100, 110))
             canvas.paste(turned, (10 + 2 * index, 30 + index // 2))
-        if 6 <= index < 34:
+        if 6 <= index < 24:
             canvas.paste(second, (205, 120 - index))
         frames.append(np.asarray(canvas))
     return frames
@@ -293,25 +304,39 @@ def label_vectors() -> dict[str, Any]:
     return {"synonyms": _SYNONYMS, "scores": scores, "derived": reading._asdict()}
 
 
-def write_vectors(folder: Path, faces: Sequence[Path] = ()) -> None:
-    """Write the vectors.
+def write_arithmetic(folder: Path) -> None:
+    """Write the vectors that need no network."""
+    arrays = Arrays()
+    _write(folder, arrays, _arithmetic(arrays))
+
+
+def write_vectors(folder: Path, faces: Sequence[Path]) -> None:
+    """Write all vectors.
 
     Args:
         folder: Existing folder.
         faces: Images of face crops.
     """
     arrays = Arrays()
-    with Recognizer.open(engine=ENGINE, options=RunOptions(threads=1)) as recognizer:
-        vectors = {
-            "boxes": box_vectors(),
-            "crops": crop_vectors(arrays),
-            "recognition": recognition_vectors(arrays, recognizer, faces),
-            "detection": detection_vectors(arrays, recognizer),
-            "tracking": tracking_vectors(arrays),
-            "smoothing": smoothing_vectors(),
-            "suppression": suppression_vectors(),
-            "labels": label_vectors(),
-        }
+    vectors = _arithmetic(arrays)
+    with Recognizer.open(engine=ENGINE, threads=1) as recognizer:
+        vectors["recognition"] = recognition_vectors(arrays, recognizer, faces)
+        vectors["detection"] = detection_vectors(arrays, recognizer)
+    vectors["tracking"] = tracking_vectors(arrays)
+    _write(folder, arrays, vectors)
+
+
+def _arithmetic(arrays: Arrays) -> dict[str, Any]:
+    return {
+        "boxes": box_vectors(),
+        "crops": crop_vectors(arrays),
+        "smoothing": smoothing_vectors(),
+        "suppression": suppression_vectors(),
+        "labels": label_vectors(),
+    }
+
+
+def _write(folder: Path, arrays: Arrays, vectors: dict[str, Any]) -> None:
     arrays.write(folder / "arrays.bin")
     (folder / "vectors.json").write_text(json.dumps(vectors))
 
@@ -319,4 +344,4 @@ def write_vectors(folder: Path, faces: Sequence[Path] = ()) -> None:
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
-    write_vectors(target, sorted(Path(sys.argv[2]).glob("*.png"))[:FACES] if len(sys.argv) > 2 else ())
+    write_vectors(target, face_crops(Path(sys.argv[2])))
