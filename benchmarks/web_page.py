@@ -2,8 +2,8 @@
 
     PYTHONPATH=. .venv/bin/python benchmarks/web_page.py [BUNDLE] [--repeats 5] [--seconds 20]
 
-This machine serves the page to a browser with an empty cache, so that the times exclude the network; the sizes show what
-that adds. Its camera shows the photograph of an astronaut at 640 x 480 and 30 Hz. All times are those of the page
+This machine serves the page to a browser with an empty cache, so that the times exclude the network; the sizes show
+what it adds. The camera shows the photograph of an astronaut at 640 x 480 and 30 Hz. All times are those of the page
 itself. "Ready" counts from the request for the page, "first result" from the click that starts the camera to the first
 frame with a person. "Work" is the time of one frame in the worker: pixels, face search and mesh, recognition. "Latency"
 counts from the presentation of a frame to its result.

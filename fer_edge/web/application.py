@@ -19,6 +19,8 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",
 }
+# For what the policy inside the page does not cover: frames of other sites, and threads, which are workers of a file.
+POLICIES = {".html": "frame-ancestors 'none'", ".js": "connect-src 'none'"}
 # Threads of WebAssembly need a page that shares nothing with other sites.
 ISOLATION = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -42,6 +44,8 @@ def site_application(files: Mapping[str, bytes]) -> Any:
         content = files.get(name)
         if content is None:
             return Response("no such file\n", 404, HEADERS, "text/plain")
-        return Response(content, 200, {**HEADERS, **ISOLATION}, TYPES[PurePath(name).suffix])
+        suffix = PurePath(name).suffix
+        policy = {"Content-Security-Policy": POLICIES[suffix]} if suffix in POLICIES else {}
+        return Response(content, 200, {**HEADERS, **ISOLATION, **policy}, TYPES[suffix])
 
     return Starlette(routes=[Route("/{path:path}", serve_file)])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from fer_edge.live.loopback import LoopbackServer
+from fer_edge.web.application import site_application
+from fer_edge.web.site import BUNDLE
 from tests.browser import require_chromium, running_browser
 from tests.live.people import ORDER, acted_frames
 from tests.live.test_page import WATCH
@@ -49,18 +51,19 @@ class Tab:
         # Playwright's own wait needs `eval`, which the page's Content Security Policy forbids.
         wait_until(lambda: self.page.evaluate(condition), seconds)
 
-    def refused_connections(self) -> list[str]:
-        """Return the places from which a connection was refused, of those where each may be tried."""
-        code = "fetch('index.html').then(() => 'open', () => 'refused')"
-        places = {"page": self.page.evaluate(code)}
-        for worker in self.page.workers:
-            places["worker"] = worker.evaluate(code.replace("index.html", self.host.url))
-        return [place for place, result in places.items() if result == "refused"]
+    def connections(self) -> set[str]:
+        """Return whether the page and its workers can connect to their host: "open", "refused" or both."""
+        code = f"fetch('{self.host.url}').then(() => 'open', () => 'refused')"
+        return {self.page.evaluate(code), *(worker.evaluate(code) for worker in self.page.workers)}
 
 
 @contextmanager
 def opened(
-    browser: Browser, host: Host, size: tuple[int, int] = SIZES["desktop"], permissions: tuple[str, ...] = ()
+    browser: Browser,
+    host: Host,
+    size: tuple[int, int] = SIZES["desktop"],
+    permissions: tuple[str, ...] = (),
+    cores: int = 2,
 ) -> Iterator[Tab]:
     width, height = size
     with browser.new_context(viewport={"width": width, "height": height}, permissions=[*permissions]) as context:
@@ -69,12 +72,30 @@ def opened(
         tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
         context.on("request", lambda request: tab.foreign.extend([request.url] * (not is_inside(request.url, host))))
         tab.page.add_init_script(WATCH)
+        tab.page.add_init_script(f"Object.defineProperty(navigator, 'hardwareConcurrency', {{ value: {cores} }})")
         tab.page.goto(host.url)
         yield tab
 
 
 def is_inside(url: str, host: Host) -> bool:
-    return url.startswith((host.url, f"blob:{host.url.partition(SUB_PATH)[0]}", "data:"))
+    return url.removeprefix("blob:").startswith((host.url.partition(SUB_PATH)[0], "data:"))
+
+
+@contextmanager
+def local_host(files: Mapping[str, bytes]) -> Iterator[Host]:
+    """Serve a page as `fer-edge web --serve` does."""
+    server = LoopbackServer()
+    try:
+        yield Host(server.open(site_application(files)))
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Return a picture of one happy person."""
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.fixture
@@ -103,20 +124,27 @@ def pattern_browser(playwright: Playwright) -> Iterator[Browser]:
         yield running
 
 
-def test_damaged_bundle_is_reported(browser: Browser, web_root: Path, tmp_path: Path) -> None:
+def test_damaged_bundle_is_reported(browser: Browser, site_files: dict[str, bytes]) -> None:
     """Check that the page runs up to the check of its files; the slow tests show more."""
-    shutil.copytree(web_root / SUB_PATH, tmp_path / SUB_PATH)
-    bundle = tmp_path / SUB_PATH / "models" / "model.fer"
-    data = bytearray(bundle.read_bytes())
+    data = bytearray(site_files[BUNDLE])
     data[len(data) // 2] ^= 1
-    bundle.write_bytes(data)
-    with static_host(tmp_path) as host, opened(browser, host, SIZES["phone"]) as tab:
+    with local_host({**site_files, BUNDLE: bytes(data)}) as host, opened(browser, host, SIZES["phone"]) as tab:
         tab.wait("document.body.dataset.state === 'failed'")
         text = tab.page.inner_text("#explanation")
-        assert text.startswith("The file models/model.fer is damaged: it has SHA-256 ")
+        assert text.startswith(f"The file {BUNDLE} is damaged: it has SHA-256 ")
         assert "write the page again with fer-edge web" in text and tab.page.is_hidden("#start")
         assert tab.page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"][0]
         assert not tab.foreign
+
+
+@pytest.mark.slow
+def test_isolated_page_has_threads(browser: Browser, site_files: dict[str, bytes], photo: Path) -> None:
+    with local_host(site_files) as host, opened(browser, host, cores=4) as tab:
+        tab.wait_for_state("ready")
+        assert tab.page.inner_text("#engine").endswith("WebAssembly, 2 threads")
+        tab.page.set_input_files("#file", photo)
+        tab.wait("document.querySelector('.person .label')?.textContent === 'happiness'")
+        assert tab.connections() == {"refused"} and len(tab.page.workers) == 2
 
 
 @pytest.mark.data
@@ -135,7 +163,7 @@ def test_camera_shows_six_expressions_in_order(camera_browser: Browser, host: Ho
             f".slice(-{len(ORDER)}).length === {len(ORDER)} && '{cycle}'.includes("
             f"labels.filter(label => label !== 'unsure').slice(-{len(ORDER)}).join('|')))"
         )
-        assert tab.refused_connections() == ["page", "worker"]
+        assert tab.connections() == {"refused"} and len(tab.page.workers) == 1
         assert tab.page.inner_text("#announcement") and tab.page.evaluate(
             "document.querySelector('#lanes canvas').ariaLabel.split(', ').length >= 6"
         )
@@ -149,8 +177,7 @@ def test_camera_shows_six_expressions_in_order(camera_browser: Browser, host: Ho
 
 
 @pytest.mark.slow
-def test_photo_video_and_other_files(browser: Browser, host: Host, tmp_path: Path) -> None:
-    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.png")
+def test_photo_video_and_other_files(browser: Browser, host: Host, photo: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.webm", [skimage.data.astronaut()] * 50, codec="libvpx")
     drop = (
         "const data = new DataTransfer(); data.items.add(new File(['notes'], 'notes.txt', { type: 'text/plain' }));"
@@ -158,7 +185,7 @@ def test_photo_video_and_other_files(browser: Browser, host: Host, tmp_path: Pat
     )
     with opened(browser, host) as tab:
         tab.wait_for_state("ready")
-        tab.page.set_input_files("#file", tmp_path / "photo.png")
+        tab.page.set_input_files("#file", photo)
         tab.wait("document.querySelector('.person') !== null")
         assert tab.state() == "photo" and tab.page.inner_text(".person .label").lower() == "happiness"
         assert tab.page.inner_text("#announcement") == "happiness" and tab.page.is_hidden("#history")
@@ -202,7 +229,10 @@ def test_cameras_without_a_face(pattern_browser: Browser, host: Host) -> None:
         assert tab.page.get_attribute("#mirror", "aria-pressed") == "true"
         tab.page.click("#mirror")
         assert tab.page.get_attribute("#mirror", "aria-pressed") == "false"
-        hide = "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {} }}) && document.dispatchEvent(new Event('visibilitychange'))"
+        hide = (
+            "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {} }}) && "
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
         tab.page.evaluate(hide.format("true"))
         tab.wait_for_state("paused")
         tab.page.evaluate(hide.format("false"))

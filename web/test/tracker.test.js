@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, EngineError, ExpressionTracker, InputError } from "fer-edge";
+import { ConfigError, EngineError, ExpressionTracker, FaceDetector, InputError, Recognizer } from "fer-edge";
 import { assertClose } from "./close.js";
 import { bundle, imageOf, networks, skip, vectors } from "./vectors.js";
 
@@ -52,6 +52,20 @@ test("times that do not increase are refused, and images after close", async () 
   assert.deepEqual(await tracker.update(empty), []); // the time of the page
   await tracker.close();
   await assert.rejects(tracker.update(empty), EngineError);
+});
+
+test("trackers share open networks, and leave them open", async () => {
+  const recognizer = await Recognizer.open({ bundle, ort: networks.ort });
+  const detector = await FaceDetector.open(networks);
+  for (let index = 0; index < 2; index++) {
+    const tracker = await ExpressionTracker.open({ detector, recognizer, faces: 2 });
+    assert.deepEqual(await tracker.update(empty, 1), []);
+    await tracker.close();
+  }
+  assert.equal((await recognizer.recognize(empty)).length, 1);
+  await assert.rejects(ExpressionTracker.open({ .../** @type {any} */ (networks), recognizer }), ConfigError);
+  await detector.close();
+  await recognizer.close();
 });
 
 for (const options of [

@@ -58,12 +58,12 @@ function showModel(site, model, threads) {
 }
 
 async function startCamera(deviceId) {
-  const number = await leave();
+  const number = leave();
   showState("asking");
   try {
     const stream = await openCamera(deviceId);
     if (number !== source) return closeCamera();
-    stream.getVideoTracks()[0].onended = () => number === source && leave().then(() => showState("unplugged"));
+    stream.getVideoTracks()[0].onended = () => number === source && leaveFor("unplugged");
     video.srcObject = stream;
     await play(facesUser(), "live");
     await showCameras();
@@ -80,7 +80,7 @@ async function showCameras() {
 
 async function openFile(file) {
   if (!isOpen || !file) return;
-  const number = await leave();
+  const number = leave();
   try {
     if (file.type.startsWith("video/")) await openVideo(file);
     else await openPhoto(file, number);
@@ -104,7 +104,7 @@ async function play(mirrored, state) {
   mirror(mirrored);
   await video.play();
   showState(state);
-  loop = new FrameLoop(video, showResult, (error) => leave().then(() => showState("failed", sentence(error))));
+  loop = new FrameLoop(video, showResult, (error) => leaveFor("failed", `${sentence(error)} Load the page again.`));
 }
 
 async function openPhoto(file, number) {
@@ -133,8 +133,13 @@ function showResult({ people, size, time = null, work, latency, rate, dropped })
   byId("dropped").textContent = dropped === undefined ? "-" : dropped.toLocaleString("en");
 }
 
+function leaveFor(state, explanation) {
+  leave();
+  showState(state, explanation);
+}
+
 // Leave the present camera, photo or video, and return the number of the next.
-async function leave() {
+function leave() {
   source += 1;
   if (loop) loop.stop();
   loop = null;
@@ -152,9 +157,8 @@ async function leave() {
   figuresShown = 0;
   for (const id of ["work", "latency", "rate", "dropped"]) byId(id).textContent = "-";
   showNotice("");
-  const number = source;
-  await forgetPeople();
-  return number;
+  forgetPeople().catch(() => {}); // a worker that has failed has no people
+  return source;
 }
 
 function mirror(value) {
@@ -176,7 +180,7 @@ byId("start").onclick = () => startCamera();
 byId("camera").onchange = () => startCamera(byId("camera").value);
 byId("open").onclick = () => byId("file").click();
 byId("file").onchange = () => openFile(byId("file").files[0]).finally(() => (byId("file").value = ""));
-byId("stop").onclick = () => leave().then(() => showState("ready"));
+byId("stop").onclick = () => leaveFor("ready");
 byId("mirror").onclick = () => mirror(byId("mirror").getAttribute("aria-pressed") !== "true");
 video.onended = () => showState("ended");
 video.onplaying = () => document.body.dataset.state === "ended" && showState("playing");
