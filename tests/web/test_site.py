@@ -114,7 +114,9 @@ def test_server_has_the_page_for_this_machine_only() -> None:
         assert answer.content == PAGE["index.html"] and answer.headers["content-type"] == "text/html; charset=utf-8"
         assert answer.headers["cross-origin-opener-policy"] == "same-origin"
         assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
-        assert httpx.get(f"{url}page/web.js").headers["content-type"].startswith("text/javascript")
+        script = httpx.get(f"{url}page/web.js").headers
+        assert script["content-type"].startswith("text/javascript")
+        assert script["content-security-policy"] == "connect-src 'none'"
         assert httpx.get(f"{url}page/..%2f..%2fetc/passwd").status_code == 404
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 403
     finally:
