@@ -1,6 +1,6 @@
 """Size of the page of `fer-edge web`, and its times in headless Chromium: ready, first result, each frame.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/web_page.py [BUNDLE] [--repeats 5] [--seconds 20]
+    PYTHONPATH=. .venv/bin/python benchmarks/web_page.py [BUNDLE] [--repeats 5] [--seconds 20] [--picture FILE]
 
 This machine serves the page to a browser with an empty cache, so that the times exclude the network; the sizes show
 what it adds. The camera shows the photograph of an astronaut at 640 x 480 and 30 Hz. All times are those of the page
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import skimage.data
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from fer_edge.environment import environment
 from fer_edge.live.loopback import LoopbackServer
@@ -38,8 +38,8 @@ from tests.web.host import camera_arguments, write_y4m
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-WIDTH, HEIGHT, RATE = 640, 480, 30
-FACE = 240  # pixels of the frame's part with the face
+WIDTH, HEIGHT, RATE = 640, 480, 30  # of the camera
+VIEWPORT = ViewportSize(width=1180, height=860)
 # Groups of files in the table of sizes, by the beginning of their paths.
 PARTS = {
     "onnxruntime-web": "onnxruntime-web/",
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("bundle", nargs="?", default="edge", help="bundle; default: the shipped one")
     parser.add_argument("--repeats", type=int, default=5, help="number of times that the page is opened")
     parser.add_argument("--seconds", type=float, default=20, help="length of the last run with the camera")
+    parser.add_argument("--picture", type=Path, help="picture of the page to write at the end (.jpg)")
     arguments = parser.parse_args()
     executable = find_chromium()
     if executable is None:
@@ -75,8 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         camera = write_y4m(Path(folder) / "astronaut.y4m", [camera_frame()], RATE)
         with running_browser(playwright, executable, camera_arguments(camera)) as browser:
-            runs = [time_page(browser, url, 0) for _ in range(arguments.repeats - 1)]
-            runs.append(time_page(browser, url, arguments.seconds))
+            runs = [time_page(browser, url) for _ in range(arguments.repeats - 1)]
+            runs.append(time_page(browser, url, arguments.seconds, arguments.picture))
             version = browser.version
     server.close()
     print(text_of_table(times(runs), WIDTH_OF_TABLES))
@@ -84,11 +85,9 @@ def main() -> None:
 
 
 def camera_frame() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a frame with one face, on grey."""
-    frame = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
-    face = Image.fromarray(skimage.data.astronaut()[:240, 80:320]).resize((FACE, FACE))
-    frame[120 : 120 + FACE, 200 : 200 + FACE] = np.asarray(face)
-    return frame
+    """Return a frame with one person."""
+    picture = Image.fromarray(skimage.data.astronaut()).crop((0, 0, 512, 384))
+    return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
 
 
 def sizes(files: dict[str, bytes]) -> Table:
@@ -104,15 +103,16 @@ def sizes(files: dict[str, bytes]) -> Table:
     return Table("Size of the page", ("part", "files", "MB", "MB gzipped"), tuple(rows))
 
 
-def time_page(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
+def time_page(browser: Browser, url: str, seconds: float = 0, picture: Path | None = None) -> dict[str, Any]:
     """Open the page with an empty cache, start the camera, and return its times in milliseconds.
 
     Args:
         browser: Running browser.
         url: Address of the page.
-        seconds: Time with the camera after the first result, in which the figures of frames are read.
+        seconds: Time with the camera after the first result, in which the figures of frames are read; 0 by default.
+        picture: Picture of the page to write; None: none.
     """
-    with browser.new_context(viewport={"width": 1280, "height": 800}, permissions=["camera"]) as context:
+    with browser.new_context(viewport=VIEWPORT, permissions=["camera"]) as context:
         page = context.new_page()
         page.add_init_script(MOMENTS)
         page.goto(url)
@@ -126,6 +126,8 @@ def time_page(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
             samples.append(
                 [float(page.inner_text(name).removesuffix(" ms")) for name in ("#work", "#latency", "#rate")]
             )
+        if picture is not None:
+            page.screenshot(path=picture, type="jpeg", quality=82, full_page=True)
         moments = page.evaluate("window.moments")
         return {
             "ready": moments["ready"],
