@@ -65,6 +65,7 @@ export class ExpressionTracker {
   #detector;
   #recognizer;
   #settings;
+  #ownsNetworks;
   #queue = new Queue();
   #isClosed = false;
   /** @type {Track[]} */
@@ -78,32 +79,46 @@ export class ExpressionTracker {
    * @param {FaceDetector} detector
    * @param {Recognizer} recognizer
    * @param {Settings} settings
+   * @param {boolean} ownsNetworks Whether `close` closes detector and recognizer.
    */
-  constructor(detector, recognizer, settings) {
+  constructor(detector, recognizer, settings, ownsNetworks) {
     this.labels = recognizer.labels;
     this.#detector = detector;
     this.#recognizer = recognizer;
     this.#settings = settings;
+    this.#ownsNetworks = ownsNetworks;
     this.#searched = -settings.detectEvery;
   }
 
   /**
    * Load the networks, and run them once, so that the first image takes no longer than the others.
    *
-   * @param {{bundle: import("./bundle.js").Bundle} & TrackerOptions & import("./detector.js").DetectorOptions
-   *   & import("./session.js").RunOptions} options
+   * Networks that are open already, as a `FaceDetector` and a `Recognizer`, may serve several trackers; `close` leaves
+   * them open.
+   *
+   * @param {({bundle: import("./bundle.js").Bundle} & import("./detector.js").DetectorOptions
+   *   & import("./session.js").RunOptions & TrackerOptions)
+   *   | ({detector: FaceDetector, recognizer: Recognizer} & TrackerOptions)} options
    * @returns {Promise<ExpressionTracker>}
    * @throws {ConfigError} Option of another type or out of range.
    * @throws {BundleError} Network that cannot be fetched, or another file; bundle that does not fit its model.
    * @throws {EngineError} Network that ONNX Runtime cannot load or run.
    */
-  static async open({ bundle, detector, mesh, minScore, detail, ort, executionProviders, ...options }) {
-    const settings = parseSettings(options);
+  static async open(options) {
+    if ("recognizer" in options) {
+      const { detector, recognizer, ...others } = options;
+      if (!(detector instanceof FaceDetector && recognizer instanceof Recognizer)) {
+        throw new ConfigError("expected an open FaceDetector and an open Recognizer, or the options that open both");
+      }
+      return new ExpressionTracker(detector, recognizer, parseSettings(others), false);
+    }
+    const { bundle, detector, mesh, minScore, detail, ort, executionProviders, ...others } = options;
+    const settings = parseSettings(others);
     const run = { ort, executionProviders };
     const recognizer = await Recognizer.open({ bundle, ...run });
     try {
       const faces = await FaceDetector.open({ detector, mesh, minScore, detail, ...run });
-      return new ExpressionTracker(faces, recognizer, settings);
+      return new ExpressionTracker(faces, recognizer, settings, true);
     } catch (error) {
       await recognizer.close();
       throw error;
@@ -313,6 +328,7 @@ export class ExpressionTracker {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#queue.run(async () => {
+      if (!this.#ownsNetworks) return;
       await this.#detector.close();
       await this.#recognizer.close();
     });
