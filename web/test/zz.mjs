@@ -1,0 +1,15 @@
+import * as ort from "onnxruntime-web"; import { bundle, weights } from "./vectors.js";
+ort.env.wasm.numThreads = 1;
+const cpu=()=>{const {user,system}=process.cpuUsage(); return (user+system)/1000};
+const level=process.argv[2]; const file=process.argv[3];
+const model = file==="edge"? bundle.graph : weights("faces/"+file+".onnx");
+let t=cpu();
+const opts={graphOptimizationLevel:level};
+const s=await ort.InferenceSession.create(model,opts);
+const t1=cpu()-t; t=cpu();
+const dims = file==="edge"?[1,112,112,3]: file==="detector"?[1,192,256,3]:[1,192,192,3];
+const feeds={[s.inputNames[0]]: new ort.Tensor("uint8", new Uint8Array(dims.reduce((a,b)=>a*b)).map((_,i)=>i*7), dims)};
+await s.run(feeds); const t2=cpu()-t;
+for(let i=0;i<60;i++) await s.run(feeds);
+t=cpu(); for(let i=0;i<60;i++) await s.run(feeds);
+console.log(level,file,"create",t1|0,"first",t2|0,"run",((cpu()-t)/60).toFixed(1));
