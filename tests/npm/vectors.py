@@ -151,8 +151,8 @@ def crop_vectors(arrays: Arrays) -> list[dict[str, Any]]:
             w, h = generator.uniform(1, 1.5 * width), generator.uniform(1, 1.5 * height)
             if index % 9 == 0:
                 x, y, w, h = float(int(x)), float(int(y)), 112.0, 112.0  # without scaling
-            if refused(lambda box=(x, y, w, h): crop_and_resize(frame, box)):  # type: ignore[misc]
-                continue
+            if x + w <= 0 or y + h <= 0:
+                continue  # outside of the frame
             row["box"] = (x, y, w, h)
             crop = crop_and_resize(frame, (x, y, w, h))
         elif index % 3 == 1:
@@ -184,7 +184,7 @@ def strange_images() -> dict[str, Frame]:
 def recognition_vectors(arrays: Arrays, recognizer: Recognizer, faces: Sequence[Path]) -> list[dict[str, Any]]:
     """Return expressions of face crops, and of boxes in the astronaut's photograph."""
     images = [read_image(path) for path in faces] + [*strange_images().values()]
-    rows = [(image, None) for image in images]
+    rows: list[tuple[Frame, tuple[float, ...] | None]] = [(image, None) for image in images]
     astronaut = skimage.data.astronaut()
     rows += [(astronaut, box) for box in ((165, 50, 120, 120), (160.5, -20, 130, 150), (-60, 60, 110, 110))]
     return [

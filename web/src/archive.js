@@ -24,10 +24,11 @@ const ENCRYPTED = 1; // bit of the flags
 export function readArchive(bytes, name) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = findEnd(view);
-  if (end < 0) throw new BundleError(describe(bytes, name));
+  if (end < 0) throw notAnArchive(bytes, name);
   const count = view.getUint16(end + 10, true);
   let offset = view.getUint32(end + 16, true);
   const first = offset;
+  if (first + view.getUint32(end + 12, true) !== end) throw damaged(name, "its zip directory is not at its place");
   if (count > MAX_MEMBERS) throw new BundleError(`${name} has ${count} members; bundles have at most ${MAX_MEMBERS}`);
   /** @type {Map<string, Uint8Array>} */
   const members = new Map();
@@ -166,16 +167,24 @@ export function damaged(file, cause) {
 }
 
 /**
- * Return the message for a file that is not a zip archive.
+ * Return the error for a file that is not a zip archive.
  *
  * @param {Uint8Array} bytes
  * @param {string} name
  */
-function describe(bytes, name) {
-  if (bytes.length === 0) return `${name} is empty; expected a fer-edge bundle (.fer)`;
+function notAnArchive(bytes, name) {
+  if (bytes.length === 0) return new BundleDamagedError(`${name} is empty; expected a fer-edge bundle (.fer)`);
   const start = new TextDecoder("latin1").decode(bytes.subarray(0, 64)).trimStart();
-  if (start.startsWith("PK")) return `${name} is not a bundle, or is truncated; fetch or build it again`;
-  if (start.startsWith("version https://git-lfs")) return `${name} is a Git LFS pointer; expected the bundle itself: git lfs pull`;
-  if (start.startsWith("<")) return `${name} is a web page; expected a fer-edge bundle (.fer): check its address`;
-  return `${name} is not a fer-edge bundle (.fer); build one: fer-edge build-engine`;
+  if (start.startsWith("PK")) {
+    return new BundleDamagedError(`${name} is not a bundle, or is truncated; fetch or build it again`);
+  }
+  if (start.startsWith("version https://git-lfs")) {
+    return new BundleError(`${name} is a Git LFS pointer; expected the bundle itself: git lfs pull`);
+  }
+  const isPage = start.startsWith("<");
+  return new BundleError(
+    isPage
+      ? `${name} is a web page; expected a fer-edge bundle (.fer): check its address`
+      : `${name} is not a fer-edge bundle (.fer); build one: fer-edge build-engine`,
+  );
 }

@@ -102,7 +102,7 @@ export function findRegion(box, width, height) {
   if (insideWidth <= 0 || insideHeight <= 0) {
     throw new InputError(`${describe(box)} is outside of the frame of ${width} x ${height} pixels`);
   }
-  const share = (insideWidth / w) * (insideHeight / h);
+  const share = Math.min(1, (insideWidth / w) * (insideHeight / h)); // rounding may exceed 1
   const corners = [Math.floor(x), Math.floor(y), Math.ceil(x + w), Math.ceil(y + h)];
   return square(corners[0], corners[1], corners[2], corners[3], width, height, insideWidth, insideHeight, share);
 }

@@ -110,7 +110,7 @@ export class FaceDetector {
     return this.#queue.run(async () => {
       const frame = parseFrame(image);
       const faces = [];
-      for (const face of await this.search(frame)) {
+      for (const face of await this.#find(frame)) {
         const mesh = await this.#mesh.fit(frame, squareOf(face));
         faces.push(
           mesh.presence < MIN_PRESENCE
@@ -136,7 +136,7 @@ export class FaceDetector {
     this.#checkOpen();
     return this.#queue.run(async () => {
       const frame = parseFrame(image);
-      if (isFace(face)) return this.follow(frame, face, true);
+      if (isFace(face)) return this.#follow(frame, face, true);
       const box = parseBox(face);
       findRegion(box, frame.width, frame.height); // refuses boxes outside of the image
       for (const angle of ANGLES) {
@@ -154,19 +154,34 @@ export class FaceDetector {
    * @param {View} frame
    */
   async search(frame) {
+    this.#checkOpen();
+    return this.#queue.run(() => this.#find(frame));
+  }
+
+  /** @param {View} frame */
+  async #find(frame) {
     const detections = suppress(await this.#search.run(frame, this.#minScore));
     return detections.map(({ corners, score, points }) => new Face(faceBox(corners), score, points));
   }
 
   /**
-   * Fit the mesh to a face of an earlier frame.
+   * Fit the mesh to a face of an earlier frame, for the tracker.
    *
    * @internal
    * @param {View} frame
-   * @param {FaceLike} face
-   * @param {boolean} [withLandmarks]
+   * @param {Face} face
    */
-  async follow(frame, face, withLandmarks = false) {
+  async follow(frame, face) {
+    this.#checkOpen();
+    return this.#queue.run(() => this.#follow(frame, face, false));
+  }
+
+  /**
+   * @param {View} frame
+   * @param {FaceLike} face
+   * @param {boolean} withLandmarks
+   */
+  async #follow(frame, face, withLandmarks) {
     const mesh = await this.#mesh.fit(frame, squareOf(face));
     return mesh.presence >= MIN_PRESENCE ? faceOf(mesh, face.score, withLandmarks) : null;
   }

@@ -172,9 +172,9 @@ function squareOf(landmarks, angle) {
  *
  * @param {Mesh} mesh
  * @param {number} score Score of the detector.
- * @param {boolean} [withLandmarks] Whether the face has a copy of the landmarks; false by default.
+ * @param {boolean} withLandmarks Whether the face has a copy of the landmarks.
  */
-export function faceOf(mesh, score, withLandmarks = false) {
+export function faceOf(mesh, score, withLandmarks) {
   const [left, top, right, bottom] = extent(mesh.landmarks, 1, 0);
   const side = FRAMING_SCALE * Math.max(right - left, bottom - top);
   /** @type {Box} */

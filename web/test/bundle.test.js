@@ -119,7 +119,7 @@ test("a truncated bundle is refused at any length", async () => {
 });
 
 for (const [cause, file, kind, message] of /** @type {[string, Uint8Array, typeof BundleError, RegExp][]} */ ([
-  ["an empty file", Buffer.alloc(0), BundleError, /is empty/],
+  ["an empty file", Buffer.alloc(0), BundleDamagedError, /is empty/],
   ["a web page", Buffer.from("<!doctype html>"), BundleError, /is a web page/],
   ["an ONNX file", Buffer.from("\x08\x08graph"), BundleError, /is not a fer-edge bundle/],
   ["a zip without manifest", zip([["a.txt", Buffer.from("a")]]), BundleError, /has no manifest.json/],

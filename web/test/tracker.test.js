@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ConfigError, EngineError, ExpressionTracker, FaceDetector, InputError, Recognizer } from "fer-edge";
 import { assertClose } from "./close.js";
-import { bundle, imageOf, networks, skip, vectors } from "./vectors.js";
+import { bundle, imageOf, networks, ort, skip, vectors } from "./vectors.js";
 
 // The mesh follows its own points, so that differences of 1e-4 pixels grow to 0.05 pixels within a second. The
 // probabilities of the laughing face do not notice; those of the neutral one do.
@@ -39,6 +39,30 @@ function summaryOf({ id, expression, raw, since, fresh }) {
   const { label, certain, warning } = expression;
   return { id, label, certain, warning, raw: raw.label, since, fresh };
 }
+
+test("trackers that share networks do not disturb each other", { skip }, async () => {
+  const detector = await FaceDetector.open(networks);
+  const recognizer = await Recognizer.open({ bundle, ort });
+  const { rate, frames, runs } = vectors.tracking;
+  const trackers = [await ExpressionTracker.open({ detector, recognizer }), await ExpressionTracker.open({ detector, recognizer })];
+  for (const index of [0, 1, 2]) {
+    const images = [imageOf(frames[index]), imageOf(frames[index + 8])];
+    const [people] = await Promise.all(trackers.map((tracker, place) => tracker.update(images[place], index / rate)));
+    assert.deepEqual(people.map(summaryOf), runs[0].people[index].map(summaryOf));
+    assertClose(people[0].expression.scores, runs[0].people[index][0].expression.scores, 1e-4);
+  }
+  for (const tracker of trackers) await tracker.close();
+  assert.equal((await detector.detect(imageOf(frames[0]))).length, 1); // still open
+  await detector.close();
+  await recognizer.close();
+  const late = await ExpressionTracker.open({ detector, recognizer });
+  await assert.rejects(late.update(imageOf(frames[0]), 1), EngineError);
+});
+
+test("another object than an open network is refused", async () => {
+  const detector = /** @type {any} */ (networks.detector);
+  await assert.rejects(ExpressionTracker.open({ detector, recognizer: /** @type {any} */ (null) }), ConfigError);
+});
 
 const empty = { data: new Uint8ClampedArray(4 * 64 * 48), width: 64, height: 48 };
 
