@@ -154,7 +154,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(_require, "import_module", no_module)
-    with pytest.raises(EngineUnavailableError, match=r'the page needs starlette .*pip install "fer-edge\[live\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'the live page needs starlette .*pip install "fer-edge\[live\]"'):
         PageServer()
 
 
