@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,7 @@ from fer_edge.faces.face import Face
 from fer_edge.faces.tracker import TrackedFace
 from fer_edge.quality import FaceQuality
 from fer_edge.recognizer import Expression
-from tests.result_document import SCHEMA, check_document
-
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "result-document.md"
-EXAMPLES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)]
+from tests.result_document import EXAMPLES, PAGE, SCHEMA, assert_alike, check_document
 
 
 def tracked() -> TrackedFace:
@@ -124,26 +119,10 @@ def test_examples_follow_the_schema(example: dict[str, Any]) -> None:
     check_document(example)
 
 
-def assert_alike(example: Any, real: Any, place: str = "") -> None:
-    """Check that an example has the keys, texts and about the numbers of a document."""
-    if isinstance(example, dict):
-        assert list(example) == list(real), place
-        for name, value in example.items():
-            assert_alike(value, real[name], f"{place}.{name}")
-    elif isinstance(example, list):
-        assert len(example) == len(real), place
-        for index, value in enumerate(example):
-            assert_alike(value, real[index], f"{place}[{index}]")
-    elif isinstance(example, float):
-        assert real == pytest.approx(example, abs=0.02, rel=0.02), place
-    else:
-        assert example == real, place
-
-
 def test_alike_documents_are_recognised() -> None:
     other = copy.deepcopy(document())
     other["people"][0]["expression"]["score"] += 0.001
     assert_alike(document(), other)
     other["people"][0]["raw"]["label"] = "fear"
-    with pytest.raises(AssertionError, match="raw.label"):
+    with pytest.raises(AssertionError, match=r"raw\.label"):
         assert_alike(document(), other)

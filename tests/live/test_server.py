@@ -93,7 +93,9 @@ def test_viewer_receives_results_and_frames(server: PageServer) -> None:
         assert server.wait_for_viewer(0)
         server.send(frame_update(0, (600, 2 * MAX_SIDE), dropped=3))
         update, jpeg = read(connection)
-        assert update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["live"]["source"]["dropped"] == 3
+        assert (
+            update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["live"]["source"]["dropped"] == 3
+        )
         check_document(update)
         assert update["people"][0]["expression"]["scores"] == {"calm": 0.9, "other": 0.1}
         with Image.open(io.BytesIO(jpeg)) as image:

@@ -51,7 +51,9 @@ OUTPUTS: dict[str, OutputKind] = {
         "webhook+https://HOST/PATH", "the same, encrypted", "fer_edge.live.outputs.webhook:make_webhook"
     ),
     ".jsonl": OutputKind("FILE.jsonl", "lines of JSON", "fer_edge.live.outputs.files:make_file", live=False),
-    ".csv": OutputKind("FILE.csv", "table, a row per person and frame", "fer_edge.live.outputs.files:make_file", live=False),
+    ".csv": OutputKind(
+        "FILE.csv", "table, a row per person and frame", "fer_edge.live.outputs.files:make_file", live=False
+    ),
     ".parquet": OutputKind("FILE.parquet", "the same as Parquet", "fer_edge.live.outputs.files:make_file", live=False),
     ".mcap": OutputKind("FILE.mcap", "recording for Foxglove", "fer_edge.live.outputs.files:make_file", live=False),
 }

@@ -53,7 +53,9 @@ def make_webhook(target: str, labels: Sequence[str], note: Note) -> Output:
         parts = urlsplit(target.removeprefix("webhook+"))
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"the target {shown(target)} is not a URL: {error}; expected {OUTPUTS['webhook+http'].form}") from error
+        raise ConfigError(
+            f"the target {shown(target)} is not a URL: {error}; expected {OUTPUTS['webhook+http'].form}"
+        ) from error
     if not host or not target.isascii() or not target.isprintable() or " " in target:
         raise ConfigError(f"the target is {shown(target)}; expected {OUTPUTS['webhook+http'].form}")
     names = {field.name for field in fields(WebhookOptions)}
