@@ -19,14 +19,20 @@ from fer_edge.recognizer import Expression
 from tests.result_document import EXAMPLES, PAGE, SCHEMA, assert_alike, check_document
 
 
+def float32(value: float) -> Any:
+    """Return a number of NumPy, which has no JSON."""
+    return np.float32(value)
+
+
 def tracked() -> TrackedFace:
     """Return a face with values of many digits, some of them NumPy's."""
-    quality = FaceQuality(100 / 3, np.float32(100 / 7), 2 / 3, 100 / 7, 1 / 3, 1 / 30, np.float32(2 / 3), 1.0, 100 / 9)
+    third = float32(1 / 3)
+    quality = FaceQuality(100 / 3, 100 / 7, 2 / 3, 100 / 7, third, 1 / 30, 2 * third, 1.0, 100 / 9)
     scores = {"happiness": 2 / 3, "fear": 1 / 3}
     expression = Expression("happiness", 2 / 3, scores, quality=quality)
     points = np.arange(10).reshape(5, 2) / 3
     box = (np.float64(1 / 3), -1 / 3, 100 / 3, 100 / 3)
-    return TrackedFace(7, Face(box, np.float32(2 / 3), points, presence=1.0), expression, expression, 1 / 3, True)
+    return TrackedFace(7, Face(box, 2 * third, points, presence=1.0), expression, expression, 1 / 3, True)
 
 
 def document() -> dict[str, Any]:

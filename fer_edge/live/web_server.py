@@ -37,13 +37,14 @@ class WebServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, host: str, port: int, remedy: str) -> int:
+    def start(self, host: str, port: int, remedy: str, send_buffer: int | None = None) -> int:
         """Start the server, and return its port.
 
         Args:
             host: Name or address to listen on.
             port: Port; 0 is a free one.
             remedy: Next step if the port is in use.
+            send_buffer: Bytes that the system keeps for a slow client; None: its own choice, up to some MB.
 
         Raises:
             FerEdgeError: Port that is in use, or address of another machine.
@@ -53,6 +54,8 @@ class WebServer:
             listener = socket.create_server(address[:2], family=family)
         except OSError as error:
             raise FerEdgeError(f"cannot listen on port {port} of {host}: {error.strerror}; {remedy}") from error
+        if send_buffer is not None:  # connections inherit it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         config = self._uvicorn.Config(
             self._application,
             ws="websockets-sansio",

@@ -8,8 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from msgspec import Meta
 
 from fer_edge.errors import ConfigError, shown
 from fer_edge.live.output import Output, Update
@@ -18,8 +20,12 @@ from fer_edge.live.outputs.address import Address, convert_options, parse_addres
 from fer_edge.live.web_server import LOOPBACK_NAMES, LoopbackNames, WebServer, host_name, wait_until
 
 MIN_TOKEN = 8  # characters
+SEND_BUFFER = 16_384  # bytes; documents that wait in it for a slow client are old ones
 KEEP_ALIVE_SECONDS = 15.0  # between comments in server-sent events without an update, which show that the server runs
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+Rate = Annotated[float, Meta(ge=0, le=1000)]
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,11 @@ class StreamOptions:
     Attributes:
         token: Secret that clients send, at least 8 characters; empty: none on the loopback address, and a new one each
             time on others.
+        rate: Largest number of documents per second for one client; 0, the default: one per frame.
     """
 
     token: str = ""
+    rate: Rate = 0.0
 
     def __post_init__(self) -> None:
         if self.token and len(self.token) < MIN_TOKEN:
@@ -42,7 +50,7 @@ def make_stream(target: str, labels: Sequence[str], note: Note) -> Output:
     """Make the stream.
 
     Args:
-        target: URL: "ws://127.0.0.1:8765?token=SECRET".
+        target: URL: "ws://127.0.0.1:8765?token=SECRET&rate=10".
         labels: Labels of the model.
         note: Function that writes one sentence.
 
@@ -58,7 +66,7 @@ def make_stream(target: str, labels: Sequence[str], note: Note) -> Output:
 
 
 class StreamServer(Output):
-    """Server of documents: each WebSocket at / and each client of /events gets the newest one, / returns it once.
+    """Server of documents: WebSockets at / and clients of /events get each new one, requests of / the newest one.
 
     A client that is slower than the frames misses documents. Without a token, requests with another host name, or from a
     page of another site, are refused, so that no page in the browser reads the results.
@@ -73,12 +81,13 @@ class StreamServer(Output):
         self._is_local = address.host in {name.strip("[]") for name in LOOPBACK_NAMES}
         self._token = options.token or ("" if self._is_local else secrets.token_urlsafe(16))
         self._is_new_token = not options.token and not self._is_local
+        self._period = 1 / options.rate if options.rate else 0.0
         self._address, self._note = address, note
         self._lock = threading.Lock()
         self._number = 0  # of the latest update, from 1
         self._latest: Update | None = None
         self._clients: set[_Client] = set()
-        self._is_closing = False
+        self._closing = asyncio.Event()
         self._server = WebServer(self._application, f"stream {address.name}")
 
     def open(self, title: str) -> None:
@@ -91,7 +100,7 @@ class StreamServer(Output):
             FerEdgeError: Port that is in use, or address of another machine.
         """
         assert self._address.port is not None
-        self._server.start(self._address.host, self._address.port, "choose another one")
+        self._server.start(self._address.host, self._address.port, "choose another one", SEND_BUFFER)
         if self._is_new_token:
             self._note(f"{self._address.name} needs this token: {self._address.name}?token={self._token}")
 
@@ -107,7 +116,7 @@ class StreamServer(Output):
 
     async def _finish(self) -> None:
         """End all connections after the last document, at most a second."""
-        self._is_closing = True
+        self._closing.set()
         self._wake_clients()
         await wait_until(lambda: not self._clients)
 
@@ -211,10 +220,14 @@ class StreamServer(Output):
             if update is not None and number > client.sent:
                 client.sent = number
                 yield update.json
-            elif self._is_closing:
+                if self._period:
+                    await _wait(self._closing, self._period)
+            elif self._closing.is_set():
                 return
-            elif not await client.wait(seconds):
-                yield b""
+            else:
+                client.changed.clear()
+                if not await _wait(client.changed, seconds):
+                    yield b""
 
 
 class _Client:
@@ -225,15 +238,6 @@ class _Client:
         self.sent = 0  # number of the last document that was sent
         self.is_gone = False
 
-    async def wait(self, seconds: float | None) -> bool:
-        """Wait for a change, and return whether there was one."""
-        self.changed.clear()
-        try:
-            await asyncio.wait_for(self.changed.wait(), seconds)
-        except asyncio.TimeoutError:  # TimeoutError from Python 3.11 on
-            return False
-        return True
-
     async def watch(self, websocket: Any) -> None:
         """Ignore what the client sends, until it has left."""
         try:
@@ -242,3 +246,11 @@ class _Client:
         finally:
             self.is_gone = True
             self.changed.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for an event, and return whether it is set."""
+    try:
+        return await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:  # TimeoutError from Python 3.11 on
+        return False

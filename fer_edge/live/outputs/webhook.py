@@ -42,7 +42,7 @@ def make_webhook(target: str, labels: Sequence[str], note: Note) -> Output:
     """Make the output for a webhook.
 
     Args:
-        target: URL: "webhook+http://HOST:PORT/PATH?min_seconds=2". Other parameters stay in the address of the requests.
+        target: URL: "webhook+http://HOST:PORT/PATH?min_seconds=2". Other parameters stay in the address of requests.
         labels: Labels of the model.
         note: Function that writes one sentence.
 

@@ -25,7 +25,7 @@ SUFFIXES = (".jsonl", ".csv", ".parquet", ".mcap")
 
 
 def opened(path: Path, notes: list[str] | None = None) -> Output:
-    output = make_output(str(path), LABELS, [].append if notes is None else notes.append)
+    output = make_output(str(path), LABELS, (lambda note: None) if notes is None else notes.append)
     output.open("a camera")
     return output
 
