@@ -68,8 +68,8 @@ def make_stream(target: str, labels: Sequence[str], note: Note) -> Output:
 class StreamServer(Output):
     """Server of documents: WebSockets at / and clients of /events get each new one, requests of / the newest one.
 
-    A client that is slower than the frames misses documents. Without a token, requests with another host name, or from a
-    page of another site, are refused, so that no page in the browser reads the results.
+    A client that is slower than the frames misses documents. Without a token, requests with another host name, or from
+    a page of another site, are refused, so that no page in the browser reads the results.
 
     Args:
         address: Address to listen on.

@@ -49,15 +49,14 @@ def make_webhook(target: str, labels: Sequence[str], note: Note) -> Output:
     Raises:
         ConfigError: Wrong URL or option.
     """
+    form = OUTPUTS["webhook+http"].form
     try:
         parts = urlsplit(target.removeprefix("webhook+"))
-        host, port = parts.hostname, parts.port
+        is_valid = bool(parts.hostname) and parts.port != 0 and target.isascii() and target.isprintable()
     except ValueError as error:
-        raise ConfigError(
-            f"the target {shown(target)} is not a URL: {error}; expected {OUTPUTS['webhook+http'].form}"
-        ) from error
-    if not host or not target.isascii() or not target.isprintable() or " " in target:
-        raise ConfigError(f"the target is {shown(target)}; expected {OUTPUTS['webhook+http'].form}")
+        raise ConfigError(f"the target {shown(target)} is not a URL: {error}; expected {form}") from error
+    if not is_valid or " " in target:
+        raise ConfigError(f"the target is {shown(target)}; expected {form}")
     names = {field.name for field in fields(WebhookOptions)}
     parameters = parse_qsl(parts.query, keep_blank_values=True)
     options = {name: value for name, value in parameters if name in names}
@@ -86,7 +85,7 @@ class Changes:
         self._present: dict[int, tuple[str | None, float]] = {}  # label and its start in seconds by person
 
     def update(self, update: Update) -> list[dict[str, Any]]:
-        """Return the changes of an update: person, label, and the previous label; a label of None is an absent person."""
+        """Return person, label and previous label of each change; the label of an absent person is None."""
         if update.frame is None:
             return []
         labels: dict[int, str | None] = dict.fromkeys(self._present)
@@ -174,13 +173,15 @@ class _Poster(Receiver):
         try:
             with self._opener.open(Request(self._url, body, self._headers), timeout=self._timeout) as response:
                 response.read(1 << 16)
-        except HTTPException as error:  # not an HTTP answer
-            raise OSError(f"the answer is not HTTP: {error}") from error
         except HTTPError as error:
             error.close()
             raise OSError(f"the answer is {error.code} {error.reason}") from error
         except URLError as error:
             raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+        except HTTPException as error:
+            if isinstance(error, OSError):  # a connection that was closed
+                raise
+            raise OSError(f"the answer is not HTTP: {error}") from error
 
 
 class _NoRedirect(HTTPRedirectHandler):
