@@ -61,11 +61,15 @@ def live(
     engine: Engine = None,
     threads: OneThread = 1,
     list_outputs: Annotated[
-        bool, typer.Option("--list-outputs", help="List the outputs of --to and the shipped mappings, and exit.")
+        bool, typer.Option("--list-outputs", help="List the outputs of --to and the shipped mappings, and end.")
     ] = False,
-    print_mapping: Annotated[
+    copy_mapping: Annotated[
         str | None,
-        typer.Option("--print-mapping", metavar="NAME", help="Print a shipped mapping of an avatar, and exit."),
+        typer.Option(
+            "--copy-mapping",
+            metavar="NAME",
+            help="Shipped mapping to write to NAME.toml for changes; no source is opened.",
+        ),
     ] = None,
 ) -> None:
     """Recognise expressions in a camera, file or stream, and show them on a page.
@@ -82,8 +86,11 @@ def live(
     from fer_edge.live.outputs import output_kind
     from fer_edge.live.session import LiveSession
 
-    if list_outputs or print_mapping is not None:
-        _print_shipped(print_mapping)
+    if list_outputs:
+        _list_outputs()
+        return
+    if copy_mapping is not None:
+        _copy_mapping(copy_mapping)
         return
     _check_page_options(show, json, no_page, bool(to), port=port, no_browser=no_browser or None)
     is_live = any(output_kind(target).live for target in to or ())
@@ -102,19 +109,30 @@ def live(
     print_note(summary)
 
 
-def _print_shipped(mapping: str | None) -> None:
-    """Print a shipped mapping, or without its name the kinds of outputs and the names of the mappings."""
+def _list_outputs() -> None:
+    """Print the kinds of outputs and the names of the mappings."""
     from fer_edge.cli.output import print_line, print_table
     from fer_edge.live.outputs import OUTPUTS
     from fer_edge.results import Table
-    from fer_edge.shipped import shipped_file, shipped_names
+    from fer_edge.shipped import shipped_names
 
-    if mapping is not None:
-        for line in shipped_file("mapping", mapping).read_text(encoding="utf-8").splitlines():
-            print_line(line)
-        return
     print_table(Table("", ("target of --to", "output"), tuple((kind.form, kind.title) for kind in OUTPUTS.values())))
-    print_line(f"mappings, for --print-mapping and the option mapping=NAME: {', '.join(shipped_names('mapping'))}")
+    print_line(f"mappings, for --copy-mapping and in a target as mapping=NAME: {', '.join(shipped_names('mapping'))}")
+
+
+def _copy_mapping(name: str) -> None:
+    """Write a shipped mapping to the working folder, where no file is replaced."""
+    from fer_edge._files import write_atomically
+    from fer_edge.cli.output import print_line
+    from fer_edge.errors import FerEdgeError
+    from fer_edge.shipped import shipped_file
+
+    mapping = shipped_file("mapping", name).read_bytes()
+    path = Path(f"{name}.toml")
+    if path.exists():
+        raise FerEdgeError(f"{path} exists; rename it, or use another folder")
+    write_atomically(path, mapping)
+    print_line(f"{path} is yours to change; add mapping={path} to the target of --to")
 
 
 def _check_page_options(

@@ -200,7 +200,9 @@ def _check_targets(mapping: AvatarMapping) -> None:
         raise ConfigError("there are no targets; expected a table [[floats]], [[ints]] or [[bools]]")
     for target in targets:
         if not target.name or len(target.name) > MAX_NAME or _UNSAFE.search(target.name):
-            raise ConfigError(f"the name {shown(target.name)}; expected a name without white space and # * , ? [ ] {{ }}")
+            raise ConfigError(
+                f"the name {shown(target.name)}; expected a name without white space and # * , ? [ ] {{ }}"
+            )
         if not target.labels:
             raise ConfigError(f"{target.name} depends on no label; expected one or more")
     for target in mapping.floats:
@@ -219,7 +221,9 @@ def _model_labels(mapping: AvatarMapping, labels: Sequence[str]) -> dict[str, st
     unknown = unknown_names(names, labels)
     if unknown:
         raise ConfigError(f"no label {expected_names(unknown, labels)}")
-    matches = {name: labels[index] for name, index in zip(names, match_labels(names, labels), strict=True) if index >= 0}
+    matches = {
+        name: labels[index] for name, index in zip(names, match_labels(names, labels), strict=True) if index >= 0
+    }
     if not matches:
         raise ConfigError(f"it has none of the labels of the model; expected some of: {', '.join(labels)}")
     return matches

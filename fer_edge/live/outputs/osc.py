@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -82,11 +83,14 @@ class UdpReceiver(Receiver):
             raise
 
     def send(self, update: Update) -> None:
-        for datagram in self._encoder.encode(update, time.monotonic()):
-            self._socket.send(datagram)
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, "nothing listens there")
+        try:
+            for datagram in self._encoder.encode(update, time.monotonic()):
+                self._socket.send(datagram)
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+        except ConnectionRefusedError as refusal:
+            raise OSError(refusal.errno, "no program has this port") from refusal
 
     def close(self) -> None:
         with self._socket, suppress(OSError):  # the receiver may be absent

@@ -123,9 +123,7 @@ class VRChatEncoder(Encoder):
     def _messages(self, values: Mapping[str, Value]) -> list[bytes]:
         names: Collection[str] | None = None if self._parameters is None else self._parameters.names
         return [
-            self._build(PREFIX + name, value).dgram
-            for name, value in values.items()
-            if names is None or name in names
+            self._build(PREFIX + name, value).dgram for name, value in values.items() if names is None or name in names
         ]
 
     def _has_avatar_changed(self) -> bool:
