@@ -34,8 +34,8 @@ class OutputKind:
     live: bool = True
 
 
-# By the scheme of a URL, or by the suffix of a file. Modules are imported on first use, so that one output works without
-# the packages of the others.
+# By the scheme of a URL, or by the suffix of a file. Modules are imported on first use, so that one output works
+# without the packages of the others.
 OUTPUTS: dict[str, OutputKind] = {
     "osc": OutputKind(
         "osc://HOST:PORT?app=vrchat|vmc", "avatar in VRChat or in a VMC program", "fer_edge.live.outputs.osc:make_osc"

@@ -69,7 +69,7 @@ class IntTarget:
     Attributes:
         name: Name in the app.
         numbers: Number of each label.
-        unsure: Number of labels without one, of an expression that is not certain, and of an empty picture; 0 by default.
+        unsure: Number of labels without one, of an uncertain expression, and of an empty picture; 0 by default.
     """
 
     name: str

@@ -30,13 +30,13 @@ WRITABLE = 2  # bit of ACCESS
 class AvatarParameters:
     """Names of the parameters that the avatar has, read again by a thread every few seconds.
 
-    VRChat's server is found by queries of multicast DNS. Nothing is advertised, and the socket of a query is bound to the
-    address of its interface. A list is read only from addresses of this machine, or from the receiver itself.
+    VRChat's server is found by queries of multicast DNS. Nothing is advertised, and the socket of a query is bound to
+    the address of its interface. A list is read only from addresses of this machine, or from the receiver itself.
 
     Args:
         discovery: Interfaces to search: "loopback" or "network", all of them.
         host: Receiver of the output.
-        wanted: Names of the parameters to send, for messages.
+        targets: Names of the parameters to send, for messages.
         note: Function that writes one sentence when the list changes, or is missing.
 
     Attributes:
@@ -46,9 +46,9 @@ class AvatarParameters:
         EngineUnavailableError: The extra `osc` is not installed.
     """
 
-    def __init__(self, discovery: Discovery, host: str, wanted: Sequence[str], note: Callable[[str], object]) -> None:
+    def __init__(self, discovery: Discovery, host: str, targets: Sequence[str], note: Callable[[str], object]) -> None:
         self._zeroconf: Any = require("zeroconf", "osc", "discover")
-        self._discovery, self._host, self._wanted, self._note = discovery, host, wanted, note
+        self._discovery, self._host, self._targets, self._note = discovery, host, targets, note
         self.names: frozenset[str] | None = None
         self._url = ""  # of the list; empty while VRChat was not found
         self._is_reported = False  # whether a missing list was reported
@@ -118,9 +118,9 @@ class AvatarParameters:
                 self._note(f"no list of the avatar's parameters from VRChat: all are sent{hint}")
             self._is_reported = True
         elif names != previous:
-            present = [name for name in self._wanted if name in names]
+            present = [name for name in self._targets if name in names]
             self._note(
-                f"the avatar has {len(present)} of {len(self._wanted)} parameters: {join_names(present) or 'none'}"
+                f"the avatar has {len(present)} of {len(self._targets)} parameters: {join_names(present) or 'none'}"
             )
 
 

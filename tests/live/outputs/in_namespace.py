@@ -40,7 +40,8 @@ def main(folder: Path) -> None:
         output = make_output(target, LABELS, notes.append)
         output.open("camera")
         sockets = set[str]()
-        wait_until(lambda: sockets.update(own_sockets()) or notes)  # searches, and there is no VRChat
+        while not notes:  # searches, and there is no VRChat
+            sockets |= own_sockets()
         stack.enter_context(running("avahi-publish", "-s", SERVICE, "_oscjson._tcp", str(vrchat.port)))
         wait_until(lambda: len(notes) == 2)
         receiver.messages.clear()
@@ -55,10 +56,10 @@ def main(folder: Path) -> None:
     print(json.dumps({"notes": notes, "addresses": addresses, "sockets": sorted(sockets), "services": announced}))
 
 
-def own_sockets() -> list[str]:
+def own_sockets() -> set[str]:
     """Return the addresses of UDP sockets of this process that wait for datagrams."""
     lines = subprocess.run(["ss", "-Hlunp"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line.split()[3].rpartition(":")[0] for line in lines if f"pid={os.getpid()}," in line]
+    return {line.split()[3].rpartition(":")[0] for line in lines if f"pid={os.getpid()}," in line}
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.video.clips import wait_until
 
-
 READ: dict[str, Any] = {"f": float, "i": int, "s": str, "T": lambda text: True, "F": lambda text: False}
 
 

@@ -35,7 +35,7 @@ def read(vrchat: VRChat) -> frozenset[str] | None:
 def test_list_has_the_names_of_parameters_that_can_be_written(vrchat: VRChat) -> None:
     vrchat.tree = parameters("FER", "FER/Emotion", "Smile")
     vrchat.tree["CONTENTS"] |= parameters("Voice", access=1)["CONTENTS"]
-    assert read(vrchat) == {"FER", "FER/Emotion", "Smile"}
+    assert read(vrchat) == frozenset(("FER", "FER/Emotion", "Smile"))
 
 
 @pytest.mark.parametrize(

@@ -53,5 +53,5 @@ def test_places_are_stable_and_low(steps: list[set[int]]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "²", "1.5", "Largest"])
 def test_other_choice_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="person is .*; expected largest, all or the number of a person, from 1"):
+    with pytest.raises(ConfigError, match=r"person is .*; expected largest, all or the number of a person, from 1"):
         Choice(text)
