@@ -95,7 +95,7 @@ class VRChatEncoder(Encoder):
         for place, fader in self._faders.items():
             person = people.get(place)
             fader.update(None if person is None else person.expression, now)
-            values |= self._named(fader.values, place)
+            values |= self._name_values(fader.values, place)
         if now >= self._due:
             self._due = now + RESEND_SECONDS
             self._sent = {}
@@ -105,7 +105,7 @@ class VRChatEncoder(Encoder):
 
     def encode_neutral(self) -> Sequence[bytes]:
         neutral = self._mapping.neutral_values()
-        return [message for place in self._faders for message in self._messages(self._named(neutral, place))]
+        return [message for place in self._faders for message in self._messages(self._name_values(neutral, place))]
 
     def close(self) -> None:
         if self._listener is not None:
@@ -113,7 +113,7 @@ class VRChatEncoder(Encoder):
         if self._parameters is not None:
             self._parameters.close()
 
-    def _named(self, values: Mapping[str, Value], place: int) -> dict[str, Value]:
+    def _name_values(self, values: Mapping[str, Value], place: int) -> dict[str, Value]:
         """Return rounded values by the name of the parameter; the place of one of several people is at its end."""
         return {
             f"{name}{place or ''}": round(value, DIGITS) if isinstance(value, float) else value
