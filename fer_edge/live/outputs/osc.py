@@ -72,7 +72,9 @@ class UdpReceiver(Receiver):
     def __init__(self, host: str, port: int, encoder: Encoder) -> None:
         self._encoder = encoder
         encoder.restart()
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        places.sort(key=lambda place: place[0] != socket.AF_INET)  # `localhost`: VRChat and others receive IPv4 only
+        family, kind, _, _, place = places[0]
         self._socket = socket.socket(family, kind)
         try:
             # Of a connected socket, the system reports that nothing listens at the port.

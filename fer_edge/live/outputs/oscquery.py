@@ -8,13 +8,14 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from typing import Any, Literal
 from urllib import request
 
 from fer_edge._require import require
 from fer_edge.labels import join_names
+from fer_edge.live.outputs import Note
 
 Discovery = Literal["off", "loopback", "network"]
 SERVICE = "_oscjson._tcp.local."
@@ -46,7 +47,7 @@ class AvatarParameters:
         EngineUnavailableError: The extra `osc` is not installed.
     """
 
-    def __init__(self, discovery: Discovery, host: str, targets: Sequence[str], note: Callable[[str], object]) -> None:
+    def __init__(self, discovery: Discovery, host: str, targets: Sequence[str], note: Note) -> None:
         self._zeroconf: Any = require("zeroconf", "osc", "discover")
         self._discovery, self._host, self._targets, self._note = discovery, host, targets, note
         self.names: frozenset[str] | None = None
@@ -97,7 +98,7 @@ class AvatarParameters:
                         names = _read_names(url) if self._is_trusted(address) else None
                         if names is not None:
                             return url, names
-        except (OSError, queue.Empty):  # OSError: there is no network
+        except (OSError, zeroconf.Error, queue.Empty):  # OSError: there is no network
             pass
         return "", None
 
@@ -115,13 +116,12 @@ class AvatarParameters:
         if names is None:
             if previous is not None or not self._is_reported:
                 hint = "; try discover=network" if self._discovery == "loopback" else ""
-                self._note(f"no list of the avatar's parameters from VRChat: all are sent{hint}")
+                self._note(f"VRChat: there is no list of the avatar's parameters: all are sent{hint}")
             self._is_reported = True
         elif names != previous:
             present = [name for name in self._targets if name in names]
-            self._note(
-                f"the avatar has {len(present)} of {len(self._targets)} parameters: {join_names(present) or 'none'}"
-            )
+            counts = f"{len(present)} of {len(self._targets)} parameters"
+            self._note(f"VRChat: the avatar has {counts} of the mapping: {join_names(present) or 'none'}")
 
 
 def _read_names(url: str) -> frozenset[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError, shown
 from fer_edge.live.outputs import Note
 from fer_edge.live.outputs.address import Address, convert_options
 from fer_edge.live.outputs.fader import Fader
@@ -27,6 +28,7 @@ PREFIX = "/avatar/parameters/"
 CHANGE = b"/avatar/change\0"  # start of the message that VRChat sends after a change of the avatar
 # Seconds after which unchanged values are sent again: an avatar that was just loaded has not received them.
 RESEND_SECONDS = 1.0
+_UNSAFE = re.compile(r"[ #*,?\[\]{}]")  # pattern characters of OSC addresses; VRChat replaces blanks by underscores
 DIGITS = 3  # of a float; VRChat transmits 8 bits of it to others
 MAX_BYTES = 65_536  # of a datagram: Windows loses one that is longer than the buffer
 MAX_DATAGRAMS = 1000  # read at once; VRChat sends every change of every parameter
@@ -152,6 +154,11 @@ def make_vrchat(address: Address, labels: Sequence[str], note: Note) -> OscOutpu
     mapping = read_mapping(options.mapping, labels)
     place = "1" if options.person == ALL else ""
     names = [f"{target.name}{place}" for target in mapping.targets()]
+    unsafe = next(filter(_UNSAFE.search, names), None)
+    if unsafe is not None:
+        raise ConfigError(
+            f"the mapping {options.mapping}: the name {shown(unsafe)}; expected one without blanks and # * , ? [ ] {{ }}"
+        )
     parameters = None
     if options.discover != "off":
         parameters = AvatarParameters(options.discover, address.host, names, note)

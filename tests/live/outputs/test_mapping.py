@@ -71,7 +71,8 @@ def test_labels_have_the_names_of_the_model(tmp_path: Path) -> None:
         ('[[floats]]\nname = "A"\nwieghts = {fear = 1}', r"floats\[0\].wieghts is not known; did you mean floats"),
         ('[[floats]]\nname = "A"\nweights = {feer = 1}', "no label feer; did you mean fear"),
         ('[[floats]]\nname = "A"\nweights = {}', "A depends on no label; expected one or more"),
-        ('[[floats]]\nname = "A B"\nweights = {fear = 1}', "the name 'A B'; expected a name without white space"),
+        ('[[floats]]\nname = ""\nweights = {fear = 1}', "the name ''; expected 1 to 200 printable characters"),
+        ('[[floats]]\nname = "A\\n"\nweights = {fear = 1}', r"the name 'A\\n'; expected 1 to 200 printable"),
         (
             '[[floats]]\nname = "A"\nweights = {fear = 1}\nthreshold = 0.5\nfull = 0.5',
             "threshold of A is 0.5; expected less than full, 0.5",

@@ -108,6 +108,21 @@ def test_receiver_that_ends_and_starts_again(oscdump: str, monkeypatch: pytest.M
     ]
 
 
+def test_name_of_the_host_may_have_several_addresses(receiver: OscDump) -> None:
+    output = open_output(f"osc://localhost:{receiver.port}?app=vmc")  # oscdump receives IPv4 only, as VRChat does
+    output.send(HAPPY)
+    wait_until(lambda: receiver.messages)
+    output.close()
+
+
+def test_name_with_pattern_characters_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[floats]]\nname = "Big Smile"\nweights = {happiness = 1}\n')
+    make_output(f"osc://127.0.0.1?app=vmc&mapping={path}", LABELS, print)
+    with pytest.raises(ConfigError, match=r"mine.toml: the name 'Big Smile'; expected one without blanks"):
+        make_output(f"osc://127.0.0.1?app=vrchat&mapping={path}", LABELS, print)
+
+
 def test_unknown_host_is_reported() -> None:
     notes: list[str] = []
     output = open_output("osc://host.invalid?app=vmc", notes)

@@ -20,6 +20,7 @@ from tests.live.outputs.vrchat_double import VRChat, parameters, running_vrchat
 from tests.video.clips import wait_until
 
 ROOT = Path(__file__).parents[3]
+NO_LIST = "VRChat: there is no list of the avatar's parameters: all are sent; try discover=network"
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def test_only_parameters_of_the_avatar_are_sent(vrchat: VRChat, monkeypatch: pyt
     assert len(encoder.encode(update(person(1, "anger")), 10)) == 11
     encoder.close()
     assert notes == [
-        "the avatar has 1 of 2 parameters: FER/Emotion",
-        "no list of the avatar's parameters from VRChat: all are sent; try discover=network",
+        "VRChat: the avatar has 1 of 2 parameters of the mapping: FER/Emotion",
+        NO_LIST,
     ]
 
 
@@ -104,9 +105,9 @@ def test_avahi_announces_vrchat_and_its_parameters_are_sent(oscdump: str, namesp
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout)
     assert seen["notes"] == [
-        "no list of the avatar's parameters from VRChat: all are sent; try discover=network",
-        "the avatar has 2 of 11 parameters: FER/Happiness, FER/Emotion",
-        "the avatar has 0 of 11 parameters: none",
+        NO_LIST,
+        "VRChat: the avatar has 2 of 11 parameters of the mapping: FER/Happiness, FER/Emotion",
+        "VRChat: the avatar has 0 of 11 parameters of the mapping: none",
     ]
     assert seen["addresses"] == ["/avatar/parameters/FER/Emotion", "/avatar/parameters/FER/Happiness"]
     assert seen["sockets"] == ["127.0.0.1"]  # queries wait for answers on the loopback address alone
