@@ -157,7 +157,7 @@ def make_vrchat(address: Address, labels: Sequence[str], note: Note) -> OscOutpu
     unsafe = next(filter(_UNSAFE.search, names), None)
     if unsafe is not None:
         raise ConfigError(
-            f"the mapping {options.mapping}: the name {shown(unsafe)}; expected one without blanks and # * , ? [ ] {{ }}"
+            f"the mapping {options.mapping}: the name {shown(unsafe)}; expected no blanks and none of # * , ? [ ] {{ }}"
         )
     parameters = None
     if options.discover != "off":

@@ -119,7 +119,7 @@ def test_name_with_pattern_characters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('[[floats]]\nname = "Big Smile"\nweights = {happiness = 1}\n')
     make_output(f"osc://127.0.0.1?app=vmc&mapping={path}", LABELS, print)
-    with pytest.raises(ConfigError, match=r"mine.toml: the name 'Big Smile'; expected one without blanks"):
+    with pytest.raises(ConfigError, match=r"mine.toml: the name 'Big Smile'; expected no blanks"):
         make_output(f"osc://127.0.0.1?app=vrchat&mapping={path}", LABELS, print)
 
 
