@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Kind = Literal[
-    "bundle", "checkpoint", "face network", "mapping", "preset", "training recipe", "recipe", "ranges", "calibration set"
+    "bundle",
+    "checkpoint",
+    "face network",
+    "mapping",
+    "preset",
+    "training recipe",
+    "recipe",
+    "ranges",
+    "calibration set",
 ]
 EDGE = "edge"  # name of the shipped model
 

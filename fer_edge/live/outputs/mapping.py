@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,6 @@ Weight = Annotated[float, Meta(ge=-1, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=60)]
 Byte = Annotated[int, Meta(ge=0, le=255)]
 NEUTRAL = "neutral"  # label of a person whose expression is not certain, and of an empty picture
-# Pattern characters of OSC addresses, white space and control characters.
-_UNSAFE = re.compile(r"[#*,?\[\]{}\s\x00-\x1f\x7f]")
 MAX_NAME = 200  # characters
 
 
@@ -69,7 +66,7 @@ class IntTarget:
     Attributes:
         name: Name in the app.
         numbers: Number of each label.
-        unsure: Number of labels without one, of an expression that is not certain, and of an empty picture; 0 by default.
+        unsure: Number of labels without one, of an uncertain expression, and of an empty picture; 0 by default.
     """
 
     name: str
@@ -199,8 +196,8 @@ def _check_targets(mapping: AvatarMapping) -> None:
     if not targets:
         raise ConfigError("there are no targets; expected a table [[floats]], [[ints]] or [[bools]]")
     for target in targets:
-        if not target.name or len(target.name) > MAX_NAME or _UNSAFE.search(target.name):
-            raise ConfigError(f"the name {shown(target.name)}; expected a name without white space and # * , ? [ ] {{ }}")
+        if not target.name.isprintable() or not 0 < len(target.name) <= MAX_NAME:
+            raise ConfigError(f"the name {shown(target.name)}; expected 1 to {MAX_NAME} printable characters")
         if not target.labels:
             raise ConfigError(f"{target.name} depends on no label; expected one or more")
     for target in mapping.floats:
@@ -219,7 +216,9 @@ def _model_labels(mapping: AvatarMapping, labels: Sequence[str]) -> dict[str, st
     unknown = unknown_names(names, labels)
     if unknown:
         raise ConfigError(f"no label {expected_names(unknown, labels)}")
-    matches = {name: labels[index] for name, index in zip(names, match_labels(names, labels), strict=True) if index >= 0}
+    matches = {
+        name: labels[index] for name, index in zip(names, match_labels(names, labels), strict=True) if index >= 0
+    }
     if not matches:
         raise ConfigError(f"it has none of the labels of the model; expected some of: {', '.join(labels)}")
     return matches

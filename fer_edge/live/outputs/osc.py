@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -71,7 +72,9 @@ class UdpReceiver(Receiver):
     def __init__(self, host: str, port: int, encoder: Encoder) -> None:
         self._encoder = encoder
         encoder.restart()
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        places.sort(key=lambda place: place[0] != socket.AF_INET)  # `localhost`: VRChat and others receive IPv4 only
+        family, kind, _, _, place = places[0]
         self._socket = socket.socket(family, kind)
         try:
             # Of a connected socket, the system reports that nothing listens at the port.
@@ -82,11 +85,14 @@ class UdpReceiver(Receiver):
             raise
 
     def send(self, update: Update) -> None:
-        for datagram in self._encoder.encode(update, time.monotonic()):
-            self._socket.send(datagram)
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, "nothing listens there")
+        try:
+            for datagram in self._encoder.encode(update, time.monotonic()):
+                self._socket.send(datagram)
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+        except ConnectionRefusedError as refusal:
+            raise OSError(refusal.errno, "no program has this port") from refusal
 
     def close(self) -> None:
         with self._socket, suppress(OSError):  # the receiver may be absent

@@ -42,9 +42,10 @@ class Choice:
         if self._person == ALL:
             return self._place(people)
         if self._person != LARGEST:
-            return {0: person for person in people if person.track_id == int(self._person)}
-        chosen = self._choose_largest(people)
-        self._largest = 0 if chosen is None else chosen.track_id
+            chosen = next((person for person in people if person.track_id == int(self._person)), None)
+        else:
+            chosen = self._choose_largest(people)
+            self._largest = 0 if chosen is None else chosen.track_id
         return {} if chosen is None else {0: chosen}
 
     def _choose_largest(self, people: Sequence[TrackedFace]) -> TrackedFace | None:

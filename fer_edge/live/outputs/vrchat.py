@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError, shown
 from fer_edge.live.outputs import Note
 from fer_edge.live.outputs.address import Address, convert_options
 from fer_edge.live.outputs.fader import Fader
@@ -27,6 +28,7 @@ PREFIX = "/avatar/parameters/"
 CHANGE = b"/avatar/change\0"  # start of the message that VRChat sends after a change of the avatar
 # Seconds after which unchanged values are sent again: an avatar that was just loaded has not received them.
 RESEND_SECONDS = 1.0
+_UNSAFE = re.compile(r"[ #*,?\[\]{}]")  # pattern characters of OSC addresses; VRChat replaces blanks by underscores
 DIGITS = 3  # of a float; VRChat transmits 8 bits of it to others
 MAX_BYTES = 65_536  # of a datagram: Windows loses one that is longer than the buffer
 MAX_DATAGRAMS = 1000  # read at once; VRChat sends every change of every parameter
@@ -95,7 +97,7 @@ class VRChatEncoder(Encoder):
         for place, fader in self._faders.items():
             person = people.get(place)
             fader.update(None if person is None else person.expression, now)
-            values |= self._named(fader.values, place)
+            values |= self._name_values(fader.values, place)
         if now >= self._due:
             self._due = now + RESEND_SECONDS
             self._sent = {}
@@ -105,7 +107,7 @@ class VRChatEncoder(Encoder):
 
     def encode_neutral(self) -> Sequence[bytes]:
         neutral = self._mapping.neutral_values()
-        return [message for place in self._faders for message in self._messages(self._named(neutral, place))]
+        return [message for place in self._faders for message in self._messages(self._name_values(neutral, place))]
 
     def close(self) -> None:
         if self._listener is not None:
@@ -113,7 +115,7 @@ class VRChatEncoder(Encoder):
         if self._parameters is not None:
             self._parameters.close()
 
-    def _named(self, values: Mapping[str, Value], place: int) -> dict[str, Value]:
+    def _name_values(self, values: Mapping[str, Value], place: int) -> dict[str, Value]:
         """Return rounded values by the name of the parameter; the place of one of several people is at its end."""
         return {
             f"{name}{place or ''}": round(value, DIGITS) if isinstance(value, float) else value
@@ -123,9 +125,7 @@ class VRChatEncoder(Encoder):
     def _messages(self, values: Mapping[str, Value]) -> list[bytes]:
         names: Collection[str] | None = None if self._parameters is None else self._parameters.names
         return [
-            self._build(PREFIX + name, value).dgram
-            for name, value in values.items()
-            if names is None or name in names
+            self._build(PREFIX + name, value).dgram for name, value in values.items() if names is None or name in names
         ]
 
     def _has_avatar_changed(self) -> bool:
@@ -154,6 +154,11 @@ def make_vrchat(address: Address, labels: Sequence[str], note: Note) -> OscOutpu
     mapping = read_mapping(options.mapping, labels)
     place = "1" if options.person == ALL else ""
     names = [f"{target.name}{place}" for target in mapping.targets()]
+    unsafe = next(filter(_UNSAFE.search, names), None)
+    if unsafe is not None:
+        raise ConfigError(
+            f"the mapping {options.mapping}: the name {shown(unsafe)}; expected no blanks and none of # * , ? [ ] {{ }}"
+        )
     parameters = None
     if options.discover != "off":
         parameters = AvatarParameters(options.discover, address.host, names, note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge import Expression
@@ -64,11 +64,15 @@ def test_labels_have_the_names_of_the_model(tmp_path: Path) -> None:
         ("hold = -1", "hold is -1; expected a finite number from 0 to 60"),
         ("fade = 'slow'", "fade is 'slow'; expected a finite number from 0 to 60"),
         ('[[floats]]\nname = "A"', r"floats\[0\].weights is missing; expected a table of names and values"),
-        ('[[floats]]\nname = "A"\nweights = {fear = 2}', r"floats\[0\].weights.fear is 2; expected a finite number from"),
+        (
+            '[[floats]]\nname = "A"\nweights = {fear = 2}',
+            r"floats\[0\].weights.fear is 2; expected a finite number from",
+        ),
         ('[[floats]]\nname = "A"\nwieghts = {fear = 1}', r"floats\[0\].wieghts is not known; did you mean floats"),
         ('[[floats]]\nname = "A"\nweights = {feer = 1}', "no label feer; did you mean fear"),
         ('[[floats]]\nname = "A"\nweights = {}', "A depends on no label; expected one or more"),
-        ('[[floats]]\nname = "A B"\nweights = {fear = 1}', "the name 'A B'; expected a name without white space"),
+        ('[[floats]]\nname = ""\nweights = {fear = 1}', "the name ''; expected 1 to 200 printable characters"),
+        ('[[floats]]\nname = "A\\n"\nweights = {fear = 1}', r"the name 'A\\n'; expected 1 to 200 printable"),
         (
             '[[floats]]\nname = "A"\nweights = {fear = 1}\nthreshold = 0.5\nfull = 0.5',
             "threshold of A is 0.5; expected less than full, 0.5",
@@ -89,18 +93,22 @@ def test_wrong_mapping_is_refused(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_mapping_for_other_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="vrchat: it has none of the labels of the model; expected some of: calm, tense"):
+    with pytest.raises(
+        ConfigError, match="vrchat: it has none of the labels of the model; expected some of: calm, tense"
+    ):
         read_mapping("vrchat", ["calm", "tense"])
     with pytest.raises(ConfigError, match=r"none\.toml cannot be read: No such file or directory"):
         read_mapping(str(tmp_path / "none.toml"), LABELS)
 
 
+@settings(max_examples=30, deadline=None)
 @given(FLOATS, SCORES)
 def test_value_is_in_its_range(target: FloatTarget, scores: dict[str, float]) -> None:
     least = -1 if min(target.weights.values()) < 0 else 0
     assert least <= target.value(scores) <= 1
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(LABELS), st.floats(0, 1), st.floats(0, 1))
 def test_value_increases_with_the_probability(label: str, first: float, second: float) -> None:
     target = FloatTarget("x", {label: 1.0}, threshold=0.3, full=0.8)
@@ -109,6 +117,7 @@ def test_value_increases_with_the_probability(label: str, first: float, second: 
     assert (target.value({label: low}) == 0) >= (low <= 0.3) and (target.value({label: high}) == 1) >= (high >= 0.8)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(SECONDS, EXPRESSIONS)))
 def test_floats_are_continuous_and_in_range(steps: list[tuple[float, Expression | None]]) -> None:
     fader, now = Fader(BOTH), 0.0
@@ -123,6 +132,7 @@ def test_floats_are_continuous_and_in_range(steps: list[tuple[float, Expression 
         assert after["Number"] in (0, 1, 3) and after["Smile"] is (after["Number"] == 1)
 
 
+@settings(max_examples=30, deadline=None)
 @given(EXPRESSIONS, st.lists(st.floats(0.001, 0.2), min_size=1, max_size=20))
 def test_values_do_not_depend_on_the_rate(present: Expression | None, steps: list[float]) -> None:
     often, once = Fader(BOTH), Fader(BOTH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
@@ -38,6 +38,7 @@ def test_all_people_have_places_that_are_used_again() -> None:
     assert numbers(choice, (7, 50), (9, 60)) == {1: 9, 2: 7}
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sets(st.integers(1, 9), max_size=5), max_size=8))
 def test_places_are_stable_and_low(steps: list[set[int]]) -> None:
     choice = Choice("all")
@@ -52,5 +53,5 @@ def test_places_are_stable_and_low(steps: list[set[int]]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "²", "1.5", "Largest"])
 def test_other_choice_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="person is .*; expected largest, all or the number of a person, from 1"):
+    with pytest.raises(ConfigError, match=r"person is .*; expected largest, all or the number of a person, from 1"):
         Choice(text)

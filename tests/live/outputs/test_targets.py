@@ -34,7 +34,10 @@ def test_every_kind_of_output_has_its_function(key: str) -> None:
         ("osc://127.0.0.1:0?app=vmc", "the target is .*; expected osc://"),
         ("osc://127.0.0.1:99999?app=vmc", "is not a URL: Port out of range 0-65535; expected osc://"),
         ("osc://127.0.0.1/avatar?app=vmc", "the target is .*; expected osc://"),
-        ("osc://127.0.0.1?app=vmc&rate=fast", "osc://127.0.0.1: rate is 'fast'; expected a finite number from 1 to 120"),
+        (
+            "osc://127.0.0.1?app=vmc&rate=fast",
+            "osc://127.0.0.1: rate is 'fast'; expected a finite number from 1 to 120",
+        ),
         ("osc://127.0.0.1?app=vrchat&rate=30", "rate is '30'; expected a finite number from 1 to 10"),
         ("osc://127.0.0.1?app=vrchat&raet=5", "raet is not known; did you mean rate?"),
         ("osc://127.0.0.1?app=vrchat&listen=-1", "listen is '-1'; expected a whole number from 0 to 65535"),
@@ -42,7 +45,10 @@ def test_every_kind_of_output_has_its_function(key: str) -> None:
         ("osc://127.0.0.1?app=vrchat&person=me", "person is 'me'; expected largest, all or the number of a person"),
         ("osc://127.0.0.1?app=vmc&person=all", "person is all; a VMC program has one avatar: add a target"),
         ("osc://127.0.0.1?app=vmc&mapping=vrchat", "the mapping vrchat has ints or bools; VMC has floats only"),
-        ("osc://127.0.0.1?app=vmc&mapping=none", "no mapping at none; expected a file, or one that is shipped: vmc-vrm0"),
+        (
+            "osc://127.0.0.1?app=vmc&mapping=none",
+            "no mapping at none; expected a file, or one that is shipped: vmc-vrm0",
+        ),
     ],
 )
 def test_wrong_target_is_refused(target: str, message: str) -> None:
