@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from fer_edge.shipped import shipped_file
@@ -105,8 +106,11 @@ def test_mapping_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow  # two processes; tests/live/test_session.py interrupts a session in the process of the tests
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("waiting", [True, False], ids=["waiting for the page", "running"])
-def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool) -> None:
+def test_interrupt_ends_page_and_threads_and_completes_files(
+    clip: Path, bundle: Path, waiting: bool, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "fer_edge", "live", str(clip), "--loop", "--bundle", str(bundle), "--no-browser"]
+    command += ["--to", str(tmp_path / "out.jsonl"), "--to", str(tmp_path / "out.parquet")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     url = process.stdout.readline().strip()
@@ -121,3 +125,6 @@ def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool
     first, last = err.splitlines()
     assert first == "the recording starts when the page is open; Ctrl-C ends"
     assert last.startswith("stopped after 0 frames" if waiting else "stopped after ")
+    frames = [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert frames == [*range(int(last.split()[2]))] and pyarrow.parquet.read_table(tmp_path / "out.parquet") is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", "out.parquet"}
