@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ Document: TypeAlias = dict[str, Any]
 WriteDocument = Callable[[Document], object]
 OpenFile = Callable[[Path], AbstractContextManager[WriteDocument]]
 MAX_WAITING = 3000  # documents that wait for the disk, 100 seconds at 30 per second
+MAX_LINE = 1 << 20  # bytes
 
 
 def make_file(target: str, labels: Sequence[str], note: Note) -> Output:
@@ -56,7 +58,7 @@ def make_file(target: str, labels: Sequence[str], note: Note) -> Output:
 class FileOutput(Output):
     """Output that writes documents to a file, in a thread of its own, so that a slow disk never delays a frame.
 
-    The file appears under its name at the end, after Ctrl-C too. If it cannot be written to its end, for example on a
+    The file appears under its name at the end, after Ctrl-C too, but not without a result. If it cannot be written to its end, for example on a
     full disk, there is a note at once, and `close` raises an error. Then a file of lines has the lines until there, and
     another file does not appear.
 
@@ -73,6 +75,7 @@ class FileOutput(Output):
         self._thread: threading.Thread | None = None
         self._resources = ExitStack()
         self._failure: Exception | None = None
+        self._has_result = False
         self._left_out = 0
 
     def open(self, title: str) -> None:
@@ -96,6 +99,7 @@ class FileOutput(Output):
     def send(self, update: Update) -> None:
         if self._documents.qsize() < MAX_WAITING:
             self._documents.put(update.document)
+            self._has_result = True
             return
         if not self._left_out:
             self._note(f"{self._path}: the disk is too slow; results are left out")
@@ -112,9 +116,11 @@ class FileOutput(Output):
         self._documents.put(None)
         self._thread.join()
         self._thread = None
-        with self._resources:
+        with suppress(_NoResultError), self._resources:
             if self._failure is not None:
                 raise self._failure
+            if not self._has_result:
+                raise _NoResultError
         if self._failure is not None:  # the lines until the failure are kept
             raise FerEdgeError(f"{self._path} is not complete: {_reason(self._failure)}; it has the results until then")
         if self._left_out:
@@ -138,7 +144,13 @@ class FileOutput(Output):
         except OSError as error:
             self._failure = error
             with path.open("rb+") as file:
-                file.truncate(path.read_bytes().rfind(b"\n") + 1)
+                start = max(file.seek(0, os.SEEK_END) - MAX_LINE, 0)
+                file.seek(start)
+                file.truncate(start + file.read().rfind(b"\n") + 1)
+
+
+class _NoResultError(Exception):
+    """End of an output that has received nothing, for example since another one could not be opened."""
 
 
 def _reason(error: Exception) -> str:

@@ -84,9 +84,14 @@ def test_existing_file_is_replaced_at_the_end_only(suffix: str, tmp_path: Path) 
     assert not any(thread.name.startswith("output") for thread in threading.enumerate())
 
 
-def test_output_that_was_not_opened_leaves_nothing(tmp_path: Path) -> None:
-    make_output(str(tmp_path / "out.csv"), LABELS, print).close()
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_output_without_a_result_changes_nothing(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out{suffix}"
+    make_output(str(path), LABELS, print).close()
     assert not [*tmp_path.iterdir()]
+    path.write_text("of an earlier run")
+    opened(path).close()
+    assert path.read_text() == "of an earlier run" and [*tmp_path.iterdir()] == [path]
 
 
 @contextmanager
