@@ -26,12 +26,11 @@ from PIL import Image
 from playwright.sync_api import ViewportSize, sync_playwright
 
 from fer_edge.environment import environment
-from fer_edge.live.loopback import LoopbackServer
 from fer_edge.results import WIDTH as WIDTH_OF_TABLES
 from fer_edge.results import Table
 from fer_edge.tables import text_of_table
 from fer_edge.web import make_site
-from fer_edge.web.application import site_application
+from fer_edge.web.server import SiteServer
 from tests.browser import find_chromium, running_browser
 from tests.web.host import camera_arguments, write_y4m
 
@@ -71,8 +70,8 @@ def main() -> None:
         raise SystemExit("error: needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
     files = make_site(arguments.bundle)
     print(text_of_table(sizes(files), WIDTH_OF_TABLES))
-    server = LoopbackServer()
-    url = server.open(site_application(files))
+    server = SiteServer(files)
+    url = server.open()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         camera = write_y4m(Path(folder) / "astronaut.y4m", [camera_frame()], RATE)
         with running_browser(playwright, executable, camera_arguments(camera)) as browser:

@@ -87,7 +87,9 @@ class ImageResult(Result):
         size = (self.width, self.height) if self.width else None
         data = make_document(str(self.image), [face.to_dict() for face in self.faces], size=size)
         copy = "" if self.copy is None else str(self.copy)
-        return data | {name: text for name, text in (("error", self.error), ("hint", self.hint), ("copy", copy)) if text}
+        return data | {
+            name: text for name, text in (("error", self.error), ("hint", self.hint), ("copy", copy)) if text
+        }
 
 
 def text_of_box(box: XYWH | None) -> str:

@@ -14,6 +14,7 @@ from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
     from fer_edge.live.output import Output
+    from fer_edge.live.outputs import Note
     from fer_edge.live.server import PageServer
     from fer_edge.live.session import LiveSession
 
@@ -55,11 +56,15 @@ def live(
     engine: Engine = None,
     threads: OneThread = 1,
     list_outputs: Annotated[
-        bool, typer.Option("--list-outputs", help="List the outputs of --to and the shipped mappings, and exit.")
+        bool, typer.Option("--list-outputs", help="List the outputs of --to and the shipped mappings, and end.")
     ] = False,
-    print_mapping: Annotated[
+    copy_mapping: Annotated[
         str | None,
-        typer.Option("--print-mapping", metavar="NAME", help="Print a shipped mapping of an avatar, and exit."),
+        typer.Option(
+            "--copy-mapping",
+            metavar="NAME",
+            help="Shipped mapping to write to NAME.toml for changes; no source is opened.",
+        ),
     ] = None,
 ) -> None:
     """Recognise expressions in a camera, file or stream, and show them on a page.
@@ -76,14 +81,17 @@ def live(
     from fer_edge.live.outputs import output_kind
     from fer_edge.live.session import LiveSession
 
-    if list_outputs or print_mapping is not None:
-        _print_shipped(print_mapping)
+    if list_outputs:
+        _list_outputs()
+        return
+    if copy_mapping is not None:
+        _copy_mapping(copy_mapping)
         return
     _check_page_options(show, json, no_page, bool(to), port=port, no_browser=no_browser or None)
     is_live = any(output_kind(target).live for target in to or ())
     options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": is_live or not (json or no_page)}
-    model, targets = _make_target_outputs(to or (), bundle)
-    outputs, page = _make_outputs(show, json, no_page, port or 0)
+    outputs, page, note = _make_outputs(show, json, no_page, port or 0)
+    model, targets = _make_target_outputs(to or (), bundle, note)
     with LiveSession.open(
         source, model, outputs=[*outputs, *targets], engine=engine, threads=threads, faces=faces, **options
     ) as session:
@@ -96,19 +104,30 @@ def live(
     print_note(summary)
 
 
-def _print_shipped(mapping: str | None) -> None:
-    """Print a shipped mapping, or without its name the kinds of outputs and the names of the mappings."""
+def _list_outputs() -> None:
+    """Print the kinds of outputs and the names of the mappings."""
     from fer_edge.cli.output import print_line, print_table
     from fer_edge.live.outputs import OUTPUTS
     from fer_edge.results import Table
-    from fer_edge.shipped import shipped_file, shipped_names
+    from fer_edge.shipped import shipped_names
 
-    if mapping is not None:
-        for line in shipped_file("mapping", mapping).read_text(encoding="utf-8").splitlines():
-            print_line(line)
-        return
     print_table(Table("", ("target of --to", "output"), tuple((kind.form, kind.title) for kind in OUTPUTS.values())))
-    print_line(f"mappings, for --print-mapping and the option mapping=NAME: {', '.join(shipped_names('mapping'))}")
+    print_line(f"mappings, for --copy-mapping and in a target as mapping=NAME: {', '.join(shipped_names('mapping'))}")
+
+
+def _copy_mapping(name: str) -> None:
+    """Write a shipped mapping to the working folder, where no file is replaced."""
+    from fer_edge._files import write_atomically
+    from fer_edge.cli.output import print_line
+    from fer_edge.errors import FerEdgeError
+    from fer_edge.shipped import shipped_file
+
+    mapping = shipped_file("mapping", name).read_bytes()
+    path = Path(f"{name}.toml")
+    if path.exists():
+        raise FerEdgeError(f"{path} exists; rename it, or use another folder")
+    write_atomically(path, mapping)
+    print_line(f"{path} is yours to change; add mapping={path} to the target of --to")
 
 
 def _check_page_options(
@@ -126,28 +145,29 @@ def _check_page_options(
             raise typer.BadParameter("--no-page leaves no output; add --to TARGET, --show or --json")
 
 
-def _make_target_outputs(targets: Sequence[str], bundle: Path | None) -> tuple[str | Path | Bundle, list[Output]]:
+def _make_target_outputs(
+    targets: Sequence[str], bundle: Path | None, note: Note
+) -> tuple[str | Path | Bundle, list[Output]]:
     """Return the bundle, open if its labels are needed, and the outputs of --to."""
     if not targets:
         return bundle or "edge", []
     from fer_edge.bundle import Bundle
-    from fer_edge.cli.output import print_note
     from fer_edge.live.outputs import make_output
     from fer_edge.shipped import shipped_bundle
 
     model = Bundle.open(bundle or shipped_bundle())
-    return model, [make_output(target, model.manifest.labels, print_note) for target in targets]
+    return model, [make_output(target, model.manifest.labels, note) for target in targets]
 
 
-def _make_outputs(show: bool, json: bool, no_page: bool, port: int) -> tuple[list[Output], PageServer | None]:
-    """Return the outputs for people and stdout, and the page among them."""
+def _make_outputs(show: bool, json: bool, no_page: bool, port: int) -> tuple[list[Output], PageServer | None, Note]:
+    """Return the outputs for people and stdout, the page among them, and the function that prints notes."""
     from fer_edge.cli.output import print_line, print_note
     from fer_edge.live.lines import JsonLines, SourceNotes
 
     if json:
-        return [JsonLines(lambda line: print_line(line, flush=True)), SourceNotes(print_note)], None
+        return [JsonLines(lambda line: print_line(line, flush=True)), SourceNotes(print_note)], None, print_note
     if no_page:
-        return [SourceNotes(print_note)], None
+        return [SourceNotes(print_note)], None, print_note
     if show:
         from fer_edge.cli.consoles import LineConsole
         from fer_edge.live.terminal import TerminalView
@@ -155,11 +175,11 @@ def _make_outputs(show: bool, json: bool, no_page: bool, port: int) -> tuple[lis
         terminal = LineConsole()
         if not terminal.is_terminal:
             raise typer.BadParameter("--show needs a terminal; use --json in a pipe or file")
-        return [TerminalView(terminal)], None
+        return [TerminalView(terminal)], None, terminal.print  # above the drawing
     from fer_edge.live.server import PageServer
 
     page = PageServer(port)
-    return [page, SourceNotes(print_note)], page
+    return [page, SourceNotes(print_note)], page, print_note
 
 
 def _open_page(page: PageServer, session: LiveSession, browser: bool) -> None:

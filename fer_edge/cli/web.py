@@ -54,11 +54,10 @@ def _serve(files: dict[str, bytes], port: int, browser: bool) -> None:
 
     from fer_edge.cli.desktop import open_in_browser
     from fer_edge.cli.output import print_line, print_note
-    from fer_edge.live.loopback import LoopbackServer
-    from fer_edge.web.application import site_application
+    from fer_edge.web.server import SiteServer
 
-    server = LoopbackServer(port)
-    url = server.open(site_application(files))
+    server = SiteServer(files, port)
+    url = server.open()
     print_line(url, flush=True)
     if browser:
         open_in_browser(url)

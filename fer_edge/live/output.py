@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Update:
         document["live"] = {
             "latency": None if self.latency is None else round(self.latency, FINE),
             "rate": round(self.rate, FINE),
-            "source": asdict(self.source),
+            "source": {**vars(self.source)},
         }
         return document
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import threading
-import time
 from importlib import resources
 from io import BytesIO
 from pathlib import PurePath
@@ -16,19 +15,22 @@ import msgspec
 from PIL import Image
 
 from fer_edge.engines.base import Images
-from fer_edge.live import loopback
+from fer_edge.errors import ConfigError, shown
 from fer_edge.live.output import Output, Update
 from fer_edge.live.spans import Timelines
+from fer_edge.live.web_server import LoopbackNames, WebServer, wait_until
 
+ADDRESS = "127.0.0.1"
 MAX_SIDE = 960  # pixels of a frame on the page
 JPEG_QUALITY = 80
 MAX_IN_FLIGHT = 2  # messages that a page has not shown yet; a slow one skips frames instead of lagging behind
-FINISH_SECONDS = 1.0
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
-    **loopback.HEADERS,
+    "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -50,8 +52,11 @@ class PageServer(Output):
     """
 
     def __init__(self, port: int = 0) -> None:
+        if type(port) is not int or not 0 <= port <= 65535:
+            raise ConfigError(f"port is {shown(port)}; expected a whole number from 0 to 65535")
+        self._server = WebServer(self._application, "live page")
         self.url = ""
-        self._server = loopback.LoopbackServer(port)
+        self._port = port
         self._token = secrets.token_urlsafe(16)
         self._title = ""
         self._timelines = Timelines()
@@ -72,20 +77,19 @@ class PageServer(Output):
             FerEdgeError: Port that is in use.
         """
         self._title = title
-        self.url = f"{self._server.open(self.application())}{self._token}/"
+        port = self._server.start(ADDRESS, self._port, "choose another --port, or none")
+        self.url = f"http://{ADDRESS}:{port}/{self._token}/"
 
-    def application(self) -> Any:
-        """Return the ASGI application of the page."""
+    def _application(self) -> Any:
         from starlette.applications import Starlette
         from starlette.routing import Route, WebSocketRoute
 
-        return Starlette(
-            routes=[
-                Route("/{token}/", self._serve_file),
-                Route("/{token}/{name}", self._serve_file),
-                WebSocketRoute("/{token}/updates", self._serve_viewer),
-            ]
-        )
+        routes = [
+            Route("/{token}/", self._serve_file),
+            Route("/{token}/{name}", self._serve_file),
+            WebSocketRoute("/{token}/updates", self._serve_viewer),
+        ]
+        return LoopbackNames(Starlette(routes=routes), HEADERS)
 
     def wait_for_viewer(self, timeout: float | None = None) -> bool:
         """Wait until a page has connected, and return whether one has.
@@ -102,19 +106,16 @@ class PageServer(Output):
             self._latest = number, update
             self._timelines.add(update)
         if self._viewers:
-            self._server.call_soon(self._wake_viewers)
+            self._server.call(self._wake_viewers)
 
     def close(self) -> None:
         """Send the last update to connected pages, and stop the server; may be called several times."""
-        self._server.run(self._finish(), 2 * FINISH_SECONDS)
-        self._server.close()
+        self._server.stop(self._finish)
 
     async def _finish(self) -> None:
         """Wait until every page has shown the last update, at most a second."""
         self._wake_viewers()
-        deadline = time.monotonic() + FINISH_SECONDS
-        while any(viewer.is_behind(self._number()) for viewer in self._viewers) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: not any(viewer.is_behind(self._number()) for viewer in self._viewers))
 
     def _number(self) -> int:
         with self._lock:

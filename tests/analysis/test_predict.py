@@ -17,7 +17,7 @@ from fer_edge.analysis.image_items import list_images, standard_input
 from fer_edge.analysis.image_results import ImageResult
 from fer_edge.errors import ConfigError, FerEdgeError
 from tests import command
-from tests.result_document import check_document
+from tests.result_document import EXAMPLES, assert_alike, check_document
 from tests.tiny import tiny_bundle
 from tests.video.clips import grey_frames, write_clip
 
@@ -54,6 +54,7 @@ def test_faces_are_found_and_copies_annotated(photos: Path, tmp_path: Path) -> N
     assert data["size"] == [512, 512] and data["copy"] == str(with_face.copy)
     assert data["people"][0] == face.to_dict() and data["people"][0]["expression"] == face.expression.to_dict()
     assert np.allclose(data["people"][0]["face"]["points"], face.face.points, atol=0.006)
+    assert_alike(EXAMPLES[0], {name: data[name] for name in EXAMPLES[0]} | {"source": "photo.jpg"})
     check_document(without.to_dict())
     assert without.to_dict()["hint"] == without.hint
     assert (without.faces, without.error) == ((), "")

@@ -93,7 +93,9 @@ def test_viewer_receives_results_and_frames(server: PageServer) -> None:
         assert server.wait_for_viewer(0)
         server.send(frame_update(0, (600, 2 * MAX_SIDE), dropped=3))
         update, jpeg = read(connection)
-        assert update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["live"]["source"]["dropped"] == 3
+        assert (
+            update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["live"]["source"]["dropped"] == 3
+        )
         check_document(update)
         assert update["people"][0]["expression"]["scores"] == {"calm": 0.9, "other": 0.1}
         with Image.open(io.BytesIO(jpeg)) as image:
@@ -154,7 +156,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(_require, "import_module", no_module)
-    with pytest.raises(EngineUnavailableError, match=r'the page needs starlette .*pip install "fer-edge\[live\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'the live page needs starlette .*pip install "fer-edge\[live\]"'):
         PageServer()
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import skimage.data
 
 from fer_edge import ExpressionTracker
 from fer_edge.errors import EngineError, FerEdgeError, VideoError
 from fer_edge.live import LiveSession, Output, Update
 from fer_edge.live.lines import JsonLines, SourceNotes
-from fer_edge.video import open_source, source
-from tests.result_document import check_document
+from fer_edge.video import SourceState, open_source, source
+from tests.result_document import EXAMPLES, assert_alike, check_document
 from tests.video.clips import Frame, HttpCamera, wait_until, write_clip
 
 pytestmark = pytest.mark.xdist_group("live sessions")  # one process, which opens the networks once
@@ -58,6 +59,15 @@ def test_every_frame_of_a_recording_is_one_line(make_tracker: MakeTracker, happy
         assert row["source"] == "clip.mp4" and not row["live"]["source"]["dropped"]
     assert [row["live"]["source"]["status"] for row in rows[:3]] == ["connected"] * 3
     assert str(summary).startswith("4 frames, latency ") and not threads()
+
+
+def test_frame_of_a_clip_is_the_example_of_the_reference(make_tracker: MakeTracker, tmp_path: Path) -> None:
+    recorder = Recorder()
+    clip = write_clip(tmp_path / "clip.mp4", [skimage.data.astronaut()] * 2)
+    with LiveSession(open_source(clip), make_tracker(), [recorder]) as session:
+        session.run()
+    assert_alike({**EXAMPLES[1], "live": {}}, {**recorder.updates[1].document, "live": {}})
+    assert EXAMPLES[1]["live"]["source"].keys() == vars(SourceState()).keys()
 
 
 def test_break_and_return_of_a_camera_are_passed_on(

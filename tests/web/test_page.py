@@ -12,8 +12,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from fer_edge.live.loopback import LoopbackServer
-from fer_edge.web.application import site_application
+from fer_edge.web.server import SiteServer
 from fer_edge.web.site import BUNDLE
 from tests.browser import require_chromium, running_browser
 from tests.live.people import ORDER, acted_frames
@@ -86,9 +85,9 @@ def is_inside(url: str, host: Host) -> bool:
 @contextmanager
 def local_host(files: Mapping[str, bytes]) -> Iterator[Host]:
     """Serve a page as `fer-edge web --serve` does."""
-    server = LoopbackServer()
+    server = SiteServer(files)
     try:
-        yield Host(server.open(site_application(files)))
+        yield Host(server.open())
     finally:
         server.close()
 

@@ -12,10 +12,9 @@ import pytest
 from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
 from fer_edge.errors import BundleDamagedError, ConfigError, FerEdgeError
-from fer_edge.live.loopback import LoopbackServer
 from fer_edge.shipped import shipped_bundle
 from fer_edge.web import make_site, write_site
-from fer_edge.web.application import site_application
+from fer_edge.web.server import SiteServer
 from tests.command import fer_edge as command
 from tests.tiny import tiny_bundle
 
@@ -107,8 +106,8 @@ def test_failed_write_leaves_the_earlier_page(tmp_path: Path, monkeypatch: pytes
 
 
 def test_server_has_the_page_for_this_machine_only() -> None:
-    server = LoopbackServer()
-    url = server.open(site_application(PAGE))
+    server = SiteServer(PAGE)
+    url = server.open()
     try:
         answer = httpx.get(url)
         assert answer.content == PAGE["index.html"] and answer.headers["content-type"] == "text/html; charset=utf-8"

@@ -12,6 +12,7 @@ from contextlib import suppress
 from fer_edge._text import one_line
 from fer_edge.errors import FerEdgeError
 from fer_edge.live.output import Output, Update
+from fer_edge.live.outputs import Note
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds before the next attempt after an error; doubled each time
 JOIN_SECONDS = 5.0  # longest wait for the thread at the end
@@ -56,7 +57,7 @@ class NetworkOutput(Output):
         self,
         name: str,
         connect: Callable[[], Receiver],
-        note: Callable[[str], object],
+        note: Note,
         *,
         rate: float | None,
         repeat: float | None = None,
