@@ -79,7 +79,8 @@ FORBIDDEN = {
         "web",
     },
     "live": {
-        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training", "web"),
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"),
+        "web",
     },
     "web": {
         *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),

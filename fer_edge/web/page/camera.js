@@ -6,35 +6,33 @@ const STATES = {
   NotAllowedError: "refused", SecurityError: "refused", NotFoundError: "none", OverconstrainedError: "none",
   NotReadableError: "busy", AbortError: "busy",
 };
-let stream = null;
 
-// Ask for a camera and return its stream; raise an error whose `state` is refused, none or busy.
+// Return the stream of a camera; raise an error whose `state` is refused, none or busy.
 export async function openCamera(deviceId) {
-  closeCamera();
   const choice = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: "user" };
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { ...FRAME, ...choice }, audio: false });
+    return await navigator.mediaDevices.getUserMedia({ video: { ...FRAME, ...choice }, audio: false });
   } catch (error) {
     throw Object.assign(new Error(error.message), { state: STATES[error.name] || "busy" });
   }
-  return stream;
 }
 
-export function closeCamera() {
-  for (const track of stream ? stream.getTracks() : []) track.stop();
-  stream = null;
+export function closeCamera(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 // Return id, name and choice of the cameras; names need the permission.
-export async function listCameras() {
+export async function listCameras(stream) {
   const devices = await navigator.mediaDevices.enumerateDevices();
-  const current = stream && stream.getVideoTracks()[0].getSettings().deviceId;
+  const current = settingsOf(stream).deviceId;
   return devices
     .filter((device) => device.kind === "videoinput" && device.deviceId)
     .map((device, index) => ({ id: device.deviceId, name: device.label || `Camera ${index + 1}`, current: device.deviceId === current }));
 }
 
 // Return whether the camera looks at its user, who expects a mirror.
-export function facesUser() {
-  return stream.getVideoTracks()[0].getSettings().facingMode !== "environment";
+export function facesUser(stream) {
+  return settingsOf(stream).facingMode !== "environment";
 }
+
+const settingsOf = (stream) => stream.getVideoTracks()[0].getSettings();

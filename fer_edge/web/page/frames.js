@@ -8,7 +8,8 @@ const RATE_MILLISECONDS = 2000; // over which the rate of results is measured
 export class FrameLoop {
   // Begin with the frames of a playing video; `onResult` gets the result of each, and `onError` ends the loop.
   constructor(video, onResult, onError) {
-    Object.assign(this, { video, onResult, onError, stopped: false, busy: false, waiting: false, dropped: 0, results: [] });
+    Object.assign(this, { video, onResult, onError, stopped: false, busy: false, waiting: false, presented: 0, dropped: 0 });
+    this.results = []; // times of those of the last seconds
     this.await();
   }
 
@@ -26,7 +27,7 @@ export class FrameLoop {
     if (this.stopped) return;
     this.await();
     if (document.hidden || !this.video.videoWidth) return;
-    this.presented = now; // milliseconds
+    this.presented = Math.max(now, this.presented + 1); // milliseconds; some browsers round them to equal numbers
     if (this.busy) {
       this.dropped += this.waiting;
       this.waiting = true;

@@ -51,6 +51,7 @@ function showProgress(loaded, total) {
 }
 
 function showModel(site, model, threads) {
+  document.title = `${model.name} - fer-edge`;
   byId("title").textContent = model.name;
   byId("model-name").textContent = `${model.name}, ${model.precision}, ${model.labels.length} expressions`;
   byId("model-hash").textContent = site.files[site.load.bundle].sha256;
@@ -62,18 +63,17 @@ async function startCamera(deviceId) {
   showState("asking");
   try {
     const stream = await openCamera(deviceId);
-    if (number !== source) return closeCamera();
+    if (number !== source) return closeCamera(stream);
     stream.getVideoTracks()[0].onended = () => number === source && leaveFor("unplugged");
     video.srcObject = stream;
-    await play(facesUser(), "live");
-    await showCameras();
+    await play(facesUser(stream), "live");
+    showCameras(await listCameras(stream));
   } catch (error) {
     if (number === source) showState(error.state || "busy");
   }
 }
 
-async function showCameras() {
-  const cameras = await listCameras();
+function showCameras(cameras) {
   byId("cameras").hidden = cameras.length < 2;
   byId("camera").replaceChildren(...cameras.map(({ id, name, current }) => new Option(name, id, current, current)));
 }
@@ -110,6 +110,8 @@ async function play(mirrored, state) {
 async function openPhoto(file, number) {
   const bitmap = await createImageBitmap(file);
   const scaled = await createImageBitmap(bitmap, smaller(bitmap.width, bitmap.height));
+  bitmap.close();
+  if (number !== source) return;
   [photo.width, photo.height] = [scaled.width, scaled.height];
   photo.getContext("2d").drawImage(scaled, 0, 0);
   photo.hidden = false;
@@ -143,7 +145,7 @@ function leave() {
   source += 1;
   if (loop) loop.stop();
   loop = null;
-  closeCamera();
+  if (video.srcObject) closeCamera(video.srcObject);
   video.pause();
   if (video.src) URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
