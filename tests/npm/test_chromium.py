@@ -103,3 +103,8 @@ def test_webgpu_gives_the_expressions_of_python(playwright: Playwright, host: Ho
     for result, row in zip(results, expected["recognition"], strict=False):
         assert result["label"] == row["expression"]["label"]
         assert result["scores"] == pytest.approx(row["expression"]["scores"], abs=SCORE)
+
+
+def test_wasm_takes_the_place_of_a_missing_gpu(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
+    (result,) = call(browser, host, f"recognize('{WEBGPU}', 1, ['webgpu', 'wasm'])")
+    assert result["scores"] == pytest.approx(expected["recognition"][0]["expression"]["scores"], abs=SCORE)

@@ -10,7 +10,7 @@ import { Resampler } from "./geometry.js";
 import { measureQuality, MIN_SCORE, warningOf } from "./quality.js";
 import { Network, Queue } from "./session.js";
 
-/** @typedef {import("./crop.js").Image} Image */
+/** @typedef {import("./crop.js").ImageLike} ImageLike */
 /** @typedef {import("./face.js").FaceLike} FaceLike */
 /** @typedef {import("./pillow.js").View} View */
 /** @typedef {import("./quality.js").Quality} Quality */
@@ -60,6 +60,7 @@ export class Recognizer {
   #isClosed = false;
 
   /**
+   * @private
    * @param {Network} network
    * @param {readonly string[]} labels
    */
@@ -108,7 +109,7 @@ export class Recognizer {
   /**
    * Return the expressions of faces of one image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored.
+   * @param {ImageLike} image `ImageData`; alpha is ignored.
    * @param {readonly (ArrayLike<number> | FaceLike | null)[]} boxes Faces that a `FaceDetector` found in this image,
    *   which are aligned by eyes and mouth; or face boxes: x, y, width, height in pixels. A box that is not square is
    *   extended to a square about its centre, and pixels beyond the image are black. null: the image is a face crop, the

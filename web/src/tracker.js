@@ -11,7 +11,7 @@ import { Queue } from "./session.js";
 import { HYSTERESIS, oneEuro, Smoother } from "./smoothing.js";
 import { associate, Track } from "./tracks.js";
 
-/** @typedef {import("./crop.js").Image} Image */
+/** @typedef {import("./crop.js").ImageLike} ImageLike */
 /** @typedef {import("./pillow.js").View} View */
 /** @typedef {import("./recognizer.js").Expression} Expression */
 /** @typedef {import("./smoothing.js").OneEuro} OneEuro */
@@ -76,6 +76,7 @@ export class ExpressionTracker {
   #time = -Infinity;
 
   /**
+   * @private
    * @param {FaceDetector} detector
    * @param {Recognizer} recognizer
    * @param {Settings} settings
@@ -128,7 +129,7 @@ export class ExpressionTracker {
   /**
    * Process the next image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored. The image must not change before the result is there.
+   * @param {ImageLike} image `ImageData`; alpha is ignored. The image must not change before the result is there.
    * @param {number} time Time of the image in seconds, later than that of the last one; the time of the page by default.
    * @returns {Promise<Person[]>} People that are tracked, the largest face first. A face that was lost less than
    *   `patience` ago is included with `fresh` false.

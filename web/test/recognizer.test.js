@@ -69,6 +69,8 @@ test("a closed recognizer refuses images after the calls that have begun", async
 test("another object than ONNX Runtime or a bundle is refused", async () => {
   await assert.rejects(Recognizer.open({ bundle, ort: /** @type {any} */ ({}) }), ConfigError);
   await assert.rejects(Recognizer.open({ bundle: /** @type {any} */ ("edge.fer"), ort }), ConfigError);
+  const proxy = { ...ort, env: { wasm: { proxy: true } } };
+  await assert.rejects(Recognizer.open({ bundle, ort: proxy }), /proxy is true; set it to false/);
 });
 
 test("an unknown execution provider is an error in one line", async () => {
