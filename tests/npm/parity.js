@@ -58,7 +58,7 @@ async function track(build, count) {
   const tracker = await ExpressionTracker.open({ ...(await open(build)), ...files });
   const { frames, rate } = vectors.tracking;
   const people = [];
-  for (const [index, frame] of frames.slice(0, count).entries()) people.push(await tracker.update(imageOf(frame), index / rate));
+  for (let index = 0; index < count; index++) people.push(await tracker.update(imageOf(frames[index]), index / rate));
   await tracker.close();
   return people;
 }

@@ -34,6 +34,9 @@ test("names of expressions, valence and arousal equal Python's", { skip }, () =>
 
 test("numbers are rounded and formatted as in Python", () => {
   assert.deepEqual([0.5, 1.5, 2.4, -0.5, -1.5].map(roundHalfEven), [0, 2, 2, 0, -2]);
-  assert.deepEqual([9, 23.456, 1234, 0.00001234, 0].map((value) => general(value, 3)), ["9", "23.5", "1.23e+03", "1.23e-05", "0"]);
+  assert.deepEqual(
+    [9, 23.456, 1234, 0.00001234, 0].map((value) => general(value, 3)),
+    ["9", "23.5", "1.23e+03", "1.23e-05", "0"],
+  );
   assertClose(remainder(6, 2 * Math.PI), 6 - 2 * Math.PI, 1e-15);
 });
