@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { BundleDamagedError, BundleError, BundleVersionError, ConfigError, openBundle, Recognizer } from "fer-edge";
+import { readSource } from "../src/files.js";
 import { bundle, ort, weights } from "./vectors.js";
 
 const bytes = weights("edge.fer");
@@ -95,6 +96,37 @@ test("an address that cannot be fetched, or another object, is an error", async 
   await assert.rejects(openBundle(`http://127.0.0.1:${port}/edge.fer`), /HTTP 404/);
   server.close();
   await assert.rejects(openBundle(/** @type {any} */ (7)), ConfigError);
+});
+
+test("sources above their limit are refused, with a stated size or without", async () => {
+  const server = createServer(({ url }, response) => {
+    if (url === "/stated") response.setHeader("content-length", 100);
+    response.end(Buffer.alloc(100));
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const address = `http://127.0.0.1:${port}`;
+  for (const source of [
+    Buffer.alloc(100),
+    new ArrayBuffer(100),
+    new Blob(["a".repeat(100)]),
+    `${address}/stated`,
+    address,
+  ]) {
+    await assert.rejects(readSource(source, "the file", 99), /has at least 100 bytes; expected at most 99/);
+    assert.equal((await readSource(source, "the file", 100)).bytes.length, 100);
+  }
+  server.close();
+});
+
+test("a page without SHA-256 gets the remedy", async () => {
+  const descriptor = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(globalThis, "crypto"));
+  Object.defineProperty(globalThis, "crypto", { value: {}, configurable: true }); // as on a page without https
+  try {
+    await assert.rejects(openBundle(bytes), /no crypto.subtle.*serve it by https, or from localhost/);
+  } finally {
+    Object.defineProperty(globalThis, "crypto", descriptor);
+  }
 });
 
 test("a changed byte anywhere in a small bundle is found", async () => {
