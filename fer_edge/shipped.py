@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Kind = Literal[
-    "bundle", "checkpoint", "face network", "preset", "training recipe", "recipe", "ranges", "calibration set"
+    "bundle",
+    "checkpoint",
+    "face network",
+    "mapping",
+    "preset",
+    "training recipe",
+    "recipe",
+    "ranges",
+    "calibration set",
+    "browser script",
+    "licence",
 ]
 EDGE = "edge"  # name of the shipped model
 
@@ -42,11 +52,14 @@ _PLACES: dict[Kind, _Place] = {
     "bundle": _Place("weights", ".fer"),
     "checkpoint": _Place("weights", ".safetensors"),
     "face network": _Place("weights/faces", ".onnx"),
+    "mapping": _Place("live/mappings", ".toml"),
     "preset": _Place("presets", ".toml"),
     "training recipe": _Place("recipes", ".toml"),
     "recipe": _Place("build_recipes", ".toml", "export"),
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
+    "browser script": _Place("web/scripts", ".js", "web/src"),
+    "licence": _Place("licences", "", ".", ("LICENSE",)),
 }
 _unpacked = ExitStack()  # temporary copies of files from a zip archive, removed at exit
 atexit.register(_unpacked.close)

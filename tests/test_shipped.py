@@ -31,6 +31,7 @@ HOOKS = PACKAGE / "_pyinstaller"
 def test_names_of_shipped_files() -> None:
     assert shipped_names("bundle") == shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
     assert shipped_names("calibration set") == ["ferplus-512"]
+    assert shipped_names("mapping") == ["vmc-vrm0", "vmc-vrm1", "vrchat"]
     assert shipped_names("recipe") == sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
     Bundle.open(shipped_bundle())
     assert json.loads(shipped_file("ranges", "edge").read_text())["method"] == "moving-average"
@@ -77,6 +78,7 @@ def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
     assert {"fer_edge/ranges/edge.json", "fer_edge/calibration_sets/ferplus-512.json"} <= names
     assert {"fer_edge/weights/edge.fer", "fer_edge/weights/edge.safetensors"} <= names
     assert {f"fer_edge/weights/faces/{name}" for name in ("detector.onnx", "landmarks.onnx", "LICENSE")} <= names
+    assert {"fer_edge/web/page/index.html", "fer_edge/web/scripts/index.js", "fer_edge/licences/LICENSE"} <= names
     assert "fer_edge/_pyinstaller/hook-fer_edge.py" in names
     assert "Project-URL: " in metadata
     assert "fer_edge.cli.entry:main" in entries and "fer_edge._pyinstaller:hook_folders" in entries

@@ -83,6 +83,20 @@ test("times that do not increase are refused, and images after close", async () 
   await assert.rejects(tracker.update(empty), EngineError);
 });
 
+test("trackers share open networks, and leave them open", async () => {
+  const recognizer = await Recognizer.open({ bundle, ort: networks.ort });
+  const detector = await FaceDetector.open(networks);
+  for (let index = 0; index < 2; index++) {
+    const tracker = await ExpressionTracker.open({ detector, recognizer, faces: 2 });
+    assert.deepEqual(await tracker.update(empty, 1), []);
+    await tracker.close();
+  }
+  assert.equal((await recognizer.recognize(empty)).length, 1);
+  await assert.rejects(ExpressionTracker.open({ .../** @type {any} */ (networks), recognizer }), ConfigError);
+  await detector.close();
+  await recognizer.close();
+});
+
 for (const options of [
   { faces: 0 },
   { detectEvery: 1.5 },
