@@ -12,6 +12,7 @@ import pytest
 from tests.browser import require_chromium, running_browser
 from tests.npm.conftest import WEB
 from tests.npm.vectors import FACES
+from tests.result_document import check_document
 from tests.web.host import SUB_PATH, Host, static_host
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def test_faces_equal_those_of_python(browser: Browser, host: Host, expected: dic
             assert point == pytest.approx(other, abs=PIXELS)
 
 
-def test_people_of_a_clip_equal_those_of_python(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
+def test_documents_of_a_clip_equal_those_of_python(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
     results = call(browser, host, f"track('{WASM}', 12)")
     assert len(results) == 12
-    for people, row in zip(results, expected["tracking"]["runs"][0]["people"], strict=False):
-        assert [person["id"] for person in people] == [person["id"] for person in row] == [1]
-        (person,), (other,) = people, row
-        assert (person["expression"]["label"], person["fresh"]) == ("happiness", True)
+    for document, people in zip(results, expected["tracking"]["runs"][0]["people"], strict=False):
+        check_document(document)
+        (person,), (other,) = document["people"], people
+        assert (person["id"], person["expression"]["label"], person["fresh"]) == (1, "happiness", True)
         assert person["expression"]["scores"] == pytest.approx(other["expression"]["scores"], abs=1e-4)
 
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { circumplex, coordinatesOf } from "../src/circumplex.js";
+import { makeDocument, personOf } from "../src/document.js";
 import { canonical } from "../src/labels.js";
 import { suppress } from "../src/networks.js";
 import { general, remainder, roundHalfEven } from "../src/numbers.js";
@@ -30,6 +31,14 @@ test("names of expressions, valence and arousal equal Python's", { skip }, () =>
   for (const [name, label] of Object.entries(synonyms)) assert.equal(canonical(` ${name.toUpperCase()}`), label);
   assertClose(circumplex(Object.values(scores), coordinatesOf(Object.keys(scores))), derived, 1e-12);
   assert.equal(coordinatesOf(["neutral", "boredom"]), null);
+});
+
+test("documents equal Python's", { skip }, () => {
+  for (const { person, settings, document } of vectors.documents) {
+    const isTracked = "id" in person;
+    const people = [isTracked ? person : personOf(person.expression, person.face)];
+    assert.deepEqual(makeDocument({ source: "camera", people, ...settings }), document);
+  }
 });
 
 test("numbers are rounded and formatted as in Python", () => {
