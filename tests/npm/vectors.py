@@ -310,7 +310,7 @@ def document_vectors() -> list[dict[str, Any]]:
     """Return people with random numbers, and their documents: tracked, in a picture, in a box, and as a face crop."""
     generator = np.random.default_rng(7)
     scores = dict(zip(RATINGS, generator.dirichlet(np.ones(8)).tolist(), strict=True))
-    quality = FaceQuality(*generator.uniform(0, 300, 6).tolist(), detection=0.7, presence=0.123456, tilt=-1.23456)
+    quality = FaceQuality(123.456, 78.9, 2 / 3, 45.678901, 1 / 9, 1e-7, 0.7, 0.123456, -1.23456)
     expression = Expression("sadness", scores["sadness"], scores, "blurred", quality)
     points = generator.uniform(0, 640, (5, 2))
     face = Face((1.234, -5.678, 99.999, 99.999), 0.9876543, points)
