@@ -1,6 +1,6 @@
 /** Results of the npm package in a browser, for `test_chromium.py`. */
 
-import { ExpressionTracker, FaceDetector, openBundle, Recognizer } from "fer-edge";
+import { ExpressionTracker, FaceDetector, makeDocument, openBundle, Recognizer } from "fer-edge";
 
 const [vectors, arrays] = await Promise.all([
   fetch("vectors/vectors.json").then((response) => response.json()),
@@ -53,14 +53,18 @@ async function detect(build, count) {
   return faces;
 }
 
-/** Return the people of the clip's first frames. */
+/** Return the documents of the clip's first frames. */
 async function track(build, count) {
   const tracker = await ExpressionTracker.open({ ...(await open(build)), ...files });
   const { frames, rate } = vectors.tracking;
-  const people = [];
-  for (const [index, frame] of frames.slice(0, count).entries()) people.push(await tracker.update(imageOf(frame), index / rate));
+  const documents = [];
+  for (let frame = 0; frame < count; frame++) {
+    const [image, time] = [imageOf(frames[frame]), frame / rate];
+    const people = await tracker.update(image, time);
+    documents.push(makeDocument({ source: "clip", people, frame, time, size: [image.width, image.height] }));
+  }
   await tracker.close();
-  return people;
+  return documents;
 }
 
 window.fer = { recognize, detect, track };

@@ -12,6 +12,7 @@ import pytest
 from tests.browser import require_chromium, running_browser
 from tests.npm.conftest import WEB
 from tests.npm.vectors import FACES
+from tests.result_document import check_document
 from tests.web.host import SUB_PATH, Host, static_host
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def test_faces_equal_those_of_python(browser: Browser, host: Host, expected: dic
             assert point == pytest.approx(other, abs=PIXELS)
 
 
-def test_people_of_a_clip_equal_those_of_python(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
+def test_documents_of_a_clip_equal_those_of_python(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
     results = call(browser, host, f"track('{WASM}', 12)")
     assert len(results) == 12
-    for people, row in zip(results, expected["tracking"]["runs"][0]["people"], strict=False):
-        assert [person["id"] for person in people] == [person["id"] for person in row] == [1]
-        (person,), (other,) = people, row
-        assert (person["expression"]["label"], person["fresh"]) == ("happiness", True)
+    for document, people in zip(results, expected["tracking"]["runs"][0]["people"], strict=False):
+        check_document(document)
+        (person,), (other,) = document["people"], people
+        assert (person["id"], person["expression"]["label"], person["fresh"]) == (1, "happiness", True)
         assert person["expression"]["scores"] == pytest.approx(other["expression"]["scores"], abs=1e-4)
 
 
@@ -103,3 +104,8 @@ def test_webgpu_gives_the_expressions_of_python(playwright: Playwright, host: Ho
     for result, row in zip(results, expected["recognition"], strict=False):
         assert result["label"] == row["expression"]["label"]
         assert result["scores"] == pytest.approx(row["expression"]["scores"], abs=SCORE)
+
+
+def test_wasm_takes_the_place_of_a_missing_gpu(browser: Browser, host: Host, expected: dict[str, Any]) -> None:
+    (result,) = call(browser, host, f"recognize('{WEBGPU}', 1, ['webgpu', 'wasm'])")
+    assert result["scores"] == pytest.approx(expected["recognition"][0]["expression"]["scores"], abs=SCORE)

@@ -79,9 +79,23 @@ await tracker.close();
 """
 
 
+README_VARIABLES = """
+declare const video: HTMLVideoElement;
+declare const image: ImageData;
+"""
+
+
+def compile_typescript(folder: Path, *arguments: str) -> None:
+    """Compile a file to JavaScript; none of its types may be wrong."""
+    compiler = str(WEB / "node_modules" / ".bin" / "tsc")
+    command = [compiler, "--module", "nodenext", "--target", "es2022", *arguments]
+    compiled = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert compiled.returncode == 0, compiled.stdout
+
+
 @pytest.mark.slow
 def test_packed_package_works_and_has_types(node: str, tmp_path: Path) -> None:
-    """Pack the package, lay it into another project, and compile and run TypeScript there."""
+    """Pack the package, lay it into another project, and compile TypeScript and the examples of the README there."""
     npm = str(Path(node).with_name("npm"))
     subprocess.run([npm, "pack", "--pack-destination", tmp_path], cwd=WEB, check=True, capture_output=True)
     (archive,) = tmp_path.glob("*.tgz")
@@ -97,9 +111,9 @@ def test_packed_package_works_and_has_types(node: str, tmp_path: Path) -> None:
         (modules / name).symlink_to(WEB / "node_modules" / name)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "main.ts").write_text(CONSUMER)
-    compiler = str(WEB / "node_modules" / ".bin" / "tsc")
-    command = [compiler, "--strict", "--module", "nodenext", "--target", "es2022", "main.ts"]
-    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert compiled.returncode == 0, compiled.stdout
+    blocks = re.findall(r"```js\n(.+?)```", (WEB / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "readme.ts").write_text("".join([README_VARIABLES, *blocks]))
+    compile_typescript(tmp_path, "main.ts", "--strict")
+    compile_typescript(tmp_path, "readme.ts")
     result = subprocess.run([node, "main.js"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.stdout.startswith("0 neutral,happiness,"), result.stderr

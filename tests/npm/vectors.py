@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import skimage.data
 from PIL import Image
 
 from fer_edge import ExpressionTracker, Face, FaceDetector, InputError, OneEuro, Recognizer, TrackedFace, read_image
+from fer_edge import document as result
 from fer_edge.boxes import check_plausible, find_region, parse_box
 from fer_edge.circumplex import RATINGS, circumplex
 from fer_edge.crop import crop_and_resize
@@ -304,6 +306,32 @@ def label_vectors() -> dict[str, Any]:
     return {"synonyms": _SYNONYMS, "scores": scores, "derived": reading._asdict()}
 
 
+def document_vectors() -> list[dict[str, Any]]:
+    """Return people with random numbers, and their documents: tracked, in a picture, in a box, and as a face crop."""
+    generator = np.random.default_rng(7)
+    scores = dict(zip(RATINGS, generator.dirichlet(np.ones(8)).tolist(), strict=True))
+    quality = FaceQuality(123.456, 78.9, 2 / 3, 45.678901, 1 / 9, 1e-7, 0.7, 0.123456, -1.23456)
+    expression = Expression("sadness", scores["sadness"], scores, "blurred", quality)
+    points = generator.uniform(0, 640, (5, 2))
+    face = Face((1.234, -5.678, 99.999, 99.999), 0.9876543, points)
+    tracked = TrackedFace(3, face, expression, replace(expression, label="anger", score=1 / 3), 1 / 7, False)
+    people: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (
+            person_data(tracked),
+            result.person_data(expression, face, track_id=3, raw=tracked.raw, since=tracked.since, fresh=False),
+        )
+    ]
+    alone = expression_data(expression)
+    place = face_data(face) | {"presence": None}
+    for where, given in ((place, face), ([1.5, 2.005, 30, 40.25], (1.5, 2.005, 30.0, 40.25)), (None, None)):
+        people.append(({"expression": alone, "face": where}, result.person_data(expression, given)))
+    settings: list[dict[str, Any]] = [{"frame": 7, "time": 7 / 30, "size": (640, 480)}, {}, {}, {}]
+    return [
+        {"person": person, "settings": setting, "document": result.make_document("camera", [data], **setting)}
+        for (person, data), setting in zip(people, settings, strict=True)
+    ]
+
+
 def write_arithmetic(folder: Path) -> None:
     """Write the vectors that need no network."""
     arrays = Arrays()
@@ -333,6 +361,7 @@ def _arithmetic(arrays: Arrays) -> dict[str, Any]:
         "smoothing": smoothing_vectors(),
         "suppression": suppression_vectors(),
         "labels": label_vectors(),
+        "documents": document_vectors(),
     }
 
 

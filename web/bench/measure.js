@@ -24,7 +24,7 @@ import { Resampler } from "../src/geometry.js";
  * @param {Uint8Array} options.bundle Content of a bundle.
  * @param {Uint8Array} options.detector
  * @param {Uint8Array} options.mesh
- * @param {import("../src/crop.js").Image} options.image Image with one face.
+ * @param {import("../src/crop.js").ImageLike} options.image Image with one face.
  * @param {number} options.repeats Number of calls.
  * @param {(() => number) | null} options.cpu Time of the processor in milliseconds; null: unknown.
  * @returns {Promise<Time[]>}

@@ -81,9 +81,9 @@ function readEntry(view, offset, end, file) {
   if (next > end) throw damaged(file, "its zip directory cannot be read");
   const name = decodeName(view, offset + DIRECTORY_BYTES, length, file);
   if (method !== 0 || (flags & ENCRYPTED) !== 0) {
+    const cause = method === 0 ? "encrypted" : `compressed (zip method ${method})`;
     throw new BundleError(
-      `${file}: member ${shown(name)} is ${method === 0 ? "encrypted" : `compressed (zip method ${method})`}; expected ` +
-        "members stored as they are: build the bundle again",
+      `${file}: member ${shown(name)} is ${cause}; expected members stored as they are: build the bundle again`,
     );
   }
   if (stored !== size) {

@@ -92,6 +92,8 @@ async function checkMember(member, data, expected, name) {
     );
   }
   if ((await sha256(data)) !== expected.sha256) {
-    throw new BundleDamagedError(`${name}: ${member} differs from the SHA-256 in the manifest; fetch or build it again`);
+    throw new BundleDamagedError(
+      `${name}: ${member} differs from the SHA-256 in the manifest; fetch or build it again`,
+    );
   }
 }

@@ -1,9 +1,9 @@
 /**
  * Valence and arousal, derived from the probabilities of labels; neither is measured.
  *
- * The coordinates of a label are ratings of its word by people who read it, not ratings of faces: Warriner, Kuperman and
- * Brysbaert, "Norms of valence, arousal, and dominance for 13,915 English lemmas", Behavior Research Methods 45 (2013),
- * 1191-1207, https://doi.org/10.3758/s13428-012-0314-x.
+ * The coordinates of a label are ratings of its word by people who read it, not ratings of faces: Warriner, Kuperman
+ * and Brysbaert, "Norms of valence, arousal, and dominance for 13,915 English lemmas", Behavior Research Methods 45
+ * (2013), 1191-1207, https://doi.org/10.3758/s13428-012-0314-x.
  */
 
 import { canonical } from "./labels.js";

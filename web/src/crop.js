@@ -9,7 +9,7 @@ import { Filter, part, Picture, resampleColumns, resampleRows } from "./pillow.j
 /**
  * Image as `ImageData` has it: rows of RGBA pixels from top to bottom; alpha is ignored. RGB without alpha is read too.
  *
- * @typedef {object} Image
+ * @typedef {object} ImageLike
  * @property {Uint8Array | Uint8ClampedArray} data
  * @property {number} width Width in pixels.
  * @property {number} height Height in pixels.
@@ -18,7 +18,7 @@ import { Filter, part, Picture, resampleColumns, resampleRows } from "./pillow.j
 /**
  * Check an image, and return it as a view.
  *
- * @param {Image} image
+ * @param {ImageLike} image
  * @returns {View}
  * @throws {InputError} Another object.
  */

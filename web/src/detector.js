@@ -10,7 +10,7 @@ import { cornersOf, faceBox, MAX_OVERLAP, overlap, SIZES, suppress } from "./net
 import { Search } from "./search.js";
 import { Queue } from "./session.js";
 
-/** @typedef {import("./crop.js").Image} Image */
+/** @typedef {import("./crop.js").ImageLike} ImageLike */
 /** @typedef {import("./face.js").FaceLike} FaceLike */
 /** @typedef {import("./files.js").Source} Source */
 /** @typedef {import("./networks.js").Detail} Detail */
@@ -53,6 +53,7 @@ export class FaceDetector {
   #isClosed = false;
 
   /**
+   * @private
    * @param {Search} search
    * @param {MeshNetwork} mesh
    * @param {number} minScore
@@ -81,14 +82,16 @@ export class FaceDetector {
     }
     const [model, meshModel] = await Promise.all([readNetwork(detector, "detector"), readNetwork(mesh, "mesh")]);
     const search = await Search.load(model, detail, options);
-    try {
-      const faces = new FaceDetector(search, await MeshNetwork.load(meshModel, options), minScore);
-      await faces.#warmUp();
-      return faces;
-    } catch (error) {
+    const meshNetwork = await MeshNetwork.load(meshModel, options).catch(async (error) => {
       await search.release();
       throw error;
-    }
+    });
+    const faces = new FaceDetector(search, meshNetwork, minScore);
+    await faces.#warmUp().catch(async (error) => {
+      await faces.close();
+      throw error;
+    });
+    return faces;
   }
 
   async #warmUp() {
@@ -100,7 +103,7 @@ export class FaceDetector {
   /**
    * Find the faces of an image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored.
+   * @param {ImageLike} image `ImageData`; alpha is ignored.
    * @returns {Promise<Face[]>} Faces with boxes of at least 16 pixels, the largest first; empty without one.
    * @throws {InputError} Invalid image.
    * @throws {EngineError} The detector is closed, or ONNX Runtime failed.
@@ -125,7 +128,7 @@ export class FaceDetector {
   /**
    * Fit the face mesh to a face whose place is known, from another detector or an earlier image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored.
+   * @param {ImageLike} image `ImageData`; alpha is ignored.
    * @param {FaceLike | ArrayLike<number>} face Face of an earlier image, or face box: x, y, width, height in pixels.
    * @returns {Promise<Face | null>} The face, with a score of 1 for a box; null if the mesh does not find a face there.
    *   The mesh alone mistakes about 4 % of boxes without a face for one: `detect` is stricter.

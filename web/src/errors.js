@@ -41,7 +41,8 @@ export class InputError extends FerEdgeError {}
 export function shown(value) {
   let text;
   try {
-    text = JSON.stringify(value, (_, inner) => (typeof inner === "number" ? plainNumber(inner) : inner)) ?? String(value);
+    text =
+      JSON.stringify(value, (_, inner) => (typeof inner === "number" ? plainNumber(inner) : inner)) ?? String(value);
   } catch {
     text = `of type ${typeof value}`;
   }

@@ -41,7 +41,7 @@ export class Face {
    * @param {readonly Point[]} points
    * @param {number | null} presence
    * @param {Square | null} square
-   * @param {Float64Array | null} landmarks Points of the face mesh: x, y, depth relative to the face's centre, 468 times.
+   * @param {Float64Array | null} landmarks Points of the face mesh: x, y, depth from the face's centre, 468 times.
    */
   constructor(box, score, points, presence = null, square = null, landmarks = null) {
     this.box = box;
@@ -96,7 +96,7 @@ export function tiltOf(points) {
  * Return the similarity from the aligned crop of a face to the frame.
  *
  * @param {FaceLike} face
- * @returns {Similarity | null} The similarity; null if the points do not look like a face, so that the box has to be used.
+ * @returns {Similarity | null} The similarity; null if the points do not look like a face: the box has to be used.
  */
 export function cropToFrame(face) {
   const points = ALIGNED.map((index) => face.points[index]);

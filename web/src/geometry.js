@@ -130,8 +130,16 @@ export class Resampler {
   resample(frame, toFrame, out, size) {
     const factor = Math.max(1, Math.trunc(scaleOf(toFrame)));
     const margin = 2 * factor; // pixels that interpolation at the edges reads
-    let [low, high] = [[Infinity, Infinity], [-Infinity, -Infinity]];
-    for (const corner of [apply(toFrame, 0, 0), apply(toFrame, size, 0), apply(toFrame, 0, size), apply(toFrame, size, size)]) {
+    let [low, high] = [
+      [Infinity, Infinity],
+      [-Infinity, -Infinity],
+    ];
+    for (const corner of [
+      apply(toFrame, 0, 0),
+      apply(toFrame, size, 0),
+      apply(toFrame, 0, size),
+      apply(toFrame, size, size),
+    ]) {
       low = [Math.min(low[0], corner[0]), Math.min(low[1], corner[1])];
       high = [Math.max(high[0], corner[0]), Math.max(high[1], corner[1])];
     }

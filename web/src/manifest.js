@@ -59,7 +59,10 @@ const FIELDS = {
   labels: [isTexts, "a list of strings"],
   head: [(value) => HEADS.includes(value), `one of ${HEADS.join(", ")}`],
   precision: [isText, "a string"],
-  max_batch: [(value) => Number.isInteger(value) && value >= 1 && value <= MAX_BATCH, `a whole number from 1 to ${MAX_BATCH}`],
+  max_batch: [
+    (value) => Number.isInteger(value) && value >= 1 && value <= MAX_BATCH,
+    `a whole number from 1 to ${MAX_BATCH}`,
+  ],
   engines: [(value) => Array.isArray(value) && value.every(isTable), "a list of tables"],
   words: [isTexts, "a list of strings", true],
   templates: [isTexts, "a list of strings", true],
@@ -68,7 +71,11 @@ const FIELDS = {
   operators: [isTable, "a table", true],
   checkpoint: [isTable, "a table", true],
   created_with: [(value) => isTable(value) && Object.values(value).every(isText), "a table of strings", true],
-  files: [(value) => isTable(value) && Object.values(value).every(isTable), "a table of SHA-256 and size by member", true],
+  files: [
+    (value) => isTable(value) && Object.values(value).every(isTable),
+    "a table of SHA-256 and size by member",
+    true,
+  ],
 };
 /** @type {Record<string, Field>} */
 const ENGINE_FIELDS = {
@@ -150,7 +157,8 @@ function checkTexts(fields, invalid) {
     if (!isPrintable(text)) throw invalid(`${shown(text)} contains unprintable characters; expected printable text`);
   }
   for (const text of textsOf(fields)) {
-    if (UNPRINTABLE.test(text)) throw invalid(`${shown(text)} contains unprintable characters; expected printable text`);
+    if (UNPRINTABLE.test(text))
+      throw invalid(`${shown(text)} contains unprintable characters; expected printable text`);
   }
 }
 

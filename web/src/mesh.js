@@ -16,8 +16,8 @@ const COUNT = 468; // points
 const MARGIN = 1.5; // side of the input's square divided by that of the points
 export const MIN_PRESENCE = 0.5; // probability of a face below which there is none
 const MAX_REPEATS = 2; // fits after the first
-// Differences between the input's square and that of the points above which the mesh is fitted again: radians, and parts
-// of the side.
+// Differences between the input's square and that of the points above which the mesh is fitted again: radians, and
+// parts of the side.
 const MAX_TURN = 0.1;
 const MAX_SHIFT = 0.08;
 const MAX_GROWTH = 0.15;
@@ -96,7 +96,12 @@ export class MeshNetwork {
     const outputs = await this.#execution.run();
     place(outputs.landmarks.data, toFrame, landmarks);
     const points = pointsOf(landmarks);
-    return { landmarks, presence: sigmoid(outputs.presence.data[0]), points, square: squareOf(landmarks, tiltOf(points)) };
+    return {
+      landmarks,
+      presence: sigmoid(outputs.presence.data[0]),
+      points,
+      square: squareOf(landmarks, tiltOf(points)),
+    };
   }
 
   release() {

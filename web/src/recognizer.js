@@ -10,7 +10,7 @@ import { Resampler } from "./geometry.js";
 import { measureQuality, MIN_SCORE, warningOf } from "./quality.js";
 import { Network, Queue } from "./session.js";
 
-/** @typedef {import("./crop.js").Image} Image */
+/** @typedef {import("./crop.js").ImageLike} ImageLike */
 /** @typedef {import("./face.js").FaceLike} FaceLike */
 /** @typedef {import("./pillow.js").View} View */
 /** @typedef {import("./quality.js").Quality} Quality */
@@ -60,6 +60,7 @@ export class Recognizer {
   #isClosed = false;
 
   /**
+   * @private
    * @param {Network} network
    * @param {readonly string[]} labels
    */
@@ -98,8 +99,8 @@ export class Recognizer {
     const { dims, data } = (await this.#execution.run()).probabilities;
     if (dims.length !== 2 || dims[0] !== 1 || dims[1] !== this.labels.length) {
       throw new BundleError(
-        `${bundle.name} has ${this.labels.length} labels, but its model gives probabilities of shape ${shown(dims)} for ` +
-          `one image; expected ${shown([1, this.labels.length])}: build the bundle again`,
+        `${bundle.name} has ${this.labels.length} labels, but its model gives probabilities of shape ${shown(dims)} ` +
+          `for one image; expected ${shown([1, this.labels.length])}: build the bundle again`,
       );
     }
     checkFinite(data);
@@ -108,7 +109,7 @@ export class Recognizer {
   /**
    * Return the expressions of faces of one image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored.
+   * @param {ImageLike} image `ImageData`; alpha is ignored.
    * @param {readonly (ArrayLike<number> | FaceLike | null)[]} boxes Faces that a `FaceDetector` found in this image,
    *   which are aligned by eyes and mouth; or face boxes: x, y, width, height in pixels. A box that is not square is
    *   extended to a square about its centre, and pixels beyond the image are black. null: the image is a face crop, the
@@ -120,7 +121,9 @@ export class Recognizer {
    */
   async recognize(image, boxes = [null]) {
     if (!Array.isArray(boxes) || (boxes.length === 4 && boxes.every(Number.isFinite))) {
-      throw new InputError(`boxes is ${shown(boxes)}; expected an array of boxes [x, y, width, height] or faces: [box]`);
+      throw new InputError(
+        `boxes is ${shown(boxes)}; expected an array of boxes [x, y, width, height] or faces: [box]`,
+      );
     }
     this.#checkOpen();
     return this.#queue.run(async () => {
@@ -129,7 +132,10 @@ export class Recognizer {
       const expressions = [];
       for (const plan of plans) {
         const { scores, quality } = await this.#run(frame, plan);
-        expressions.push({ ...this.describe(scores, scores.indexOf(Math.max(...scores)), quality, MIN_SCORE), quality });
+        expressions.push({
+          ...this.describe(scores, scores.indexOf(Math.max(...scores)), quality, MIN_SCORE),
+          quality,
+        });
       }
       return expressions;
     });
@@ -208,7 +214,8 @@ export class Recognizer {
  */
 function planCrop({ width, height }, box) {
   if (box === null) return { region: findRegion(null, width, height), face: null, toFrame: null };
-  if (isFace(box)) return { region: findRegion(parseBox(box.box), width, height), face: box, toFrame: cropToFrame(box) };
+  if (isFace(box))
+    return { region: findRegion(parseBox(box.box), width, height), face: box, toFrame: cropToFrame(box) };
   const parsed = parseBox(box);
   checkPlausible(parsed, width, height);
   return { region: findRegion(parsed, width, height), face: null, toFrame: null };
@@ -217,6 +224,8 @@ function planCrop({ width, height }, box) {
 /** @param {Float32Array} values */
 function checkFinite(values) {
   if (!values.every(Number.isFinite)) {
-    throw new NonFiniteError("the model gives NaN or infinity; try the execution provider wasm, or build the bundle again");
+    throw new NonFiniteError(
+      "the model gives NaN or infinity; try the execution provider wasm, or build the bundle again",
+    );
   }
 }

@@ -3,14 +3,6 @@
 import { ConfigError, EngineError, shown } from "./errors.js";
 
 /**
- * Tensor of ONNX Runtime.
- *
- * @typedef {object} Tensor
- * @property {unknown} data
- * @property {readonly number[]} dims
- */
-
-/**
  * Session of ONNX Runtime.
  *
  * @typedef {object} OrtSession
@@ -26,6 +18,7 @@ import { ConfigError, EngineError, shown } from "./errors.js";
  * @typedef {object} Ort
  * @property {{create(model: Uint8Array, options?: any): Promise<any>}} InferenceSession
  * @property {new (type: "uint8", data: Uint8Array, dims: readonly number[]) => any} Tensor
+ * @property {{wasm?: {proxy?: boolean}}} [env]
  */
 
 /**
@@ -94,6 +87,10 @@ export class Network {
   static async load(model, outputs, { ort, executionProviders }, title) {
     if (typeof ort?.InferenceSession?.create !== "function" || typeof ort.Tensor !== "function") {
       throw new ConfigError('ort is not ONNX Runtime; expected the module: import * as ort from "onnxruntime-web"');
+    }
+    if (ort.env?.wasm?.proxy) {
+      // The proxy takes the buffer of an input away, which is used again here.
+      throw new ConfigError("ort.env.wasm.proxy is true; set it to false, and run fer-edge in a worker instead");
     }
     if (executionProviders !== undefined && !Array.isArray(executionProviders)) {
       throw new ConfigError(`executionProviders is ${shown(executionProviders)}; expected an array: ["wasm"]`);

@@ -11,7 +11,8 @@ const MARGIN = 0.05; // change of the bound for certain labels, so that certaint
  * Settings of the One Euro filter (Casiez et al., CHI 2012): smooth while nothing changes, fast on a change.
  *
  * @typedef {object} OneEuro
- * @property {number} cutoff Cut-off frequency of unchanging probabilities in Hz, 1 by default; lower values smooth more.
+ * @property {number} cutoff Cut-off frequency of unchanging probabilities in Hz, 1 by default; lower values smooth
+ *   more.
  * @property {number} beta Increase of the cut-off frequency with the speed of the fastest probability, in Hz per 1/s, 1
  *   by default.
  * @property {number} speedCutoff Cut-off frequency of these speeds in Hz, 1 by default.

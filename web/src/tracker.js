@@ -11,7 +11,7 @@ import { Queue } from "./session.js";
 import { HYSTERESIS, oneEuro, Smoother } from "./smoothing.js";
 import { associate, Track } from "./tracks.js";
 
-/** @typedef {import("./crop.js").Image} Image */
+/** @typedef {import("./crop.js").ImageLike} ImageLike */
 /** @typedef {import("./pillow.js").View} View */
 /** @typedef {import("./recognizer.js").Expression} Expression */
 /** @typedef {import("./smoothing.js").OneEuro} OneEuro */
@@ -76,6 +76,7 @@ export class ExpressionTracker {
   #time = -Infinity;
 
   /**
+   * @private
    * @param {FaceDetector} detector
    * @param {Recognizer} recognizer
    * @param {Settings} settings
@@ -128,8 +129,8 @@ export class ExpressionTracker {
   /**
    * Process the next image.
    *
-   * @param {Image} image `ImageData`; alpha is ignored. The image must not change before the result is there.
-   * @param {number} time Time of the image in seconds, later than that of the last one; the time of the page by default.
+   * @param {ImageLike} image `ImageData`; alpha is ignored. The image must not change before the result is there.
+   * @param {number} time Time of the image in seconds, later than that of the last one; by default that of the page.
    * @returns {Promise<Person[]>} People that are tracked, the largest face first. A face that was lost less than
    *   `patience` ago is included with `fresh` false.
    * @throws {InputError} Invalid image, or a time that is not later than the last.
@@ -348,7 +349,7 @@ function isPlausible(track, { box: [x, y, side], presence }, frame) {
   return isInside && side >= MIN_BOX && (track.misses < MAX_MISSES || (presence ?? 0) >= SURE_PRESENCE);
 }
 
-/** @typedef {{faces: number, detectEvery: number, smoothing: OneEuro | null, hysteresis: number, patience: number}} Settings */
+/** @typedef {Required<TrackerOptions> & {smoothing: OneEuro | null}} Settings */
 
 /**
  * Check settings, and fill in the missing ones.
@@ -357,8 +358,16 @@ function isPlausible(track, { box: [x, y, side], presence }, frame) {
  * @returns {Settings}
  * @throws {ConfigError} Setting that is unknown or out of range.
  */
-function parseSettings({ faces = 4, detectEvery = 15, smoothing = {}, hysteresis = HYSTERESIS, patience = 1, ...unknown }) {
-  for (const name of Object.keys(unknown)) throw new ConfigError(`unknown option ${shown(name)} of ExpressionTracker.open`);
+function parseSettings({
+  faces = 4,
+  detectEvery = 15,
+  smoothing = {},
+  hysteresis = HYSTERESIS,
+  patience = 1,
+  ...unknown
+}) {
+  for (const name of Object.keys(unknown))
+    throw new ConfigError(`unknown option ${shown(name)} of ExpressionTracker.open`);
   for (const [name, value] of Object.entries({ faces, detectEvery })) {
     if (!Number.isInteger(value) || value < 1) {
       throw new ConfigError(`${name} is ${shown(value)}; expected a whole number from 1 on`);

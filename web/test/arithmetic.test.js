@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { circumplex, coordinatesOf } from "../src/circumplex.js";
+import { makeDocument, personOf } from "../src/document.js";
 import { canonical } from "../src/labels.js";
 import { suppress } from "../src/networks.js";
 import { general, remainder, roundHalfEven } from "../src/numbers.js";
@@ -32,8 +33,19 @@ test("names of expressions, valence and arousal equal Python's", { skip }, () =>
   assert.equal(coordinatesOf(["neutral", "boredom"]), null);
 });
 
+test("documents equal Python's", { skip }, () => {
+  for (const { person, settings, document } of vectors.documents) {
+    const isTracked = "id" in person;
+    const people = [isTracked ? person : personOf(person.expression, person.face)];
+    assert.deepEqual(makeDocument({ source: "camera", people, ...settings }), document);
+  }
+});
+
 test("numbers are rounded and formatted as in Python", () => {
   assert.deepEqual([0.5, 1.5, 2.4, -0.5, -1.5].map(roundHalfEven), [0, 2, 2, 0, -2]);
-  assert.deepEqual([9, 23.456, 1234, 0.00001234, 0].map((value) => general(value, 3)), ["9", "23.5", "1.23e+03", "1.23e-05", "0"]);
+  assert.deepEqual(
+    [9, 23.456, 1234, 0.00001234, 0].map((value) => general(value, 3)),
+    ["9", "23.5", "1.23e+03", "1.23e-05", "0"],
+  );
   assertClose(remainder(6, 2 * Math.PI), 6 - 2 * Math.PI, 1e-15);
 });

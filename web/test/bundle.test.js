@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { BundleDamagedError, BundleError, BundleVersionError, ConfigError, openBundle, Recognizer } from "fer-edge";
+import { readSource } from "../src/files.js";
 import { bundle, ort, weights } from "./vectors.js";
 
 const bytes = weights("edge.fer");
@@ -56,7 +57,10 @@ function small(changes = {}, others = []) {
   /** @type {[string, Uint8Array][]} */
   const members = [["model.onnx", Buffer.from("graph")], ...others];
   const files = Object.fromEntries(
-    members.map(([name, data]) => [name, { sha256: createHash("sha256").update(data).digest("hex"), size: data.length }]),
+    members.map(([name, data]) => [
+      name,
+      { sha256: createHash("sha256").update(data).digest("hex"), size: data.length },
+    ]),
   );
   const values = Object.entries({ ...manifest, files, ...changes }).filter(([, value]) => value !== undefined);
   return zip([["manifest.json", Buffer.from(JSON.stringify(Object.fromEntries(values)))], ...members]);
@@ -82,13 +86,47 @@ test("the shipped bundle opens from bytes, a file and an address", async () => {
 });
 
 test("an address that cannot be fetched, or another object, is an error", async () => {
-  await assert.rejects(openBundle("http://127.0.0.1:9/edge.fer"), /cannot fetch the bundle from http:.*check the address/);
+  await assert.rejects(
+    openBundle("http://127.0.0.1:9/edge.fer"),
+    /cannot fetch the bundle from http:.*check the address/,
+  );
   const server = createServer((_, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   await assert.rejects(openBundle(`http://127.0.0.1:${port}/edge.fer`), /HTTP 404/);
   server.close();
   await assert.rejects(openBundle(/** @type {any} */ (7)), ConfigError);
+});
+
+test("sources above their limit are refused, with a stated size or without", async () => {
+  const server = createServer(({ url }, response) => {
+    if (url === "/stated") response.setHeader("content-length", 100);
+    response.end(Buffer.alloc(100));
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const address = `http://127.0.0.1:${port}`;
+  for (const source of [
+    Buffer.alloc(100),
+    new ArrayBuffer(100),
+    new Blob(["a".repeat(100)]),
+    `${address}/stated`,
+    address,
+  ]) {
+    await assert.rejects(readSource(source, "the file", 99), /has at least 100 bytes; expected at most 99/);
+    assert.equal((await readSource(source, "the file", 100)).bytes.length, 100);
+  }
+  server.close();
+});
+
+test("a page without SHA-256 gets the remedy", async () => {
+  const descriptor = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(globalThis, "crypto"));
+  Object.defineProperty(globalThis, "crypto", { value: {}, configurable: true }); // as on a page without https
+  try {
+    await assert.rejects(openBundle(bytes), /no crypto.subtle.*serve it by https, or from localhost/);
+  } finally {
+    Object.defineProperty(globalThis, "crypto", descriptor);
+  }
 });
 
 test("a changed byte anywhere in a small bundle is found", async () => {
@@ -125,10 +163,23 @@ for (const [cause, file, kind, message] of /** @type {[string, Uint8Array, typeo
   ["a zip without manifest", zip([["a.txt", Buffer.from("a")]]), BundleError, /has no manifest.json/],
   ["a path", zip([["../a", Buffer.from("a")]]), BundleError, /unsafe member name "..\/a"/],
   ["an unprintable name", zip([["a\x1b[2J", Buffer.from("a")]]), BundleError, /unsafe member name/],
-  ["two members of one name", zip([["a", Buffer.from("a")], ["a", Buffer.from("b")]]), BundleError, /two members/],
+  [
+    "two members of one name",
+    zip([
+      ["a", Buffer.from("a")],
+      ["a", Buffer.from("b")],
+    ]),
+    BundleError,
+    /two members/,
+  ],
   ["compression", zip([["a", Buffer.from("a")]], { method: 8 }), BundleError, /is compressed \(zip method 8\)/],
   ["contradicting sizes", zip([["a", Buffer.from("a")]], { stored: 9 }), BundleDamagedError, /stored size 9/],
-  ["many members", zip(Array.from({ length: 65 }, (_, index) => [`${index}`, Buffer.from("")])), BundleError, /at most 64/],
+  [
+    "many members",
+    zip(Array.from({ length: 65 }, (_, index) => [`${index}`, Buffer.from("")])),
+    BundleError,
+    /at most 64/,
+  ],
   ["another format", small({ format: 2 }), BundleVersionError, /bundle format 2; this version reads 1/],
   ["another precision", small({ precision: "fp8" }), BundleVersionError, /precision "fp8"/],
   ["another input", small({ input: { name: "x" } }), BundleVersionError, /needs input \{"name":"x"\}/],
@@ -139,11 +190,26 @@ for (const [cause, file, kind, message] of /** @type {[string, Uint8Array, typeo
   ["a repeated label", small({ labels: ["a", "a"], words: [] }), BundleDamagedError, /expected unique labels/],
   ["missing words", small({ words: ["a"] }), BundleDamagedError, /1 words for 8 labels/],
   ["a terminal sequence", small({ name: "a\x1b[2J" }), BundleDamagedError, /unprintable/],
-  ["a prototype", small({ files: { __proto__: null, constructor: { size: 1, sha256: "" } } }), BundleDamagedError, /missing/],
+  [
+    "a prototype",
+    small({ files: { __proto__: null, constructor: { size: 1, sha256: "" } } }),
+    BundleDamagedError,
+    /missing/,
+  ],
   ["a huge batch", small({ max_batch: 1e9 }), BundleDamagedError, /max_batch is 1000000000/],
-  ["a missing member", small({ files: { ...manifest.files, "b.bin": { size: 1, sha256: "" } } }), BundleDamagedError, /b.bin/],
+  [
+    "a missing member",
+    small({ files: { ...manifest.files, "b.bin": { size: 1, sha256: "" } } }),
+    BundleDamagedError,
+    /b.bin/,
+  ],
   ["a damaged member", small({ files: { "model.onnx": { size: 5, sha256: "0" } } }), BundleDamagedError, /SHA-256/],
-  ["a shorter member", small({ files: { "model.onnx": { size: 6, sha256: "0" } } }), BundleDamagedError, /has 5 bytes; expected 6/],
+  [
+    "a shorter member",
+    small({ files: { "model.onnx": { size: 6, sha256: "0" } } }),
+    BundleDamagedError,
+    /has 5 bytes; expected 6/,
+  ],
 ])) {
   test(`${cause} instead of a bundle is refused`, async () => {
     await assert.rejects(openBundle(file), (error) => {
@@ -161,7 +227,12 @@ test("a bundle without a usable graph is refused by the recognizer", async () =>
 test("a bundle with another number of labels than its model is refused", async () => {
   const labels = ["a", "b"];
   const file = small({ labels, words: [], files: manifest.files });
-  const other = await openBundle(zip([["manifest.json", content(file)], ["model.onnx", bundle.graph]]));
+  const other = await openBundle(
+    zip([
+      ["manifest.json", content(file)],
+      ["model.onnx", bundle.graph],
+    ]),
+  );
   await assert.rejects(Recognizer.open({ bundle: other, ort }), /2 labels, but its model gives .* \[1,8\].* \[1,2\]/);
 });
 

@@ -12,7 +12,10 @@ import assert from "node:assert/strict";
  */
 export function assertClose(actual, expected, tolerance, where = "value") {
   if (typeof expected === "number" && typeof actual === "number") {
-    assert.ok(Math.abs(actual - expected) <= tolerance, `${where}: ${actual}, expected ${expected} within ${tolerance}`);
+    assert.ok(
+      Math.abs(actual - expected) <= tolerance,
+      `${where}: ${actual}, expected ${expected} within ${tolerance}`,
+    );
   } else if (typeof expected === "object" && expected !== null) {
     assert.ok(typeof actual === "object" && actual !== null, `${where}: ${actual}`);
     assert.deepEqual(Object.keys(actual), Object.keys(expected), where);

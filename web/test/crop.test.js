@@ -41,7 +41,10 @@ test("boxes select Python's regions, or are refused with its messages", { skip }
   for (const { box, region, refused, implausible } of vectors.boxes) {
     const place = () => findRegion(parseBox(box), 320, 240);
     assert.equal(refusal(place), refused);
-    assert.equal(refusal(() => checkPlausible(parseBox(box), 320, 240)), implausible);
+    assert.equal(
+      refusal(() => checkPlausible(parseBox(box), 320, 240)),
+      implausible,
+    );
     if (region === null) continue;
     const { face_width: faceWidth, face_height: faceHeight, share, ...rest } = region;
     assertClose(place(), { ...rest, faceWidth, faceHeight, share }, 1e-12, `region of ${box}`);

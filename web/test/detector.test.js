@@ -35,7 +35,12 @@ test("faces equal Python's", { skip }, async () => {
       const { box, points, score, presence, tilt } = faces[index];
       assertClose(face.box, box, PIXELS, `${name}: box`);
       assertClose(face.points, points, PIXELS, `${name}: points`);
-      assertClose([face.score, face.presence, face.tilt / 100], [score, presence, tilt / 100], SCORE, `${name}: score, presence, tilt`);
+      assertClose(
+        [face.score, face.presence, face.tilt / 100],
+        [score, presence, tilt / 100],
+        SCORE,
+        `${name}: score, presence, tilt`,
+      );
       assert.equal(face.landmarks?.length, 3 * 468);
     }
     const recognized = await recognizer.recognize(image, detected);
@@ -94,7 +99,10 @@ test("other files and options are refused", async () => {
   const damaged = networks.mesh.slice();
   damaged[1000] ^= 1;
   await assert.rejects(FaceDetector.open({ ...networks, mesh: damaged }), (error) => {
-    return error instanceof BundleDamagedError && /option mesh is another file than fer-edge's landmarks.onnx/.test(error.message);
+    return (
+      error instanceof BundleDamagedError &&
+      /option mesh is another file than fer-edge's landmarks.onnx/.test(error.message)
+    );
   });
   await assert.rejects(FaceDetector.open({ ...networks, detector: networks.mesh }), BundleDamagedError);
   await assert.rejects(FaceDetector.open({ ...networks, detector: /** @type {any} */ (null) }), ConfigError);

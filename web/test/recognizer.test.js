@@ -20,7 +20,12 @@ test("expressions and qualities equal Python's", { skip }, async () => {
     const { quality: expected, ...rest } = expression;
     assertClose(actual, rest, 1e-5, `expression ${index}`);
     for (const name of Object.keys(expected)) {
-      assertClose(quality[/** @type {"noise"} */ (name)], expected[name], 2e-5 * Math.max(1, Math.abs(expected[name])), `${index}.${name}`);
+      assertClose(
+        quality[/** @type {"noise"} */ (name)],
+        expected[name],
+        2e-5 * Math.max(1, Math.abs(expected[name])),
+        `${index}.${name}`,
+      );
     }
   }
 });
@@ -29,12 +34,19 @@ test("labels are those of the bundle, and scores sum to 1", async () => {
   const [{ scores, label, score }] = await recognizer.recognize(image);
   assert.deepEqual(Object.keys(scores), [...recognizer.labels]);
   assert.equal(scores[label], score);
-  assertClose(Object.values(scores).reduce((sum, value) => sum + value), 1, 1e-6);
+  assertClose(
+    Object.values(scores).reduce((sum, value) => sum + value),
+    1,
+    1e-6,
+  );
 });
 
 test("several calls at once give the results of calls one after another", async () => {
   const noise = { ...image, data: image.data.map((_, index) => (index * 2654435761) >>> 24) };
-  const alone = [await recognizer.recognize(image, [[10, 10, 80, 80]]), await recognizer.recognize(noise, [null, null])];
+  const alone = [
+    await recognizer.recognize(image, [[10, 10, 80, 80]]),
+    await recognizer.recognize(noise, [null, null]),
+  ];
   const together = await Promise.all([
     recognizer.recognize(image, [[10, 10, 80, 80]]),
     recognizer.recognize(noise, [null, null]),
@@ -44,10 +56,22 @@ test("several calls at once give the results of calls one after another", async 
 
 for (const [cause, call, message] of /** @type {[string, () => Promise<unknown>, RegExp][]} */ ([
   ["no image", () => recognizer.recognize(/** @type {any} */ (null)), /the image is null; expected ImageData/],
-  ["an element", () => recognizer.recognize(/** @type {any} */ (new Blob())), /the image is of type Blob; expected ImageData/],
+  [
+    "an element",
+    () => recognizer.recognize(/** @type {any} */ (new Blob())),
+    /the image is of type Blob; expected ImageData/,
+  ],
   ["an empty image", () => recognizer.recognize({ ...image, width: 0 }), /the image is empty: 0 x 100 pixels/],
-  ["missing bytes", () => recognizer.recognize({ ...image, height: 101 }), /80000 bytes for 200 x 101 pixels; expected 80800/],
-  ["one box", () => recognizer.recognize(image, /** @type {any} */ ([1, 2, 3, 4])), /boxes is \[1,2,3,4\]; expected an array/],
+  [
+    "missing bytes",
+    () => recognizer.recognize({ ...image, height: 101 }),
+    /80000 bytes for 200 x 101 pixels; expected 80800/,
+  ],
+  [
+    "one box",
+    () => recognizer.recognize(image, /** @type {any} */ ([1, 2, 3, 4])),
+    /boxes is \[1,2,3,4\]; expected an array/,
+  ],
   ["text", () => recognizer.recognize(image, /** @type {any} */ (["face"])), /box/],
   ["corners", () => recognizer.recognize(image, [[100, 10, 150, 70]]), /looks like corners .* boxFromCorners/],
   ["fractions", () => recognizer.recognize(image, [[0.2, 0.1, 0.5, 0.5]]), /fractions of the frame/],
@@ -69,6 +93,8 @@ test("a closed recognizer refuses images after the calls that have begun", async
 test("another object than ONNX Runtime or a bundle is refused", async () => {
   await assert.rejects(Recognizer.open({ bundle, ort: /** @type {any} */ ({}) }), ConfigError);
   await assert.rejects(Recognizer.open({ bundle: /** @type {any} */ ("edge.fer"), ort }), ConfigError);
+  const proxy = { ...ort, env: { wasm: { proxy: true } } };
+  await assert.rejects(Recognizer.open({ bundle, ort: proxy }), /proxy is true; set it to false/);
 });
 
 test("an unknown execution provider is an error in one line", async () => {

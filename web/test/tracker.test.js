@@ -44,7 +44,10 @@ test("trackers that share networks do not disturb each other", { skip }, async (
   const detector = await FaceDetector.open(networks);
   const recognizer = await Recognizer.open({ bundle, ort });
   const { rate, frames, runs } = vectors.tracking;
-  const trackers = [await ExpressionTracker.open({ detector, recognizer }), await ExpressionTracker.open({ detector, recognizer })];
+  const trackers = [
+    await ExpressionTracker.open({ detector, recognizer }),
+    await ExpressionTracker.open({ detector, recognizer }),
+  ];
   for (const index of [0, 1, 2]) {
     const images = [imageOf(frames[index]), imageOf(frames[index + 8])];
     const [people] = await Promise.all(trackers.map((tracker, place) => tracker.update(images[place], index / rate)));
@@ -70,7 +73,9 @@ test("times that do not increase are refused, and images after close", async () 
   const tracker = await ExpressionTracker.open({ bundle, ...networks });
   assert.deepEqual(await tracker.update(empty, 1), []);
   await assert.rejects(tracker.update(empty, 1), (error) => {
-    return error instanceof InputError && error.message === "time is 1 s; expected more than 1 s, the time of the last image";
+    return (
+      error instanceof InputError && error.message === "time is 1 s; expected more than 1 s, the time of the last image"
+    );
   });
   await assert.rejects(tracker.update(empty, NaN), InputError);
   assert.deepEqual(await tracker.update(empty), []); // the time of the page
@@ -93,8 +98,14 @@ test("trackers share open networks, and leave them open", async () => {
 });
 
 for (const options of [
-  { faces: 0 }, { detectEvery: 1.5 }, { hysteresis: 1 }, { patience: 0 }, { smoothing: 1 }, { smoothing: { cutoff: 0 } },
-  { smoothing: { speed: 1 } }, { detect_every: 15 },
+  { faces: 0 },
+  { detectEvery: 1.5 },
+  { hysteresis: 1 },
+  { patience: 0 },
+  { smoothing: 1 },
+  { smoothing: { cutoff: 0 } },
+  { smoothing: { speed: 1 } },
+  { detect_every: 15 },
 ]) {
   test(`${JSON.stringify(options)} is refused`, async () => {
     await assert.rejects(ExpressionTracker.open({ bundle, ...networks, .../** @type {any} */ (options) }), ConfigError);
