@@ -4,7 +4,7 @@
 
 Results with one face arrive 30 times a second, as from a camera; no model runs. A receiver in a process of its own
 notes when each one arrives. CPU time is that of the whole process without that of the same loop without an output.
-Outputs that have no message for each frame have no latency.
+Outputs that have no message for each frame have no latency; those whose packages are absent are skipped.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fer_edge.errors import EngineUnavailableError
 from fer_edge.live import Output, Update
 from fer_edge.live.outputs import OUTPUTS, make_output
 from fer_edge.video import SourceState, VideoFrame
@@ -32,12 +34,12 @@ RATE = 30  # results a second
 FIRST_SCORE, STEP = 0.6, 0.001  # of the frames: the score identifies a frame at an avatar
 MAX_FRAMES = 380
 MAPPING = f'hold = 0\nfade = 0\n[[floats]]\nname = "Mark"\nweights = {{{LABELS[1]} = 1}}\n'
-# Target by name, and how its receiver reads it; "": nothing is received, or not for each frame.
+# Target by name, and its receiver; empty for files.
 TARGETS = {
     "VRChat": ("osc://127.0.0.1:{port}?app=vrchat&mapping={mapping}", "osc"),
     "VMC": ("osc://127.0.0.1:{port}?app=vmc&mapping={mapping}", "osc"),
     "WebSocket": ("ws://127.0.0.1:{port}", "ws"),
-    "webhook": ("webhook+http://127.0.0.1:{port}/", ""),
+    "webhook": ("webhook+http://127.0.0.1:{port}/", "http"),
     "JSON lines": ("{folder}/out.jsonl", ""),
     "CSV": ("{folder}/out.csv", ""),
     "Parquet": ("{folder}/out.parquet", ""),
@@ -78,9 +80,12 @@ def measure(name: str, folder: Path, frames: int, idle: float) -> dict[str, Any]
     text, reader = TARGETS[name]
     port = free_port(reader)
     target = text.format(port=port, folder=folder, mapping=folder / "mark.toml")
-    output = make_output(target, LABELS, lambda note: print(f"{name}: {note}", file=sys.stderr))
+    try:
+        output = make_output(target, LABELS, lambda note: print(f"{name}: {note}", file=sys.stderr))
+    except EngineUnavailableError as error:
+        return {"skipped": str(error)}
     with ExitStack() as stack:
-        if reader == "osc":
+        if reader in ("osc", "http"):
             lines = stack.enter_context(receiving(reader, port))
         output.open("benchmark")
         stack.callback(output.close)
@@ -89,7 +94,7 @@ def measure(name: str, folder: Path, frames: int, idle: float) -> dict[str, Any]
         times, cpu = send_all(output, frames)
         output.close()
     values = {"CPU per face, us": round(1e6 * (cpu - idle) / frames)}
-    if reader:
+    if reader in ("osc", "ws"):
         arrivals = {int(index): float(moment) for index, moment in map(str.split, lines)}
         waits = [1e3 * (arrivals[index] - moment) for index, moment in enumerate(times) if index in arrivals]
         p50, p99 = np.percentile(waits, (50, 99))
@@ -101,7 +106,7 @@ def measure(name: str, folder: Path, frames: int, idle: float) -> dict[str, Any]
 def receiving(reader: str, port: int) -> Iterator[list[str]]:
     """Run a receiver in a process of its own; the list has its lines after the block."""
     command = [sys.executable, __file__, "--receive", reader, str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     process.stdout.readline()  # it is ready
     lines: list[str] = []
@@ -114,7 +119,7 @@ def receiving(reader: str, port: int) -> Iterator[list[str]]:
 
 def receive(reader: str, port: int) -> None:
     """Print number and time of each result that arrives: the work of the other process."""
-    for index in {"osc": receive_osc, "ws": receive_websocket}[reader](port):
+    for index in {"osc": receive_osc, "ws": receive_websocket, "http": receive_requests}[reader](port):
         print(index, time.monotonic(), flush=True)
 
 
@@ -139,6 +144,21 @@ def receive_websocket(port: int) -> Iterator[int]:
         print("ready", flush=True)
         for text in connection:
             yield round(json.loads(text)["time"])
+
+
+def receive_requests(port: int) -> Iterator[int]:
+    """Answer requests, which a webhook sends when a label changes, and yield nothing."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", port), Handler) as server:
+        print("ready", flush=True)
+        server.serve_forever()
+    yield from ()
 
 
 def free_port(reader: str) -> int:
