@@ -3,9 +3,9 @@
     PYTHONPATH=. .venv/bin/python benchmarks/live_outputs.py
 
 Frames with one person arrive 30 times a second, as from a camera; no model runs. Once a second another person comes,
-which a webhook reports. Outputs are measured in turns. The latency is the time from `send` to a receiver in a process of
-its own; VRChat receives ten messages a second. The CPU time is that of all threads of this process, minus that of a loop
-without an output; for all outputs except those of avatars, it contains the result document.
+which a webhook reports. Outputs are measured in turns. The latency is the time from `send` to a receiver in a process
+of its own; VRChat receives ten messages a second. The CPU time is that of all threads of this process, minus that of a
+loop without an output; for all outputs except those of avatars, it contains the result document.
 """
 
 from __future__ import annotations
