@@ -168,7 +168,7 @@ class LiveSession:
             self._moments.append(now)
         while self._moments and now - self._moments[0] > RATE_SECONDS:
             self._moments.popleft()
-        update = Update(people, self._time, frame, latency, self._rate(), state)
+        update = Update(people, self._time, frame, latency, self._rate(), state, self.source.title)
         for output in self._outputs:
             output.send(update)
 

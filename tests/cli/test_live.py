@@ -11,11 +11,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from fer_edge.shipped import shipped_file
 from tests.command import fer_edge
 from tests.live.test_server import read, viewer
+from tests.result_document import check_document
 from tests.tiny import tiny_bundle
 from tests.video.clips import write_clip
 
@@ -35,6 +37,8 @@ def test_json_has_a_line_for_each_frame(clip: Path, bundle: Path) -> None:
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(row["frame"], row["people"]) for row in rows] == [(0, []), (1, []), (2, [])]
+    for row in rows:
+        check_document(row)
     assert result.stderr.startswith("3 frames, latency ")
 
 
@@ -103,8 +107,11 @@ def test_mapping_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow  # two processes; tests/live/test_session.py interrupts a session in the process of the tests
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("waiting", [True, False], ids=["waiting for the page", "running"])
-def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool) -> None:
+def test_interrupt_ends_page_and_threads_and_completes_files(
+    clip: Path, bundle: Path, waiting: bool, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "fer_edge", "live", str(clip), "--loop", "--bundle", str(bundle), "--no-browser"]
+    command += ["--to", str(tmp_path / "out.jsonl"), "--to", str(tmp_path / "out.parquet")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     url = process.stdout.readline().strip()
@@ -119,3 +126,9 @@ def test_interrupt_ends_page_and_threads(clip: Path, bundle: Path, waiting: bool
     first, last = err.splitlines()
     assert first == "the recording starts when the page is open; Ctrl-C ends"
     assert last.startswith("stopped after 0 frames" if waiting else "stopped after ")
+    if waiting:
+        assert not [*tmp_path.iterdir()]
+        return
+    frames = [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert frames == [*range(int(last.split()[2]))] and pyarrow.parquet.read_table(tmp_path / "out.parquet") is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", "out.parquet"}

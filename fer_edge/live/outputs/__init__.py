@@ -37,6 +37,22 @@ OUTPUTS: dict[str, OutputKind] = {
     "osc": OutputKind(
         "osc://HOST:PORT?app=vrchat|vmc", "avatar in VRChat or in a VMC program", "fer_edge.live.outputs.osc:make_osc"
     ),
+    "ws": OutputKind("ws://127.0.0.1:PORT", "server of a WebSocket", "fer_edge.live.outputs.stream:make_stream"),
+    "http": OutputKind(
+        "http://127.0.0.1:PORT", "server of events and of the newest result", "fer_edge.live.outputs.stream:make_stream"
+    ),
+    "webhook+http": OutputKind(
+        "webhook+http://HOST/PATH", "request for each change of a label", "fer_edge.live.outputs.webhook:make_webhook"
+    ),
+    "webhook+https": OutputKind(
+        "webhook+https://HOST/PATH", "the same, encrypted", "fer_edge.live.outputs.webhook:make_webhook"
+    ),
+    ".jsonl": OutputKind("FILE.jsonl", "lines of JSON", "fer_edge.live.outputs.files:make_file", live=False),
+    ".csv": OutputKind(
+        "FILE.csv", "table, a row per person and frame", "fer_edge.live.outputs.files:make_file", live=False
+    ),
+    ".parquet": OutputKind("FILE.parquet", "the same as Parquet", "fer_edge.live.outputs.files:make_file", live=False),
+    ".mcap": OutputKind("FILE.mcap", "recording for Foxglove", "fer_edge.live.outputs.files:make_file", live=False),
 }
 
 

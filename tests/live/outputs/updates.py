@@ -9,7 +9,7 @@ from fer_edge.faces.tracker import TrackedFace
 from fer_edge.labels import FERPLUS
 from fer_edge.live import Update
 from fer_edge.recognizer import Expression
-from fer_edge.video import SourceState
+from fer_edge.video import SourceState, VideoFrame
 
 LABELS = FERPLUS.labels
 
@@ -28,3 +28,15 @@ def person(number: int, label: str, score: float = 0.9, width: float = 100, warn
 
 def update(*people: TrackedFace) -> Update:
     return Update(people, 0, None, None, 0, SourceState())
+
+
+def framed(number: int, *people: TrackedFace, rate: float = 10) -> Update:
+    """Return the update of a frame.
+
+    Args:
+        number: Number of the frame.
+        people: Tracked faces.
+        rate: Frames per second, from which its time follows.
+    """
+    frame = VideoFrame(np.zeros((48, 64, 3), np.uint8), number / rate, 0, number)
+    return Update(people, number / rate, frame, 0.01, rate, SourceState(live=True), "a camera")
