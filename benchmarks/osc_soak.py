@@ -87,7 +87,7 @@ def run(seconds: float, pause: float) -> dict[str, Any]:
         stack.callback(lambda: avatar.close())
         outputs: list[Output] = [
             OscOutput("VRChat", ("127.0.0.1", avatar.port), vrchat, 10, notes.append),
-            OscOutput("VMC", ("127.0.0.1", program.port), vmc, RATE, notes.append),
+            OscOutput("VMC", ("127.0.0.1", program.port), vmc, 2 * RATE, notes.append),
         ]
         for output in outputs:
             output.open("soak")

@@ -16,6 +16,7 @@ datas = collect_data_files(
 hiddenimports = [
     *ENGINE_MODULES.values(),
     *(kind.function.partition(":")[0] for kind in OUTPUTS.values()),
+    *(module for module in ("zeroconf",) if find_spec(module) is not None),
 ]
 binaries = []
 for package in (package for engine in engines() for package in engine.packages if package.loads_libraries):

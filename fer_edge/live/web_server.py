@@ -133,7 +133,7 @@ class LoopbackNames:
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header or in the authority of a URL, without the port."""
+    """Return the name in a Host header, or in an Origin header after its scheme, without the port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 

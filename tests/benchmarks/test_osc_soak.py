@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import osc_soak
-from tests.live.outputs.conftest import require_tools
-from tests.live.outputs.receivers import Message
+from tests.live.outputs.receivers import Message, require_tools
 
 A, B, C = (Message(f"/{name}", "f", (0.5,)) for name in "abc")
 

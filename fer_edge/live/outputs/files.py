@@ -58,9 +58,9 @@ def make_file(target: str, labels: Sequence[str], note: Note) -> Output:
 class FileOutput(Output):
     """Output that writes documents to a file, in a thread of its own, so that a slow disk never delays a frame.
 
-    The file appears under its name at the end, after Ctrl-C too, but not without a result. If it cannot be written to its end, for example on a
-    full disk, there is a note at once, and `close` raises an error. Then a file of lines has the lines until there, and
-    another file does not appear.
+    The file appears under its name at the end, after Ctrl-C too, if there was a result. If it cannot be written to its
+    end, for example on a full disk, there is a note at once, and `close` raises an error. Then a file of lines has the
+    lines until there, and another file does not appear.
 
     Args:
         path: File to write.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 APPS = ("vrchat", "vmc")
 # A UDP receiver that is absent is reported after the send: it counts as present after this time without a report.
 SETTLE_SECONDS = 1.0
+# Time without a new frame after which values that fade are sent. It is longer than the time between frames, so that a
+# frame does not wait for its turn behind such a message.
+FADE_SECONDS = 0.05
 SEND_SECONDS = 1.0  # longest wait for room in the buffer of the network
 
 
@@ -107,7 +110,7 @@ class OscOutput(NetworkOutput):
         name: Name of the app in messages.
         place: Host and port of the app.
         encoder: Encoder of the app.
-        rate: Number of updates per second.
+        rate: Largest number of updates per second.
         note: Function that writes one sentence when the app is not there, and when it is.
     """
 
@@ -118,7 +121,7 @@ class OscOutput(NetworkOutput):
             lambda: UdpReceiver(*place, encoder),
             note,
             rate=rate,
-            repeat=1 / rate,  # values fade while no frame arrives
+            repeat=max(1.5 / rate, FADE_SECONDS),
             settle=SETTLE_SECONDS,
         )
 

@@ -88,8 +88,10 @@ class AvatarParameters:
         deadline = time.monotonic() + SEARCH_SECONDS
         try:
             # With unicast answers, no socket is bound to the port of multicast DNS, which other programs use.
-            with zeroconf.Zeroconf(interfaces, unicast=True, ip_version=zeroconf.IPVersion.V4Only) as network:
-                zeroconf.ServiceBrowser(network, SERVICE, handlers=[lambda name, **_: services.put(name)])
+            with (
+                zeroconf.Zeroconf(interfaces, unicast=True, ip_version=zeroconf.IPVersion.V4Only) as network,
+                zeroconf.ServiceBrowser(network, SERVICE, handlers=[lambda name, **_: services.put(name)]),
+            ):
                 while (seconds := deadline - time.monotonic()) > 0 and not self._is_closed:
                     name = services.get(timeout=seconds)
                     info = network.get_service_info(SERVICE, name, 1000 * HTTP_SECONDS)

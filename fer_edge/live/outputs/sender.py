@@ -108,8 +108,8 @@ class NetworkOutput(Output):
                 due, wait = time.monotonic() + wait, min(2 * wait, LONGEST_WAIT)
                 continue
             self._sent = now
-            # A send that is late does not delay those after it, as long as it is late by less than a period.
-            due = max(due + self._period, now)
+            # A send that is late by less than a period does not delay those after it.
+            due = (due if now < due + self._period else now) + self._period
             if self._report_success(now):
                 wait = FIRST_WAIT
         _close(receiver)

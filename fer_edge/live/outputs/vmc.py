@@ -30,12 +30,12 @@ class VmcOptions:
     Attributes:
         mapping: Shipped mapping, or TOML file.
         person: "largest" or the number of a person.
-        rate: Number of updates per second.
+        rate: Largest number of bundles per second.
     """
 
     mapping: str = "vmc-vrm0"
     person: str = LARGEST
-    rate: Annotated[float, Meta(ge=1, le=120)] = 30.0
+    rate: Annotated[float, Meta(ge=1, le=120)] = 60.0
 
 
 class VmcEncoder(Encoder):

@@ -41,7 +41,7 @@ class VRChatOptions:
     Attributes:
         mapping: Shipped mapping, or TOML file.
         person: "largest", "all" or the number of a person.
-        rate: Number of updates per second; VRChat transmits at most 10.
+        rate: Largest number of updates per second; VRChat transmits at most 10.
         listen: Port of the loopback address at which VRChat reports a change of the avatar; 0: none.
         discover: Where to search for VRChat's list of the avatar's parameters: "off", "loopback" or "network".
     """

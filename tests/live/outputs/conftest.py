@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-
-def require_tools(packages: str, *tools: str) -> None:
-    """Require programs; without them, skip the test, but fail in CI.
-
-    Args:
-        packages: Packages of Debian that contain them.
-        tools: Names of the programs.
-    """
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if not missing:
-        return
-    if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-        pytest.fail(f"{', '.join(missing)} missing, and this run must not skip tests that need it: see .ci/run")
-    pytest.skip(f"needs {', '.join(missing)}; on Debian or Ubuntu: apt-get install {packages}")
+from tests.live.outputs.receivers import require_tools
 
 
 @pytest.fixture(scope="session")

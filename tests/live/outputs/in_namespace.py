@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,7 +54,9 @@ def main(folder: Path) -> None:
         output.close()
         services = subprocess.run(["avahi-browse", "-atp"], capture_output=True, text=True, check=True).stdout
     announced = sorted({line.split(";")[3] for line in services.splitlines()})
-    print(json.dumps({"notes": notes, "addresses": addresses, "sockets": sorted(sockets), "services": announced}))
+    threads = [thread.name for thread in threading.enumerate()]
+    seen = {"notes": notes, "addresses": addresses, "sockets": sorted(sockets), "services": announced}
+    print(json.dumps({**seen, "threads": threads}))
 
 
 def own_sockets() -> set[str]:

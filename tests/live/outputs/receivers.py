@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import socket
 import subprocess
 import threading
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from tests.video.clips import wait_until
 
@@ -88,3 +92,18 @@ def is_listening(port: int) -> bool:
         probe.connect(("127.0.0.1", port))
         probe.send(b"/\0\0\0,\0\0\0")
         return probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def require_tools(packages: str, *tools: str) -> None:
+    """Require programs; without them, skip the test, but fail in CI.
+
+    Args:
+        packages: Packages of Debian that contain them.
+        tools: Names of the programs.
+    """
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if not missing:
+        return
+    if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+        pytest.fail(f"{', '.join(missing)} missing, and this run must not skip tests that need it: see .ci/run")
+    pytest.skip(f"needs {', '.join(missing)}; on Debian or Ubuntu: apt-get install {packages}")

@@ -111,4 +111,5 @@ def test_avahi_announces_vrchat_and_its_parameters_are_sent(oscdump: str, namesp
     ]
     assert seen["addresses"] == ["/avatar/parameters/FER/Emotion", "/avatar/parameters/FER/Happiness"]
     assert seen["sockets"] == ["127.0.0.1"]  # queries wait for answers on the loopback address alone
+    assert seen["threads"] == ["MainThread"]
     assert seen["services"] == ["VRChat-Client-A1B2C3"]  # nothing is advertised

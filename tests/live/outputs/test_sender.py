@@ -20,7 +20,6 @@ class Recorder(Receiver):
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
-        self.times: list[float] = []
         self.connections = self.closed = 0
         self.failure: Exception | None = None
         self.waiting = threading.Event()
@@ -37,7 +36,6 @@ class Recorder(Receiver):
         if self.failure is not None:
             raise self.failure
         self.numbers.append(update.people[0].track_id)
-        self.times.append(time.monotonic())
 
     def close(self) -> None:
         self.closed += 1
@@ -64,18 +62,20 @@ def test_newest_update_replaces_those_that_wait() -> None:
     assert (recorder.connections, recorder.closed) == (1, 1)
 
 
-def test_last_update_is_sent_at_the_end_before_it_is_due() -> None:
+def test_update_waits_for_its_turn_and_is_sent_at_the_end() -> None:
     recorder = Recorder()
     output = NetworkOutput("screen", recorder.connect, print, rate=0.01)
     output.open("camera")
     output.send(numbered(1))
     wait_until(lambda: recorder.numbers == [1])
     output.send(numbered(2))
+    time.sleep(0.03)
+    assert recorder.numbers == [1]
     output.close()
     assert recorder.numbers == [1, 2]
 
 
-def test_rate_is_limited_and_the_last_update_repeated() -> None:
+def test_last_update_is_repeated() -> None:
     recorder = Recorder()
     output = NetworkOutput("screen", recorder.connect, print, rate=50, repeat=0.02)
     output.open("camera")
@@ -83,8 +83,6 @@ def test_rate_is_limited_and_the_last_update_repeated() -> None:
     wait_until(lambda: len(recorder.numbers) == 6)
     output.close()
     assert set(recorder.numbers) == {1}
-    # A late send may be followed by one early one, so that the rate holds on average only.
-    assert recorder.times[5] - recorder.times[0] >= 4 * 0.02 - 0.001
 
 
 @pytest.mark.parametrize("failure", [ConnectionRefusedError(111, "Connection refused"), FerEdgeError("no\nroom")])
@@ -109,7 +107,7 @@ def test_failure_is_reported_once_and_retried(failure: Exception, monkeypatch: p
 def test_receiver_that_fails_again_at_once_is_not_reported_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "FIRST_WAIT", 0.01)
     recorder, notes = Recorder(), list[str]()
-    output = NetworkOutput("screen", recorder.connect, notes.append, rate=None, settle=0.05)
+    output = NetworkOutput("screen", recorder.connect, notes.append, rate=None, settle=60)
     output.open("camera")
     for _ in range(2):
         recorder.failure = OSError(111, "Connection refused")
@@ -120,12 +118,11 @@ def test_receiver_that_fails_again_at_once_is_not_reported_twice(monkeypatch: py
         sent = len(recorder.numbers)
         wait_until(lambda sent=sent: len(recorder.numbers) > sent)
     assert len(notes) == 1
-    deadline = time.monotonic() + 10
-    while len(notes) == 1 and time.monotonic() < deadline:
-        output.send(numbered(2))
-        time.sleep(0.005)
+    output._settle = 0  # as after a minute
+    output.send(numbered(2))
+    wait_until(lambda: len(notes) == 2)
     output.close()
-    assert notes[1:] == ["screen: working again"]
+    assert notes[1] == "screen: working again"
 
 
 def test_end_during_a_failure_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

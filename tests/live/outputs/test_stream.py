@@ -158,7 +158,13 @@ def test_last_document_is_sent_at_the_end(scheme: str) -> None:
 def test_pages_of_other_sites_are_refused(server: tuple[StreamServer, str]) -> None:
     output, place = server
     output.send(framed(0))
-    for origin in ("http://evil.example", "null", "http://127.0.0.1.evil.example:80", "http://localhost@evil.example"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1.evil.example:80",
+        "http://localhost@evil.example",
+        "http://[",
+    ):
         for path in ("", "events"):
             assert get(f"http://{place}/{path}", headers={"Origin": origin}).status_code == 403
         with pytest.raises(InvalidStatus, match="403"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from fer_edge.live.outputs.webhook import Changes
 from tests.live.outputs.updates import LABELS, framed, person, update
 from tests.result_document import check_document
 from tests.video.clips import wait_until
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "home-automation.md"
 
 
 class Receiver:
@@ -152,6 +156,17 @@ def test_receiver_that_fails_gets_the_newest_change_of_each_person(
     assert sorted(receiver.events[1:], key=lambda change: change["person"]) == [
         event(1, "anger", "fear"), event(2, "neutral", None),
     ]  # fmt: skip
+
+
+def test_guide_has_the_keys_that_are_sent() -> None:
+    """Check the examples of the guide; its flow ran in Node-RED, and nothing here can run it."""
+    example, flow = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", GUIDE.read_text(), re.S)]
+    changes = Changes(0).update(framed(0, person(1, "neutral")))
+    document = {**framed(0, person(1, "neutral")).document, "event": changes[0]}
+    assert example.keys() == document.keys() and example["event"].keys() == document["event"].keys()
+    wires = {end for node in flow for ends in node.get("wires", []) for end in ends}
+    assert wires <= {node["id"] for node in flow} and "payload.event.label" in json.dumps(flow)
+    assert "trigger.json.event.label" in GUIDE.read_text()
 
 
 def test_end_does_not_wait_for_a_dead_receiver() -> None:
