@@ -21,7 +21,7 @@ PAGES = {
     "fer_edge/weights/README.md": "model-card.md",
 }
 SOURCES = {page: source for source, page in PAGES.items()}
-PICTURES = "benchmarks/results"
+PICTURES, SCHEMAS = "benchmarks/results", "fer_edge/schemas"
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
 
 
@@ -31,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     for picture in sorted((ROOT / PICTURES).glob("*.svg")):
         files.append(File.generated(config, f"{PICTURES}/{picture.name}", abs_src_path=str(picture)))
+    for schema in sorted((ROOT / SCHEMAS).glob("*.json")):
+        files.append(File.generated(config, f"{SCHEMAS}/{schema.name}", abs_src_path=str(schema)))
     files.append(File.generated(config, "reference/cli.md", content=reference()))
     return files
 

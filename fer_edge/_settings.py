@@ -59,6 +59,24 @@ def convert(data: object, kind: type[T], where: str = "", error: type[FerEdgeErr
         raise error(_explain(fault, data, kind, where)) from fault
 
 
+def convert_text(text: str, kind: Any, where: str, error: type[FerEdgeError] = ConfigError) -> Any:
+    """Convert the text of an option to a number, a truth value or one of some texts, and check it.
+
+    Args:
+        text: Text: "10", "true".
+        kind: Type that msgspec supports, with its bounds.
+        where: Name of the option in messages: "rate".
+        error: Exception to raise.
+
+    Raises:
+        FerEdgeError: As `error`: a text of another form, or a value out of bounds.
+    """
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as fault:
+        raise error(f"{where} is {shown(text)}; expected {_describe_type(kind)}") from fault
+
+
 def convert_some(
     values: Mapping[str, Any], kind: type[Any], where: str = "", error: type[FerEdgeError] = ConfigError
 ) -> dict[str, Any]:

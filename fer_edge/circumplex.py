@@ -58,12 +58,6 @@ def circumplex(scores: Mapping[str, float]) -> Circumplex | None:
     return Circumplex(valence, arousal)
 
 
-def derived_data(scores: Mapping[str, float]) -> dict[str, float] | None:
-    """Return valence and arousal for the key "derived" of JSON, rounded to four digits; None if a label is unknown."""
-    reading = circumplex(scores)
-    return None if reading is None else {name: round(value, 4) for name, value in reading._asdict().items()}
-
-
 @lru_cache
 def _coordinates(labels: tuple[str, ...]) -> tuple[Circumplex, ...] | None:
     """Return the coordinates of each label, -1 to 1; None if one has none."""

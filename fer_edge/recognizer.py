@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from fer_edge.boxes import Box, Region, SupportsArray, check_plausible, find_reg
 from fer_edge.bundle import Bundle, EngineEntry
 from fer_edge.circumplex import Circumplex, circumplex
 from fer_edge.crop import check_color, check_frame, crop_region
+from fer_edge.document import expression_data
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
 from fer_edge.faces.face import Face, crop_to_frame
@@ -63,6 +64,10 @@ class Expression:
     def circumplex(self) -> Circumplex | None:
         """Valence and arousal, derived from `scores` and not measured; None if a label has no published coordinates."""
         return circumplex(self.scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the expression as in the result document."""
+        return expression_data(self)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{label!r}: {score:.3f}" for label, score in self.scores.items())

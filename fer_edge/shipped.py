@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Kind = Literal[
-    "bundle", "checkpoint", "face network", "preset", "training recipe", "recipe", "ranges", "calibration set"
+    "bundle",
+    "checkpoint",
+    "face network",
+    "mapping",
+    "preset",
+    "training recipe",
+    "recipe",
+    "ranges",
+    "calibration set",
 ]
 EDGE = "edge"  # name of the shipped model
 
@@ -42,6 +50,7 @@ _PLACES: dict[Kind, _Place] = {
     "bundle": _Place("weights", ".fer"),
     "checkpoint": _Place("weights", ".safetensors"),
     "face network": _Place("weights/faces", ".onnx"),
+    "mapping": _Place("live/mappings", ".toml"),
     "preset": _Place("presets", ".toml"),
     "training recipe": _Place("recipes", ".toml"),
     "recipe": _Place("build_recipes", ".toml", "export"),

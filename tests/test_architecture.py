@@ -24,6 +24,7 @@ RUNTIME = {
     "choices",
     "circumplex",
     "crop",
+    "document",
     "engines",
     "environment",
     "errors",
@@ -37,6 +38,7 @@ RUNTIME = {
     "quality",
     "recognizer",
     "results",
+    "rows",
     "shipped",
     "video",
     "walk",
@@ -48,6 +50,8 @@ LARGE = {
     "matplotlib",
     "onnx",
     "onnx_ir",
+    "pyarrow",
+    "pythonosc",
     "rich",
     "safetensors",
     "sklearn",
@@ -56,6 +60,7 @@ LARGE = {
     "torch",
     "typer",
     "uvicorn",
+    "zeroconf",
 }
 FORBIDDEN = {
     "runtime": {
@@ -152,6 +157,20 @@ def test_hardware_needs_no_engine() -> None:
     base = {"errors", "hardware", "results"}
     for path in sorted((PACKAGE / "hardware").glob("*.py")):
         assert {name.split(".")[1] for name in imports(path) if name.startswith("fer_edge.")} <= base, path
+
+
+def test_outputs_are_imported_by_their_registry_alone() -> None:
+    """`fer_edge.live.outputs` imports the module of an output when a target selects it."""
+    prefix = "fer_edge.live.outputs."
+    names = {"make_output", "output_kind", "Note", "OUTPUTS"}
+    others = [path for path in MODULES if path.parent != PACKAGE / "live" / "outputs"]
+    others.append(PACKAGE / "live" / "outputs" / "__init__.py")
+    assert not [
+        (path.name, name)
+        for path in others
+        for name in imports(path) - {prefix + name for name in names}
+        if name.startswith(prefix)
+    ]
 
 
 def test_only_the_registry_imports_all_scenarios() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_edge import Expression, Recognizer
-from fer_edge.circumplex import RATINGS, Circumplex, circumplex, derived_data
+from fer_edge.circumplex import RATINGS, Circumplex, circumplex
 from fer_edge.engines.base import Prediction
 from fer_edge.labels import FERPLUS, LABEL_SETS, LabelSet
 from tests.tiny import LABELS, tiny_bundle
@@ -38,8 +38,8 @@ def test_a_certain_face_has_the_coordinates_of_its_label() -> None:
 def test_an_uncertain_face_lies_between_its_labels() -> None:
     scores = dict.fromkeys(FERPLUS.labels, 0.0) | {"happiness": 0.25, "fear": 0.75}
     assert circumplex(scores) == pytest.approx(0.25 * np.array(certain("happiness")) + 0.75 * np.array(certain("fear")))
-    data = derived_data(scores)
-    assert data is not None and list(data) == ["valence", "arousal"] and data["valence"] == round(-0.170625, 4)
+    data = Expression("fear", 0.75, scores).to_dict()["derived"]
+    assert list(data) == ["valence", "arousal"] and data["valence"] == pytest.approx(-0.170625, abs=1e-5)
 
 
 @pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=lambda labels: labels.name)
@@ -52,7 +52,7 @@ def test_every_shipped_label_set_has_coordinates(labels: LabelSet) -> None:
 
 @pytest.mark.parametrize("scores", [{"happiness": 0.5, "calm": 0.5}, {"calm": 1.0}, {}])
 def test_an_unknown_label_gives_no_reading(scores: dict[str, float]) -> None:
-    assert circumplex(scores) is None and derived_data(scores) is None
+    assert circumplex(scores) is None
     assert Expression("calm", 0.5, scores).circumplex is None
 
 

@@ -22,6 +22,8 @@ from PIL import Image
 import fer_edge
 from fer_edge.cli.main import app
 from fer_edge.export.recipe import read_recipe
+from fer_edge.labels import FERPLUS
+from fer_edge.live.outputs.mapping import read_mapping
 from fer_edge.shipped import shipped_file
 from tests import command
 from tests.made_once import made_once
@@ -135,12 +137,16 @@ def test_python_blocks_import_what_exists(page: Path, block: Block) -> None:
             assert {alias.name for alias in node.names} <= set(fer_edge.__all__)
 
 
-def test_toml_blocks_are_build_recipes(tmp_path: Path) -> None:
-    texts = [block.text for page in PAGES for block in blocks(page, "toml")]
-    assert texts
-    for text in texts:
-        (tmp_path / "recipe.toml").write_text(text)
-        read_recipe(tmp_path / "recipe.toml")
+def test_toml_blocks_are_build_recipes_and_mappings(tmp_path: Path) -> None:
+    texts = [block for page in PAGES for block in blocks(page, "toml")]
+    assert {block.title for block in texts} == {"", "a mapping"}
+    for block in texts:
+        path = tmp_path / "file.toml"
+        path.write_text(block.text)
+        if block.title:
+            read_mapping(str(path), FERPLUS.labels)
+        else:
+            read_recipe(path)
 
 
 def test_titles_of_commands_that_are_not_run() -> None:

@@ -31,6 +31,7 @@ HOOKS = PACKAGE / "_pyinstaller"
 def test_names_of_shipped_files() -> None:
     assert shipped_names("bundle") == shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
     assert shipped_names("calibration set") == ["ferplus-512"]
+    assert shipped_names("mapping") == ["vmc-vrm0", "vmc-vrm1", "vrchat"]
     assert shipped_names("recipe") == sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
     Bundle.open(shipped_bundle())
     assert json.loads(shipped_file("ranges", "edge").read_text())["method"] == "moving-average"

@@ -8,9 +8,14 @@ from importlib.util import find_spec
 from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 
 from fer_edge.engines.registry import ENGINE_MODULES, engines
+from fer_edge.live.outputs import OUTPUTS
 
 datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json", "live/page/*"])
-hiddenimports = [*ENGINE_MODULES.values()]
+hiddenimports = [
+    *ENGINE_MODULES.values(),
+    *(kind.function.partition(":")[0] for kind in OUTPUTS.values()),
+    *(module for module in ("zeroconf",) if find_spec(module) is not None),
+]
 binaries = []
 for package in (package for engine in engines() for package in engine.packages if package.loads_libraries):
     if find_spec(package.module) is not None:

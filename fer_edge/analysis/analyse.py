@@ -14,14 +14,15 @@ from fer_edge._require import require
 from fer_edge.analysis.annotate import Mark
 from fer_edge.analysis.annotated_video import annotated_video
 from fer_edge.analysis.people import People
-from fer_edge.analysis.rows import row_of, write_rows
 from fer_edge.bundle import Bundle
+from fer_edge.document import make_document
 from fer_edge.errors import ConfigError, VideoError
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.html import theme
 from fer_edge.progress import Progress, silent
 from fer_edge.recognizer import UNSURE
 from fer_edge.results import Result, Table
+from fer_edge.rows import WriteRows, rows_of, write_csv, write_parquet
 from fer_edge.shipped import path_or_shipped
 from fer_edge.video import Source, VideoFrame, open_source
 from fer_edge.walk import SUFFIXES
@@ -227,13 +228,15 @@ def _write_files(analysis: _Analysis, files: Mapping[str, Path], progress: Progr
     colors = theme.colors_of(analysis.labels)
     with ExitStack() as stack:
         page = stack.enter_context(atomic_path(files[PAGE]))
-        write_row = stack.enter_context(write_rows(files[ROWS], files.get(PARQUET), analysis.labels))
+        writers = _open_rows(stack, files, analysis.labels)
         copy = stack.enter_context(annotated_video(files[VIDEO])) if VIDEO in files else None
         try:
             with progress("analysing", analysis.source.length or 0) as advance:
                 for frame, faces in analysis.run():
-                    for face in faces:
-                        write_row(row_of(frame.index, frame.time, face))
+                    people = [face.to_dict() for face in faces]
+                    rows = rows_of(make_document(analysis.source.title, people, frame=frame.index, time=frame.time))
+                    for write in writers:
+                        write(rows)
                     if copy is not None:
                         copy.write(frame.image, frame.time, [_mark(face, colors) for face in faces])
                     advance(1)
@@ -244,6 +247,15 @@ def _write_files(analysis: _Analysis, files: Mapping[str, Path], progress: Progr
         result = analysis.result([*files.values()])
         page.write_bytes(page_of_analysis(result, analysis.people))
     return result
+
+
+def _open_rows(stack: ExitStack, files: Mapping[str, Path], labels: Sequence[str]) -> list[WriteRows]:
+    """Open the files of rows until the stack ends, and return their functions."""
+    writers = [stack.enter_context(write_csv(stack.enter_context(atomic_path(files[ROWS])), labels))]
+    if PARQUET in files:
+        path = stack.enter_context(atomic_path(files[PARQUET]))
+        writers.append(stack.enter_context(write_parquet(path, labels, "analyse")))
+    return writers
 
 
 def _mark(face: TrackedFace, colors: Mapping[str, str]) -> Mark:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.boxes import XYWH
-from fer_edge.circumplex import derived_data
+from fer_edge.document import make_document, person_data
 from fer_edge.faces.face import Face
 from fer_edge.quality import MIN_FACE, MIN_SHARPNESS
 from fer_edge.recognizer import UNSURE, Expression
-from fer_edge.results import Result, Table, plain_data
+from fer_edge.results import Result, Table
 
 MIN_TILT = 30.0  # degrees from which a face is noted as tilted
 
@@ -38,21 +38,8 @@ class RecognizedFace:
         return tuple(remark for remark, applies in remarks.items() if applies)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data: face and expression on one level."""
-        face = self.face
-        return {
-            "box": None if self.box is None else [round(float(value), 2) for value in self.box],
-            "detection_score": None if face is None else round(face.score, 4),
-            "points": None if face is None else face.points.round(2).tolist(),
-            "tilt": None if face is None else round(face.tilt, 2),
-            "label": self.expression.label,
-            "score": self.expression.score,
-            "scores": self.expression.scores,
-            "derived": derived_data(self.expression.scores),
-            "certain": self.expression.certain,
-            "warning": self.expression.warning,
-            "quality": plain_data(self.expression.quality),
-        }
+        """Return the face as a person of the result document."""
+        return person_data(self.expression, self.box if self.face is None else self.face)
 
 
 @dataclass(frozen=True)
@@ -96,13 +83,13 @@ class ImageResult(Result):
         return [text for text in (self.error, self.hint) if text]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; without the keys of an image that could not be read."""
-        if self.error and not self.faces:
-            return {"image": str(self.image), "error": self.error}
-        data: dict[str, Any] = {"image": str(self.image), "width": self.width, "height": self.height}
-        data["faces"] = [face.to_dict() for face in self.faces]
-        data |= {name: text for name, text in (("error", self.error), ("hint", self.hint)) if text}
-        return data if self.copy is None else {**data, "copy": str(self.copy)}
+        """Return the result document; it has the keys error, hint and copy only with a value."""
+        size = (self.width, self.height) if self.width else None
+        data = make_document(str(self.image), [face.to_dict() for face in self.faces], size=size)
+        copy = "" if self.copy is None else str(self.copy)
+        return data | {
+            name: text for name, text in (("error", self.error), ("hint", self.hint), ("copy", copy)) if text
+        }
 
 
 def text_of_box(box: XYWH | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,9 @@ from fer_edge.cli.option_checks import parse_size, refuse_given
 from fer_edge.cli.options import Engine, FrameRate, Json, OneThread, ShippedBundle
 
 if TYPE_CHECKING:
+    from fer_edge.bundle import Bundle
     from fer_edge.live.output import Output
+    from fer_edge.live.outputs import Note
     from fer_edge.live.server import PageServer
     from fer_edge.live.session import LiveSession
 
@@ -27,6 +31,15 @@ def live(
     ] = "0",
     bundle: ShippedBundle = None,
     faces: Annotated[int, typer.Option("--faces", min=1, help="Largest number of faces recognised in one frame.")] = 4,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="Another output: a URL, or a file to write; repeat for several. `--list-outputs` lists them.",
+        ),
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page; only for use with --to.")] = False,
     port: Annotated[
         int | None,
         typer.Option("--port", min=0, max=65535, help="Port of the page on the loopback address; default: a free one."),
@@ -48,27 +61,45 @@ def live(
     loop: Annotated[bool, typer.Option("--loop", help="Repeat a file or folder without end.")] = False,
     engine: Engine = None,
     threads: OneThread = 1,
+    list_outputs: Annotated[
+        bool, typer.Option("--list-outputs", help="List the outputs of --to and the shipped mappings, and end.")
+    ] = False,
+    copy_mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--copy-mapping",
+            metavar="NAME",
+            help="Shipped mapping to write to NAME.toml for changes; no source is opened.",
+        ),
+    ] = None,
 ) -> None:
     """Recognise expressions in a camera, file or stream, and show them on a page.
 
     The page is served to this machine only. A file starts when the page is open. With --show, the terminal shows the
-    same as text; with --json, each frame is one line. A camera or stream that breaks off is opened again.
+    same as text; with --json, each frame is one line. With --to, avatars, programs or files receive the results too. A
+    camera or stream that breaks off is opened again.
 
     Example: fer-edge live 0
+
+    Example: fer-edge live 0 --to "osc://127.0.0.1:9000?app=vrchat"
     """
     from fer_edge.cli.output import print_note
+    from fer_edge.live.outputs import output_kind
     from fer_edge.live.session import LiveSession
 
-    if show and json:
-        raise typer.BadParameter("--show and --json both print on stdout; leave out one of them")
-    if show or json:
-        refuse_given(
-            "the page", f"leave out {'--show' if show else '--json'}", port=port, no_browser=no_browser or None
-        )
-    outputs, page = _make_outputs(show, json, port or 0)
-    options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": not json}
+    if list_outputs:
+        _list_outputs()
+        return
+    if copy_mapping is not None:
+        _copy_mapping(copy_mapping)
+        return
+    _check_page_options(show, json, no_page, bool(to), port=port, no_browser=no_browser or None)
+    is_live = any(output_kind(target).live for target in to or ())
+    options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": is_live or not (json or no_page)}
+    outputs, page, note = _make_outputs(show, json, no_page, port or 0)
+    model, targets = _make_target_outputs(to or (), bundle, note)
     with LiveSession.open(
-        source, bundle or "edge", outputs=outputs, engine=engine, threads=threads, faces=faces, **options
+        source, model, outputs=[*outputs, *targets], engine=engine, threads=threads, faces=faces, **options
     ) as session:
         try:
             if page is not None:
@@ -79,13 +110,70 @@ def live(
     print_note(summary)
 
 
-def _make_outputs(show: bool, json: bool, port: int) -> tuple[list[Output], PageServer | None]:
-    """Return the outputs of the command line, and the page among them."""
+def _list_outputs() -> None:
+    """Print the kinds of outputs and the names of the mappings."""
+    from fer_edge.cli.output import print_line, print_table
+    from fer_edge.live.outputs import OUTPUTS
+    from fer_edge.results import Table
+    from fer_edge.shipped import shipped_names
+
+    print_table(Table("", ("target of --to", "output"), tuple((kind.form, kind.title) for kind in OUTPUTS.values())))
+    print_line(f"mappings, for --copy-mapping and in a target as mapping=NAME: {', '.join(shipped_names('mapping'))}")
+
+
+def _copy_mapping(name: str) -> None:
+    """Write a shipped mapping to the working folder, where no file is replaced."""
+    from fer_edge._files import write_atomically
+    from fer_edge.cli.output import print_line
+    from fer_edge.errors import FerEdgeError
+    from fer_edge.shipped import shipped_file
+
+    mapping = shipped_file("mapping", name).read_bytes()
+    path = Path(f"{name}.toml")
+    if path.exists():
+        raise FerEdgeError(f"{path} exists; rename it, or use another folder")
+    write_atomically(path, mapping)
+    print_line(f"{path} is yours to change; add mapping={path} to the target of --to")
+
+
+def _check_page_options(
+    show: bool, json: bool, no_page: bool, has_targets: bool, port: int | None, no_browser: bool | None
+) -> None:
+    """Refuse options that contradict each other, or have no effect."""
+    if show and json:
+        raise typer.BadParameter("--show and --json both print on stdout; leave out one of them")
+    if show or json:
+        remedy = f"leave out {'--show' if show else '--json'}"
+        refuse_given("the page", remedy, no_page=no_page or None, port=port, no_browser=no_browser)
+    elif no_page:
+        refuse_given("the page", "leave out --no-page", port=port, no_browser=no_browser)
+        if not has_targets:
+            raise typer.BadParameter("--no-page leaves no output; add --to TARGET, --show or --json")
+
+
+def _make_target_outputs(
+    targets: Sequence[str], bundle: Path | None, note: Note
+) -> tuple[str | Path | Bundle, list[Output]]:
+    """Return the bundle, open if its labels are needed, and the outputs of --to."""
+    if not targets:
+        return bundle or "edge", []
+    from fer_edge.bundle import Bundle
+    from fer_edge.live.outputs import make_output
+    from fer_edge.shipped import shipped_bundle
+
+    model = Bundle.open(bundle or shipped_bundle())
+    return model, [make_output(target, model.manifest.labels, note) for target in targets]
+
+
+def _make_outputs(show: bool, json: bool, no_page: bool, port: int) -> tuple[list[Output], PageServer | None, Note]:
+    """Return the outputs for people and stdout, the page among them, and the function that prints notes."""
     from fer_edge.cli.output import print_line, print_note
     from fer_edge.live.lines import JsonLines, SourceNotes
 
     if json:
-        return [JsonLines(lambda line: print_line(line, flush=True)), SourceNotes(print_note)], None
+        return [JsonLines(lambda line: print_line(line, flush=True)), SourceNotes(print_note)], None, print_note
+    if no_page:
+        return [SourceNotes(print_note)], None, print_note
     if show:
         from fer_edge.cli.consoles import LineConsole
         from fer_edge.live.terminal import TerminalView
@@ -93,11 +181,11 @@ def _make_outputs(show: bool, json: bool, port: int) -> tuple[list[Output], Page
         terminal = LineConsole()
         if not terminal.is_terminal:
             raise typer.BadParameter("--show needs a terminal; use --json in a pipe or file")
-        return [TerminalView(terminal)], None
+        return [TerminalView(terminal)], None, terminal.print  # above the drawing
     from fer_edge.live.server import PageServer
 
     page = PageServer(port)
-    return [page, SourceNotes(print_note)], page
+    return [page, SourceNotes(print_note)], page, print_note
 
 
 def _open_page(page: PageServer, session: LiveSession, browser: bool) -> None:

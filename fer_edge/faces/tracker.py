@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fer_edge._files import as_path
 from fer_edge.bundle import Bundle
 from fer_edge.crop import check_color, check_frame
+from fer_edge.document import person_data
 from fer_edge.engines.lifetime import CallLock
 from fer_edge.errors import ConfigError, CopyError, EngineError, InputError, shown
 from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, detection_engines
@@ -55,6 +56,12 @@ class TrackedFace:
     raw: Expression
     since: float
     fresh: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the face as a person of the result document."""
+        return person_data(
+            self.expression, self.face, track_id=self.track_id, raw=self.raw, since=self.since, fresh=self.fresh
+        )
 
 
 class ExpressionTracker:

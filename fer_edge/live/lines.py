@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from fer_edge.live.document import document
 from fer_edge.live.output import Output, Update
 
 
@@ -20,7 +19,7 @@ class JsonLines(Output):
         self._write = write
 
     def send(self, update: Update) -> None:
-        self._write(json.dumps(document(update), allow_nan=False))
+        self._write(json.dumps(update.document, allow_nan=False))
 
 
 class SourceNotes(Output):

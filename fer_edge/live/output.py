@@ -5,8 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from fer_edge.document import FINE, make_document
 from fer_edge.video import SourceState, VideoFrame
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ class Update:
         latency: Time from the arrival of the frame to this result, in seconds; None without a frame.
         rate: Results per second, over the last seconds.
         source: Connection and counts of the source.
+        title: Name of the source.
     """
 
     people: Sequence[TrackedFace]
@@ -32,6 +37,30 @@ class Update:
     latency: float | None
     rate: float
     source: SourceState
+    title: str = ""
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """Result document, which all outputs share and none may change."""
+        frame = self.frame
+        document = make_document(
+            self.title,
+            [person.to_dict() for person in self.people],
+            frame=None if frame is None else frame.index,
+            time=self.time,
+            size=None if frame is None else (frame.image.shape[1], frame.image.shape[0]),
+        )
+        document["live"] = {
+            "latency": None if self.latency is None else round(self.latency, FINE),
+            "rate": round(self.rate, FINE),
+            "source": {**vars(self.source)},
+        }
+        return document
+
+    @cached_property
+    def json(self) -> bytes:
+        """Result document as JSON on one line."""
+        return msgspec.json.encode(self.document)
 
 
 class Output(ABC):

@@ -5,30 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 import threading
-import time
-from contextlib import suppress
 from importlib import resources
 from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 from PIL import Image
 
-from fer_edge._require import require
 from fer_edge.engines.base import Images
-from fer_edge.errors import ConfigError, EngineError, FerEdgeError, shown
-from fer_edge.live.document import document
+from fer_edge.errors import ConfigError, shown
 from fer_edge.live.output import Output, Update
 from fer_edge.live.spans import Timelines
+from fer_edge.live.web_server import LoopbackNames, WebServer, wait_until
 
 ADDRESS = "127.0.0.1"
-HOSTS = {"127.0.0.1", "localhost", "[::1]"}  # names of this machine; others in a request come from a foreign site
 MAX_SIDE = 960  # pixels of a frame on the page
 JPEG_QUALITY = 80
 MAX_IN_FLIGHT = 2  # messages that a page has not shown yet; a slow one skips frames instead of lagging behind
-START_SECONDS, FINISH_SECONDS = 10.0, 1.0
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
     "Cache-Control": "no-store",
@@ -59,9 +54,7 @@ class PageServer(Output):
     def __init__(self, port: int = 0) -> None:
         if type(port) is not int or not 0 <= port <= 65535:
             raise ConfigError(f"port is {shown(port)}; expected a whole number from 0 to 65535")
-        for module in ("starlette", "websockets"):
-            require(module, "live", "the page")
-        self._uvicorn = require("uvicorn", "live", "the page")
+        self._server = WebServer(self._application, "live page")
         self.url = ""
         self._port = port
         self._token = secrets.token_urlsafe(16)
@@ -71,9 +64,6 @@ class PageServer(Output):
         self._latest: tuple[int, Update] | None = None  # number and update
         self._viewers: set[_Viewer] = set()
         self._opened = threading.Event()
-        self._server: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._message: tuple[int, bytes] = (-1, b"")
         self._encoding = asyncio.Lock()
 
@@ -87,59 +77,19 @@ class PageServer(Output):
             FerEdgeError: Port that is in use.
         """
         self._title = title
-        listener = self._bind()
-        self.url = f"http://{ADDRESS}:{listener.getsockname()[1]}/{self._token}/"
-        config = self._uvicorn.Config(
-            self.application(),
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,  # JPEG does not become smaller
-            ws_max_size=4096,
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = self._uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="live page", daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise EngineError("the web server of the page did not start")
-            time.sleep(0.005)
+        port = self._server.start(ADDRESS, self._port, "choose another --port, or none")
+        self.url = f"http://{ADDRESS}:{port}/{self._token}/"
 
-    def _bind(self) -> socket.socket:
-        try:
-            return socket.create_server((ADDRESS, self._port))
-        except OSError as error:
-            raise FerEdgeError(
-                f"cannot listen on port {self._port} of {ADDRESS}: {error.strerror}; choose another --port, or none"
-            ) from error
-
-    def _run(self, listener: socket.socket) -> None:
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            await self._server.serve(sockets=[listener])
-
-        with listener:
-            asyncio.run(serve())
-
-    def application(self) -> Any:
-        """Return the ASGI application of the page."""
+    def _application(self) -> Any:
         from starlette.applications import Starlette
         from starlette.routing import Route, WebSocketRoute
 
-        return _LocalOnly(
-            Starlette(
-                routes=[
-                    Route("/{token}/", self._serve_file),
-                    Route("/{token}/{name}", self._serve_file),
-                    WebSocketRoute("/{token}/updates", self._serve_viewer),
-                ]
-            )
-        )
+        routes = [
+            Route("/{token}/", self._serve_file),
+            Route("/{token}/{name}", self._serve_file),
+            WebSocketRoute("/{token}/updates", self._serve_viewer),
+        ]
+        return LoopbackNames(Starlette(routes=routes), HEADERS)
 
     def wait_for_viewer(self, timeout: float | None = None) -> bool:
         """Wait until a page has connected, and return whether one has.
@@ -155,25 +105,17 @@ class PageServer(Output):
             number = 0 if self._latest is None else self._latest[0] + 1
             self._latest = number, update
             self._timelines.add(update)
-        if self._viewers and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake_viewers)
+        if self._viewers:
+            self._server.call(self._wake_viewers)
 
     def close(self) -> None:
         """Send the last update to connected pages, and stop the server; may be called several times."""
-        if self._server is None or self._thread is None:
-            return
-        if self._loop is not None and self._thread.is_alive():
-            with suppress(Exception):  # a page that does not answer is left behind
-                asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(2 * FINISH_SECONDS)
-        self._server.should_exit = True
-        self._thread.join()
+        self._server.stop(self._finish)
 
     async def _finish(self) -> None:
         """Wait until every page has shown the last update, at most a second."""
         self._wake_viewers()
-        deadline = time.monotonic() + FINISH_SECONDS
-        while any(viewer.is_behind(self._number()) for viewer in self._viewers) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: not any(viewer.is_behind(self._number()) for viewer in self._viewers))
 
     def _number(self) -> int:
         with self._lock:
@@ -268,28 +210,9 @@ class _Viewer:
             self.changed.set()
 
 
-class _LocalOnly:
-    """Filter of requests whose Host header is not a name of this machine, against DNS rebinding."""
-
-    def __init__(self, application: Any) -> None:
-        self._application = application
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        if host.rpartition(":")[0] in HOSTS or host in HOSTS:
-            await self._application(scope, receive, send)
-            return
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        from starlette.responses import PlainTextResponse
-
-        await PlainTextResponse("this page is served to this machine only\n", 403, HEADERS)(scope, receive, send)
-
-
 def _encode(number: int, update: Update) -> bytes:
     """Return the length of the JSON text (4 bytes, big-endian), the text, and the frame as JPEG."""
-    text = json.dumps({"number": number, **document(update)}, allow_nan=False).encode()
+    text = msgspec.json.encode({"number": number, **update.document})
     picture = b"" if update.frame is None else _jpeg(update.frame.image)
     return len(text).to_bytes(4, "big") + text + picture
 

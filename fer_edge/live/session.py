@@ -18,6 +18,7 @@ from fer_edge.live.output import Output, Update
 from fer_edge.video import Source, SourceState, VideoFrame, open_source
 
 if TYPE_CHECKING:
+    from fer_edge.bundle import Bundle
     from fer_edge.faces.tracker import ExpressionTracker, TrackedFace
 
 WAIT_SECONDS = 0.2  # longest wait for a frame before the state of the source is looked at
@@ -94,7 +95,7 @@ class LiveSession:
     def open(
         cls,
         source: str | int | os.PathLike[str],
-        bundle: str | os.PathLike[str] = "edge",
+        bundle: str | os.PathLike[str] | Bundle = "edge",
         *,
         outputs: Sequence[Output] = (),
         engine: str | None = None,
@@ -106,7 +107,7 @@ class LiveSession:
 
         Args:
             source: Camera, path, URL or "-", as for `open_source`.
-            bundle: Path of a bundle, or "edge", the shipped one, by default.
+            bundle: Path of a bundle, or an open one; "edge", the default: the shipped bundle.
             outputs: Receivers of the results.
             engine: Engine of the bundle; None: the first that runs on this machine.
             threads: Number of CPU threads, 1 by default.
@@ -167,7 +168,7 @@ class LiveSession:
             self._moments.append(now)
         while self._moments and now - self._moments[0] > RATE_SECONDS:
             self._moments.popleft()
-        update = Update(people, self._time, frame, latency, self._rate(), state)
+        update = Update(people, self._time, frame, latency, self._rate(), state, self.source.title)
         for output in self._outputs:
             output.send(update)
 

@@ -18,9 +18,10 @@ from PIL import Image
 
 import fer_edge
 from fer_edge.analysis.analyse import AnalysisResult, clock
-from fer_edge.analysis.rows import columns
+from fer_edge.circumplex import circumplex
 from fer_edge.errors import ConfigError, EngineUnavailableError, FerEdgeError, VideoError
 from fer_edge.labels import FERPLUS
+from fer_edge.rows import columns
 from tests import command
 from tests.browser import COLOR_SCHEMES, show
 from tests.video.clips import grey_frames, write_clip
@@ -63,7 +64,8 @@ def test_rows_have_every_frame_of_the_person(result: AnalysisResult, folder: Pat
     assert float(rows[-1]["x"]) - float(rows[0]["x"]) == pytest.approx(2 * (FRAMES - 1), abs=3)
     for row in rows:
         scores = {label: float(row[f"p_{label}"]) for label in FERPLUS.labels}
-        assert sum(scores.values()) == pytest.approx(1, abs=1e-3) and scores[row["label"]] == float(row["score"])
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-4) and scores[row["label"]] == float(row["score"])
+        assert (float(row["valence"]), float(row["arousal"])) == pytest.approx(circumplex(scores), abs=1e-4)
     table = pyarrow.parquet.read_table(folder / "out" / "faces.parquet").to_pylist()
     assert [
         {name: str(value) for name, value in row.items() if name in ("time", "label", "fresh")} for row in table

@@ -17,6 +17,7 @@ from fer_edge.analysis.image_items import list_images, standard_input
 from fer_edge.analysis.image_results import ImageResult
 from fer_edge.errors import ConfigError, FerEdgeError
 from tests import command
+from tests.result_document import EXAMPLES, assert_alike, check_document
 from tests.tiny import tiny_bundle
 from tests.video.clips import grey_frames, write_clip
 
@@ -49,7 +50,13 @@ def test_faces_are_found_and_copies_annotated(photos: Path, tmp_path: Path) -> N
     assert face.expression.label == "happiness" and face.expression.certain and face.notes == ()
     assert np.allclose(face.box, (169, 62, 112, 112), atol=6)
     data = json.loads(with_face.to_json())
-    assert (data["width"], data["height"], np.shape(data["faces"][0]["points"])) == (512, 512, (5, 2))
+    check_document(data)
+    assert data["size"] == [512, 512] and data["copy"] == str(with_face.copy)
+    assert data["people"][0] == face.to_dict() and data["people"][0]["expression"] == face.expression.to_dict()
+    assert np.allclose(data["people"][0]["face"]["points"], face.face.points, atol=0.006)
+    assert_alike(EXAMPLES[0], {name: data[name] for name in EXAMPLES[0]} | {"source": "photo.jpg"})
+    check_document(without.to_dict())
+    assert without.to_dict()["hint"] == without.hint
     assert (without.faces, without.error) == ((), "")
     assert without.hint == "no face found; if the image is a face crop, use --crop"
     assert [result.copy for result in (with_face, without)] == [
@@ -102,6 +109,8 @@ def test_boxes_of_a_file(photos: Path, bundle: Path, tmp_path: Path) -> None:
         assert (second.faces, second.hint) == ((), "no box in the file of boxes")
         assert predictions.notes() == ["boxes of 1 files match no image, such as other.jpg"]
     boxed, same = predict([photos / "astronaut.png"] * 2, bundle, box=FACE)
+    check_document(boxed.to_dict())
+    assert boxed.to_dict()["people"][0]["face"] == {"box": [*FACE], "score": None, "points": None, "tilt": None}
     assert boxed.faces[0].expression == first.faces[0].expression == same.faces[0].expression
 
 

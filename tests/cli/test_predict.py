@@ -21,6 +21,7 @@ from fer_edge.cli import predict as command
 from fer_edge.cli.main import app
 from fer_edge.recognizer import Expression, Recognizer
 from tests.images.make import RGB, encoded, png
+from tests.result_document import check_document
 from tests.synthetic import smooth_frame
 from tests.tiny import tiny_bundle
 
@@ -68,14 +69,16 @@ def test_bad_image_does_not_stop_the_others(bundle: Path, face: Path, tmp_path: 
     result = run(*named, "--bundle", bundle, "--json")
     assert result.exit_code == 1
     rows = lines(result.stdout)
-    assert [row["image"] for row in rows] == list(map(str, named))
+    assert [row["source"] for row in rows] == list(map(str, named))
+    for row in rows:
+        check_document(row)
     assert ["error" in row for row in rows] == [True, False, True, False, True, False]
-    assert set(rows[1]) == {"image", "width", "height", "faces"}
-    (face_row,) = rows[1]["faces"]
-    assert {"box", "detection_score", "points", "tilt", "label", "score", "scores", "warning"} <= set(face_row)
-    assert set(face_row["derived"]) == {"valence", "arousal"}
-    assert face_row["box"] is face_row["points"] is face_row["detection_score"] is None
-    assert face_row["score"] == max(face_row["scores"].values()) == face_row["scores"][face_row["label"]]
+    assert set(rows[1]) == {"version", "source", "frame", "time", "size", "people"} and rows[1]["size"] == [48, 48]
+    (person,) = rows[1]["people"]
+    expression = person["expression"]
+    assert set(expression["derived"]) == {"valence", "arousal"} and person["quality"]["width"] == 48
+    assert person["id"] is person["face"] is person["raw"] is person["since"] is person["fresh"] is None
+    assert expression["score"] == max(expression["scores"].values()) == expression["scores"][expression["label"]]
     errors = result.stderr.splitlines()
     assert errors[:-1] == [f"error: {row['error']}" for row in rows if "error" in row]
     assert all(str(path) in error for path, error in zip((bad, named[2], empty), errors[:-1], strict=True))
@@ -153,7 +156,7 @@ def test_image_from_standard_input(bundle: Path) -> None:
     for name in ("-", "/dev/stdin"):
         process = start(name, "--bundle", bundle, "--json", stdin=subprocess.PIPE)
         out, err = process.communicate(png(RGB))
-        assert process.returncode == 0 and json.loads(out)["image"] == name, err
+        assert process.returncode == 0 and json.loads(out)["source"] == name, err
     process = start("-", "--bundle", bundle, stdin=subprocess.DEVNULL)
     out, err = process.communicate()
     assert process.returncode == 1 and b"error: standard input is empty (0 bytes); expected an image file" in err
@@ -213,7 +216,7 @@ def test_memory_error_and_warning_concern_one_image(bundle: Path, face: Path, mo
     assert result.exit_code == 1
     failed, answered = lines(result.stdout)
     assert failed["error"] == f"{face}: not enough memory to cut out the face; free memory, or make the image smaller"
-    assert answered["faces"][0]["warning"] == "face of 10 x 10 pixels"
+    assert answered["people"][0]["expression"]["warning"] == "face of 10 x 10 pixels"
     assert f"warning: {face}: face of 10 x 10 pixels" in result.stderr.splitlines()
 
 

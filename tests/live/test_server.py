@@ -22,6 +22,7 @@ from fer_edge.live import Update
 from fer_edge.live.server import MAX_IN_FLIGHT, MAX_SIDE, PageServer
 from fer_edge.video import SourceState, VideoFrame
 from tests.live.test_spans import person
+from tests.result_document import check_document
 from tests.video.clips import wait_until
 
 
@@ -92,14 +93,17 @@ def test_viewer_receives_results_and_frames(server: PageServer) -> None:
         assert server.wait_for_viewer(0)
         server.send(frame_update(0, (600, 2 * MAX_SIDE), dropped=3))
         update, jpeg = read(connection)
-        assert update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["source"]["dropped"] == 3
-        assert update["people"][0]["scores"] == {"calm": 0.9, "other": 0.1}
+        assert (
+            update["number"] == 0 and update["size"] == [2 * MAX_SIDE, 600] and update["live"]["source"]["dropped"] == 3
+        )
+        check_document(update)
+        assert update["people"][0]["expression"]["scores"] == {"calm": 0.9, "other": 0.1}
         with Image.open(io.BytesIO(jpeg)) as image:
             assert (image.format, image.size) == ("JPEG", (MAX_SIDE, 300))
         connection.send("0")
         server.send(Update((), 0.1, None, None, 0, SourceState("reconnecting", "unplugged")))
         update, jpeg = read(connection)
-        assert (update["source"]["message"], update["people"], jpeg) == ("unplugged", [], b"")
+        assert (update["live"]["source"]["message"], update["people"], jpeg) == ("unplugged", [], b"")
 
 
 def test_slow_viewer_skips_to_the_newest_frame(server: PageServer) -> None:
@@ -142,7 +146,7 @@ def test_closing_delivers_the_last_update_and_ends_the_thread() -> None:
         update, _ = read(connection)
         connection.send("0")
         closing.join()
-        assert update["source"]["status"] == "ended"
+        assert update["live"]["source"]["status"] == "ended"
     server.close()
     assert "live page" not in {thread.name for thread in threading.enumerate()}
 
@@ -152,7 +156,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(_require, "import_module", no_module)
-    with pytest.raises(EngineUnavailableError, match=r'the page needs starlette .*pip install "fer-edge\[live\]"'):
+    with pytest.raises(EngineUnavailableError, match=r'the live page needs starlette .*pip install "fer-edge\[live\]"'):
         PageServer()
 
 

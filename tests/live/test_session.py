@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import skimage.data
 
 from fer_edge import ExpressionTracker
 from fer_edge.errors import EngineError, FerEdgeError, VideoError
 from fer_edge.live import LiveSession, Output, Update
 from fer_edge.live.lines import JsonLines, SourceNotes
 from fer_edge.video import SourceState, open_source, source
+from tests.result_document import EXAMPLES, assert_alike, check_document
 from tests.video.clips import Frame, HttpCamera, wait_until, write_clip
 
 pytestmark = pytest.mark.xdist_group("live sessions")  # one process, which opens the networks once
@@ -47,13 +49,25 @@ def test_every_frame_of_a_recording_is_one_line(make_tracker: MakeTracker, happy
     rows = [json.loads(line) for line in lines]
     assert [row["frame"] for row in rows] == [0, 1, 2, 3] and rows[2]["time"] == 0.08 and rows[0]["size"] == [240, 240]
     for row in rows:
+        check_document(row)
         (person,) = row["people"]
-        assert (person["id"], person["label"], person["certain"], person["since"]) == (1, "happiness", True, 0)
-        assert person["score"] == max(person["scores"].values()) > 0.9 and len(person["box"]) == 4
-        assert person["derived"]["valence"] == pytest.approx(0.87, abs=0.1)  # of happiness
-        assert row["source"].keys() == vars(SourceState()).keys() and not row["source"]["dropped"]
-    assert [row["source"]["status"] for row in rows[:3]] == ["connected"] * 3
+        expression = person["expression"]
+        assert (person["id"], expression["label"], expression["certain"], person["since"]) == (1, "happiness", True, 0)
+        assert expression["score"] == max(expression["scores"].values()) > 0.9 and person["face"]["score"] > 0.5
+        assert expression["derived"]["valence"] == pytest.approx(0.87, abs=0.1)  # of happiness
+        assert person["raw"]["label"] == "happiness" and person["quality"]["presence"] > 0.9 and person["fresh"]
+        assert row["source"] == "clip.mp4" and not row["live"]["source"]["dropped"]
+    assert [row["live"]["source"]["status"] for row in rows[:3]] == ["connected"] * 3
     assert str(summary).startswith("4 frames, latency ") and not threads()
+
+
+def test_frame_of_a_clip_is_the_example_of_the_reference(make_tracker: MakeTracker, tmp_path: Path) -> None:
+    recorder = Recorder()
+    clip = write_clip(tmp_path / "clip.mp4", [skimage.data.astronaut()] * 2)
+    with LiveSession(open_source(clip), make_tracker(), [recorder]) as session:
+        session.run()
+    assert_alike({**EXAMPLES[1], "live": {}}, {**recorder.updates[1].document, "live": {}})
+    assert EXAMPLES[1]["live"]["source"].keys() == vars(SourceState()).keys()
 
 
 def test_break_and_return_of_a_camera_are_passed_on(
@@ -79,6 +93,8 @@ def test_break_and_return_of_a_camera_are_passed_on(
         running.join()
         assert session.summary().reconnections == 1
     assert broken.source.status == "reconnecting" and broken.people == () and broken.latency is None
+    check_document(broken.document)
+    assert broken.document["live"]["source"]["message"] and broken.document["size"] is None
     times = [update.time for update in recorder.updates if update.frame is not None]
     assert times == sorted(set(times)) and recorder.updates[-1].source.status == "connected"
     assert notes[0].endswith("trying to connect again") and notes[-1] == f"{session.source.title} is connected again"

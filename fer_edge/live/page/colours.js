@@ -21,6 +21,6 @@ export function inkOn(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.32 ? "#1b1f24" : "#ffffff";
 }
 
-export function colourOfPerson(person) {
-  return person.certain ? colourOf(person.label) : UNSURE;
+export function colourOfPerson({ expression }) {
+  return expression.certain ? colourOf(expression.label) : UNSURE;
 }

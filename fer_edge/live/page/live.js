@@ -68,13 +68,14 @@ async function show(update, jpeg) {
   lastNumber = update.number;
   if (jpeg.length) await showFrame(jpeg, update.size, update.people);
   else showBoxes(update.people);
-  if (update.source.status === "reconnecting") clearPeople("No picture");
+  const { source } = update.live;
+  if (source.status === "reconnecting") clearPeople("No picture");
   else showPeople(update.people, update.time);
   extendTimelines(update.people, update.time);
-  ended = update.source.status === "ended";
-  const playing = update.source.status === "connected" && (update.source.live ? STATUS.live : STATUS.recording);
-  showStatus(update.source.status, noticeOf(update.source), playing || undefined);
-  showFigures(update);
+  ended = source.status === "ended";
+  const playing = source.status === "connected" && (source.live ? STATUS.live : STATUS.recording);
+  showStatus(source.status, noticeOf(source), playing || undefined);
+  showFigures(update.live);
 }
 
 function countSkipped(count) {
@@ -91,15 +92,15 @@ function noticeOf(source) {
   return source.status === "ended" ? source.message : "";
 }
 
-function showFigures(update) {
+function showFigures({ latency, rate, source }) {
   const now = performance.now();
-  if (now - figuresShown < FIGURE_MILLISECONDS && update.source.status === "connected") return;
+  if (now - figuresShown < FIGURE_MILLISECONDS && source.status === "connected") return;
   figuresShown = now;
-  if (update.latency !== null) byId("latency").textContent = milliseconds(update.latency);
-  byId("rate").textContent = update.rate.toFixed(1);
-  byId("dropped").textContent = update.source.dropped.toLocaleString("en");
-  byId("damaged").textContent = update.source.damaged.toLocaleString("en");
-  byId("damaged").parentElement.classList.toggle("zero", update.source.damaged === 0);
+  if (latency !== null) byId("latency").textContent = milliseconds(latency);
+  byId("rate").textContent = rate.toFixed(1);
+  byId("dropped").textContent = source.dropped.toLocaleString("en");
+  byId("damaged").textContent = source.damaged.toLocaleString("en");
+  byId("damaged").parentElement.classList.toggle("zero", source.damaged === 0);
   byId("skipped").textContent = skipped.toLocaleString("en");
 }
 

@@ -51,7 +51,7 @@ function makeCard(person) {
   since.title = "Time since the expression began";
   const bars = element(item, "div", "bars");
   const rows = new Map();
-  for (const name of Object.keys(person.scores)) {
+  for (const name of Object.keys(person.expression.scores)) {
     const title = element(bars, "span", "name", name);
     const fill = element(element(bars, "span", "track"), "span", "fill");
     fill.style.display = "block";
@@ -66,18 +66,19 @@ function makeCard(person) {
 
 function updateCard(card, person, time) {
   card.lastTime = time;
-  setText(card.label, person.certain ? person.label : "unsure");
+  const { label, scores, certain, warning } = person.expression;
+  setText(card.label, certain ? label : "unsure");
   setText(card.since, `${Math.max(time - person.since, 0).toFixed(1)} s`);
   card.badge.style.background = colourOfPerson(person);
   card.badge.style.color = inkOn(colourOfPerson(person));
   for (const [name, row] of card.rows) {
-    const score = person.scores[name] || 0;
+    const score = scores[name] || 0;
     row.fill.style.transform = `scaleX(${score})`;
-    row.title.classList.toggle("best", name === person.label);
+    row.title.classList.toggle("best", name === label);
     setText(row.percent, `${Math.round(100 * score)} %`);
   }
-  card.hint.hidden = !person.warning;
-  setText(card.hint, person.warning);
+  card.hint.hidden = !warning;
+  setText(card.hint, warning);
 }
 
 function setText(node, text) {

@@ -24,16 +24,16 @@ export function extendTimelines(people, time) {
   if (time < now) setTimelines({}); // the server has started again
   now = time;
   choosePeriod();
-  for (const person of people) {
-    showLegend(person.scores);
-    const spans = laneOf(person.id).spans;
+  for (const { id, since, expression: { label, certain, scores } } of people) {
+    showLegend(scores);
+    const spans = laneOf(id).spans;
     const last = spans[spans.length - 1];
-    if (last && last.label === person.label && last.certain === person.certain && person.since <= last.end) {
+    if (last && last.label === label && last.certain === certain && since <= last.end) {
       last.end = time;
     } else {
-      const start = last ? Math.max(person.since, last.end) : time;
+      const start = last ? Math.max(since, last.end) : time;
       if (last && start - last.end < GAP) last.end = start;
-      spans.push({ label: person.label, certain: person.certain, start, end: time });
+      spans.push({ label, certain, start, end: time });
     }
   }
   for (const [id, lane] of lanes) {

@@ -55,14 +55,14 @@ function draw() {
 }
 
 function drawPerson(person, { scale, left, top }, width) {
-  const [x, y, w, h] = person.box.map((value) => value * scale);
+  const [x, y, w, h] = person.face.box.map((value) => value * scale);
   const boxLeft = mirrored ? width - left - x - w : left + x;
   const boxTop = top + y;
   const colour = colourOfPerson(person);
   drawing.globalAlpha = person.fresh ? 1 : 0.65;
   drawing.lineWidth = 2.5;
   drawing.strokeStyle = colour;
-  drawing.setLineDash(person.certain ? [] : [7, 5]);
+  drawing.setLineDash(person.expression.certain ? [] : [7, 5]);
   drawing.beginPath();
   drawing.roundRect(boxLeft, boxTop, w, h, 8);
   drawing.stroke();
@@ -71,8 +71,9 @@ function drawPerson(person, { scale, left, top }, width) {
 }
 
 function drawName(person, colour, boxLeft, boxTop, boxHeight, width) {
-  const score = person.certain && width > NARROW ? ` ${Math.round(100 * person.score)} %` : "";
-  const text = `${person.id}  ${person.certain ? person.label : "unsure"}${score}`;
+  const { label, certain, score } = person.expression;
+  const percent = certain && width > NARROW ? ` ${Math.round(100 * score)} %` : "";
+  const text = `${person.id}  ${certain ? label : "unsure"}${percent}`;
   drawing.font = "600 13px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif";
   const tagWidth = drawing.measureText(text).width + 16;
   const tagLeft = Math.max(2, Math.min(boxLeft - 1, width - tagWidth - 2));

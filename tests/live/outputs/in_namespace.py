@@ -1,0 +1,95 @@
+"""Program of a test in a network namespace: avahi announces a VRChat, and an output finds it.
+
+It is a process of its own, since a namespace is entered before Python starts. It prints what was seen as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from fer_edge.live.outputs import make_output, oscquery
+from tests.live.outputs.receivers import OscDump
+from tests.live.outputs.updates import LABELS, person, update
+from tests.live.outputs.vrchat_double import parameters, running_vrchat
+from tests.video.clips import wait_until
+
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path={path}</listen><auth>EXTERNAL</auth><policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/>
+</policy></busconfig>"""
+AVAHI = "[server]\nhost-name=vrchat-pc\nuse-ipv6=no\nallow-interfaces=lo\n"
+SERVICE = "VRChat-Client-A1B2C3"
+
+
+def main(folder: Path) -> None:
+    oscquery.REFRESH_SECONDS = 0.1
+    notes: list[str] = []
+    with ExitStack() as stack:
+        start_avahi(folder, stack)
+        vrchat = stack.enter_context(running_vrchat())
+        vrchat.tree = parameters("FER/Emotion", "FER/Happiness", "GestureLeft")
+        receiver = stack.enter_context(OscDump())
+        target = f"osc://127.0.0.1:{receiver.port}?app=vrchat&discover=loopback"
+        output = make_output(target, LABELS, notes.append)
+        output.open("camera")
+        sockets = set[str]()
+        while not notes:  # searches, and there is no VRChat
+            sockets |= own_sockets()
+        stack.enter_context(running("avahi-publish", "-s", SERVICE, "_oscjson._tcp", str(vrchat.port)))
+        wait_until(lambda: len(notes) == 2)
+        receiver.messages.clear()
+        output.send(update(person(1, "happiness")))
+        wait_until(lambda: receiver.latest("/avatar/parameters/FER/Happiness") == 0.9)
+        addresses = sorted({message.address for message in receiver.messages})
+        vrchat.tree = parameters("GestureLeft")
+        wait_until(lambda: len(notes) == 3)
+        output.close()
+        services = subprocess.run(["avahi-browse", "-atp"], capture_output=True, text=True, check=True).stdout
+    announced = sorted({line.split(";")[3] for line in services.splitlines()})
+    threads = [thread.name for thread in threading.enumerate()]
+    seen = {"notes": notes, "addresses": addresses, "sockets": sorted(sockets), "services": announced}
+    print(json.dumps({**seen, "threads": threads}))
+
+
+def own_sockets() -> set[str]:
+    """Return the addresses of UDP sockets of this process that wait for datagrams."""
+    lines = subprocess.run(["ss", "-Hlunp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {line.split()[3].rpartition(":")[0] for line in lines if f"pid={os.getpid()}," in line}
+
+
+@contextmanager
+def running(*command: str) -> Iterator[None]:
+    """Run a program until the end of the block."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start_avahi(folder: Path, stack: ExitStack) -> None:
+    """Start a message bus and avahi on the loopback interface, which has no multicast by default."""
+    for arguments in ("link set lo up multicast on", "route add 224.0.0.0/4 dev lo"):
+        subprocess.run(["ip", *arguments.split()], check=True)
+    bus = folder / "bus"
+    (folder / "bus.conf").write_text(BUS.format(path=bus))
+    (folder / "avahi.conf").write_text(AVAHI)
+    os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={bus}"
+    stack.enter_context(running("dbus-daemon", f"--config-file={folder / 'bus.conf'}", "--nofork"))
+    wait_until(bus.exists)
+    options = ("--no-drop-root", "--no-chroot", "--no-rlimits")
+    stack.enter_context(running("avahi-daemon", "-f", str(folder / "avahi.conf"), *options))
+    wait_until(lambda: subprocess.run(["avahi-browse", "-atp"], capture_output=True, check=False).returncode == 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
