@@ -6,15 +6,14 @@ import hashlib
 import json
 import struct
 import sys
-import zipfile
-from io import BytesIO
+import zlib
 from pathlib import Path
 from typing import Any
 
 MODEL = b"not a model: the fuzz target ends before the engine"
 
 
-def manifest(files: dict[str, bytes], **changes: Any) -> dict[str, Any]:
+def manifest(files: dict[str, bytes], /, **changes: Any) -> dict[str, Any]:
     """Return a manifest that lists files, with other values for the keys in `changes`."""
     values: dict[str, Any] = {
         "format": 1,
@@ -33,36 +32,26 @@ def manifest(files: dict[str, bytes], **changes: Any) -> dict[str, Any]:
     return values | changes
 
 
-def archive(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """Return a zip archive with the members in this order; names may be unsafe or repeated."""
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as file:
-        for name, content in members:
-            filler = "x" * len(name)
-            info = zipfile.ZipInfo(filler, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = compression
-            file.writestr(info, content)
-    data = bytearray(buffer.getvalue())
-    for name, _ in members:  # names that zipfile would change or warn about are written afterwards
-        for start in (b"PK\3\4", b"PK\1\2"):
-            offset = 30 if start == b"PK\3\4" else 46
-            place = _next_name(data, start, offset, len(name))
-            data[place : place + len(name)] = name.encode("latin-1")
-    return bytes(data)
+def archive(members: list[tuple[str, bytes]], method: int = 0) -> bytes:
+    """Return a zip archive with these members; Python's zipfile would change or refuse unsafe and repeated names.
+
+    Args:
+        members: Name and content of each member.
+        method: Number of the compression in the headers; 0: stored. The content is never compressed.
+    """
+    body, directory = b"", b""
+    for name, content in members:
+        text = name.encode("latin-1")
+        common = struct.pack(
+            *("<5H3L2H", 20, 0, method, 0, 0x21, zlib.crc32(content), len(content), len(content), len(text), 0)
+        )
+        directory += b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<3H2L", 0, 0, 0, 0, len(body)) + text
+        body += b"PK\3\4" + common + text + content
+    count = len(members)
+    return body + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), len(body), 0)
 
 
-def _next_name(data: bytearray, start: bytes, offset: int, length: int) -> int:
-    """Return the place of the first name that is still a filler."""
-    place = data.find(start)
-    while place >= 0:
-        size = struct.unpack_from("<H", data, place + (26 if offset == 30 else 28))[0]
-        if size == length and data[place + offset : place + offset + length] == b"x" * length:
-            return place + offset
-        place = data.find(start, place + 1)
-    raise ValueError(f"no member with a name of {length} characters")
-
-
-def bundle(files: dict[str, bytes] | None = None, **changes: Any) -> bytes:
+def bundle(files: dict[str, bytes] | None = None, /, **changes: Any) -> bytes:
     """Return a bundle; `changes` replace keys of its manifest."""
     files = {"model.onnx": MODEL} if files is None else files
     return archive([("manifest.json", json.dumps(manifest(files, **changes)).encode()), *files.items()])
@@ -80,7 +69,7 @@ def corpus() -> dict[str, bytes]:
         "traversal": bundle({"model.onnx": MODEL, "../../etc/passwd": b"x"}),
         "absolute": bundle({"model.onnx": MODEL, "/tmp/x": b"x"}),
         "duplicate": archive([("manifest.json", content), ("model.onnx", MODEL), ("model.onnx", MODEL)]),
-        "compressed": archive([("manifest.json", content), ("model.onnx", MODEL)], zipfile.ZIP_DEFLATED),
+        "compressed": archive([("manifest.json", content), ("model.onnx", MODEL)], method=8),
         "format": bundle(format=2),
         "labels": bundle(labels=["a", "a"]),
         "precision": bundle(precision="fp8"),

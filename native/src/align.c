@@ -9,9 +9,15 @@ static const int ALIGNED[4] = {0, 1, 3, 4};
 static const double TARGET[4][2] = {{34.4, 42.1}, {77.6, 42.1}, {38.1, 87.7}, {73.9, 87.7}};
 static const double MAX_ERROR = 0.5, MIN_BOX_RATIO = 0.5, MAX_BOX_RATIO = 2;
 
+/* Return the scalar product of four numbers, added in the order of NumPy's. On points that map to whole pixels, a last bit
+ * decides whether a pixel is truncated to the level below. */
+static double product(const double *x, const double *y) {
+    return (x[0] * y[0] + x[2] * y[2]) + (x[1] * y[1] + x[3] * y[3]);
+}
+
 /* Compute the similarity with the smallest squared distances from the points to their places in the crop. */
 static bool fit_points(const fer_face *face, similarity *to_crop) {
-    double x_mean = 0, y_mean = 0, u_mean = 0, v_mean = 0, square = 0, a = 0, b = 0;
+    double x[4], y[4], u[4], v[4], x_mean = 0, y_mean = 0, u_mean = 0, v_mean = 0;
     for (int i = 0; i < 4; i++) {
         x_mean += face->points[ALIGNED[i]][0] / 4;
         y_mean += face->points[ALIGNED[i]][1] / 4;
@@ -19,12 +25,13 @@ static bool fit_points(const fer_face *face, similarity *to_crop) {
         v_mean += TARGET[i][1] / 4;
     }
     for (int i = 0; i < 4; i++) {
-        const double x = face->points[ALIGNED[i]][0] - x_mean, y = face->points[ALIGNED[i]][1] - y_mean;
-        const double u = TARGET[i][0] - u_mean, v = TARGET[i][1] - v_mean;
-        square += x * x + y * y;
-        a += x * u + y * v;
-        b += x * v - y * u;
+        x[i] = face->points[ALIGNED[i]][0] - x_mean;
+        y[i] = face->points[ALIGNED[i]][1] - y_mean;
+        u[i] = TARGET[i][0] - u_mean;
+        v[i] = TARGET[i][1] - v_mean;
     }
+    const double square = product(x, x) + product(y, y);
+    double a = product(x, u) + product(y, v), b = product(x, v) - product(y, u);
     if (!(square > 0 && hypot(a, b) > 0)) return false;
     a /= square;
     b /= square;

@@ -13,6 +13,10 @@
 
 #include "internal.h"
 
+#ifdef FER_EDGE_WRAP_STDIN
+FILE *__wrap_stdin; /* see CMakeLists.txt */
+#endif
+
 static const uint64_t MAX_BUNDLE_BYTES = (uint64_t)4 << 30;
 
 fer_status fer_fail(fer_message *message, fer_status status, const char *format, ...) {

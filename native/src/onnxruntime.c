@@ -1,4 +1,5 @@
 /* ONNX Runtime through its C API. Compiled against any header, it runs with every library from version 1.17 on. */
+#define _POSIX_C_SOURCE 200809L
 #include <onnxruntime_c_api.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "internal.h"
 
 enum { API_VERSION = 17 };
+static const char NO_TELEMETRY[] = "ORT_DISABLE_TELEMETRY";
 
 typedef const OrtApiBase *(ORT_API_CALL *get_base)(void);
 
@@ -20,6 +22,12 @@ typedef const OrtApiBase *(ORT_API_CALL *get_base)(void);
  * only start with the version it was linked with. A library that the app has loaded before is used, so that an app
  * never has two of them. FER_EDGE_LINKED is for systems without shared libraries. */
 static get_base find_base(void) {
+    /* From 1.29 on, Linux packages write a device id and events into the home folder, and send them. */
+#ifdef _WIN32
+    if (GetEnvironmentVariableA(NO_TELEMETRY, NULL, 0) == 0) SetEnvironmentVariableA(NO_TELEMETRY, "1");
+#else
+    setenv(NO_TELEMETRY, "1", 0);
+#endif
 #if defined(FER_EDGE_LINKED)
     return OrtGetApiBase;
 #elif defined(_WIN32)

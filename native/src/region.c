@@ -30,6 +30,12 @@ fer_status fer_view_frame(const fer_frame *frame, view *result, fer_message *mes
     return FER_OK;
 }
 
+/* Refuse a box; problem: the end of the message. */
+static fer_status refuse(const fer_face *box, const char *problem, fer_message *message) {
+    return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) %s", box->x, box->y, box->width,
+                    box->height, problem);
+}
+
 static bool are_corners(double left, double top, double right, double bottom, const view *frame) {
     const double w = right - left, h = bottom - top;
     return left >= 0 && top >= 0 && right <= frame->width + 1 && bottom <= frame->height + 1 && fmin(w, h) >= MIN_SIDE &&
@@ -50,15 +56,13 @@ static fer_status check_plausible(const fer_face *box, const view *frame, fer_me
     const double x = box->x, y = box->y, w = box->width, h = box->height, smaller = fmin(w, h);
     if (smaller <= 0) return FER_OK; /* fer_find_region refuses it */
     if (fmax(fmax(fabs(x), fabs(y)), fmax(w, h)) <= MAX_FRACTION)
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) looks like fractions of the frame; "
-                        "expected pixels: multiply x and width by %d, y and height by %d", x, y, w, h, frame->width,
-                        frame->height);
+        return refuse(box, "looks like fractions of the frame; expected pixels: multiply them by its width and height",
+                      message);
     if (smaller < MIN_SIDE)
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) is smaller than %g pixels; expected "
-                        "the box of a face: x, y, width, height in pixels", x, y, w, h, MIN_SIDE);
+        return refuse(box, "is smaller than 4 pixels; expected the box of a face: x, y, width, height in pixels",
+                      message);
     if (is_implausible(box, frame) && (are_corners(x, y, w, h, frame) || are_corners(h, x, y, w, frame)))
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) looks like corners; expected x, y, "
-                        "width, height in pixels", x, y, w, h);
+        return refuse(box, "looks like corners; expected x, y, width, height in pixels", message);
     return FER_OK;
 }
 
@@ -82,23 +86,16 @@ fer_status fer_find_region(const view *frame, const fer_face *face, region *resu
         return fer_fail(message, FER_ERROR_ARGUMENT, "the kind of the face is %d; expected FER_WHOLE_FRAME, FER_BOX or "
                         "FER_POINTS", (int)face->kind);
     if (!isfinite(x) || !isfinite(y) || !isfinite(w) || !isfinite(h))
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) is not finite; expected x, y, "
-                        "width, height in pixels", x, y, w, h);
+        return refuse(face, "is not finite; expected x, y, width, height in pixels", message);
     if (face->kind == FER_BOX) {
         const fer_status status = check_plausible(face, frame, message);
         if (status != FER_OK) return status;
     }
-    if (w <= 0 || h <= 0)
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) is empty; expected a positive width "
-                        "and height in pixels", x, y, w, h);
+    if (w <= 0 || h <= 0) return refuse(face, "is empty; expected a positive width and height in pixels", message);
     if (fmax(w, h) > MAX_RATIO * fmax(frame->width, frame->height))
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) is more than %g times as large as "
-                        "the frame of %d x %d pixels; expected the box of one face", x, y, w, h, MAX_RATIO,
-                        frame->width, frame->height);
+        return refuse(face, "is more than 8 times as large as the frame; expected the box of one face in pixels", message);
     const double inside_w = fmin(frame->width, x + w) - fmax(0, x), inside_h = fmin(frame->height, y + h) - fmax(0, y);
-    if (inside_w <= 0 || inside_h <= 0)
-        return fer_fail(message, FER_ERROR_ARGUMENT, "box (%.6g, %.6g, %.6g, %.6g) is outside of the frame of %d x %d "
-                        "pixels", x, y, w, h, frame->width, frame->height);
+    if (inside_w <= 0 || inside_h <= 0) return refuse(face, "is outside of the frame; expected pixels of it", message);
     *result = find_square((int)floor(x), (int)floor(y), (int)ceil(x + w), (int)ceil(y + h), frame);
     result->face_width = inside_w;
     result->face_height = inside_h;
