@@ -38,5 +38,5 @@ def library(native_build: Path) -> Library:
 def engine(request: pytest.FixtureRequest, library: Library) -> str:
     """Return the name of each engine of the library."""
     if request.param not in library.engines:
-        pytest.skip("needs the header of ONNX Runtime: scripts/test-native")
+        pytest.skip(f"the library is built without {request.param}: see scripts/test-native")
     return str(request.param)

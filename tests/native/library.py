@@ -6,8 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ SOURCE = ROOT / "native"
 # Header of ONNX Runtime, which Python's package does not contain; scripts/test-native fetches it.
 ONNXRUNTIME = Path(os.environ.get("FER_EDGE_ONNXRUNTIME", ROOT / "build" / "native" / "onnxruntime"))
 SANITIZERS = os.environ.get("FER_EDGE_SANITIZERS", "")
+ENGINES = ("onnxruntime", "openvino")
 FORMATS = ("rgb", "bgr", "rgba", "bgra", "grey")
 MESSAGE_BYTES = 512
 AnyFace = Face | XYWH | None
@@ -192,15 +192,17 @@ def missing_part() -> str:
         return f"needs {' and '.join(tools)}"
     if not SOURCE.is_dir():
         return "needs a clone of the repository"
+    includes = b"#include <jansson.h>\n#include <sodium/crypto_hash_sha256.h>\n"
     headers = subprocess.run(
-        ["cc", "-E", "-"], input=b"#include <jansson.h>\n#include <sodium/crypto_hash_sha256.h>\n", capture_output=True
+        ["cc", "-E", "-"], input=includes, capture_output=True, env=plain_environment(), check=False
     )
     return "needs the headers of Jansson and libsodium: scripts/test-native" if headers.returncode else ""
 
 
 def build(folder: Path) -> None:
     """Build the library with all engines into a folder."""
-    configure(folder, f"-DFER_EDGE_ONNXRUNTIME={'ON' if has_onnxruntime() else 'OFF'}", *openvino_settings())
+    settings = [f"-DFER_EDGE_{name.upper()}={'ON' if name in engines() else 'OFF'}" for name in ENGINES]
+    configure(folder, *settings, f"-DOpenVINO_DIR={package_folder('openvino') / 'cmake'}")
     run("cmake", "--build", folder)
 
 
@@ -212,32 +214,46 @@ def configure(folder: Path, *settings: str) -> None:
     run("cmake", "-S", SOURCE, "-B", folder, *generator, *flags, *settings)
 
 
-def openvino_settings() -> list[str]:
-    """Return the settings for OpenVINO, whose Python package contains headers and CMake files."""
-    package = find_spec("openvino")
-    assert package is not None and package.origin is not None
-    return ["-DFER_EDGE_OPENVINO=ON", f"-DOpenVINO_DIR={Path(package.origin).parent / 'cmake'}"]
-
-
 def has_onnxruntime() -> bool:
     """Return whether the header and the library of ONNX Runtime are here."""
     return (ONNXRUNTIME / "include" / "onnxruntime_c_api.h").is_file() and find_spec("onnxruntime") is not None
 
 
 def engines() -> list[str]:
-    """Return the names of the engines that `build` includes."""
-    return ["onnxruntime", "openvino"] if has_onnxruntime() else ["openvino"]
+    """Return the names of the engines that `build` includes.
+
+    OpenVINO loads one of its libraries in a way that AddressSanitizer refuses (RTLD_DEEPBIND).
+    """
+    return [name for name in ENGINES if (has_onnxruntime() if name == "onnxruntime" else not SANITIZERS)]
+
+
+def package_folder(name: str) -> Path:
+    """Return the folder of an installed package; OpenVINO's contains headers and CMake files."""
+    package = find_spec(name)
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent
 
 
 def runtime_library() -> Path:
     """Return the library of ONNX Runtime in Python's package."""
-    return next(Path(sysconfig.get_path("platlib")).glob("onnxruntime/capi/libonnxruntime.so.*"))
+    return next(package_folder("onnxruntime").glob("capi/libonnxruntime.so.*"))
 
 
-def run(*command: str | Path, **keywords: Any) -> str:
+def run(*command: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
     """Run a command and return what it printed; its output is in the error if it fails."""
     result = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **keywords
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=plain_environment() | dict(environment or {}),
     )
     assert result.returncode == 0, f"{' '.join(map(str, command))}:\n{result.stdout}"
     return result.stdout
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment without the sanitizers' run-time, which other programs hang with."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

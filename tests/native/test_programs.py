@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,16 @@ from PIL import Image
 from fer_edge import Recognizer
 from fer_edge.faces.face import TARGET, Face
 from fer_edge.shipped import shipped_bundle
-from tests.native.library import SANITIZERS, SOURCE, Library, configure, has_onnxruntime, run, runtime_library
+from tests.native.library import (
+    SANITIZERS,
+    SOURCE,
+    Library,
+    configure,
+    has_onnxruntime,
+    plain_environment,
+    run,
+    runtime_library,
+)
 
 ASTRONAUT = skimage.data.astronaut()
 BOX = ("165", "70", "120", "120")
@@ -41,7 +51,7 @@ def package(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prefix(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the unpacked package, and ONNX Runtime beside the library."""
     folder = tmp_path_factory.mktemp("prefix")
-    run("cpack", "-B", folder, cwd=package)
+    run("cpack", "-B", folder, folder=package)
     (archive,) = folder.glob("*.tar.gz")
     run("tar", "-xf", archive, "-C", folder, "--strip-components=1")
     (folder / "lib" / "libonnxruntime.so.1").symlink_to(runtime_library())
@@ -61,8 +71,8 @@ def test_programs_build_against_the_package(prefix: Path, photo: Path, tmp_path:
     run("cmake", "--build", folder)
     assert run(folder / "recognize_ppm", shipped_bundle(), photo, *BOX).startswith("happiness, score ")
     assert run(folder / "faces_in_threads", shipped_bundle(), "3").count("neutral, neutral") == 3
-    environment = {**os.environ, "PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig"}
-    flags = run("pkg-config", "--cflags", "--libs", "fer_edge", env=environment).split()
+    environment = {"PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig"}
+    flags = run("pkg-config", "--cflags", "--libs", "fer_edge", environment=environment).split()
     program = tmp_path / "program"
     run("cc", "-o", program, SOURCE / "examples" / "recognize_ppm.c", *flags, f"-Wl,-rpath,{prefix}/lib")
     assert run(program, shipped_bundle(), photo, *BOX).startswith("happiness, score ")
@@ -84,34 +94,34 @@ def test_package_needs_no_other_library(prefix: Path) -> None:
         assert len(symbols) == 11 and all(symbol.startswith("fer_") for symbol in symbols)
 
 
-def test_example_leaks_nothing_and_writes_no_file(package: Path, prefix: Path, photo: Path, tmp_path: Path) -> None:
+def test_example_leaks_nothing_and_writes_no_file(
+    package: Path, prefix: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With AddressSanitizer, a leak fails the program."""
     home = tmp_path / "home"
     home.mkdir()
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "LD_LIBRARY_PATH": f"{prefix}/lib",
-        "ASAN_OPTIONS": "detect_leaks=1",
-    }
-    environment.pop("ORT_DISABLE_TELEMETRY", None)
-    environment.pop("LD_PRELOAD", None)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    environment = {"HOME": str(home), "LD_LIBRARY_PATH": f"{prefix}/lib", "ASAN_OPTIONS": "detect_leaks=1"}
     program = package / "examples" / "recognize_ppm"
-    assert run(program, shipped_bundle(), photo, *BOX, env=environment).startswith("happiness, score ")
+    assert run(program, shipped_bundle(), photo, *BOX, environment=environment).startswith("happiness, score ")
     for arguments in ((shipped_bundle(), photo, "0", "0", "0", "0"), (photo, photo)):
-        result = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
-        assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
+        message = failure(program, *arguments, environment=environment)
+        assert len(message.splitlines()) == 1, message
     assert not list(home.rglob("*"))
 
 
 def test_missing_onnxruntime_is_reported(package: Path, photo: Path) -> None:
-    program = package / "examples" / "recognize_ppm"
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    message = failure(package / "examples" / "recognize_ppm", shipped_bundle(), photo)
+    assert message.startswith("ONNX Runtime cannot be loaded; put its library (libonnxruntime.so.1, ")
+
+
+def failure(*command: str | Path, environment: Mapping[str, str] | None = None) -> str:
+    """Return what a command prints that fails."""
     result = subprocess.run(
-        [program, shipped_bundle(), photo], env=environment, capture_output=True, text=True, check=False
+        command, env=plain_environment() | dict(environment or {}), capture_output=True, text=True, check=False
     )
-    assert result.returncode == 1
-    assert result.stderr.startswith("ONNX Runtime cannot be loaded; put its library (libonnxruntime.so.1, ")
+    assert result.returncode == 1, result
+    return result.stderr
 
 
 @pytest.mark.data
@@ -131,10 +141,10 @@ def test_csharp_has_the_expressions_of_python(library: Library, prefix: Path, fe
         Path(__file__).parent / "check.cs",
         prefix / "share/fer_edge/FerEdge.cs",
     )
-    environment = {**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib", "LC_ALL": "C.UTF-8"}
+    environment = {"LD_LIBRARY_PATH": f"{prefix}/lib", "LC_ALL": "C.UTF-8"}
     side = frames.shape[1]
     command = ("mono", tmp_path / "check.exe", shipped_bundle(), tmp_path / "frames", str(len(frames)), str(side))
-    lines = run(*command, env=environment).splitlines()
+    lines = run(*command, environment=environment).splitlines()
     points = np.insert(TARGET, 2, (56.0, 60.0), axis=0) * (side / 112)
     faces = [None, (0, 0, side, side), Face((0, 0, side, side), 1.0, points)]
     with Recognizer.open(engine=library.engines[0], threads=1) as python:
