@@ -35,6 +35,7 @@ int main(int count, char **arguments) {
         face = (fer_face){.kind = FER_BOX, .x = atof(arguments[3]), .y = atof(arguments[4]),
                           .width = atof(arguments[5]), .height = atof(arguments[6])};
     const fer_frame frame = read_ppm(arguments[2]);
+    // --8<-- [start:recognize]
     fer_status status = fer_open(arguments[1], NULL, &recognizer, &message);
     if (status == FER_OK) status = fer_recognize(recognizer, &frame, &face, 1, &expression, NULL, &message);
     if (status == FER_OK) {
@@ -45,6 +46,7 @@ int main(int count, char **arguments) {
         fprintf(stderr, "%s\n", message.text);
     }
     fer_close(recognizer);
+    // --8<-- [end:recognize]
     free((void *)frame.pixels);
     return status == FER_OK ? 0 : 1;
 }

@@ -26,7 +26,7 @@ FILES = {"model.onnx": MODEL}
 
 
 def with_manifest(content: bytes) -> bytes:
-    return archive([("manifest.json", content), ("model.onnx", MODEL)])  # type: ignore[no-any-return]
+    return archive([("manifest.json", content), ("model.onnx", MODEL)])
 
 
 def text(**changes: Any) -> bytes:

@@ -31,8 +31,7 @@ def random_box(rng: np.random.Generator, frame: npt.NDArray[np.uint8]) -> tuple[
     height, width = frame.shape[:2]
     w, h = rng.uniform(0.05, 1.5, 2) * max(width, height)
     x, y = rng.uniform(-0.7, 0.9) * width, rng.uniform(-0.7, 0.9) * height
-    box = (x, y, w, h)
-    return box if rng.random() < 0.7 else tuple(map(round, box))  # type: ignore[return-value]
+    return (x, y, w, h) if rng.random() < 0.7 else (round(x), round(y), round(w), round(h))
 
 
 def random_face(rng: np.random.Generator, frame: npt.NDArray[np.uint8]) -> Face:

@@ -28,6 +28,7 @@ from tests.native.library import (
     runtime_library,
 )
 
+HERE = Path(__file__).parent
 ASTRONAUT = skimage.data.astronaut()
 BOX = ("165", "70", "120", "120")
 
@@ -124,13 +125,24 @@ def failure(*command: str | Path, environment: Mapping[str, str] | None = None) 
     return result.stderr
 
 
-@pytest.mark.data
-@pytest.mark.skipif(bool(SANITIZERS), reason="Mono does not run under AddressSanitizer")
-def test_csharp_has_the_expressions_of_python(library: Library, prefix: Path, ferplus: Path, tmp_path: Path) -> None:
+def require_mono() -> None:
     if shutil.which("mcs") is None or shutil.which("mono") is None:
         if os.environ.get("FER_EDGE_REQUIRE_NATIVE"):
             pytest.fail("needs Mono, and FER_EDGE_REQUIRE_NATIVE forbids skipping: see scripts/test-native")
-        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs")
+        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs mono-runtime")
+
+
+def test_script_for_unity_compiles(tmp_path: Path) -> None:
+    """It compiles against declarations of Unity's classes; Unity itself cannot be installed."""
+    require_mono()
+    sources = [SOURCE / "csharp" / "FerEdge.cs", SOURCE / "csharp" / "WebcamExpression.cs", HERE / "unity.cs"]
+    run("mcs", "-langversion:7", "-warnaserror", "-target:library", f"-out:{tmp_path}/script.dll", *sources)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(bool(SANITIZERS), reason="Mono does not run under AddressSanitizer")
+def test_csharp_has_the_expressions_of_python(library: Library, prefix: Path, ferplus: Path, tmp_path: Path) -> None:
+    require_mono()
     paths = sorted((ferplus / "FER2013Valid").glob("*.png"))[:64]
     frames = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
     (tmp_path / "frames").write_bytes(frames.tobytes())
@@ -138,7 +150,7 @@ def test_csharp_has_the_expressions_of_python(library: Library, prefix: Path, fe
         "mcs",
         "-langversion:7",
         f"-out:{tmp_path}/check.exe",
-        Path(__file__).parent / "check.cs",
+        HERE / "check.cs",
         prefix / "share/fer_edge/FerEdge.cs",
     )
     environment = {"LD_LIBRARY_PATH": f"{prefix}/lib", "LC_ALL": "C.UTF-8"}

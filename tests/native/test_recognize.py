@@ -112,7 +112,8 @@ def test_warnings_are_those_of_python(library: Library) -> None:
 
 
 def test_refused_faces_leave_the_results_of_the_others(library: Library) -> None:
-    engine, faces = library.engines[0], [BOX, (0.0, 0.0, 0.0, 0.0), FACE, (900.0, 900.0, 50.0, 50.0)]
+    engine = library.engines[0]
+    faces: list[AnyFace] = [BOX, (0.0, 0.0, 0.0, 0.0), FACE, (900.0, 900.0, 50.0, 50.0)]
     with Recognizer.open(engine=engine, threads=1) as python, library.open(shipped_bundle(), engine, batch=2) as native:
         with pytest.raises(FacesError) as caught:
             python.recognize_faces(ASTRONAUT, faces)
