@@ -50,7 +50,7 @@ bool fer_find_alignment(const fer_face *face, similarity *to_frame) {
         const double right = a * x - b * y + c - TARGET[i][0], down = b * x + a * y + d - TARGET[i][1];
         error += right * right + down * down;
     }
-    const double ratio = SIZE / hypot(a, b) / fmax(face->width, face->height);
+    const double ratio = SIDE / hypot(a, b) / fmax(face->width, face->height);
     if (!(sqrt(error / 4) <= MAX_ERROR * (TARGET[1][0] - TARGET[0][0])) || !(ratio >= MIN_BOX_RATIO) ||
         !(ratio <= MAX_BOX_RATIO))
         return false;
@@ -105,7 +105,7 @@ void fer_align(const view *frame, const similarity *to_frame, scratch *memory, u
     const int factor = scale < 1 ? 1 : (int)scale, margin = 2 * factor;
     double low_x = INFINITY, low_y = INFINITY, high_x = -INFINITY, high_y = -INFINITY;
     for (int corner = 0; corner < 4; corner++) {
-        const double u = corner & 1 ? SIZE : 0, v = corner & 2 ? SIZE : 0;
+        const double u = corner & 1 ? SIDE : 0, v = corner & 2 ? SIDE : 0;
         const double x = a * u - b * v + to_frame->c, y = b * u + a * v + to_frame->d;
         low_x = fmin(low_x, x);
         high_x = fmax(high_x, x);
@@ -125,7 +125,7 @@ void fer_align(const view *frame, const similarity *to_frame, scratch *memory, u
     /* A reduced square has a side below 112 * 1.5 * 1.42 + 6 pixels, since the scale is below 1.5 times the factor. */
     if (factor > 1) part = reduce(&part, factor, memory->reduced);
     const double p = a / factor, q = b / factor, x0 = (to_frame->c - left) / factor, y0 = (to_frame->d - top) / factor;
-    for (int y = 0; y < SIZE; y++)
-        for (int x = 0; x < SIZE; x++, crop += 3)
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++, crop += 3)
             interpolate(&part, p * (x + 0.5) + -q * (y + 0.5) + x0, q * (x + 0.5) + p * (y + 0.5) + y0, crop);
 }

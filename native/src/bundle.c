@@ -201,7 +201,7 @@ static fer_status check_manifest(const archive *zip, bundle *result, json_t **fi
         return fer_fail(message, FER_ERROR_BUNDLE, "%s: invalid %s: expected 2 to %d different labels, a largest batch "
                         "of 1 to %d, files and engines", zip->path, MANIFEST, MAX_LABELS, MAX_BATCH);
     json_t *readable = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s}", "name", "images", "dtype", "uint8", "layout", "NHWC",
-                                 "height", SIZE, "width", SIZE, "color", "RGB");
+                                 "height", SIDE, "width", SIDE, "color", "RGB");
     const bool is_readable = json_equal(input, readable) == 1;
     json_decref(readable);
     const char *const precisions[] = {"fp32", "fp16", "int8", "mixed"};

@@ -19,16 +19,16 @@ static double triangle(double distance) {
 
 /* Compute the weights of a row of the crop; its columns have the same. */
 static bool find_weights(int side, scratch *memory, samples *places, int *taps) {
-    const double scale = side / (double)SIZE, support = scale < 1 ? 1 : scale, inverse = 1 / support;
+    const double scale = side / (double)SIDE, support = scale < 1 ? 1 : scale, inverse = 1 / support;
     *taps = (int)ceil(support) * 2 + 1;
-    const size_t needed = (size_t)*taps * SIZE;
+    const size_t needed = (size_t)*taps * SIDE;
     if (memory->capacity < needed) {
         int32_t *weights = realloc(memory->weights, needed * sizeof *weights);
         if (weights == NULL) return false;
         memory->weights = weights;
         memory->capacity = needed;
     }
-    for (int i = 0; i < SIZE; i++) {
+    for (int i = 0; i < SIDE; i++) {
         const double centre = (i + 0.5) * scale;
         int start = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
         if (start < 0) start = 0;
@@ -49,7 +49,7 @@ static void resample_row(const view *frame, const region *square, int y, const i
     const int red = frame->channels[0], green = frame->channels[1], blue = frame->channels[2], step = frame->step;
     const uint8_t *pixels = frame->pixels + y * frame->stride;
     const int first = square->x0 - square->left, last = square->x1 - square->left;
-    for (int i = 0; i < SIZE; i++, row += 3) {
+    for (int i = 0; i < SIDE; i++, row += 3) {
         const int start = places[i].start, end = start + places[i].count;
         const int32_t *weight = weights + i * taps;
         int32_t sums[3] = {1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)};
@@ -65,7 +65,7 @@ static void resample_row(const view *frame, const region *square, int y, const i
 
 /* Rows are added to the sums of the crop's rows below them, so that memory does not depend on the frame. */
 static bool resample_square(const view *frame, const region *square, scratch *memory, uint8_t *crop) {
-    samples places[SIZE];
+    samples places[SIDE];
     uint8_t row[CROP_ROW];
     int taps;
     if (!find_weights(square->side, memory, places, &taps)) return false;
@@ -73,8 +73,8 @@ static bool resample_square(const view *frame, const region *square, scratch *me
     for (int y = square->y0, first = 0; y < square->y1; y++) {
         const int place = y - square->top;
         resample_row(frame, square, y, memory->weights, taps, places, row);
-        while (first < SIZE && places[first].start + places[first].count <= place) first++;
-        for (int i = first; i < SIZE && places[i].start <= place; i++) {
+        while (first < SIDE && places[first].start + places[first].count <= place) first++;
+        for (int i = first; i < SIDE && places[i].start <= place; i++) {
             const int32_t weight = memory->weights[i * taps + place - places[i].start];
             int32_t *sums = memory->sums + i * CROP_ROW;
             for (int x = 0; x < CROP_ROW; x++) sums[x] += weight * row[x];

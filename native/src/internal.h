@@ -8,9 +8,9 @@
 #include "fer_edge.h"
 
 enum {
-    SIZE = FER_CROP_SIZE,
-    CROP_ROW = SIZE * 3,         /* bytes of a row of a crop */
-    CROP_BYTES = SIZE * CROP_ROW,
+    SIDE = FER_CROP_SIZE,
+    CROP_ROW = SIDE * 3,         /* bytes of a row of a crop */
+    CROP_BYTES = SIDE * CROP_ROW,
     REDUCED_SIDE = 256           /* a reduced square has fewer pixels per side, see align.c */
 };
 
@@ -37,7 +37,7 @@ typedef struct view {
 
 /* Memory of the resampling functions, reused from face to face. */
 typedef struct scratch {
-    int32_t *weights; /* of the samples below each pixel of a crop's row, SIZE x taps */
+    int32_t *weights; /* of the samples below each pixel of a crop's row, SIDE x taps */
     size_t capacity;  /* number of weights that fit */
     int32_t sums[CROP_BYTES];
     uint8_t reduced[REDUCED_SIDE * REDUCED_SIDE * 3];
@@ -66,7 +66,7 @@ typedef struct engine {
 
 extern const engine fer_onnxruntime_engine, fer_openvino_engine;
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(_WIN32)
 __attribute__((format(printf, 3, 4)))
 #endif
 fer_status fer_fail(fer_message *message, fer_status status, const char *format, ...);

@@ -129,7 +129,7 @@ static fer_status run(session *opened, uint8_t *images, size_t count, float *pro
                       fer_message *message) {
     static const char *const inputs[] = {"images"}, *const outputs[] = {"probabilities"};
     const OrtApi *api = opened->api;
-    const int64_t shape[] = {(int64_t)count, SIZE, SIZE, 3}, rows[] = {(int64_t)count, (int64_t)labels};
+    const int64_t shape[] = {(int64_t)count, SIDE, SIDE, 3}, rows[] = {(int64_t)count, (int64_t)labels};
     OrtValue *input = NULL, *output = NULL;
     OrtStatus *status = api->CreateTensorWithDataAsOrtValue(
         opened->memory, images, count * CROP_BYTES, shape, 4, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &input);

@@ -51,7 +51,7 @@ static ov_status_e create_request(const ov_core_t *core, const bundle *source, i
                                   ov_infer_request_t **request) {
     ov_model_t *model = NULL;
     ov_compiled_model_t *compiled = NULL;
-    const int64_t sides[] = {1, SIZE, SIZE, 3};
+    const int64_t sides[] = {1, SIDE, SIDE, 3};
     ov_status_e status = ov_core_read_model_from_memory_buffer(core, (const char *)source->model, source->model_size,
                                                                NULL, &model);
     if (status == OK && single) { /* for a fixed batch, shapes and memory are planned once instead of in every call */
@@ -115,7 +115,7 @@ static fer_status copy_output(const ov_infer_request_t *request, size_t count, f
 static fer_status run(session *opened, uint8_t *images, size_t count, float *probabilities, size_t labels,
                       fer_message *message) {
     ov_infer_request_t *request = count == 1 ? opened->single : opened->batches;
-    int64_t sides[] = {(int64_t)count, SIZE, SIZE, 3};
+    int64_t sides[] = {(int64_t)count, SIDE, SIDE, 3};
     const ov_shape_t shape = {4, sides};
     ov_tensor_t *input = NULL;
     ov_status_e status = ov_tensor_create_from_host_ptr(U8, shape, images, &input);
