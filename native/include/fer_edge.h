@@ -29,7 +29,7 @@ extern "C" {
 #define FER_ABI_VERSION 1    /* changes with every incompatible change of this header */
 #define FER_CROP_SIZE 112    /* side of a crop in pixels; a crop is RGB, uint8, 112 x 112 x 3 */
 #define FER_MAX_SIDE 16384   /* largest width and height of a frame, in pixels */
-#define FER_MIN_SCORE 0.58f  /* score below which a label is not certain, as in the Python package */
+#define FER_MIN_SCORE 0.58   /* score below which a label is not certain, as in the Python package */
 
 typedef enum fer_status {
     FER_OK = 0,

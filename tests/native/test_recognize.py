@@ -9,12 +9,14 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
+import onnx
 import pytest
 import skimage.data
 from PIL import Image
 
 import fer_edge
 from fer_edge import Bundle, Expression, Recognizer
+from fer_edge.bundle import write_bundle
 from fer_edge.engines.base import Images
 from fer_edge.errors import FacesError
 from fer_edge.faces.face import TARGET, Face
@@ -30,7 +32,7 @@ from tests.native.library import (
     native_face,
     native_frame,
 )
-from tests.tiny import LABELS, tiny_bundle
+from tests.tiny import LABELS, tiny_bundle, tiny_manifest, tiny_onnx
 
 ASTRONAUT = skimage.data.astronaut()
 BOX = (165.0, 70.0, 120.0, 120.0)
@@ -222,6 +224,15 @@ def test_wrong_arguments_are_refused(library: Library, tmp_path: Path) -> None:
     with library.open(bundle, engine) as native:
         assert native.labels == list(LABELS)
         assert functions.fer_label(native.handle, 3) is None and functions.fer_label(native.handle, -1) is None
+
+
+def test_outputs_that_are_not_numbers_are_refused(library: Library, tmp_path: Path) -> None:
+    model = onnx.load_from_string(tiny_onnx())
+    weights = next(constant for constant in model.graph.initializer if constant.name == "label_weight")
+    weights.raw_data = np.full((3, 3), np.nan, np.float32).tobytes()
+    write_bundle(tmp_path / "nan.fer", tiny_manifest(), {"model.onnx": model.SerializeToString()})
+    with pytest.raises(NativeError, match="the model's probabilities are NaN or infinite for crop 0 of the batch"):
+        library.open(tmp_path / "nan.fer")
 
 
 def test_first_engine_of_the_library_is_the_default(library: Library, tmp_path: Path) -> None:
