@@ -37,7 +37,7 @@ namespace FerEdge
         }
 
         /// <summary>Face that is aligned by its points.</summary>
-        /// <param name="points">x, y of left eye, right eye, tip of the nose, left and right corner of the mouth.</param>
+        /// <param name="points">x, y of left eye, right eye, nose, left and right corner of the mouth.</param>
         public static Face WithPoints(double x, double y, double width, double height, double[] points)
         {
             if (points == null || points.Length != 10)
@@ -69,7 +69,7 @@ namespace FerEdge
     public sealed class Recognizer : IDisposable
     {
         const uint AbiVersion = 1;
-        IntPtr handle;
+        readonly Handle handle;
 
         /// <summary>Labels of the model.</summary>
         public readonly IReadOnlyList<string> Labels;
@@ -117,7 +117,7 @@ namespace FerEdge
             var channels = format == PixelFormat.Grey ? 1 : format < PixelFormat.RGBA ? 3 : 4;
             var bytes = (long)width * height * channels;
             if (pixels == null || width < 1 || height < 1 || bytes > (long)pixels.Length * Marshal.SizeOf(typeof(T)))
-                throw new ArgumentException("the array of pixels is smaller than " + width + " x " + height + " pixels");
+                throw new ArgumentException("the array is smaller than " + width + " x " + height + " pixels");
             var pin = GCHandle.Alloc(pixels, GCHandleType.Pinned);
             try
             {
@@ -135,9 +135,9 @@ namespace FerEdge
         /// <summary>Recognise the expressions of faces of a frame in native memory.</summary>
         /// <param name="pixels">Address of the first pixel of the upper row.</param>
         /// <param name="stride">Bytes from a row to the one below; negative if rows are stored bottom-up.</param>
-        public Expression[] Recognize(IntPtr pixels, int width, int height, PixelFormat format, Face[] faces, long stride)
+        public Expression[] Recognize(IntPtr pixels, int width, int height, PixelFormat format, Face[] faces,
+            long stride)
         {
-            if (handle == IntPtr.Zero) throw new ObjectDisposedException("Recognizer");
             var frame = new Frame { pixels = pixels, stride = (IntPtr)stride, width = width, height = height,
                 format = (int)format };
             var results = new Result[faces.Length];
@@ -155,20 +155,25 @@ namespace FerEdge
             return expressions;
         }
 
-        public void Dispose()
-        {
-            fer_close(handle);
-            handle = IntPtr.Zero;
-            GC.SuppressFinalize(this);
-        }
+        /// <summary>Release the model, after the call of another thread has returned.</summary>
+        public void Dispose() { handle.Dispose(); }
 
-        ~Recognizer() { fer_close(handle); }
+        sealed class Handle : SafeHandle
+        {
+            Handle() : base(IntPtr.Zero, true) { }
+            public override bool IsInvalid { get { return handle == IntPtr.Zero; } }
+            protected override bool ReleaseHandle()
+            {
+                fer_close(handle);
+                return true;
+            }
+        }
 
         static void Check(int status, byte[] message)
         {
             if (status == 0) return;
             var length = Array.IndexOf(message, (byte)0);
-            throw new FerEdgeException(status, Encoding.UTF8.GetString(message, 0, length < 0 ? message.Length : length));
+            throw new FerEdgeException(status, Encoding.UTF8.GetString(message, 0, length));
         }
 
         static byte[] Utf8(string text) { return Encoding.UTF8.GetBytes(text + "\0"); }
@@ -206,18 +211,18 @@ namespace FerEdge
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         static extern uint fer_abi_version();
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        static extern int fer_open(byte[] path, ref Options options, out IntPtr handle, [In, Out] byte[] message);
+        static extern int fer_open(byte[] path, ref Options options, out Handle handle, [In, Out] byte[] message);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        static extern int fer_open_memory(byte[] data, UIntPtr size, ref Options options, out IntPtr handle,
+        static extern int fer_open_memory(byte[] data, UIntPtr size, ref Options options, out Handle handle,
             [In, Out] byte[] message);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         static extern void fer_close(IntPtr handle);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        static extern int fer_label_count(IntPtr handle);
+        static extern int fer_label_count(Handle handle);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        static extern IntPtr fer_label(IntPtr handle, int index);
+        static extern IntPtr fer_label(Handle handle, int index);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        static extern int fer_recognize(IntPtr handle, ref Frame frame, [In] Face[] faces, UIntPtr count,
+        static extern int fer_recognize(Handle handle, ref Frame frame, [In] Face[] faces, UIntPtr count,
             [In, Out] Result[] results, [In, Out] float[] probabilities, [In, Out] byte[] message);
     }
 }

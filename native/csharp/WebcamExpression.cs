@@ -1,4 +1,4 @@
-// Unity: label of the face in front of the webcam. Put edge.fer into Assets/StreamingAssets, and this script on any object.
+// Unity: label of the face in front of the webcam. See docs/guides/unity.md.
 // --8<-- [start:script]
 using System.IO;
 using FerEdge;

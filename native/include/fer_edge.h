@@ -1,9 +1,10 @@
 /* fer-edge: facial expressions of faces in frames, from a bundle (.fer).
  *
  * Every function that can fail returns a status and writes one sentence to its last argument, which may be NULL.
- * The library prints nothing, writes no file and opens no socket. For that, opening a recognizer on ONNX Runtime sets the
- * environment variable ORT_DISABLE_TELEMETRY if it is not set: set it before, or open the first recognizer before other
+ * The library prints nothing, writes no file and opens no socket. Therefore the first recognizer on ONNX Runtime sets
+ * the environment variable ORT_DISABLE_TELEMETRY if it is not set: set it before, or open that recognizer before other
  * threads read the environment.
+ *
  * A recognizer is used by one thread at a time; different recognizers run in parallel.
  */
 #ifndef FER_EDGE_H

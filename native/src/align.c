@@ -9,8 +9,8 @@ static const int ALIGNED[4] = {0, 1, 3, 4};
 static const double TARGET[4][2] = {{34.4, 42.1}, {77.6, 42.1}, {38.1, 87.7}, {73.9, 87.7}};
 static const double MAX_ERROR = 0.5, MIN_BOX_RATIO = 0.5, MAX_BOX_RATIO = 2;
 
-/* Return the scalar product of four numbers, added in the order of NumPy's. On points that map to whole pixels, a last bit
- * decides whether a pixel is truncated to the level below. */
+/* Return the scalar product of four numbers, added in the order of NumPy. On points that map to whole pixels, the last
+ * bit decides whether a pixel is truncated to the level below. */
 static double product(const double *x, const double *y) {
     return (x[0] * y[0] + x[2] * y[2]) + (x[1] * y[1] + x[3] * y[3]);
 }

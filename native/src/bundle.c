@@ -100,14 +100,16 @@ static fer_status read_archive(archive *zip, fer_message *message) {
     size_t place = directory, total = 0;
     for (size_t i = 0; i < count; i++) {
         const uint8_t *entry = zip->data + place;
-        if (limit - place < ENTRY_BYTES || read32(entry) != 0x02014b50 ||
-            limit - place < ENTRY_BYTES + (size_t)read16(entry + 28) + read16(entry + 30) + read16(entry + 32))
+        const bool is_entry = limit - place >= ENTRY_BYTES && read32(entry) == 0x02014b50;
+        const size_t bytes =
+            is_entry ? ENTRY_BYTES + read16(entry + 28) + read16(entry + 30) + read16(entry + 32) : SIZE_MAX;
+        if (bytes > limit - place)
             return fer_fail(message, FER_ERROR_BUNDLE, "%s: damaged zip directory; fetch or build the bundle again",
                             zip->path);
         const fer_status status = read_member(zip, entry, directory, message);
         if (status != FER_OK) return status;
         total += zip->members[i].size;
-        place += ENTRY_BYTES + (size_t)read16(entry + 28) + read16(entry + 30) + read16(entry + 32);
+        place += bytes;
     }
     if (place != limit || total > directory) /* overlapping members could take far longer to check than the file */
         return fer_fail(message, FER_ERROR_BUNDLE, "%s: the zip directory contradicts the file; fetch or build the "

@@ -18,9 +18,9 @@ typedef const OrtApiBase *(ORT_API_CALL *get_base)(void);
 
 /* Return the entry point of ONNX Runtime, which is never unloaded.
  *
- * The library is loaded on opening, since Linux libraries of ONNX Runtime have versioned symbols: a linked program would
- * only start with the version it was linked with. A library that the app has loaded before is used, so that an app
- * never has two of them. FER_EDGE_LINKED is for systems without shared libraries. */
+ * The library is loaded on opening, since Linux libraries of ONNX Runtime have versioned symbols: a linked program
+ * would only start with the version it was linked with. A library that the app has loaded before is used, so that an
+ * app never has two of them. FER_EDGE_LINKED is for systems without shared libraries. */
 static get_base find_base(void) {
     /* From 1.29 on, Linux packages write a device id and events into the home folder, and send them. */
 #ifdef _WIN32
@@ -108,8 +108,8 @@ static fer_status open_session(session **result, const bundle *source, int threa
     (void)batches; /* one session runs batches of any size */
     const get_base base = find_base();
     if (base == NULL)
-        return fer_fail(message, FER_ERROR_ENGINE, "ONNX Runtime cannot be loaded; put its library (libonnxruntime.so.1, "
-                        "libonnxruntime.dylib or onnxruntime.dll) beside the library of fer-edge");
+        return fer_fail(message, FER_ERROR_ENGINE, "ONNX Runtime cannot be loaded; put its library "
+                        "(libonnxruntime.so.1, libonnxruntime.dylib or onnxruntime.dll) beside that of fer-edge");
     const OrtApi *api = base()->GetApi(API_VERSION);
     if (api == NULL)
         return fer_fail(message, FER_ERROR_ENGINE, "ONNX Runtime %s is too old; expected 1.%d or newer",
@@ -134,8 +134,8 @@ static fer_status run(session *opened, uint8_t *images, size_t count, float *pro
     OrtStatus *status = api->CreateTensorWithDataAsOrtValue(
         opened->memory, images, count * CROP_BYTES, shape, 4, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &input);
     if (status == NULL)
-        status = api->CreateTensorWithDataAsOrtValue(opened->memory, probabilities, count * labels * sizeof(float), rows,
-                                                     2, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &output);
+        status = api->CreateTensorWithDataAsOrtValue(opened->memory, probabilities, count * labels * sizeof(float),
+                                                     rows, 2, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &output);
     /* A model with another number of labels fails here, since the output has a shape already. */
     if (status == NULL)
         status = api->Run(opened->session, NULL, inputs, (const OrtValue *const *)&input, 1, outputs, 1, &output);

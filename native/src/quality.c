@@ -58,8 +58,9 @@ static int to_crop(int place, double scale, int last) {
 fer_quality fer_measure_quality(const region *face, const uint8_t *crop) {
     fer_quality result = {.width = face->face_width, .height = face->face_height, .share = face->share};
     const double scale = SIDE / (double)face->side;
-    const int left = to_crop(face->x0 - face->left, scale, SIDE - 1), top = to_crop(face->y0 - face->top, scale, SIDE - 1);
-    const int right = to_crop(face->x1 - face->left, scale, SIDE), bottom = to_crop(face->y1 - face->top, scale, SIDE);
+    const int left = to_crop(face->x0 - face->left, scale, SIDE - 1);
+    const int right = to_crop(face->x1 - face->left, scale, SIDE);
+    const int top = to_crop(face->y0 - face->top, scale, SIDE - 1), bottom = to_crop(face->y1 - face->top, scale, SIDE);
     measure_part(crop + top * CROP_ROW + left * 3, right > left ? right - left : 1, bottom > top ? bottom - top : 1,
                  &result);
     return result;

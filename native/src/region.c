@@ -38,8 +38,8 @@ static fer_status refuse(const fer_face *box, const char *problem, fer_message *
 
 static bool are_corners(double left, double top, double right, double bottom, const view *frame) {
     const double w = right - left, h = bottom - top;
-    return left >= 0 && top >= 0 && right <= frame->width + 1 && bottom <= frame->height + 1 && fmin(w, h) >= MIN_SIDE &&
-           h / w >= MIN_FACE_RATIO && h / w <= MAX_FACE_RATIO;
+    return left >= 0 && top >= 0 && right <= frame->width + 1 && bottom <= frame->height + 1 &&
+           fmin(w, h) >= MIN_SIDE && h / w >= MIN_FACE_RATIO && h / w <= MAX_FACE_RATIO;
 }
 
 /* Return whether a box is mostly outside the frame, or far wider or taller than a face. */
@@ -93,7 +93,7 @@ fer_status fer_find_region(const view *frame, const fer_face *face, region *resu
     }
     if (w <= 0 || h <= 0) return refuse(face, "is empty; expected a positive width and height in pixels", message);
     if (fmax(w, h) > MAX_RATIO * fmax(frame->width, frame->height))
-        return refuse(face, "is more than 8 times as large as the frame; expected the box of one face in pixels", message);
+        return refuse(face, "is more than 8 times as large as the frame; expected pixels of one face", message);
     const double inside_w = fmin(frame->width, x + w) - fmax(0, x), inside_h = fmin(frame->height, y + h) - fmax(0, y);
     if (inside_w <= 0 || inside_h <= 0) return refuse(face, "is outside of the frame; expected pixels of it", message);
     *result = find_square((int)floor(x), (int)floor(y), (int)ceil(x + w), (int)ceil(y + h), frame);

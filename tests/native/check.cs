@@ -48,6 +48,17 @@ static class Check
                 Console.WriteLine(error.Status + " " + error.Message);
             }
         }
+        var closed = new Recognizer(arguments[0]);
+        closed.Dispose();
+        closed.Dispose();
+        try
+        {
+            closed.Recognize(frames, side, side, PixelFormat.RGB, new[] { Face.WholeFrame });
+        }
+        catch (ObjectDisposedException)
+        {
+            Console.WriteLine("closed");
+        }
         try
         {
             new Recognizer("néant.fer");

@@ -169,5 +169,6 @@ def test_csharp_has_the_expressions_of_python(library: Library, prefix: Path, fe
         assert (certainty == "certain") == expression.certain and (warnings == "None") == (not expression.warning)
     assert lines[len(expected) :] == [
         "1 face 0 of 1 (counted from 0): box (0, 0, 0, 0) is empty; expected a positive width and height in pixels",
+        "closed",
         "2 néant.fer cannot be read: No such file or directory; expected a bundle (.fer)",
     ]
