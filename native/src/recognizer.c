@@ -6,7 +6,7 @@
 #include "internal.h"
 
 enum { MAX_THREADS = 1024 };
-_Static_assert(sizeof(fer_face) == 120 && sizeof(fer_expression) == 72, "FerEdge.cs declares structures of these sizes");
+_Static_assert(sizeof(fer_face) == 120 && sizeof(fer_expression) == 72, "FerEdge.cs declares the same sizes");
 
 static const engine *const ENGINES[] = {
 #ifdef FER_EDGE_ONNXRUNTIME
