@@ -76,8 +76,16 @@ FORBIDDEN = {
         "html",
         "live",
         "training",
+        "web",
     },
-    "live": {"benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"},
+    "live": {
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"),
+        "web",
+    },
+    "web": {
+        *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),
+        "training",
+    },
     "analysis": {
         *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
     },

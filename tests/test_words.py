@@ -13,6 +13,8 @@ CODE = sorted((ROOT / "fer_edge").rglob("*.py"))
 TEXTS = [
     *(path for path in sorted((ROOT / "fer_edge").rglob("*")) if path.suffix in {".jinja", ".toml", ".md"}),
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "web" / "src").glob("*.js")),
+    ROOT / "web" / "README.md",
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
