@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from fer_edge._files import sha256
 from fer_edge.web.server import SiteServer
-from fer_edge.web.site import BUNDLE
+from fer_edge.web.site import BUNDLE, DESCRIPTION
 from tests.browser import require_chromium, running_browser
 from tests.live.people import ORDER, acted_frames
 from tests.live.test_page import WATCH
@@ -126,16 +128,35 @@ def pattern_browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 def test_damaged_bundle_is_reported(browser: Browser, site_files: dict[str, bytes]) -> None:
-    """Check that the page runs up to the check of its files; the slow tests show more."""
-    data = bytearray(site_files[BUNDLE])
-    data[len(data) // 2] ^= 1
-    with local_host({**site_files, BUNDLE: bytes(data)}) as host, opened(browser, host, SIZES["phone"]) as tab:
+    """Check that the page runs up to the check of a tiny file; the slow tests show more."""
+    site = json.loads(site_files[DESCRIPTION])
+    site["load"] = {"bundle": BUNDLE}
+    site["files"][BUNDLE] = {"size": 7, "sha256": "0" * 64}
+    files = {**site_files, BUNDLE: b"damaged", DESCRIPTION: json.dumps(site).encode()}
+    with local_host(files) as host, opened(browser, host, SIZES["phone"]) as tab:
         tab.wait("document.body.dataset.state === 'failed'")
         text = tab.page.inner_text("#explanation")
         assert text.startswith(f"The file {BUNDLE} is damaged: it has SHA-256 ")
         assert "write the page again with fer-edge web" in text and tab.page.is_hidden("#start")
         assert tab.page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"][0]
         assert not tab.foreign
+
+
+@pytest.mark.slow
+def test_damaged_files_are_refused(browser: Browser, site_files: dict[str, bytes]) -> None:
+    """Check a flipped bit against site.json, and against the bundle's own manifest."""
+    data = bytearray(site_files[BUNDLE])
+    data[len(data) // 2] ^= 1
+    site = json.loads(site_files[DESCRIPTION])
+    site["files"][BUNDLE]["sha256"] = sha256(bytes(data))
+    for description, message in (
+        (site_files[DESCRIPTION], f"The file {BUNDLE} is damaged: it has SHA-256 "),
+        (json.dumps(site).encode(), 'The bundle is damaged: member "model.onnx" differs'),
+    ):
+        files = {**site_files, BUNDLE: bytes(data), DESCRIPTION: description}
+        with local_host(files) as host, opened(browser, host) as tab:
+            tab.wait("document.body.dataset.state === 'failed'")
+            assert tab.page.inner_text("#explanation").startswith(message)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 // Recognition in a thread of its own, so that the page stays smooth.
 
 import * as ort from "../onnxruntime-web/ort.wasm.bundle.min.js";
-import { ExpressionTracker, FaceDetector, openBundle, Recognizer } from "../fer-edge/index.js";
+import { ExpressionTracker, FaceDetector, openBundle, personOf, Recognizer } from "../fer-edge/index.js";
 
 const canvas = new OffscreenCanvas(1, 1);
 const drawing = canvas.getContext("2d", { willReadFrequently: true });
@@ -33,7 +33,7 @@ const calls = {
     const image = pixels(bitmap);
     const faces = await networks.detector.detect(image);
     const expressions = await networks.recognizer.recognize(image, faces);
-    const people = faces.map(({ box }, index) => ({ id: index + 1, face: { box }, expression: expressions[index], since: null }));
+    const people = faces.map((face, index) => ({ ...personOf(expressions[index], face), id: index + 1 }));
     return { people, work: (performance.now() - start) / 1000 };
   },
 
