@@ -1,6 +1,6 @@
 """Build of the ROS 2 package, by colcon."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -15,8 +15,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/config", glob("config/*.yaml")),
-        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", [str(path) for path in Path("config").glob("*.yaml")]),
+        (f"share/{NAME}/launch", [str(path) for path in Path("launch").glob("*.launch.py")]),
     ],
     install_requires=["setuptools"],
     zip_safe=True,

@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hri_msgs.msg import IdsList
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -16,11 +15,12 @@ from fer_edge_ros.outputs import FaceOutput
 from fer_edge_ros.settings import COMPRESSED
 from fer_edge_ros.source import FaceSource
 from fer_edge_ros.topics import INPUT_QOS, OUTPUT_QOS, TRACKED
+from hri_msgs.msg import IdsList
 
 if TYPE_CHECKING:
-    from fer_edge import ExpressionTracker
     from rclpy.node import Node
 
+    from fer_edge import ExpressionTracker
     from fer_edge_ros.messages import MessageWriter
     from fer_edge_ros.pixels import Pixels
     from fer_edge_ros.report import Report
@@ -112,9 +112,7 @@ class CameraSource(FaceSource):
             self._outputs.pop(face_id).destroy()
         for face_id in ids:
             if face_id not in self._outputs:
-                self._outputs[face_id] = FaceOutput(
-                    self._node, face_id, self._writer, self._report, with_image=True
-                )
+                self._outputs[face_id] = FaceOutput(self._node, face_id, self._writer, self._report, with_image=True)
         self._tracked.publish(IdsList(header=header, ids=ids))
 
     def _publish_none(self) -> None:

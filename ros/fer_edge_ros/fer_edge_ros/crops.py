@@ -9,22 +9,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from hri_msgs.msg import IdsList
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import Image
 
+from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from fer_edge_ros.outputs import FaceOutput
 from fer_edge_ros.source import FaceSource
 from fer_edge_ros.topics import FACES, INPUT_QOS, TRACKED
 
 if TYPE_CHECKING:
-    from fer_edge import Expression, Recognizer
     from rclpy.node import Node
     from rclpy.subscription import Subscription
     from std_msgs.msg import Header
 
+    from fer_edge import Expression, Recognizer
     from fer_edge_ros.messages import MessageWriter
     from fer_edge_ros.pixels import Pixels
     from fer_edge_ros.report import Report
@@ -35,7 +35,7 @@ GAP_SECONDS = 1.0  # without an image after which smoothing starts again
 
 @dataclass
 class _DetectedFace:
-    subscription: Subscription
+    subscription: Subscription[Image]
     output: FaceOutput
     smoother: Smoother
     time: float = 0.0  # of the last expression, of `time.monotonic`

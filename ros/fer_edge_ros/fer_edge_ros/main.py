@@ -48,5 +48,6 @@ def start(node: ExpressionNode) -> bool:
         Whether both have succeeded.
     """
     return all(
-        transition() == TransitionCallbackReturn.SUCCESS for transition in (node.trigger_configure, node.trigger_activate)
+        transition() == TransitionCallbackReturn.SUCCESS
+        for transition in (node.trigger_configure, node.trigger_activate)
     )

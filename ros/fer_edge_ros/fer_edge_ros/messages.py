@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fer_edge import Expression
-from fer_edge.errors import ConfigError
-from fer_edge.labels import canonical
 from hri_msgs.msg import Expression as ExpressionMessage
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
-# Name of the constant of hri_msgs/Expression by label. A version of hri_msgs without a constant leaves its label unlisted.
+from fer_edge import Expression
+from fer_edge.errors import ConfigError
+from fer_edge.labels import canonical
+
+# Name of the constant of hri_msgs/Expression by label. Labels without a constant in the installed hri_msgs are unlisted.
 CONSTANTS = {
     "neutral": "NEUTRAL",
     "happiness": "HAPPY",
@@ -45,7 +46,7 @@ class MessageWriter:
         self._names = {label: name for label in labels if (name := constant(label)) is not None}
         if not self._names and unlisted_labels == NEXT_BEST:
             raise ConfigError(
-                f"none of the labels {', '.join(labels)} is listed by hri_msgs/Expression: set unlisted_labels to publish"
+                f"hri_msgs/Expression lists none of the labels {', '.join(labels)}: set unlisted_labels to publish"
             )
         self._is_next_best = unlisted_labels == NEXT_BEST
         self._valence_arousal = valence_arousal

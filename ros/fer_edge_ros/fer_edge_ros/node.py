@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from fer_edge import Bundle, ExpressionTracker, OneEuro, Recognizer
-from fer_edge.errors import FerEdgeError
-from fer_edge.faces.smoothing import HYSTERESIS
-from fer_edge.shipped import path_or_shipped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 
+from fer_edge import Bundle, ExpressionTracker, OneEuro, Recognizer
+from fer_edge.errors import FerEdgeError
+from fer_edge.faces.smoothing import HYSTERESIS
+from fer_edge.shipped import path_or_shipped
 from fer_edge_ros.camera import CameraSource
 from fer_edge_ros.crops import CropSource
 from fer_edge_ros.messages import MessageWriter
 from fer_edge_ros.report import ERROR, WARN, Report
 from fer_edge_ros.settings import Settings, declare_parameters, read_settings
 from fer_edge_ros.source import FaceSource
-from fer_edge_ros.topics import DIAGNOSTICS
+from fer_edge_ros.topics import DIAGNOSTICS, TRACKED
 
 NAME = "fer_edge_expression"
 STATUS_SECONDS = 1.0  # from status to status
@@ -79,7 +79,7 @@ def open_model(settings: Settings) -> Model:
         return Model(settings, recognizer, tracker, writer, stack.pop_all())
 
 
-class ExpressionNode(LifecycleNode):  # type: ignore[misc]
+class ExpressionNode(LifecycleNode):
     """Node that publishes the expressions of faces.
 
     Configuration opens the model, activation subscribes to faces or camera images, deactivation destroys subscriptions
@@ -96,7 +96,9 @@ class ExpressionNode(LifecycleNode):  # type: ignore[misc]
         self._state = "unconfigured"
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS, QoSProfile(depth=1))
         # Steady time: a paused simulation must not stop the status.
-        self._timer = self.create_timer(STATUS_SECONDS, self._publish_status, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = self.create_timer(
+            STATUS_SECONDS, self._publish_status, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model."""
@@ -178,7 +180,11 @@ class ExpressionNode(LifecycleNode):  # type: ignore[misc]
             problem = (ERROR, self._failure)
         if self._model is not None:
             settings = self._model.settings
-            values = {"bundle": settings.bundle, "engine": self._model.recognizer.engine, "input": settings.image_topic or TRACKED}
+            values = {
+                "bundle": settings.bundle,
+                "engine": self._model.recognizer.engine,
+                "input": settings.image_topic or TRACKED,
+            }
         if self._source is not None:
             reason = self._source.check()
             problem = (WARN, reason) if reason else None

@@ -5,21 +5,21 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.crop import crop_and_resize
 from hri_msgs.msg import Expression as ExpressionMessage
 from hri_msgs.msg import NormalizedRegionOfInterest2D
 from rclpy.event_handler import PublisherEventCallbacks
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray
 
+from fer_edge.crop import crop_and_resize
 from fer_edge_ros.topics import FACES, OUTPUT_QOS
 
 if TYPE_CHECKING:
-    from fer_edge import Expression, Face
     from rclpy.event_handler import QoSOfferedIncompatibleQoSInfo
     from rclpy.node import Node
     from std_msgs.msg import Header
 
+    from fer_edge import Expression, Face
     from fer_edge_ros.messages import MessageWriter
     from fer_edge_ros.pixels import Pixels
     from fer_edge_ros.report import Report
@@ -47,8 +47,11 @@ class FaceOutput:
 
         self._expression = publisher("expression", ExpressionMessage)
         self._probabilities = publisher("expression_probabilities", Float32MultiArray)
-        self._region = publisher("roi", NormalizedRegionOfInterest2D) if with_image else None
-        self._crop = publisher("cropped", Image) if with_image else None
+        self._publishers = [self._expression, self._probabilities]
+        if with_image:
+            self._region = publisher("roi", NormalizedRegionOfInterest2D)
+            self._crop = publisher("cropped", Image)
+            self._publishers += [self._region, self._crop]
 
     def publish(self, header: Header, expression: Expression) -> None:
         """Publish an expression.
@@ -61,7 +64,7 @@ class FaceOutput:
         self._expression.publish(self._writer.expression(header, expression))
 
     def publish_image(self, header: Header, face: Face, pixels: Pixels) -> None:
-        """Publish region and crop of a face.
+        """Publish region and crop of a face; only with `with_image`.
 
         Args:
             header: Header of the camera image.
@@ -82,9 +85,8 @@ class FaceOutput:
 
     def destroy(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._expression, self._probabilities, self._region, self._crop):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
 
     def _on_incompatible_qos(self, event: QoSOfferedIncompatibleQoSInfo) -> None:
         reason = f"a subscription requests a QoS that the node does not offer: {event.last_policy_kind}"

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sensor_msgs.msg import CompressedImage, Image
+
 from fer_edge.errors import InputError, shown
 from fer_edge.images import read_image
-from sensor_msgs.msg import CompressedImage, Image
 
 MAX_PIXELS = 1 << 25  # slightly more than a frame of 8K video
 # Number of channels and their order by encoding. Grey becomes three equal channels.

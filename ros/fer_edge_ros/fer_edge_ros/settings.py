@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.errors import ConfigError, shown
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from fer_edge.errors import ConfigError, shown
 from fer_edge_ros.messages import DERIVED, NEXT_BEST, UNLISTED_LABELS, VALENCE_AROUSAL
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Settings:
     threads: int = _parameter(1, "Number of CPU threads of each network; 0: the default of the engine", range=(0, 256))
     image_topic: str = _parameter(
         "",
-        "Topic of camera images, in which the node finds and follows faces; empty: the node uses the faces of a REP-155 "
+        "Topic of camera images, in which the node finds and follows faces; empty: the faces are those of a REP-155 "
         "face detector, /humans/faces/tracked",
     )
     image_transport: str = _parameter(
@@ -54,8 +54,8 @@ class Settings:
     )
     unlisted_labels: str = _parameter(
         NEXT_BEST,
-        "Labels without a constant in hri_msgs/Expression, such as contempt: next-best publishes the most probable label "
-        "with a constant, publish the label itself",
+        "Labels without a constant in hri_msgs/Expression, such as contempt: next-best publishes the most probable "
+        "label with a constant, publish the label itself",
         choices=UNLISTED_LABELS,
     )
     autostart: bool = _parameter(False, "Whether the node configures and activates itself on start")

@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fer_edge.errors import FerEdgeError, ImageError, InputError
 from rclpy.event_handler import SubscriptionEventCallbacks
 
+from fer_edge.errors import FerEdgeError, ImageError, InputError
 from fer_edge_ros.pixels import Pixels, read_pixels
 from fer_edge_ros.settings import RATE
 from fer_edge_ros.worker import Worker

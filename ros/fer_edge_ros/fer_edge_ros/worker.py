@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class Worker(Generic[Item]):
-    """Thread that processes items, those of the key that has waited longest first; a newer item replaces one that waits.
+    """Thread that processes items, first that of the key that has waited longest; a newer item replaces one that waits.
 
     Args:
         process: Call for each item, with its key; it handles its own exceptions.

@@ -16,6 +16,7 @@ os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 99))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 import rclpy
+
 from robot import NodeProcess, Robot
 
 PACKAGE = Path(__file__).parents[1]
@@ -26,7 +27,16 @@ SHARED = PACKAGE.parents[2] / "shared"
 def executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the executable of the package, built and installed by colcon."""
     folder = tmp_path_factory.mktemp("colcon")
-    command = [sys.executable, "-m", "colcon", "--log-base", folder / "log", "build", "--base-paths", PACKAGE]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "colcon",
+        "--log-base",
+        folder / "log",
+        "build",
+        "--base-paths",
+        PACKAGE,
+    ]
     command += ["--build-base", folder / "build", "--install-base", folder / "install"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,6 +77,6 @@ def ferplus_faces(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             pytest.fail(f"{archive} is missing, and FER_EDGE_REQUIRE_SHARED forbids skipping")
         pytest.skip("needs FERPlus in shared/ beside the checkout")
     folder = tmp_path_factory.mktemp("ferplus")
-    command = ["tar", "-xf", archive, "-C", folder, "--wildcards", "*FER2013Valid/fer00287*.png"]
+    command: list[str | Path] = ["tar", "-xf", archive, "-C", folder, "--wildcards", "*FER2013Valid/fer00287*.png"]
     subprocess.run(command, check=True)
     return sorted(folder.rglob("*.png"))

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from hri_msgs.msg import Expression, IdsList
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
@@ -26,6 +25,8 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray, Header
+
+from hri_msgs.msg import Expression, IdsList
 
 NAME = "fer_edge_expression"
 WAIT_SECONDS = 30.0  # far more than anything takes
@@ -145,6 +146,7 @@ class Robot:
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
+        self._clients: dict[str, Any] = {}
         self.tracked_ids: set[str] = set()
         self._tracked = self.node.create_publisher(IdsList, "/humans/faces/tracked", 1)
         self._diagnostics = self.subscribe(DiagnosticArray, "/diagnostics")
@@ -173,14 +175,13 @@ class Robot:
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Return the response of a service of the node."""
-        client = self.node.create_client(kind, f"/{NAME}/{service}")
-        try:
-            assert client.wait_for_service(WAIT_SECONDS), f"no service {service}"
-            future = client.call_async(request)
-            wait_for(future.done, f"response of {service}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, f"/{NAME}/{service}")
+        client = self._clients[service]
+        assert client.wait_for_service(WAIT_SECONDS), f"no service {service}"
+        future = client.call_async(request)
+        wait_for(future.done, f"response of {service}")
+        return future.result()
 
     def change_state(self, name: str) -> bool:
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
@@ -245,8 +246,6 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(WAIT_SECONDS)
-
-
 
 
 SENSOR = qos_profile_sensor_data

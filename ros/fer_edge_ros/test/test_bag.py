@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hri_msgs.msg import Expression
 from mcap.reader import make_reader
-from mcap_ros2.reader import read_ros2_messages
+from mcap_ros2.decoder import DecoderFactory
 from mcap_ros2.writer import Writer
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-MESSAGES = Path(__file__).parent / "hri_msgs" / "msg"
+MESSAGES = Path(__file__).parent / "interfaces" / "msg"
 SEPARATOR = "=" * 80
 HEADER = "builtin_interfaces/Time stamp\nstring frame_id\n"
 TIME = "int32 sec\nuint32 nanosec\n"
@@ -51,7 +51,9 @@ def values(message: object) -> tuple[object, ...]:
 def test_three_readers_agree(bag: tuple[Path, list[Expression]]) -> None:
     path, messages = bag
     expected = [values(message) for message in messages]
-    assert [values(item.ros_msg) for item in read_ros2_messages(str(path))] == expected
+    with path.open("rb") as file:
+        decoded = make_reader(file, decoder_factories=[DecoderFactory()]).iter_decoded_messages()
+        assert [values(item.decoded_message) for item in decoded] == expected
     with path.open("rb") as file:
         records = [message.data for _, _, message in make_reader(file).iter_messages()]
     assert [values(deserialize_message(record, Expression)) for record in records] == expected

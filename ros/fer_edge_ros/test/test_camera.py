@@ -14,8 +14,9 @@ import skimage.data
 from diagnostic_msgs.msg import DiagnosticStatus
 from hri_msgs.msg import Expression, IdsList, NormalizedRegionOfInterest2D
 from PIL import Image as PillowImage
-from robot import SENSOR, NodeProcess, Received, Robot, image_message, wait_for
 from sensor_msgs.msg import CompressedImage, Image
+
+from robot import SENSOR, NodeProcess, Received, Robot, image_message, wait_for
 
 PHOTO = skimage.data.astronaut()
 FACE = (155, 65, 140, 140)  # x, y, width, height
@@ -109,7 +110,7 @@ def check_answers(sent: list[Image], expressions: Received, regions: Received, c
     numbers = {message.header.stamp.sec: number for number, message in enumerate(sent)}
     headers = [message.header for message in sent]
     for output in (expressions, regions, crops):
-        wait_for(lambda output=output: len(output.messages) > 10, "answers")
+        output.wait(11)
         assert all(message.header in headers for message in output.messages if message.header.stamp.sec in numbers)
     assert {message.expression for message in expressions.messages} == {"happy"}
     for message in regions.messages:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import skimage.data
 from diagnostic_msgs.msg import DiagnosticStatus
-from fer_edge import Recognizer, read_image
 from hri_msgs.msg import Expression, IdsList
 from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from fer_edge import Recognizer, read_image
 from robot import RELIABLE, SENSOR, DetectedFace, NodeProcess, Robot, image_message, wait_for
 
 FACE = skimage.data.astronaut()[65:205, 155:295]
@@ -57,7 +58,9 @@ def test_each_crop_gets_one_expression_with_its_header(
     sent = []
     for number, path in enumerate(crops):
         pixels = read_image(path)
-        message = image_message(pixels[..., ::-1] if number % 2 else pixels, "bgr8" if number % 2 else "rgb8", number=number)
+        message = image_message(
+            pixels[..., ::-1] if number % 2 else pixels, "bgr8" if number % 2 else "rgb8", number=number
+        )
         answer = faces[number % 2].send(message)
         expected = recognizer.recognize(pixels)
         if expected.label in constants:
@@ -67,8 +70,7 @@ def test_each_crop_gets_one_expression_with_its_header(
         sent.append((message.header, [*expected.scores.values()]))
     for index, face in enumerate(faces):
         assert [message.header for message in face.expressions.messages] == [header for header, _ in sent[index::2]]
-        wait_for(lambda face=face: len(face.probabilities.messages) == 100, "probabilities of all crops")
-        received = [message.data for message in face.probabilities.messages]
+        received = [message.data for message in face.probabilities.wait(100)]
         np.testing.assert_allclose(received, [scores for _, scores in sent[index::2]], atol=1e-6)
         face.destroy()
 
@@ -113,7 +115,8 @@ import rclpy
 from hri_msgs.msg import Expression
 rclpy.init()
 node = rclpy.create_node("victim")
-node.create_subscription(Expression, "/humans/faces/{face.face_id}/expression", lambda _: print("received", flush=True), 1)
+node.create_subscription(Expression, "/humans/faces/{face.face_id}/expression",
+    lambda _: print("received", flush=True), 1)
 rclpy.spin(node)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as victim:
@@ -159,7 +162,9 @@ def test_vanished_detector(node: NodeProcess, robot: Robot) -> None:
     robot.stop_detector()
     wait_for(lambda: not face.expressions.matched(), "end of the topics")
     values = robot.status(lambda status, values: values.get("faces") == "0")
-    assert values["level"] == WARN and "no publisher of /humans/faces/tracked: start a face detector" in values["message"]
+    assert (
+        values["level"] == WARN and "no publisher of /humans/faces/tracked: start a face detector" in values["message"]
+    )
     robot.start_detector()
     face.appear()
     face.send(image_message(FACE))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import skimage.data
 from diagnostic_msgs.msg import DiagnosticStatus
+
 from fer_edge import Recognizer
 from robot import DetectedFace, NodeProcess, Robot, image_message, wait_for
-
 from tests import tiny
 
 FACE = skimage.data.astronaut()[65:205, 155:295]
@@ -69,7 +69,9 @@ def test_failed_autostart_ends_the_process(start_node: Callable[..., NodeProcess
 
 
 @pytest.mark.parametrize("parameters", [{"threads": "many"}, {"threads": 1000}, {"faces": 0}])
-def test_wrong_parameter_ends_the_process(start_node: Callable[..., NodeProcess], parameters: dict[str, object]) -> None:
+def test_wrong_parameter_ends_the_process(
+    start_node: Callable[..., NodeProcess], parameters: dict[str, object]
+) -> None:
     node = start_node(**parameters)
     assert node.process.wait(30) == 2
     assert next(iter(parameters)) in node.text() and "Traceback" not in node.text()

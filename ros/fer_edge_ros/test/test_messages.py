@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from hri_msgs.msg import Expression as ExpressionMessage
+from std_msgs.msg import Header
+
 from fer_edge import Expression
 from fer_edge.circumplex import circumplex
 from fer_edge.errors import ConfigError
 from fer_edge.labels import FERPLUS, RAFDB, SFEW
 from fer_edge_ros.messages import MessageWriter
-from hri_msgs.msg import Expression as ExpressionMessage
-from std_msgs.msg import Header
 
 HEADER = Header(frame_id="camera")
 
@@ -56,8 +57,11 @@ def test_contempt_is_the_next_best_with_its_probability_or_itself() -> None:
 
 
 def test_labels_of_other_models() -> None:
-    assert writer(("Happy", "calm")).expression(HEADER, expression("Happy", labels=("Happy", "calm"))).expression == "happy"
-    with pytest.raises(ConfigError, match="none of the labels calm, awake is listed"):
+    assert (
+        writer(("Happy", "calm")).expression(HEADER, expression("Happy", labels=("Happy", "calm"))).expression
+        == "happy"
+    )
+    with pytest.raises(ConfigError, match="hri_msgs/Expression lists none of the labels calm, awake"):
         writer(("calm", "awake"))
     labels = ("calm", "awake")
     message = writer(labels, unlisted_labels="publish").expression(HEADER, expression("awake", labels=labels))

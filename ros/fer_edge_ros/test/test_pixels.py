@@ -8,11 +8,12 @@ from array import array
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image as PillowImage
+from sensor_msgs.msg import CompressedImage
+
 from fer_edge.errors import FerEdgeError, ImageError, InputError
 from fer_edge_ros.pixels import read_pixels
-from PIL import Image as PillowImage
 from robot import image_message
-from sensor_msgs.msg import CompressedImage
 
 PHOTO = skimage.data.astronaut()[:37, :53]
 
@@ -86,7 +87,9 @@ def test_random_messages_raise_nothing_else() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         message = image_message(PHOTO)
-        message.width, message.height, message.step = (int(value) for value in rng.integers(0, 2**32, 3) >> rng.integers(0, 32, 3))
+        message.width, message.height, message.step = (
+            int(value) for value in rng.integers(0, 2**32, 3) >> rng.integers(0, 32, 3)
+        )
         message.encoding = str(rng.choice(["rgb8", "bgr8", "rgba8", "bgra8", "mono8"]))
         message.data = array("B", rng.bytes(int(rng.integers(0, 5000))))
         try:

@@ -21,7 +21,12 @@ def test_newest_item_of_each_key_in_the_order_of_waiting() -> None:
     worker = Worker(process)
     assert not worker.put("a", 0)
     assert started.wait(10)
-    assert [worker.put(key, item) for key, item in [("b", 1), ("a", 2), ("b", 3), ("c", 4)]] == [False, False, True, False]
+    assert [worker.put(key, item) for key, item in [("b", 1), ("a", 2), ("b", 3), ("c", 4)]] == [
+        False,
+        False,
+        True,
+        False,
+    ]
     worker.discard("c")
     worker.discard("unknown")
     proceed.set()
