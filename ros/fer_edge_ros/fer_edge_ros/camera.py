@@ -8,17 +8,19 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from hri_msgs.msg import IdsList
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from fer_edge_ros.outputs import FaceOutput
 from fer_edge_ros.settings import COMPRESSED
 from fer_edge_ros.source import FaceSource
-from fer_edge_ros.topics import INPUT_QOS, OUTPUT_QOS, TRACKED
-from hri_msgs.msg import IdsList
+from fer_edge_ros.topics import OUTPUT_QOS, TRACKED, newest
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from rclpy.subscription import Subscription
 
     from fer_edge import ExpressionTracker
     from fer_edge_ros.messages import MessageWriter
@@ -53,20 +55,19 @@ class CameraSource(FaceSource):
         self._time = time.monotonic()  # of the last image
         self._tracked = node.create_publisher(IdsList, TRACKED, OUTPUT_QOS)
         self._topic = node.resolve_topic_name(settings.image_topic)
-        self._images = node.create_subscription(
-            CompressedImage if settings.image_transport == COMPRESSED else Image,
-            self._topic,
-            self._on_image,
-            INPUT_QOS,
-            event_callbacks=self._events,
-        )
+        self._kind = CompressedImage if settings.image_transport == COMPRESSED else Image
+        self._images = self._subscribe(self._offered_reliability())
 
     def face_count(self) -> int:
         """Return the number of people that are tracked."""
         return len(self._outputs)
 
     def check(self) -> str:
-        """Remove all faces if there are no images."""
+        """Request the reliability that the publishers offer, and remove all faces if there are no images."""
+        reliability = self._offered_reliability()
+        if self._images.qos_profile.reliability != reliability:
+            self._node.destroy_subscription(self._images)
+            self._images = self._subscribe(reliability)
         if self._node.count_publishers(TRACKED) > 1:
             return f"another node publishes {TRACKED}: stop the face detector, or leave image_topic empty"
         seconds = time.monotonic() - self._time
@@ -88,6 +89,20 @@ class CameraSource(FaceSource):
         for output in self._outputs.values():
             output.destroy()
         self._node.destroy_publisher(self._tracked)
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> Subscription[Image | CompressedImage]:
+        return self._node.create_subscription(
+            self._kind, self._topic, self._on_image, newest(reliability), event_callbacks=self._events
+        )
+
+    def _offered_reliability(self) -> ReliabilityPolicy:
+        """Return the best reliability that all publishers offer.
+
+        With best effort, Fast DDS loses most images above 512 kB, which do not fit into its shared memory.
+        """
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        offered = {publisher.qos_profile.reliability for publisher in publishers}
+        return ReliabilityPolicy.RELIABLE if offered == {ReliabilityPolicy.RELIABLE} else ReliabilityPolicy.BEST_EFFORT
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._time = time.monotonic()

@@ -12,7 +12,7 @@ from fer_edge import Expression
 from fer_edge.errors import ConfigError
 from fer_edge.labels import canonical
 
-# Name of the constant of hri_msgs/Expression by label. Labels without a constant in the installed hri_msgs are unlisted.
+# Name of the constant of hri_msgs/Expression by label. A label without one in the installed hri_msgs is unlisted.
 CONSTANTS = {
     "neutral": "NEUTRAL",
     "happiness": "HAPPY",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hri_msgs.msg import Expression as ExpressionMessage
 from hri_msgs.msg import NormalizedRegionOfInterest2D
 from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray
 
@@ -89,6 +90,9 @@ class FaceOutput:
             self._node.destroy_publisher(publisher)
 
     def _on_incompatible_qos(self, event: QoSOfferedIncompatibleQoSInfo) -> None:
-        reason = f"a subscription requests a QoS that the node does not offer: {event.last_policy_kind}"
+        reason = (
+            f"a subscription requests another {qos_policy_name_from_kind(event.last_policy_kind)} than the node "
+            "offers; expected VOLATILE, RELIABLE or BEST_EFFORT"
+        )
         self._report.count("incompatible", reason)
-        self._node.get_logger().warning(f"{reason}; expected a volatile subscription, reliable or best effort")
+        self._node.get_logger().warning(reason)

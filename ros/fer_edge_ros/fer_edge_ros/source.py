@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import qos_policy_name_from_kind
 
 from fer_edge.errors import FerEdgeError, ImageError, InputError
 from fer_edge_ros.pixels import Pixels, read_pixels
@@ -124,6 +125,8 @@ class FaceSource(ABC):
         self._log.warning(f"message refused: {reason}", throttle_duration_sec=THROTTLE_SECONDS)
 
     def _on_incompatible_qos(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        reason = f"a publisher does not offer the QoS of a subscription: {event.last_policy_kind}"
+        reason = (
+            f"a publisher offers another {qos_policy_name_from_kind(event.last_policy_kind)} than the node requests"
+        )
         self._report.count("incompatible", reason)
         self._log.warning(reason)

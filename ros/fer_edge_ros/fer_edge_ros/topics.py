@@ -9,11 +9,12 @@ TRACKED = f"{FACES}/tracked"
 DIAGNOSTICS = "/diagnostics"
 
 
-def _newest(reliability: ReliabilityPolicy) -> QoSProfile:
+def newest(reliability: ReliabilityPolicy) -> QoSProfile:
+    """Return the QoS of topics of which only the newest message is of interest."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=reliability, durability=DurabilityPolicy.VOLATILE
     )
 
 
-INPUT_QOS = _newest(ReliabilityPolicy.BEST_EFFORT)  # compatible with reliable and best-effort publishers
-OUTPUT_QOS = _newest(ReliabilityPolicy.RELIABLE)  # compatible with reliable and best-effort subscriptions
+INPUT_QOS = newest(ReliabilityPolicy.BEST_EFFORT)  # compatible with reliable and best-effort publishers
+OUTPUT_QOS = newest(ReliabilityPolicy.RELIABLE)  # compatible with reliable and best-effort subscriptions

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from hri_msgs.msg import Expression, IdsList
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
@@ -25,8 +26,6 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray, Header
-
-from hri_msgs.msg import Expression, IdsList
 
 NAME = "fer_edge_expression"
 WAIT_SECONDS = 30.0  # far more than anything takes
@@ -147,6 +146,7 @@ class Robot:
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
         self._clients: dict[str, Any] = {}
+        self.node_name = ""  # of the node under test
         self.tracked_ids: set[str] = set()
         self._tracked = self.node.create_publisher(IdsList, "/humans/faces/tracked", 1)
         self._diagnostics = self.subscribe(DiagnosticArray, "/diagnostics")
@@ -175,9 +175,10 @@ class Robot:
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Return the response of a service of the node."""
-        if service not in self._clients:
-            self._clients[service] = self.node.create_client(kind, f"/{NAME}/{service}")
-        client = self._clients[service]
+        name = f"/{self.node_name}/{service}"
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
         assert client.wait_for_service(WAIT_SECONDS), f"no service {service}"
         future = client.call_async(request)
         wait_for(future.done, f"response of {service}")
@@ -221,6 +222,8 @@ class NodeProcess:
 
     def __init__(self, executable: Path, robot: Robot, parameters: dict[str, Any]) -> None:
         self._robot = robot
+        # A name of its own: requests must not reach a node that is about to end.
+        robot.node_name = f"{NAME}_{time.monotonic_ns()}"
         self.log = executable.parents[4] / f"node-{time.monotonic_ns()}.log"
         install = executable.parents[2]
         site = next(install.glob("lib/python*/site-packages"))
@@ -230,12 +233,20 @@ class NodeProcess:
         options = [word for name, value in texts.items() for word in ("-p", f"{name}:={value}")]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [executable, "--ros-args", *options], env=environment, stdout=log, stderr=subprocess.STDOUT
+                [executable, "--ros-args", "-r", f"__node:={robot.node_name}", *options],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
-        self.exit_code: int | None = None
 
     def wait_active(self) -> NodeProcess:
-        wait_for(lambda: self._robot.state() == "active", "active node")
+        """Wait for the first status of the active node."""
+
+        def is_active(status: DiagnosticStatus, values: dict[str, str]) -> bool:
+            assert self.process.poll() is None, self.text()
+            return values["state"] == "active"
+
+        self._robot.status(is_active)
         return self
 
     def text(self) -> str:

@@ -14,6 +14,7 @@ import skimage.data
 from diagnostic_msgs.msg import DiagnosticStatus
 from hri_msgs.msg import Expression, IdsList, NormalizedRegionOfInterest2D
 from PIL import Image as PillowImage
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from robot import SENSOR, NodeProcess, Received, Robot, image_message, wait_for
@@ -41,11 +42,17 @@ class Camera:
 
     def __init__(self, robot: Robot, topic: str, kind: Any = Image) -> None:
         self.robot = robot
-        self.publisher = robot.node.create_publisher(kind, topic, SENSOR)
+        self.publisher = robot.node.create_publisher(kind, topic, QoSProfile(depth=1))
         self.tracked = robot.subscribe(IdsList, "/humans/faces/tracked")
         self.number = 0
         wait_for(self.publisher.get_subscription_count, "subscription to images")
         wait_for(self.tracked.matched, "list of faces")
+        wait_for(lambda: self.requested_reliability() == ReliabilityPolicy.RELIABLE, "reliable subscription")
+
+    def requested_reliability(self) -> ReliabilityPolicy | None:
+        """Return the reliability of the node's subscription; None without a subscription."""
+        infos = self.robot.node.get_subscriptions_info_by_topic(self.publisher.topic_name)
+        return infos[0].qos_profile.reliability if infos else None
 
     def send(self, message: Any) -> Any:
         self.publisher.publish(message)
@@ -129,6 +136,15 @@ def test_camera_that_stops(camera: Camera, robot: Robot) -> None:
     values = robot.status(lambda status, values: values.get("faces") == "0")
     assert values["level"] == WARN and "no image on /image_raw for" in values["message"]
     assert values["input"] == "/image_raw"
+
+
+def test_subscription_requests_what_the_camera_offers(camera: Camera, robot: Robot) -> None:
+    other = robot.node.create_publisher(Image, "/image_raw", SENSOR)
+    wait_for(lambda: camera.requested_reliability() == ReliabilityPolicy.BEST_EFFORT, "best-effort subscription")
+    camera.find_face(camera.send_photo)
+    robot.node.destroy_publisher(other)
+    wait_for(lambda: camera.requested_reliability() == ReliabilityPolicy.RELIABLE, "reliable subscription")
+    camera.find_face(camera.send_photo)
 
 
 def test_another_face_detector_is_reported(camera: Camera, robot: Robot) -> None:
