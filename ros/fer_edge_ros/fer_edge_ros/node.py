@@ -31,7 +31,7 @@ STATUS_SECONDS = 1.0  # from status to status
 
 @dataclass
 class Model:
-    """What is opened on configuration.
+    """Parts that configuration opens, and its parameters.
 
     Attributes:
         settings: Parameters.

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_topic_name import validate_topic_name
 
 from fer_edge.errors import ConfigError, shown
 from fer_edge_ros.messages import DERIVED, NEXT_BEST, UNLISTED_LABELS, VALENCE_AROUSAL
@@ -85,11 +87,16 @@ def read_settings(node: Node) -> Settings:
     """Return the values of the read-only parameters.
 
     Raises:
-        ConfigError: Text that is not one of the choices.
+        ConfigError: Text that is not one of the choices, or not the name of a topic.
     """
     settings = Settings(**{parameter.name: node.get_parameter(parameter.name).value for parameter in fields(Settings)})
     for parameter in fields(Settings):
         value, choices = getattr(settings, parameter.name), parameter.metadata.get("choices")
         if choices is not None and value not in choices:
             raise ConfigError(f"parameter {parameter.name} is {shown(value)}; expected one of: {', '.join(choices)}")
+    if settings.image_topic:
+        try:
+            validate_topic_name(settings.image_topic)
+        except InvalidTopicNameException as error:
+            raise ConfigError(f"parameter image_topic: {' '.join(str(error).split())}") from error
     return settings

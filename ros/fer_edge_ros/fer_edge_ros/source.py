@@ -116,7 +116,9 @@ class FaceSource(ABC):
         except FerEdgeError as error:
             self._report.count("failed", str(error))
             self._log.error(f"{key}: {error}", throttle_duration_sec=THROTTLE_SECONDS)
-        except Exception as error:  # the thread must survive: a robot has no one who starts it again
+        except Exception as error:  # the thread must survive an error in one image
+            if not self._node.context.ok():  # a signal ended rclpy while the image was processed
+                return
             self._report.count("failed", f"{type(error).__name__}: {error}")
             self._log.error(f"{key}: {traceback.format_exc()}", throttle_duration_sec=THROTTLE_SECONDS)
 

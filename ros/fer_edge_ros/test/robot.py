@@ -88,7 +88,7 @@ class Received:
 
 
 class DetectedFace:
-    """A face of a face detector, and the subscriptions to what is said about it."""
+    """A face of a face detector, and the subscriptions to its expressions."""
 
     def __init__(self, robot: Robot, face_id: str, qos: QoSProfile = RELIABLE, image: str = "cropped") -> None:
         self._robot = robot

@@ -49,6 +49,7 @@ def test_transitions(start_node: Callable[..., NodeProcess], robot: Robot) -> No
         ({"bundle": "/no/such.fer"}, "/no/such.fer"),
         ({"bundle": "nonsense"}, "no bundle at nonsense; expected a file, or one that is shipped: edge"),
         ({"engine": "tensorrt"}, "tensorrt"),
+        ({"image_topic": "/image raw"}, "parameter image_topic: Invalid topic name: "),
         ({"valence_arousal": "guess"}, "parameter valence_arousal is 'guess'; expected one of: derived, zero, nan"),
     ],
 )
