@@ -78,14 +78,23 @@ class Camera:
         self.tracked.destroy()
 
 
-@pytest.fixture
-def camera(start_node: Callable[..., NodeProcess], robot: Robot) -> Iterator[Camera]:
+@pytest.fixture(scope="module", autouse=True)
+def _no_detector(robot: Robot) -> Iterator[None]:
     robot.stop_detector()
-    start_node(autostart=True, image_topic="/image_raw", faces=2).wait_active()
+    yield
+    robot.start_detector()
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., NodeProcess], _no_detector: None) -> NodeProcess:
+    return start_node(autostart=True, image_topic="/image_raw", faces=2).wait_active()
+
+
+@pytest.fixture
+def camera(node: NodeProcess, robot: Robot) -> Iterator[Camera]:
     camera = Camera(robot, "/image_raw")
     yield camera
     camera.destroy()
-    robot.start_detector()
 
 
 def test_face_is_found_followed_and_lost(camera: Camera, robot: Robot) -> None:
@@ -164,7 +173,6 @@ def test_wrong_images_are_refused(camera: Camera, robot: Robot) -> None:
 
 
 def test_compressed_images(start_node: Callable[..., NodeProcess], robot: Robot) -> None:
-    robot.stop_detector()
     start_node(autostart=True, image_topic="camera/compressed", image_transport="compressed").wait_active()
     camera = Camera(robot, "/camera/compressed", CompressedImage)
 
@@ -183,4 +191,3 @@ def test_compressed_images(start_node: Callable[..., NodeProcess], robot: Robot)
     assert expressions.messages[-1].expression == "happy"
     expressions.destroy()
     camera.destroy()
-    robot.start_detector()

@@ -51,7 +51,6 @@ def test_transitions(start_node: Callable[..., NodeProcess], robot: Robot) -> No
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"bundle": "/no/such.fer"}, "/no/such.fer"),
         ({"bundle": "nonsense"}, "no bundle at nonsense; expected a file, or one that is shipped: edge"),
         ({"engine": "tensorrt"}, "tensorrt"),
         ({"image_topic": "/image raw"}, "parameter image_topic: Invalid topic name: "),
