@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import live_outputs
-from benchmarks.live_outputs import Contender, Document, main, update_of
+from benchmarks.live_outputs import CONTENDERS, Contender, main, rows_of, table_of, update_of
 from tests.result_document import check_document
 
 
-def test_frames_are_sent_at_their_rate_with_one_change_a_second() -> None:
-    contender = Contender("document", Document())
-    contender.measure(2)
-    assert len(contender.sends) == 2 and min(contender.sends) > 0 and len(contender.cpu) == 1
-    check_document(json.loads(update_of(7).json))
-    labels = [update_of(number).people[0].expression.label for number in range(61)]
-    assert [labels[0], labels[29], labels[30], labels[60]] == ["neutral", "neutral", "happiness", "surprise"]
+def test_frames_are_sent_and_measured(tmp_path: Path) -> None:
+    contender = Contender("jsonl", "{folder}/out.jsonl")
+    contender.measure(tmp_path, 2)
+    documents = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for document in documents:
+        check_document(document)
+    assert [document["frame"] for document in documents] == [0, 1] and len(contender.sends) == 2
+    assert [update_of(number).people[0].track_id for number in (0, 29, 30, 60)] == [1, 1, 2, 3]
+    assert [cell != "" for cell in table_of([*rows_of(contender, 0)]).rows[0]] == [
+        *(True, True, True, False, False, True, True)
+    ]
 
 
-@pytest.mark.slow  # starts three receivers
-def test_table_has_all_outputs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["live_outputs", "--rounds", "1", "--frames", "3", "--csv", str(tmp_path / "x.csv")]
-    )
-    monkeypatch.setattr(live_outputs, "RATE", 100)
-    main()
-    rows = (tmp_path / "x.csv").read_text().splitlines()
-    assert len(rows) == 1 + 3 * 11 and "osc, VRChat" in capsys.readouterr().out
+@pytest.mark.slow  # starts a process for each receiver
+def test_every_output_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--rounds", "1", "--frames", "9", "--csv", str(tmp_path / "x.csv")])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        figures = {(row["setting"], row["figure"]): float(row["value"]) for row in csv.DictReader(file)}
+    names = [name for name, *_ in CONTENDERS[1:]]
+    assert {name for name, _ in figures} == {*names} and "range" in capsys.readouterr().out
+    for name in ("osc, VRChat", "osc, VMC", "ws", "http, /events", "webhook"):
+        assert 0 < figures[name, "latency p50"] < 10_000

@@ -21,6 +21,7 @@ from fer_edge.live.outputs import OUTPUTS, Note
 from fer_edge.live.outputs.address import convert_options
 from fer_edge.live.outputs.sender import NetworkOutput, Receiver
 
+MAX_WAITING = 100  # people whose changes wait for a receiver that cannot be reached
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 Timeout = Annotated[float, Meta(gt=0, le=60)]
 
@@ -134,7 +135,7 @@ class Webhook(NetworkOutput):
 
 
 class _Waiting:
-    """Documents that wait to be sent, the newest one of each person."""
+    """Documents that wait to be sent, the newest one of each of the latest people."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,6 +145,8 @@ class _Waiting:
         with self._lock:
             self._documents.pop(person, None)  # so that the order is that of the changes
             self._documents[person] = document
+            if len(self._documents) > MAX_WAITING:
+                del self._documents[next(iter(self._documents))]
 
     def first(self) -> tuple[int, dict[str, Any]] | None:
         with self._lock:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import ConfigError
-from fer_edge.live.outputs import make_output, sender
+from fer_edge.live.outputs import make_output, sender, webhook
 from fer_edge.live.outputs.webhook import Changes
 from tests.live.outputs.updates import LABELS, framed, person, update
 from tests.result_document import check_document
@@ -156,6 +156,24 @@ def test_receiver_that_fails_gets_the_newest_change_of_each_person(
     assert sorted(receiver.events[1:], key=lambda change: change["person"]) == [
         event(1, "anger", "fear"), event(2, "neutral", None),
     ]  # fmt: skip
+
+
+def test_changes_of_the_latest_people_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(webhook, "MAX_WAITING", 3)
+    notes: list[str] = []
+    receiver = Receiver()
+    with receiver.running():
+        output = make_output(f"webhook+http://127.0.0.1:{receiver.port}/?min_seconds=10", LABELS, notes.append)
+    output.open("a camera")
+    for seconds in range(0, 60, 15):
+        output.send(framed(seconds, person(seconds, "happiness"), rate=1))
+        output.send(framed(seconds + 11, person(seconds, "happiness"), rate=1))
+    wait_until(lambda: notes)
+    with receiver.running():
+        wait_until(lambda: len(notes) == 2)
+        output.close()
+    assert [change["person"] for change in receiver.events] == [15, 30, 45]
 
 
 def test_guide_has_the_keys_that_are_sent() -> None:
