@@ -32,6 +32,8 @@ Kind = Literal[
     "recipe",
     "ranges",
     "calibration set",
+    "browser script",
+    "licence",
 ]
 EDGE = "edge"  # name of the shipped model
 
@@ -56,6 +58,8 @@ _PLACES: dict[Kind, _Place] = {
     "recipe": _Place("build_recipes", ".toml", "export"),
     "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
+    "browser script": _Place("web/scripts", ".js", "web/src"),
+    "licence": _Place("licences", "", ".", ("LICENSE",)),
 }
 _unpacked = ExitStack()  # temporary copies of files from a zip archive, removed at exit
 atexit.register(_unpacked.close)

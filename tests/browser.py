@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import pytest
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 ColorScheme = Literal["light", "dark"]
 COLOR_SCHEMES: tuple[ColorScheme, ...] = get_args(ColorScheme)
@@ -34,16 +36,23 @@ def find_chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-@contextmanager
-def running_browser(executable: str) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+def require_chromium() -> str:
+    """Return the path of a Chromium; skip without it, except in CI."""
+    executable = find_chromium()
+    if executable is None:
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            pytest.fail("Chromium is missing, and FER_EDGE_REQUIRE_SHARED forbids skipping: see .ci/run")
+        pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
+    return executable
 
+
+@contextmanager
+def running_browser(playwright: Playwright, executable: str, arguments: Sequence[str] = ()) -> Iterator[Browser]:
     # Chromium refuses to run its sandbox as root; the pages are our own.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield browser
-        browser.close()
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    browser = playwright.chromium.launch(executable_path=executable, args=[*sandbox, *arguments])
+    yield browser
+    browser.close()
 
 
 def show(browser: Browser, page: Path, width: int = 1200, scheme: ColorScheme = "light") -> Shown:

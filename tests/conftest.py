@@ -16,11 +16,11 @@ import pytest
 
 from fer_edge.engines.quiet import import_package
 from fer_edge.engines.registry import get_engine
-from tests.browser import find_chromium, running_browser
+from tests.browser import require_chromium, running_browser
 from tests.made_once import made_once
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
     from tests.calibration.tiny_ranges import TinyCalibration
 
@@ -128,12 +128,30 @@ def tiny_calibration(tmp_path_factory: pytest.TempPathFactory) -> TinyCalibratio
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """Return the driver of browsers, of which a process can have only one."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """Return a headless Chromium; tests skip without it, except in CI."""
-    executable = find_chromium()
-    if executable is None:
-        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            pytest.fail("Chromium is missing, and FER_EDGE_REQUIRE_SHARED forbids skipping: see .ci/run")
-        pytest.skip("needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
-    with running_browser(executable) as running:
+    with running_browser(playwright, require_chromium()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def site_files() -> dict[str, bytes]:
+    """Return the files of the page for browsers; skip without face networks and onnxruntime-web, except in CI."""
+    from fer_edge.errors import ConfigError
+    from fer_edge.web import make_site
+
+    try:
+        return make_site()
+    except ConfigError as error:
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            raise
+        pytest.skip(str(error))

@@ -160,6 +160,7 @@ def test_titles_of_commands_that_are_not_run() -> None:
         "needs Triton",
         "needs a quiet machine",
         "needs PyInstaller",
+        "needs ROS 2",
         "needs FERPlus and takes hours",
         "takes hours",
         "runs in CI",

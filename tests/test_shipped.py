@@ -78,6 +78,7 @@ def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
     assert {"fer_edge/ranges/edge.json", "fer_edge/calibration_sets/ferplus-512.json"} <= names
     assert {"fer_edge/weights/edge.fer", "fer_edge/weights/edge.safetensors"} <= names
     assert {f"fer_edge/weights/faces/{name}" for name in ("detector.onnx", "landmarks.onnx", "LICENSE")} <= names
+    assert {"fer_edge/web/page/index.html", "fer_edge/web/scripts/index.js", "fer_edge/licences/LICENSE"} <= names
     assert "fer_edge/_pyinstaller/hook-fer_edge.py" in names
     assert "Project-URL: " in metadata
     assert "fer_edge.cli.entry:main" in entries and "fer_edge._pyinstaller:hook_folders" in entries

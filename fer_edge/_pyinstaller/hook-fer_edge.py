@@ -10,7 +10,9 @@ from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs
 from fer_edge.engines.registry import ENGINE_MODULES, engines
 from fer_edge.live.outputs import OUTPUTS
 
-datas = collect_data_files("fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json", "live/page/*"])
+datas = collect_data_files(
+    "fer_edge", includes=["**/*.fer", "**/*.onnx", "**/*.toml", "**/*.json", "live/page/*", "web/**/*", "licences/*"]
+)
 hiddenimports = [
     *ENGINE_MODULES.values(),
     *(kind.function.partition(":")[0] for kind in OUTPUTS.values()),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_edge.cli.option_checks import parse_size, refuse_given
-from fer_edge.cli.options import Engine, FrameRate, Json, OneThread, ShippedBundle
+from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, Port, ShippedBundle
 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
@@ -40,13 +39,8 @@ def live(
         ),
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page; only for use with --to.")] = False,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=0, max=65535, help="Port of the page on the loopback address; default: a free one."),
-    ] = None,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address of the page without opening it.")
-    ] = False,
+    port: Port = None,
+    no_browser: NoBrowser = False,
     show: Annotated[bool, typer.Option("--show", help="Draw the results in the terminal instead of a page.")] = False,
     json: Json = False,
     seconds: Annotated[
@@ -190,24 +184,14 @@ def _make_outputs(show: bool, json: bool, no_page: bool, port: int) -> tuple[lis
 
 def _open_page(page: PageServer, session: LiveSession, browser: bool) -> None:
     """Print the address of the page, open it in a browser on a desktop, and wait for it before a recording starts."""
+    from fer_edge.cli.desktop import open_in_browser
     from fer_edge.cli.output import print_line, print_note
 
     print_line(page.url, flush=True)
-    if browser and _has_desktop():
-        import webbrowser
-
-        with suppress(webbrowser.Error):
-            webbrowser.open(page.url)
+    if browser:
+        open_in_browser(page.url)
     if session.source.is_live:
         print_note("Ctrl-C ends")
     else:
         print_note("the recording starts when the page is open; Ctrl-C ends")
         page.wait_for_viewer()
-
-
-def _has_desktop() -> bool:
-    """Return whether a window can be opened; without one, a text browser would take over the terminal."""
-    import os
-    import sys
-
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

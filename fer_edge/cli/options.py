@@ -90,6 +90,11 @@ CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to 
 FeaturesOut = Annotated[Path, typer.Option("--out", "-o", help="Text features to write (.safetensors).")]
 RangesOut = Annotated[Path, typer.Option("--out", "-o", help="Activation ranges to write (.json).")]
 FolderOut = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into.")]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", min=0, max=65535, help="Port of the page on the loopback address; default: a free one."),
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address of the page without opening it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 CsvOut = Annotated[Path | None, typer.Option("--csv", help="CSV file to write: every figure with its environment.")]
 Report = Annotated[

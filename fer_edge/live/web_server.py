@@ -92,15 +92,15 @@ class WebServer:
             with suppress(RuntimeError):  # the server has ended
                 self._loop.call_soon_threadsafe(function)
 
-    def stop(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def stop(self, finish: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """Stop the server; may be called several times, and without `start`.
 
         Args:
-            finish: Coroutine function that serves the last messages; it may take two seconds.
+            finish: Coroutine function that serves the last messages; it may take two seconds. None: there are none.
         """
         if self._server is None or self._thread is None:
             return
-        if self._loop is not None and self._thread.is_alive():
+        if finish is not None and self._loop is not None and self._thread.is_alive():
             with suppress(Exception):  # a client that does not answer is left behind
                 asyncio.run_coroutine_threadsafe(finish(), self._loop).result(2 * FINISH_SECONDS)
         self._server.should_exit = True

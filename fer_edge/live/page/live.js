@@ -1,8 +1,9 @@
 // Connection to fer-edge: receives updates, shows them, and acknowledges each, so that a slow page skips frames.
 
+import { showBoxes } from "./overlay.js";
 import { clearPeople, showPeople } from "./people.js";
 import { extendTimelines, setTimelines } from "./timeline.js";
-import { setMirrored, showBoxes, showFrame } from "./video.js";
+import { setMirrored, showFrame } from "./video.js";
 
 const RETRY_MILLISECONDS = 1000;
 const FIGURE_MILLISECONDS = 250; // between two changes of the figures, which are unreadable at 30 Hz

@@ -68,7 +68,7 @@ function updateCard(card, person, time) {
   card.lastTime = time;
   const { label, scores, certain, warning } = person.expression;
   setText(card.label, certain ? label : "unsure");
-  setText(card.since, `${Math.max(time - person.since, 0).toFixed(1)} s`);
+  setText(card.since, person.since === null ? "" : `${Math.max(time - person.since, 0).toFixed(1)} s`);
   card.badge.style.background = colourOfPerson(person);
   card.badge.style.color = inkOn(colourOfPerson(person));
   for (const [name, row] of card.rows) {

@@ -1,0 +1,53 @@
+"""Executable of the node."""
+
+from __future__ import annotations
+
+import sys
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from fer_edge_ros.node import NAME, ExpressionNode
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until a signal.
+
+    Args:
+        args: Command line; None: that of the process.
+
+    Returns:
+        Exit status: 0, 1 if the node does not start by itself, 2 for a wrong parameter.
+    """
+    rclpy.init(args=args)
+    try:
+        node = ExpressionNode()
+    except ParameterException as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    try:
+        if node.get_parameter("autostart").value and not start(node):
+            return 1
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def start(node: ExpressionNode) -> bool:
+    """Configure and activate a node.
+
+    Returns:
+        Whether both have succeeded.
+    """
+    return all(
+        transition() == TransitionCallbackReturn.SUCCESS
+        for transition in (node.trigger_configure, node.trigger_activate)
+    )

@@ -1,0 +1,1 @@
+"""Tests of the C library in native/, which they build with CMake."""
