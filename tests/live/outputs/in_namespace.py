@@ -1,4 +1,4 @@
-"""Program of a test in a network namespace: avahi announces a VRChat, and an output finds it.
+"""Program of a test in a network namespace: an output finds VRChat by avahi, and avahi finds the output.
 
 It is a process of its own, since a namespace is entered before Python starts. It prints what was seen as JSON.
 """
@@ -13,8 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 from fer_edge.live.outputs import make_output, oscquery
+from fer_edge.live.outputs import vrchat as vrchat_output
 from tests.live.outputs.receivers import OscDump
 from tests.live.outputs.updates import LABELS, person, update
 from tests.live.outputs.vrchat_double import parameters, running_vrchat
@@ -31,6 +34,7 @@ SERVICE = "VRChat-Client-A1B2C3"
 
 def main(folder: Path) -> None:
     oscquery.REFRESH_SECONDS = 0.1
+    vrchat_output.RESEND_SECONDS = 3600.0  # values are sent again after a change of the avatar alone
     notes: list[str] = []
     with ExitStack() as stack:
         start_avahi(folder, stack)
@@ -49,20 +53,63 @@ def main(folder: Path) -> None:
         output.send(update(person(1, "happiness")))
         wait_until(lambda: receiver.latest("/avatar/parameters/FER/Happiness") == 0.9)
         addresses = sorted({message.address for message in receiver.messages})
+        receiver.messages.clear()
+        announced = report_change()
+        wait_until(lambda: {message.address for message in receiver.messages} == {*addresses})
+        sockets |= own_sockets()
         vrchat.tree = parameters("GestureLeft")
         wait_until(lambda: len(notes) == 3)
         output.close()
-        services = subprocess.run(["avahi-browse", "-atp"], capture_output=True, text=True, check=True).stdout
-    announced = sorted({line.split(";")[3] for line in services.splitlines()})
-    threads = [thread.name for thread in threading.enumerate()]
-    seen = {"notes": notes, "addresses": addresses, "sockets": sorted(sockets), "services": announced}
-    print(json.dumps({**seen, "threads": threads}))
+        wait_until(lambda: len(services()) == 1)  # avahi drops a withdrawn service after a second
+    wait_until(lambda: threading.active_count() == 1)
+    seen = {"notes": notes, "addresses": addresses, "sockets": sorted(sockets)}
+    print(json.dumps(seen | announced))
+
+
+def report_change() -> dict[str, Any]:
+    """Find an announced program as VRChat does, and report a change of the avatar to it.
+
+    Returns:
+        Announced services, and documents that were read.
+    """
+    wait_until(lambda: len(services()) == 3)
+    osc, http = sorted((service for service in services() if service.name != SERVICE), key=lambda service: service.kind)
+    documents = {}
+    for path in ("/?HOST_INFO", "/", "/avatar", "/avatar/change"):
+        with urlopen(f"http://{http.address}:{http.port}{path}") as response:
+            documents[path] = json.load(response)
+    subprocess.run(["oscsend", osc.address, str(osc.port), "/avatar/change", "s", "avtr_1"], check=True)
+    return {"services": [osc, http], "documents": documents}
+
+
+class Service(NamedTuple):
+    """Service that avahi sees.
+
+    Attributes:
+        name: Name.
+        kind: Type, as "_osc._udp".
+        address: IPv4 address.
+        port: Port.
+    """
+
+    name: str
+    kind: str
+    address: str
+    port: int
+
+
+def services() -> list[Service]:
+    """Return the services that avahi sees."""
+    lines = subprocess.run(["avahi-browse", "-artp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    rows = [line.split(";") for line in lines if line.startswith("=")]
+    return [Service(row[3], row[4], row[7], int(row[8])) for row in rows]
 
 
 def own_sockets() -> set[str]:
-    """Return the addresses of UDP sockets of this process that wait for datagrams."""
-    lines = subprocess.run(["ss", "-Hlunp"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line.split()[3].rpartition(":")[0] for line in lines if f"pid={os.getpid()}," in line}
+    """Return where sockets of this process wait for datagrams or connections; a port only for another address."""
+    lines = subprocess.run(["ss", "-Hluntp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    places = {line.split()[4] for line in lines if f"pid={os.getpid()}," in line}
+    return {"127.0.0.1" if place.startswith(("127.0.0.1:", "127.0.0.1%lo:")) else place for place in places}
 
 
 @contextmanager
