@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"  # neither HTTP nor OSC is reachable from another machine
 OSC_SERVICE = "_osc._udp.local."
 CHANGE = "/avatar/change"
 WRITE_ONLY = 2  # ACCESS of a node that receives messages
-REQUEST_SECONDS = 2.0  # for one request; the server has one thread, and VRChat asks once
+REQUEST_SECONDS = 2.0  # for one request, since the server has one thread
 POLL_SECONDS = 0.1  # between looks for the end of the server
 CLOSE_SECONDS = 5.0  # longest wait for the thread; services are withdrawn within a second
 

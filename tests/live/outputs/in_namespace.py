@@ -1,4 +1,4 @@
-"""Program of a test in a network namespace: an output finds VRChat by avahi, and avahi finds the output.
+"""Program of a test in namespaces of network and mounts: an output finds VRChat by avahi, and avahi finds the output.
 
 It is a process of its own, since a namespace is entered before Python starts. It prints what was seen as JSON.
 """
@@ -125,6 +125,7 @@ def running(*command: str) -> Iterator[None]:
 
 def start_avahi(folder: Path, stack: ExitStack) -> None:
     """Start a message bus and avahi on the loopback interface, which has no multicast by default."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # another avahi may have its files there
     for arguments in ("link set lo up multicast on", "route add 224.0.0.0/4 dev lo"):
         subprocess.run(["ip", *arguments.split()], check=True)
     bus = folder / "bus"
