@@ -28,26 +28,39 @@ BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration
 <busconfig><listen>unix:path={path}</listen><auth>EXTERNAL</auth><policy context="default">
 <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/>
 </policy></busconfig>"""
-AVAHI = "[server]\nhost-name=vrchat-pc\nuse-ipv6=no\nallow-interfaces=lo\n"
+AVAHI = "[server]\nhost-name=vrchat-pc\nuse-ipv6=no\nallow-interfaces={interface}\n"
+# Commands of `ip` by mode. The loopback interface has no multicast by default; v0 is an interface with a cable to v1.
+NETWORKS = {
+    "loopback": ["link set lo up multicast on", "route add 224.0.0.0/4 dev lo"],
+    "network": [
+        "link set lo up",
+        "link add v0 type veth peer name v1",
+        "addr add 10.9.9.1/24 dev v0",
+        "link set v0 up",
+        "link set v1 up",
+    ],
+}
 SERVICE = "VRChat-Client-A1B2C3"
 
 
-def main(folder: Path) -> None:
+def main(mode: str, folder: Path) -> None:
     oscquery.REFRESH_SECONDS = 0.1
     vrchat_output.RESEND_SECONDS = 3600.0  # values are sent again after a change of the avatar alone
     notes: list[str] = []
     with ExitStack() as stack:
-        start_avahi(folder, stack)
+        start_avahi(mode, folder, stack)
         vrchat = stack.enter_context(running_vrchat())
         vrchat.tree = parameters("FER/Emotion", "FER/Happiness", "GestureLeft")
         receiver = stack.enter_context(OscDump())
-        target = f"osc://127.0.0.1:{receiver.port}?app=vrchat&discover=loopback"
+        target = f"osc://127.0.0.1:{receiver.port}?app=vrchat&discover={mode}"
         output = make_output(target, LABELS, notes.append)
         output.open("camera")
         sockets = set[str]()
         while not notes:  # searches, and there is no VRChat
             sockets |= own_sockets()
-        stack.enter_context(running("avahi-publish", "-s", SERVICE, "_oscjson._tcp", str(vrchat.port)))
+        host = "vrchat.local"  # as VRChat's service, it has the loopback address on every interface
+        stack.enter_context(running("avahi-publish", "-R", "-a", host, "127.0.0.1"))
+        stack.enter_context(running("avahi-publish", "-H", host, "-s", SERVICE, "_oscjson._tcp", str(vrchat.port)))
         wait_until(lambda: len(notes) == 2)
         receiver.messages.clear()
         output.send(update(person(1, "happiness")))
@@ -106,10 +119,10 @@ def services() -> list[Service]:
 
 
 def own_sockets() -> set[str]:
-    """Return where sockets of this process wait for datagrams or connections; a port only for another address."""
+    """Return protocols and addresses of the sockets of this process that wait for datagrams or connections."""
     lines = subprocess.run(["ss", "-Hluntp"], capture_output=True, text=True, check=True).stdout.splitlines()
-    places = {line.split()[4] for line in lines if f"pid={os.getpid()}," in line}
-    return {"127.0.0.1" if place.startswith(("127.0.0.1:", "127.0.0.1%lo:")) else place for place in places}
+    rows = [line.split() for line in lines if f"pid={os.getpid()}," in line]
+    return {f"{row[0]} {row[4].rpartition(':')[0]}" for row in rows}
 
 
 @contextmanager
@@ -123,14 +136,14 @@ def running(*command: str) -> Iterator[None]:
         process.wait()
 
 
-def start_avahi(folder: Path, stack: ExitStack) -> None:
-    """Start a message bus and avahi on the loopback interface, which has no multicast by default."""
+def start_avahi(mode: str, folder: Path, stack: ExitStack) -> None:
+    """Start a message bus and avahi on one interface."""
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # another avahi may have its files there
-    for arguments in ("link set lo up multicast on", "route add 224.0.0.0/4 dev lo"):
+    for arguments in NETWORKS[mode]:
         subprocess.run(["ip", *arguments.split()], check=True)
     bus = folder / "bus"
     (folder / "bus.conf").write_text(BUS.format(path=bus))
-    (folder / "avahi.conf").write_text(AVAHI)
+    (folder / "avahi.conf").write_text(AVAHI.format(interface="lo" if mode == "loopback" else "v0"))
     os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={bus}"
     stack.enter_context(running("dbus-daemon", f"--config-file={folder / 'bus.conf'}", "--nofork"))
     wait_until(bus.exists)
@@ -140,4 +153,4 @@ def start_avahi(folder: Path, stack: ExitStack) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))
