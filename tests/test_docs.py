@@ -154,6 +154,7 @@ def test_titles_of_commands_that_are_not_run() -> None:
     assert titles <= {
         "needs an NVIDIA GPU",
         "on a Jetson",
+        "needs a browser",
         "needs a camera",
         "needs a network",
         "needs Docker and a network",

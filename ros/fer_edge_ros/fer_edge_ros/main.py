@@ -7,9 +7,12 @@ import sys
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from fer_edge_ros.node import NAME, ExpressionNode
+
+RCLError = rclpy_implementation.RCLError
 
 
 def main(args: list[str] | None = None) -> int:
@@ -31,7 +34,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         if node.get_parameter("autostart").value and not start(node):
             return 1
-        rclpy.spin(node)
+        spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
@@ -39,6 +42,19 @@ def main(args: list[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def spin(node: ExpressionNode) -> None:
+    """Run the callbacks of a node until a signal.
+
+    In Jazzy, a request for a transition that the present state does not allow raises an error here.
+    """
+    while rclpy.ok():
+        try:
+            rclpy.spin(node)
+        except RCLError as error:
+            if rclpy.ok():
+                node.get_logger().error(f"request not possible: {error}")
 
 
 def start(node: ExpressionNode) -> bool:

@@ -175,18 +175,27 @@ class Robot:
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Return the response of a service of the node."""
+        future = self.request(kind, service, request)
+        wait_for(future.done, f"response of {service}")
+        return future.result()
+
+    def request(self, kind: Any, service: str, request: Any) -> Any:
+        """Call a service of the node, and return the future of its response."""
         name = f"/{self.node_name}/{service}"
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
         client = self._clients[name]
         assert client.wait_for_service(WAIT_SECONDS), f"no service {service}"
-        future = client.call_async(request)
-        wait_for(future.done, f"response of {service}")
-        return future.result()
+        return client.call_async(request)
 
     def change_state(self, name: str) -> bool:
+        future = self.request_state(name)
+        wait_for(future.done, "response of change_state")
+        return bool(future.result().success)
+
+    def request_state(self, name: str) -> Any:
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
-        return bool(self.call(ChangeState, "change_state", request).success)
+        return self.request(ChangeState, "change_state", request)
 
     def state(self) -> str:
         return str(self.call(GetState, "get_state", GetState.Request()).current_state.label)
