@@ -73,7 +73,7 @@ class Announcement:
         """
         reason = getattr(error, "strerror", None) or one_line(str(error))
         self._note(
-            f"VRChat: changes of the avatar are not reported, since fer-edge cannot be announced: {reason}; all values "
+            f"VRChat: fer-edge cannot be announced, and changes of the avatar may not be reported: {reason}; all values "
             "are sent every second anyway"
         )
 

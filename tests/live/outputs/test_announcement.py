@@ -99,7 +99,7 @@ def test_impossible_announcement_is_a_note(monkeypatch: pytest.MonkeyPatch) -> N
     listener.open()
     assert not listener.has_changed() and len(notes) == 2
     for note in notes:
-        assert note.startswith("VRChat: changes of the avatar are not reported, since fer-edge cannot be announced: ")
+        assert note.startswith("VRChat: fer-edge cannot be announced, and changes of the avatar may not be reported: ")
     with pytest.raises(FerEdgeError, match="cannot listen on port 9001"):
         ChangeListener(9001, Announcement("network", notes.append)).open()
 
