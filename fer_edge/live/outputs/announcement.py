@@ -73,8 +73,8 @@ class Announcement:
         """
         reason = getattr(error, "strerror", None) or one_line(str(error))
         self._note(
-            f"VRChat: fer-edge cannot be announced, and changes of the avatar may not be reported: {reason}; all values "
-            "are sent every second anyway"
+            f"VRChat: fer-edge cannot be announced, and changes of the avatar may not be reported: {reason}; all "
+            "values are sent every second anyway"
         )
 
     def _run(self, port: int) -> None:
