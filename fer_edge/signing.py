@@ -12,7 +12,7 @@ import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,7 +27,7 @@ from fer_edge.results import Result
 PublicKey: TypeAlias = str | os.PathLike[str] | bytes  # path of a PEM file, or its content
 SUFFIX = ".sig"
 MAX_BYTES = 64 << 10  # of a signature or key; real ones have less than 2 KiB
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PAIR = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 PUBLIC = "openssl pkey -in key.pem -pubout -out key.pub"
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -103,12 +103,12 @@ class SignedBundle(Result):
         return [f"{self.bundle} was signed by this key (SHA-256 {self.key}) and is unchanged"]
 
 
-def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> SignedBundle:
+def sign_bundle(path: str | os.PathLike[str], private_key: str | os.PathLike[str]) -> SignedBundle:
     """Sign a bundle: write `MODEL.fer.sig` beside it. An earlier signature is replaced.
 
     Args:
         path: Bundle (`.fer`), whose members are checked first.
-        key: PEM file with an ECDSA P-256 private key, which is not encrypted; may be a pipe.
+        private_key: PEM file with an ECDSA P-256 private key, which is not encrypted; may be a pipe.
 
     Raises:
         BundleError: File that is not a bundle, or is damaged.
@@ -116,7 +116,7 @@ def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> Si
         EngineUnavailableError: Package `cryptography` that is not installed.
         FerEdgeError: Signature that cannot be written.
     """
-    private = _private_key(key)
+    private = _load_private_key(private_key)
     file = check_path(path)
     content = read_content(file)
     read_bundle(file, content)
@@ -125,12 +125,12 @@ def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> Si
     return SignedBundle(file, signature, digest, _hint(private.public_key()), new=True)
 
 
-def verify_bundle(path: str | os.PathLike[str], key: PublicKey) -> SignedBundle:
+def verify_bundle(path: str | os.PathLike[str], signed_by: PublicKey) -> SignedBundle:
     """Verify the signature of a bundle, and check its members.
 
     Args:
         path: Bundle (`.fer`), with its signature beside it.
-        key: PEM file with the public key, or its content.
+        signed_by: PEM file with the public key, or its content.
 
     Raises:
         SignatureError: Signature that is missing, invalid, by another key, or of another file.
@@ -139,9 +139,9 @@ def verify_bundle(path: str | os.PathLike[str], key: PublicKey) -> SignedBundle:
         EngineUnavailableError: Package `cryptography` that is not installed.
     """
     file = check_path(path)
-    content = read_signed(file, key)
+    content = read_signed(file, signed_by)
     read_bundle(file, content)
-    return SignedBundle(file, signature_path(file), sha256(content), _hint(_public_key(key)[0]), new=False)
+    return SignedBundle(file, signature_path(file), sha256(content), _hint(_load_public_key(signed_by)[0]), new=False)
 
 
 def read_signed(path: Path, signed_by: PublicKey) -> bytes:
@@ -157,7 +157,7 @@ def read_signed(path: Path, signed_by: PublicKey) -> bytes:
         ConfigError: Key that cannot be used.
         EngineUnavailableError: Package `cryptography` that is not installed.
     """
-    key, title = _public_key(signed_by)
+    key, title = _load_public_key(signed_by)
     signature = signature_path(path)
     statement = _verified_statement(_read_signature(signature, path), signature, key, title)
     content = read_content(path)
@@ -209,7 +209,7 @@ def _read_signature(path: Path, bundle: Path) -> _SignatureFile:
     except FileNotFoundError as error:
         raise SignatureError(
             f"{bundle} is not signed: there is no {path}; fetch the signature too, or sign the bundle with: "
-            f"fer-edge bundle sign {bundle} --key key.pem"
+            f"fer-edge bundle sign {bundle} --private-key key.pem"
         ) from error
     except OSError as error:
         raise SignatureError(f"the signature {path} cannot be read: {error.strerror or error}") from error
@@ -299,14 +299,16 @@ def _decode_base64(text: str, path: Path) -> bytes:
     return content
 
 
-def _private_key(key: str | os.PathLike[str]) -> Any:
+def _load_private_key(key: str | os.PathLike[str]) -> Any:
     path = as_path(key, "the private key", ConfigError)
     content = _read_key(path)
     serialization = _serialization()
     try:
         private = serialization.load_pem_private_key(content, None)
     except TypeError as error:
-        raise ConfigError(f"{path} is encrypted; pass the key by a pipe: --key <(openssl pkey -in {path})") from error
+        raise ConfigError(
+            f"{path} is encrypted; pass the key by a pipe: --private-key <(openssl pkey -in {path})"
+        ) from error
     except Exception as error:  # the package documents no base class: ValueError, UnsupportedAlgorithm and others
         raise ConfigError(
             f"{path} is not a private key in PEM: {one_line(str(error))}; make one with: {PAIR}"
@@ -315,7 +317,7 @@ def _private_key(key: str | os.PathLike[str]) -> Any:
     return private
 
 
-def _public_key(key: PublicKey) -> tuple[Any, str]:
+def _load_public_key(key: PublicKey) -> tuple[Any, str]:
     """Return a public key, and its description for messages."""
     if isinstance(key, bytes):
         content, title = key, "the public key"
@@ -324,8 +326,9 @@ def _public_key(key: PublicKey) -> tuple[Any, str]:
         content, title = _read_key(path), f"{path}"
     if b"PRIVATE KEY-----" in content:
         raise ConfigError(f"{title} is a private key; expected the public one, from: {PUBLIC}")
+    serialization = _serialization()
     try:
-        public = _serialization().load_pem_public_key(content)
+        public = serialization.load_pem_public_key(content)
     except Exception as error:  # as for private keys
         raise ConfigError(
             f"{title} is not a public key in PEM: {one_line(str(error))}; make one with: {PUBLIC}"

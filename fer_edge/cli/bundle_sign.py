@@ -12,7 +12,7 @@ from fer_edge.cli.options import BundleArgument, Json
 
 def bundle_sign(
     bundle: BundleArgument,
-    key: Annotated[Path, typer.Option("--key", help="Private key (PEM, ECDSA P-256, not encrypted).")],
+    private_key: Annotated[Path, typer.Option("--private-key", help="Private key (PEM, ECDSA P-256, not encrypted).")],
     json: Json = False,
 ) -> None:
     """Sign a bundle with a private key, so that its origin can be verified.
@@ -21,9 +21,9 @@ def bundle_sign(
 
     openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl pkey -in key.pem -pubout -out key.pub
 
-    Example: fer-edge bundle sign edge.fer --key key.pem
+    Example: fer-edge bundle sign edge.fer --private-key key.pem
     """
     from fer_edge.cli.output import print_result
     from fer_edge.signing import sign_bundle
 
-    print_result(sign_bundle(bundle, key), as_json=json)
+    print_result(sign_bundle(bundle, private_key), as_json=json)

@@ -12,7 +12,7 @@ from fer_edge.cli.options import BundleArgument, Json
 
 def bundle_verify(
     bundle: BundleArgument,
-    key: Annotated[Path, typer.Option("--key", help="Public key (PEM) of the author.")],
+    signed_by: Annotated[Path, typer.Option("--signed-by", help="Public key (PEM) that must have signed the bundle.")],
     json: Json = False,
 ) -> None:
     """Verify the signature of a bundle, and check its content.
@@ -20,9 +20,9 @@ def bundle_verify(
     The signature is BUNDLE.sig beside the bundle, made by `fer-edge bundle sign` or by model_signing. Exits with 1 if
     it is missing, invalid, by another key, or of another file.
 
-    Example: fer-edge bundle verify edge.fer --key key.pub
+    Example: fer-edge bundle verify edge.fer --signed-by key.pub
     """
     from fer_edge.cli.output import print_result
     from fer_edge.signing import verify_bundle
 
-    print_result(verify_bundle(bundle, key), as_json=json)
+    print_result(verify_bundle(bundle, signed_by), as_json=json)

@@ -28,8 +28,6 @@ ALLOWED = {
     # Settings as KEY=VALUE. The keys are those of the recipe in question.
     "--set": {"Build setting", "Recipe setting"},
     "--recipe": {"Build recipe", "Shipped training recipe"},
-    # The key of a signature: one half makes it, the other verifies it.
-    "--key": {"Private key", "Public key"},
     # A length of time. `bench` measures at least that long, `live` ends after it.
     "--seconds": {"Minimum length of each measurement in seconds", "Length in seconds"},
     # A number of images. `calibrate` chooses them by class, the others evenly.
