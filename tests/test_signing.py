@@ -7,21 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,56 +20,26 @@ from fer_edge._files import sha256
 from fer_edge.errors import BundleDamagedError, BundleError, ConfigError, EngineUnavailableError, SignatureError
 from fer_edge.signing import MAX_BYTES, pre_authentication_bytes, sign_bundle, signature_path, verify_bundle
 from tests.command import fer_edge
+from tests.signatures import (
+    STATEMENTS,
+    WRONG,
+    change_signature,
+    payload_of,
+    public_key,
+    sign_payload,
+    signed_bundle,
+    write_pair,
+    write_wrong,
+)
 from tests.tiny import tiny_bundle
 
 MODEL_SIGNING = Path(__file__).parents[1] / "build" / "model-signing" / "bin" / "python"
 
 
-def write_pair(folder: Path, name: str = "key", curve: ec.EllipticCurve | None = None) -> tuple[Path, Path]:
-    """Write a new pair of keys, and return the paths of the private and the public key."""
-    private = ec.generate_private_key(curve or ec.SECP256R1())
-    paths = folder / f"{name}.pem", folder / f"{name}.pub"
-    paths[0].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    paths[1].write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return paths
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """Return a signed bundle beside `key.pem` and `key.pub`."""
-    path = tiny_bundle(tmp_path / "tiny.fer")
-    private, _ = write_pair(tmp_path)
-    sign_bundle(path, private)
-    return path
-
-
-def public_key(bundle: Path) -> Path:
-    return bundle.with_name("key.pub")
-
-
-def change_signature(bundle: Path, change: Callable[[Any], object]) -> None:
-    path = signature_path(bundle)
-    values = json.loads(path.read_bytes())
-    change(values)
-    path.write_text(json.dumps(values))
-
-
-def payload_of(bundle: Path) -> bytes:
-    return base64.b64decode(json.loads(signature_path(bundle).read_bytes())["dsseEnvelope"]["payload"])
-
-
-def sign_payload(bundle: Path, payload: bytes) -> None:
-    """Replace the statement by another one, with a valid signature by the same key."""
-    key = load_pem_private_key(bundle.with_name("key.pem").read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    signature = key.sign(pre_authentication_bytes(payload), ec.ECDSA(SHA256()))
-
-    def change(values: Any) -> None:
-        envelope = values["dsseEnvelope"]
-        envelope["payload"] = base64.b64encode(payload).decode()
-        envelope["signatures"][0]["sig"] = base64.b64encode(signature).decode()
-
-    change_signature(bundle, change)
+    return signed_bundle(tmp_path)
 
 
 def test_signed_bundle_opens_by_its_key(bundle: Path) -> None:
@@ -204,49 +164,12 @@ def test_every_flipped_byte_of_a_signature_is_refused(bundle: Path) -> None:
             verify_bundle(bundle, public_key(bundle))
 
 
-WRONG: dict[str, tuple[bytes | Callable[[Any], object], str]] = {
-    "empty": (b"", "is not the signature"),
-    "text": (b"untrusted comment: minisign", "is not the signature"),
-    "bytes": (b"\xff\xfe", "is not the signature"),
-    "list": (b"[]", "is not the signature"),
-    "deep": (b'{"verificationMaterial":{"publicKey":{"hint":""},"tlogEntries":' + b"[" * 20000, "is not the signature"),
-    "large": (b" " * (MAX_BYTES + 1), "has more than 65536 bytes"),
-    "certificate": (
-        lambda values: values["verificationMaterial"].update(certificate={"rawBytes": ""}),
-        "unknown field `certificate`",
-    ),
-    "other version": (lambda values: values.update(mediaType="application/json"), "Invalid enum value"),
-    "two signatures": (lambda values: values["dsseEnvelope"]["signatures"].append({"sig": ""}), "length <= 1"),
-    "no signature": (lambda values: values["dsseEnvelope"].update(signatures=[]), "length >= 1"),
-    "loose base64": (
-        lambda values: values["dsseEnvelope"].update(payload=values["dsseEnvelope"]["payload"] + "\n"),
-        "contains invalid base64",
-    ),
-    "empty signature": (
-        lambda values: values["dsseEnvelope"].update(signatures=[{"sig": ""}]),
-        r"is not by .*key\.pub, or was changed",
-    ),
-}
-
-
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_signature_file_is_refused_in_one_line(bundle: Path, name: str) -> None:
-    change, expected = WRONG[name]
-    if isinstance(change, bytes):
-        signature_path(bundle).write_bytes(change)
-    else:
-        change_signature(bundle, change)
-    with pytest.raises(SignatureError, match=expected) as caught:
+    write_wrong(bundle, name)
+    with pytest.raises(SignatureError, match=WRONG[name][1]) as caught:
         Bundle.open(bundle, signed_by=public_key(bundle))
     assert "\n" not in str(caught.value)
-
-
-STATEMENTS = {
-    b'"algorithm": "sha256"': b'"algorithm": "blake2b"',
-    b"https://in-toto.io/Statement/v1": b"https://in-toto.io/Statement/v0",
-    b"https://model_signing/signature/v1.0": b"https://slsa.dev/provenance/v1",
-    b'"resources": [': b'"resources": [{"name": "x", "algorithm": "sha256", "digest": "' + b"0" * 64 + b'"}, ',
-}
 
 
 @pytest.mark.parametrize("part", STATEMENTS)
