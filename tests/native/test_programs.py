@@ -21,6 +21,7 @@ from tests.native.library import (
     SANITIZERS,
     SOURCE,
     Library,
+    NativeError,
     configure,
     has_onnxruntime,
     plain_environment,
@@ -92,7 +93,13 @@ def test_package_needs_no_other_library(prefix: Path) -> None:
         needed = run("readelf", "-d", prefix / "lib" / "libfer_edge.so")
         assert set(re.findall(r"\(NEEDED\).*\[(.*)\]", needed)) <= {"libc.so.6", "libm.so.6"}
         symbols = run("nm", "-D", "--defined-only", prefix / "lib" / "libfer_edge.so").split()[2::3]
-        assert len(symbols) == 11 and all(symbol.startswith("fer_") for symbol in symbols)
+        assert len(symbols) == 13 and all(symbol.startswith("fer_") for symbol in symbols)
+
+
+def test_package_without_signatures_opens_nothing_by_key(prefix: Path) -> None:
+    library = Library(prefix / "lib" / "libfer_edge.so", ["onnxruntime"])
+    with pytest.raises(NativeError, match="this library is built without signatures; build it with -DFER_EDGE_SIGN"):
+        library.open_signed(b"bundle", b"key", b"signature")
 
 
 def test_example_leaks_nothing_and_writes_no_file(
