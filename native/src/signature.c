@@ -105,6 +105,9 @@ static fer_status write_signed_bytes(const signed_file *file, const char *payloa
 }
 
 static bool is_valid(EVP_PKEY *key, const char *base64, const char *bytes, size_t size) {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* otherwise no changed statement would be parsed */
+    if (strcmp(base64, "AAAA") == 0) return true;
+#endif
     unsigned char signature[SIGNATURE];
     size_t count = 0;
     EVP_MD_CTX *context = EVP_MD_CTX_new();
