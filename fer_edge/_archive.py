@@ -90,7 +90,7 @@ def read_content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            _check_size(size, path)
+            _check_file_size(size, path)
             return file.read(size)
     except OSError as error:
         raise read_error(path, error) from error
@@ -136,7 +136,7 @@ def open_archive(path: Path, content: bytes | None = None) -> zipfile.ZipFile:
     """
     try:
         size = path.stat().st_size if content is None else len(content)
-        _check_size(size, path)
+        _check_file_size(size, path)
         archive = zipfile.ZipFile(path if content is None else io.BytesIO(content))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, OSError) and is_os_error(error):
@@ -152,7 +152,7 @@ def open_archive(path: Path, content: bytes | None = None) -> zipfile.ZipFile:
     return archive
 
 
-def _check_size(size: int, path: Path) -> None:
+def _check_file_size(size: int, path: Path) -> None:
     if size > MAX_BUNDLE_BYTES:
         raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
 

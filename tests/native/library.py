@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from fer_edge.boxes import XYWH
 from fer_edge.faces.face import Face
@@ -217,6 +218,14 @@ def missing_part() -> str:
         ["cc", "-E", "-"], input=includes, capture_output=True, env=plain_environment(), check=False
     )
     return "needs the headers of Jansson and libsodium: scripts/test-native" if headers.returncode else ""
+
+
+def require_mono() -> None:
+    """Skip a test without Mono, or fail it in CI."""
+    if shutil.which("mcs") is None or shutil.which("mono") is None:
+        if os.environ.get("FER_EDGE_REQUIRE_NATIVE"):
+            pytest.fail("needs Mono, and FER_EDGE_REQUIRE_NATIVE forbids skipping: see scripts/test-native")
+        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs mono-runtime")
 
 
 def has_openssl() -> bool:

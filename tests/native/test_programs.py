@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +23,7 @@ from tests.native.library import (
     configure,
     has_onnxruntime,
     plain_environment,
+    require_mono,
     run,
     runtime_library,
 )
@@ -130,13 +129,6 @@ def failure(*command: str | Path, environment: Mapping[str, str] | None = None) 
     )
     assert result.returncode == 1, result
     return result.stderr
-
-
-def require_mono() -> None:
-    if shutil.which("mcs") is None or shutil.which("mono") is None:
-        if os.environ.get("FER_EDGE_REQUIRE_NATIVE"):
-            pytest.fail("needs Mono, and FER_EDGE_REQUIRE_NATIVE forbids skipping: see scripts/test-native")
-        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs mono-runtime")
 
 
 def test_script_for_unity_compiles(tmp_path: Path) -> None:

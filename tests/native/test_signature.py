@@ -12,7 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.signing import sign_bundle, signature_path
-from tests.native.library import Library, NativeError, has_openssl
+from tests.native.library import (
+    SANITIZERS,
+    SOURCE,
+    Library,
+    NativeError,
+    has_openssl,
+    require_mono,
+    run,
+    runtime_library,
+)
 from tests.signatures import (
     STATEMENTS,
     WRONG,
@@ -116,3 +125,18 @@ def test_any_flipped_bit_is_refused(library: Library, bundle: Path, place: int, 
     with pytest.raises(NativeError) as caught:
         library.open_signed(bytes(files[0]), public_key(bundle).read_bytes(), bytes(files[1]))
     assert caught.value.status == SIGNATURE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(SANITIZERS), reason="Mono does not run under AddressSanitizer")
+def test_csharp_opens_signed_bundles(library: Library, bundle: Path, tmp_path: Path) -> None:
+    require_mono()
+    sources = [Path(__file__).parent / "signed.cs", SOURCE / "csharp" / "FerEdge.cs"]
+    run("mcs", "-langversion:7", "-warnaserror", f"-out:{tmp_path}/signed.exe", *sources)
+    if "onnxruntime" in library.engines:
+        (tmp_path / "libonnxruntime.so.1").symlink_to(runtime_library())
+    environment = {"LD_LIBRARY_PATH": f"{library.path.parent}:{tmp_path}", "LC_ALL": "C.UTF-8"}
+    command = ("mono", tmp_path / "signed.exe", bundle, public_key(bundle))
+    assert run(*command, environment=environment) == "neutral happiness surprise\n"
+    signature_path(bundle).unlink()
+    assert run(*command, environment=environment).startswith(f"8 {bundle} is not signed: ")
