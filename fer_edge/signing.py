@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,9 +140,10 @@ def verify_bundle(path: str | os.PathLike[str], signed_by: PublicKey) -> SignedB
         EngineUnavailableError: Package `cryptography` that is not installed.
     """
     file = check_path(path)
-    content = read_signed(file, signed_by)
+    key, title = _load_public_key(signed_by)
+    content = _read_signed(file, key, title)
     read_bundle(file, content)
-    return SignedBundle(file, signature_path(file), sha256(content), _hint(_load_public_key(signed_by)[0]), new=False)
+    return SignedBundle(file, signature_path(file), sha256(content), _hint(key), new=False)
 
 
 def read_signed(path: Path, signed_by: PublicKey) -> bytes:
@@ -157,12 +159,7 @@ def read_signed(path: Path, signed_by: PublicKey) -> bytes:
         ConfigError: Key that cannot be used.
         EngineUnavailableError: Package `cryptography` that is not installed.
     """
-    key, title = _load_public_key(signed_by)
-    signature = signature_path(path)
-    statement = _verified_statement(_read_signature(signature, path), signature, key, title)
-    content = read_content(path)
-    _check_content(statement, sha256(content), signature, path)
-    return content
+    return _read_signed(path, *_load_public_key(signed_by))
 
 
 def signature_path(path: Path) -> Path:
@@ -173,6 +170,14 @@ def signature_path(path: Path) -> Path:
 def pre_authentication_bytes(payload: bytes) -> bytes:
     """Return the bytes that are signed in a DSSE envelope ("PAE"): type and payload with their lengths."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+
+
+def _read_signed(path: Path, key: Any, title: str) -> bytes:
+    signature = signature_path(path)
+    statement = _verified_statement(_read_signature(signature, path), signature, key, title)
+    content = read_content(path)
+    _check_content(statement, sha256(content), signature, path)
+    return content
 
 
 def _make_signature(name: str, digest: str, private: Any) -> bytes:
@@ -204,6 +209,8 @@ def _make_signature(name: str, digest: str, private: Any) -> bytes:
 
 def _read_signature(path: Path, bundle: Path) -> _SignatureFile:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise SignatureError(f"the signature {path} is not a regular file; fetch it again")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -191,10 +193,11 @@ def test_statement_that_contradicts_itself_is_refused(bundle: Path) -> None:
         verify_bundle(bundle, public_key(bundle))
 
 
-def test_folder_in_place_of_a_signature_is_refused(bundle: Path) -> None:
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir)], ids=["folder", "pipe"])
+def test_folder_and_pipe_in_place_of_a_signature_are_refused(bundle: Path, make: Callable[[Path], None]) -> None:
     signature_path(bundle).unlink()
-    signature_path(bundle).mkdir()
-    with pytest.raises(SignatureError, match="cannot be read"):
+    make(signature_path(bundle))
+    with pytest.raises(SignatureError, match="is not a regular file"):
         verify_bundle(bundle, public_key(bundle))
 
 
