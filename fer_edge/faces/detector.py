@@ -22,7 +22,7 @@ from fer_edge.engines.registry import ENGINE_MODULES, get_engine
 from fer_edge.errors import ConfigError, CopyError, EngineError, EngineUnavailableError, shown
 from fer_edge.faces.face import Face, tilt_of
 from fer_edge.faces.geometry import Square
-from fer_edge.faces.mesh import MIN_PRESENCE, Mesh, MeshNetwork, square_around
+from fer_edge.faces.mesh import FOLLOWING, MIN_PRESENCE, SINGLE, Mesh, MeshNetwork, Tolerance, square_around
 from fer_edge.faces.networks import MAX_OVERLAP, overlap, recognize_network, suppress
 from fer_edge.faces.search import Search
 from fer_edge.shipped import face_network
@@ -182,28 +182,28 @@ class FaceDetector:
         """
         check_frame(frame)
         check_color(color)
-        score = 1.0
+        score, tolerance = 1.0, SINGLE
         if isinstance(face, Face):
-            squares, score = [_square_of(face)], face.score
+            squares, score, tolerance = [_square_of(face)], face.score, FOLLOWING
         else:
             box = parse_box(face)
             find_region(box, frame.shape[1], frame.shape[0])  # refuses boxes outside of the frame
             squares = [square_around(box, angle) for angle in ANGLES]
         for square in squares:
-            mesh = self._fit(frame, square, color)
+            mesh = self._fit(frame, square, color, tolerance)
             if mesh.presence >= MIN_PRESENCE:
                 return Face(mesh.box, score, mesh.points, mesh.landmarks, mesh.presence)
         return None
 
-    def _fit(self, frame: npt.NDArray[np.uint8], square: Square, color: str) -> Mesh:
+    def _fit(self, frame: npt.NDArray[np.uint8], square: Square, color: str, tolerance: Tolerance) -> Mesh:
         with self._mesh_lock.exclusive():
             self._check_open()
             if self._mesh is None:
                 raise EngineError("the face detector has no landmarks; open it with landmarks=True")
-            return self._mesh.fit(frame, square, color=color)
+            return self._mesh.fit(frame, square, color=color, tolerance=tolerance)
 
     def _confirm(self, frame: npt.NDArray[np.uint8], face: Face, color: str) -> Face:
-        mesh = self._fit(frame, _square_of(face), color)
+        mesh = self._fit(frame, _square_of(face), color, SINGLE)
         if mesh.presence < MIN_PRESENCE:
             return replace(face, presence=mesh.presence)
         return Face(mesh.box, face.score, mesh.points, mesh.landmarks, mesh.presence)

@@ -18,15 +18,24 @@ SIZE = 192  # side of the input in pixels
 MARGIN = 1.5  # side of the input's square divided by that of the points
 MIN_PRESENCE = 0.5  # probability of a face below which there is none
 MAX_REPEATS = 2  # fits after the first
-# Differences between the input's square and that of the points above which the mesh is fitted again: radians, and parts
-# of the side.
-MAX_TURN, MAX_SHIFT, MAX_GROWTH = 0.1, 0.08, 0.15
 # Input's square from the face box: factor of its side, and shift down the face as a part of its side.
 BOX_SCALE, BOX_SHIFT = 1.4, 0.05
 # Indices of landmarks: corners of the eyes, whose mean is the eye; tip of the nose; corners of the mouth.
 EYES = ((33, 133), (362, 263))
 NOSE_AND_MOUTH = (1, 61, 291)
 FRAMING = 1.04, -0.05  # side of the face box from the extent of the points, and its vertical shift as a part of it
+
+
+class Tolerance(NamedTuple):
+    """Differences between the input's square and that of the points above which the mesh is fitted again."""
+
+    turn: float  # radians
+    shift: float  # parts of the side
+    growth: float
+
+
+# The points move a little with the square they are fitted in; a single image is worth more fits than a frame of video.
+FOLLOWING, SINGLE = Tolerance(0.1, 0.08, 0.15), Tolerance(0.02, 0.02, 0.03)
 
 
 class Mesh(NamedTuple):
@@ -68,17 +77,25 @@ class MeshNetwork:
     def __init__(self, graph: Graph) -> None:
         self._execution: Execution = graph.compile((1, SIZE, SIZE, 3))
 
-    def fit(self, frame: npt.NDArray[np.uint8], square: Square, *, color: str = "rgb") -> Mesh:
+    def fit(
+        self,
+        frame: npt.NDArray[np.uint8],
+        square: Square,
+        *,
+        color: str = "rgb",
+        tolerance: Tolerance = FOLLOWING,
+    ) -> Mesh:
         """Fit the mesh to the face in a square of the frame; again to its own square if that differs.
 
         Args:
             frame: uint8 (H, W, 3), with channels in the order of `color`.
             square: Square around the face, of about 1.5 times its size, turned with it.
             color: Channel order of the frame: "rgb", the default, or "bgr".
+            tolerance: Difference of the squares below which one fit is enough.
         """
         mesh = self._run(frame, square, color)
         for _ in range(MAX_REPEATS):
-            if mesh.presence < MIN_PRESENCE or _are_close(square, mesh.square):
+            if mesh.presence < MIN_PRESENCE or _are_close(square, mesh.square, tolerance):
                 break
             square = mesh.square
             again = self._run(frame, square, color)
@@ -95,11 +112,13 @@ class MeshNetwork:
         return Mesh(landmarks, sigmoid(outputs["presence"].astype(np.float64)).item())
 
 
-def _are_close(first: Square, second: Square) -> bool:
+def _are_close(first: Square, second: Square, tolerance: Tolerance) -> bool:
     turn = math.remainder(first.angle - second.angle, math.tau)
     shift = math.hypot(first.x - second.x, first.y - second.y)
     return (
-        abs(turn) <= MAX_TURN and shift <= MAX_SHIFT * second.side and abs(first.side / second.side - 1) <= MAX_GROWTH
+        abs(turn) <= tolerance.turn
+        and shift <= tolerance.shift * second.side
+        and abs(first.side / second.side - 1) <= tolerance.growth
     )
 
 

@@ -79,8 +79,8 @@ def test_expression_stays_when_the_photograph_is_turned(
             assert expression.label == label
             moved.append(total_variation(expression, upright))
             moved_by_box.append(total_variation(recognizer.recognize(turned, face.box), boxed))
-    # Half of them are of the portrait, whose score is lower: 0.045 to 0.110. The other moves by less than 0.001.
-    assert max(moved) < 0.12 and np.mean(moved) < 0.06
+    # Half of them are of the portrait, whose score is lower: 0.027 to 0.084. The other moves by less than 0.001.
+    assert max(moved) < 0.1 and np.mean(moved) < 0.05
     assert np.mean(moved_by_box) > 2 * np.mean(moved)
 
 

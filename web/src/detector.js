@@ -5,7 +5,7 @@ import { parseFrame } from "./crop.js";
 import { BundleDamagedError, ConfigError, EngineError, shown } from "./errors.js";
 import { Face, isFace, tiltOf } from "./face.js";
 import { readSource, sha256 } from "./files.js";
-import { faceOf, MeshNetwork, MIN_PRESENCE, squareAround } from "./mesh.js";
+import { faceOf, MeshNetwork, MIN_PRESENCE, SINGLE, squareAround } from "./mesh.js";
 import { cornersOf, faceBox, MAX_OVERLAP, overlap, SIZES, suppress } from "./networks.js";
 import { Search } from "./search.js";
 import { Queue } from "./session.js";
@@ -114,7 +114,7 @@ export class FaceDetector {
       const frame = parseFrame(image);
       const faces = [];
       for (const face of await this.#find(frame)) {
-        const mesh = await this.#mesh.fit(frame, squareOf(face));
+        const mesh = await this.#mesh.fit(frame, squareOf(face), SINGLE);
         faces.push(
           mesh.presence < MIN_PRESENCE
             ? new Face(face.box, face.score, face.points, mesh.presence)
@@ -143,7 +143,7 @@ export class FaceDetector {
       const box = parseBox(face);
       findRegion(box, frame.width, frame.height); // refuses boxes outside of the image
       for (const angle of ANGLES) {
-        const mesh = await this.#mesh.fit(frame, squareAround(box, angle));
+        const mesh = await this.#mesh.fit(frame, squareAround(box, angle), SINGLE);
         if (mesh.presence >= MIN_PRESENCE) return faceOf(mesh, 1, true);
       }
       return null;

@@ -16,11 +16,20 @@ const COUNT = 468; // points
 const MARGIN = 1.5; // side of the input's square divided by that of the points
 export const MIN_PRESENCE = 0.5; // probability of a face below which there is none
 const MAX_REPEATS = 2; // fits after the first
-// Differences between the input's square and that of the points above which the mesh is fitted again: radians, and
-// parts of the side.
-const MAX_TURN = 0.1;
-const MAX_SHIFT = 0.08;
-const MAX_GROWTH = 0.15;
+
+/**
+ * Differences between the input's square and that of the points above which the mesh is fitted again: radians, and parts
+ * of the side.
+ *
+ * @typedef {{ turn: number, shift: number, growth: number }} Tolerance
+ */
+
+// The points move a little with the square they are fitted in; a single image is worth more fits than a frame of video.
+/** @type {Tolerance} */
+export const FOLLOWING = { turn: 0.1, shift: 0.08, growth: 0.15 };
+/** @type {Tolerance} */
+export const SINGLE = { turn: 0.02, shift: 0.02, growth: 0.03 };
+
 const BOX_SCALE = 1.4; // side of the input's square divided by that of the face box
 const BOX_SHIFT = 0.05; // its shift down the face as a part of the side
 const EYES = [
@@ -70,12 +79,13 @@ export class MeshNetwork {
    *
    * @param {View} frame
    * @param {Square} square Square around the face, of about 1.5 times its size, turned with it.
+   * @param {Tolerance} tolerance Difference of the squares below which one fit is enough.
    * @returns {Promise<Mesh>}
    */
-  async fit(frame, square) {
+  async fit(frame, square, tolerance = FOLLOWING) {
     let mesh = await this.#run(frame, square, this.#buffers[0]);
     for (let repeat = 0; repeat < MAX_REPEATS; repeat++) {
-      if (mesh.presence < MIN_PRESENCE || areClose(square, mesh.square)) break;
+      if (mesh.presence < MIN_PRESENCE || areClose(square, mesh.square, tolerance)) break;
       square = mesh.square;
       const again = await this.#run(frame, square, this.#buffers[mesh.landmarks === this.#buffers[0] ? 1 : 0]);
       if (again.presence < MIN_PRESENCE) break;
@@ -190,12 +200,13 @@ export function faceOf(mesh, score, withLandmarks) {
 /**
  * @param {Square} first
  * @param {Square} second
+ * @param {Tolerance} tolerance
  */
-function areClose(first, second) {
+function areClose(first, second, tolerance) {
   return (
-    Math.abs(remainder(first.angle - second.angle, 2 * Math.PI)) <= MAX_TURN &&
-    Math.hypot(first.x - second.x, first.y - second.y) <= MAX_SHIFT * second.side &&
-    Math.abs(first.side / second.side - 1) <= MAX_GROWTH
+    Math.abs(remainder(first.angle - second.angle, 2 * Math.PI)) <= tolerance.turn &&
+    Math.hypot(first.x - second.x, first.y - second.y) <= tolerance.shift * second.side &&
+    Math.abs(first.side / second.side - 1) <= tolerance.growth
   );
 }
 
