@@ -30,9 +30,7 @@ class WebServer:
         EngineUnavailableError: The extra is not installed.
     """
 
-    def __init__(
-        self, make_application: Callable[[], Any], purpose: str, extra: str = "live", **settings: Any
-    ) -> None:
+    def __init__(self, make_application: Callable[[], Any], purpose: str, extra: str = "live", **settings: Any) -> None:
         for module in ("starlette", "websockets"):
             require(module, extra, f"the {purpose}")
         self._uvicorn = require("uvicorn", extra, f"the {purpose}")

@@ -1,0 +1,294 @@
+"""Server of recognition: images over HTTP, and frames of cameras over WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+from fer_edge._text import one_line
+from fer_edge.bundle import Bundle
+from fer_edge.errors import FerEdgeError, ImageError, InputError
+from fer_edge.live.access import Access
+from fer_edge.live.web_server import WebServer, wait_until
+from fer_edge.serve.camera import Camera
+from fer_edge.serve.deadlines import Deadlines
+from fer_edge.serve.metrics import MEDIA_TYPE, Metrics
+from fer_edge.serve.openapi import openapi_document
+from fer_edge.serve.options import ServeOptions
+from fer_edge.serve.requests import CLOSE, RETRY, Bodies, RefusalError, parse_query
+from fer_edge.serve.workers import Worker
+from fer_edge.shipped import shipped_bundle
+
+FACES, LIVE = "/v1/faces", "/v1/live"
+GRACE = 10  # seconds in which running requests end
+MAX_CONNECTIONS = 1000
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class FaceServer:
+    """Server of recognition for this machine, or with a token for others.
+
+    Images are neither stored nor logged. `ServeOptions` has the limits.
+
+    Args:
+        bundle: Path of the bundle, or an open bundle; None: the shipped one.
+        engine: Name of one of the bundle's engines; None: the first that runs on this machine.
+        threads: Number of CPU threads of each network, 1 by default; None: the engine's default.
+        options: Options and limits; None: the defaults.
+        note: Function that writes one sentence about a failure of the server; None: the failure is only counted.
+
+    Attributes:
+        access: Rule for who may use the server, with its token.
+        url: Address; empty before `open`.
+
+    Raises:
+        ConfigError: Option out of bounds, or face networks that are not installed.
+        BundleError: Bundle that cannot be used.
+        EngineError: Engine that is not installed or failed, or the extra `serve` is not installed.
+
+    >>> with FaceServer() as server:
+    ...     server.wait()
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        engine: str | None = None,
+        threads: int | None = 1,
+        options: ServeOptions | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self._options = options or ServeOptions()
+        limits = self._options
+        self.access, self.url = Access(limits.host, limits.token), ""
+        self._note = note
+        self._bodies = Bodies(limits.max_bytes, limits.timeout)
+        self._is_stopping = False
+        self._cameras: set[Camera] = set()
+        self._running = 0  # requests with an image
+        self._watch: asyncio.Task[None] | None = None
+        self._server = WebServer(
+            self._application,
+            "server",
+            "serve",
+            http="h11",
+            ws_max_size=limits.max_bytes,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=max(1, round(limits.timeout)),
+            timeout_graceful_shutdown=GRACE,
+        )
+        self._metrics = Metrics(
+            {
+                ("waiting", "Images that wait or are recognised."): self._waiting,
+                ("cameras", "WebSockets of cameras."): lambda: len(self._cameras),
+                ("body_bytes", "Bytes of images in memory."): lambda: self._bodies.size,
+            }
+        )
+        self._workers: list[Worker] = []
+        model = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or shipped_bundle(), in_memory=True)
+        with ExitStack() as stack:
+            for _ in range(limits.workers):
+                worker = Worker(model, engine, threads, limits.max_pixels)
+                stack.callback(worker.close)
+                self._workers.append(worker)
+            self._resources = stack.pop_all()
+
+    def open(self) -> str:
+        """Start the server, and return its address.
+
+        Raises:
+            FerEdgeError: Port that is in use, or address of another machine.
+        """
+        host = self._options.host
+        port = self._server.start(host, self._options.port, "choose another --port")
+        self._server.call(self._start_watch)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return self.url
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the server has ended.
+
+        Args:
+            seconds: Longest wait; None: without limit.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not self._server.wait(0.5) and (deadline is None or time.monotonic() < deadline):
+            pass
+
+    def close(self) -> None:
+        """Refuse new requests, finish the running ones, and release the engines; may be called several times."""
+        self._server.stop(self._finish)
+        self._resources.close()
+
+    def __enter__(self) -> FaceServer:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _finish(self) -> None:
+        self._is_stopping = True
+        for camera in self._cameras:
+            camera.stop()
+        await wait_until(lambda: not self._cameras)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _start_watch(self) -> None:
+        deadlines = Deadlines(
+            lambda: self._server.connections, self._options.timeout, lambda: self._metrics.count("timeouts")
+        )
+        self._watch = asyncio.get_running_loop().create_task(deadlines.run())
+
+    def _waiting(self) -> int:
+        return sum(worker.waiting for worker in self._workers)
+
+    def _application(self) -> Any:
+        from starlette.applications import Starlette
+        from starlette.exceptions import HTTPException
+        from starlette.routing import Route, WebSocketRoute
+
+        routes = [
+            Route(FACES, self._endpoint(FACES, self._recognize), methods=["POST", "OPTIONS"]),
+            WebSocketRoute(LIVE, self._serve_camera),
+            Route("/metrics", self._endpoint("/metrics", self._serve_metrics)),
+            Route("/openapi.json", self._endpoint("/openapi.json", self._serve_description)),
+            Route("/healthz", self._endpoint("/healthz", self._check_health, is_open=True)),
+            Route("/readyz", self._endpoint("/readyz", self._check_readiness, is_open=True)),
+        ]
+
+        async def refuse(request: Any, error: Exception) -> Any:
+            assert isinstance(error, HTTPException)
+            headers = dict(error.headers or {})
+            return self._count("other", self._error(request, error.status_code, error.detail.lower(), headers))
+
+        return self.access.guard(Starlette(routes=routes, exception_handlers={HTTPException: refuse}))
+
+    def _endpoint(self, path: str, handler: Handler, is_open: bool = False) -> Handler:
+        """Return the function of a route, whose answers are counted and whose errors are JSON.
+
+        Args:
+            path: Path of the route.
+            handler: Function that returns the answer, or raises an error.
+            is_open: Whether no token is needed.
+        """
+
+        async def respond(request: Any) -> Any:
+            try:
+                if not is_open and request.method != "OPTIONS" and not self.access.is_allowed(request):
+                    raise RefusalError(403, self.access.refusal, CLOSE)
+                answer = await handler(request)
+            except RefusalError as error:
+                answer = self._error(request, error.status, str(error), error.headers)
+            except (ImageError, InputError) as error:
+                answer = self._error(request, 422, str(error))
+            except Exception as error:
+                answer = self._failure(request, error)
+            return self._count(path, answer)
+
+        return respond
+
+    def _count(self, path: str, answer: Any) -> Any:
+        self._metrics.count("requests", path=path, status=answer.status_code)
+        return answer
+
+    def _error(self, request: Any, status: int, message: str, headers: dict[str, str] | None = None) -> Any:
+        from starlette.responses import JSONResponse
+
+        return JSONResponse({"error": message}, status, {**self.access.headers(request), **(headers or {})})
+
+    def _failure(self, request: Any, error: Exception) -> Any:
+        from starlette.requests import ClientDisconnect
+
+        if isinstance(error, ClientDisconnect):
+            return self._error(request, 400, "the client has left", CLOSE)
+        message = str(error) if isinstance(error, FerEdgeError) else f"{type(error).__name__}: {error}"
+        if self._note is not None:
+            self._note(f"a request failed: {one_line(message)}")
+        return self._error(request, 500, "the server failed; its operator finds the reason in its messages")
+
+    async def _recognize(self, request: Any) -> Any:
+        from starlette.responses import Response
+
+        headers = self.access.headers(request)
+        if request.method == "OPTIONS":  # a browser's question before it sends an image
+            allowed = {
+                "Access-Control-Allow-Methods": "POST",
+                "Access-Control-Allow-Headers": "authorization, content-type",
+            }
+            return Response(status_code=204, headers=headers | allowed)
+        query = parse_query(request.query_params)
+        self._check_running()
+        async with self._bodies.read(request) as image:
+            arrival = time.monotonic()
+            self._check_running()
+            if self._running >= self._options.queue + len(self._workers):
+                raise RefusalError(503, "all workers are busy and the queue is full; send the image again", RETRY)
+            self._running += 1
+            try:
+                worker = min(self._workers, key=lambda worker: worker.waiting)
+                document, faces = await worker.run(worker.recognize, image, query.boxes, query.detail)
+            finally:
+                self._running -= 1
+        self._observe(FACES, faces, time.monotonic() - arrival)
+        return Response(document, media_type="application/json", headers=headers)
+
+    def _observe(self, path: str, faces: int, seconds: float) -> None:
+        self._metrics.count("faces", faces, path=path)
+        self._metrics.observe(path, seconds)
+
+    def _check_running(self) -> None:
+        if self._is_stopping:
+            raise RefusalError(503, "the server stops", RETRY | CLOSE)
+
+    async def _serve_camera(self, websocket: Any) -> None:
+        from starlette.websockets import WebSocketDisconnect
+
+        if not self.access.is_allowed(websocket):
+            await websocket.send_denial_response(self._error(websocket, 403, self.access.refusal))
+            return
+        if self._is_stopping or len(self._cameras) >= self._options.cameras:
+            reason = "the server stops" if self._is_stopping else f"there are {self._options.cameras} cameras already"
+            await websocket.send_denial_response(self._error(websocket, 503, reason, RETRY))
+            return
+        worker = min(self._workers, key=lambda worker: worker.cameras)
+        camera = Camera(
+            websocket,
+            worker,
+            self._options.timeout,
+            lambda result: self._metrics.count("frames", result=result),
+            lambda faces, seconds: self._observe(LIVE, faces, seconds),
+        )
+        self._cameras.add(camera)
+        try:
+            await websocket.accept()
+            await camera.run()
+        except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message to a client that has just left
+            pass
+        finally:
+            self._cameras.discard(camera)
+
+    async def _serve_metrics(self, request: Any) -> Any:
+        from starlette.responses import Response
+
+        return Response(self._metrics.text(), headers=self.access.headers(request), media_type=MEDIA_TYPE)
+
+    async def _serve_description(self, request: Any) -> Any:
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(openapi_document(), headers=self.access.headers(request))
+
+    async def _check_health(self, request: Any) -> Any:
+        from starlette.responses import JSONResponse
+
+        return JSONResponse({"status": "ok"}, headers=self.access.headers(request))
+
+    async def _check_readiness(self, request: Any) -> Any:
+        self._check_running()
+        return await self._check_health(request)
