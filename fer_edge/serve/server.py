@@ -26,6 +26,7 @@ from fer_edge.shipped import shipped_bundle
 FACES, LIVE = "/v1/faces", "/v1/live"
 GRACE = 10  # seconds in which running requests end
 MAX_CONNECTIONS = 1000
+SEND_BUFFER = 65_536  # bytes of answers that the system stores for a client that does not read
 Handler = Callable[[Any], Awaitable[Any]]
 
 
@@ -105,7 +106,7 @@ class FaceServer:
             FerEdgeError: Port that is in use, or address of another machine.
         """
         host = self._options.host
-        port = self._server.start(host, self._options.port, "choose another --port")
+        port = self._server.start(host, self._options.port, "choose another --port", SEND_BUFFER)
         self._server.call(self._start_watch)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return self.url
@@ -233,6 +234,7 @@ class FaceServer:
             self._running += 1
             try:
                 worker = min(self._workers, key=lambda worker: worker.waiting)
+                await worker.prepare(query.detail)
                 document, faces = await worker.run(worker.recognize, image, query.boxes, query.detail)
             finally:
                 self._running -= 1
@@ -251,11 +253,13 @@ class FaceServer:
         from starlette.websockets import WebSocketDisconnect
 
         if not self.access.is_allowed(websocket):
-            await websocket.send_denial_response(self._error(websocket, 403, self.access.refusal))
+            await websocket.send_denial_response(
+                self._count(LIVE, self._error(websocket, 403, self.access.refusal))
+            )
             return
         if self._is_stopping or len(self._cameras) >= self._options.cameras:
             reason = "the server stops" if self._is_stopping else f"there are {self._options.cameras} cameras already"
-            await websocket.send_denial_response(self._error(websocket, 503, reason, RETRY))
+            await websocket.send_denial_response(self._count(LIVE, self._error(websocket, 503, reason, RETRY)))
             return
         worker = min(self._workers, key=lambda worker: worker.cameras)
         camera = Camera(

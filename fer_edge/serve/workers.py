@@ -41,25 +41,24 @@ class Worker:
         self.cameras = 0  # number of cameras whose trackers use the networks
         self._max_pixels, self._threads = max_pixels, threads
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="serve worker")
-        self._resources = ExitStack()
         self._detectors: dict[Detail, FaceDetector] = {}
-        with ExitStack() as stack:
-            self._recognizer = stack.enter_context(Recognizer.open(bundle, engine, threads))
+        self._opening = asyncio.Lock()
+        with ExitStack() as self._resources:
+            self._recognizer = self._resources.enter_context(Recognizer.open(bundle, engine, threads))
             name = self._recognizer.engine
             self._engine = name if get_engine(name).runs_graphs else None
-            self._resources.enter_context(stack.pop_all())
-        try:
-            self._detector("normal")
-        except BaseException:
-            self.close()
-            raise
+            self._open_detector("normal")
+            self._resources = self._resources.pop_all()
 
-    def _detector(self, detail: Detail) -> FaceDetector:
-        """Return the detector for a detail; those for `fast` and `fine` are opened when they are first used."""
-        if detail not in self._detectors:
-            detector = FaceDetector.open(engine=self._engine, threads=self._threads, detail=detail)
-            self._detectors[detail] = self._resources.enter_context(detector)
-        return self._detectors[detail]
+    def _open_detector(self, detail: Detail) -> None:
+        detector = FaceDetector.open(engine=self._engine, threads=self._threads, detail=detail)
+        self._detectors[detail] = self._resources.enter_context(detector)
+
+    async def prepare(self, detail: Detail) -> None:
+        """Open the detector of a detail before its first use, beside the thread, so that nothing waits for it."""
+        async with self._opening:
+            if detail not in self._detectors:
+                await asyncio.to_thread(self._open_detector, detail)
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the thread, after the calls that wait already."""
@@ -82,14 +81,14 @@ class Worker:
             InputError: Box that is outside of the image or in another form.
         """
         frame = read_image(image, max_pixels=self._max_pixels)
-        places: Sequence[Any] = self._detector(detail).detect(frame) if boxes is None else boxes or [None]
+        places: Sequence[Any] = self._detectors[detail].detect(frame) if boxes is None else boxes or [None]
         # One by one: an engine compiles a graph for batches, which takes longer than twenty faces.
         people = [person_data(self._recognizer.recognize(frame, place), place) for place in places]
         return _encode(make_document(SOURCE, people, size=(frame.shape[1], frame.shape[0]))), len(people)
 
     def open_tracker(self) -> ExpressionTracker:
         """Open a tracker on the networks of this worker."""
-        return ExpressionTracker.open(detector=self._detector("normal"), recognizer=self._recognizer, background=False)
+        return ExpressionTracker.open(detector=self._detectors["normal"], recognizer=self._recognizer, background=False)
 
     def track(self, tracker: ExpressionTracker, image: bytes, number: int, time: float) -> tuple[bytes, int]:
         """Return the document of a camera's frame as JSON, and the number of faces; only for use in the thread.
