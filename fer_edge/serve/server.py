@@ -27,6 +27,7 @@ FACES, LIVE = "/v1/faces", "/v1/live"
 GRACE = 10  # seconds in which running requests end
 MAX_CONNECTIONS = 1000
 SEND_BUFFER = 65_536  # bytes of answers that the system stores for a client that does not read
+STARTS, RUNS, STOPS = "starts", "runs", "stops"  # states
 Handler = Callable[[Any], Awaitable[Any]]
 
 
@@ -47,9 +48,8 @@ class FaceServer:
         url: Address; empty before `open`.
 
     Raises:
-        ConfigError: Option out of bounds, or face networks that are not installed.
-        BundleError: Bundle that cannot be used.
-        EngineError: Engine that is not installed or failed, or the extra `serve` is not installed.
+        ConfigError: Token that is too short.
+        EngineUnavailableError: The extra `serve` is not installed.
 
     >>> with FaceServer() as server:
     ...     server.wait()
@@ -69,7 +69,8 @@ class FaceServer:
         self.access, self.url = Access(limits.host, limits.token), ""
         self._note = note
         self._bodies = Bodies(limits.max_bytes, limits.timeout)
-        self._is_stopping = False
+        self._bundle, self._engine, self._threads = bundle, engine, threads
+        self._state = STARTS
         self._cameras: set[Camera] = set()
         self._running = 0  # requests with an image
         self._watch: asyncio.Task[None] | None = None
@@ -91,25 +92,37 @@ class FaceServer:
             }
         )
         self._workers: list[Worker] = []
-        model = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or shipped_bundle(), in_memory=True)
-        with ExitStack() as stack:
-            for _ in range(limits.workers):
-                worker = Worker(model, engine, threads, limits.max_pixels)
-                stack.callback(worker.close)
-                self._workers.append(worker)
-            self._resources = stack.pop_all()
+        self._resources = ExitStack()
 
     def open(self) -> str:
-        """Start the server, and return its address.
+        """Start the server, open the engines, and return the address. Requests are refused until then.
 
         Raises:
+            BundleError: Bundle that cannot be used.
+            ConfigError: Face networks that are not installed.
+            EngineError: Engine that is not installed or failed.
             FerEdgeError: Port that is in use, or address of another machine.
         """
         host = self._options.host
         port = self._server.start(host, self._options.port, "choose another --port", SEND_BUFFER)
         self._server.call(self._start_watch)
+        try:
+            self._open_workers()
+        except BaseException:
+            self.close()
+            raise
+        self._state = RUNS
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return self.url
+
+    def _open_workers(self) -> None:
+        bundle = self._bundle
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(bundle or shipped_bundle(), in_memory=True)
+        for _ in range(self._options.workers):
+            worker = Worker(bundle, self._engine, self._threads, self._options.max_pixels)
+            self._resources.callback(worker.close)
+            self._workers.append(worker)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the server has ended.
@@ -134,7 +147,7 @@ class FaceServer:
         self.close()
 
     async def _finish(self) -> None:
-        self._is_stopping = True
+        self._state = STOPS
         for camera in self._cameras:
             camera.stop()
         await wait_until(lambda: not self._cameras)
@@ -246,19 +259,18 @@ class FaceServer:
         self._metrics.observe(path, seconds)
 
     def _check_running(self) -> None:
-        if self._is_stopping:
-            raise RefusalError(503, "the server stops", RETRY | CLOSE)
+        if self._state != RUNS:
+            raise RefusalError(503, f"the server {self._state}", RETRY | CLOSE)
 
     async def _serve_camera(self, websocket: Any) -> None:
         from starlette.websockets import WebSocketDisconnect
 
         if not self.access.is_allowed(websocket):
-            await websocket.send_denial_response(
-                self._count(LIVE, self._error(websocket, 403, self.access.refusal))
-            )
+            await websocket.send_denial_response(self._count(LIVE, self._error(websocket, 403, self.access.refusal)))
             return
-        if self._is_stopping or len(self._cameras) >= self._options.cameras:
-            reason = "the server stops" if self._is_stopping else f"there are {self._options.cameras} cameras already"
+        if self._state != RUNS or len(self._cameras) >= self._options.cameras:
+            full = f"there are {self._options.cameras} cameras already"
+            reason = full if self._state == RUNS else f"the server {self._state}"
             await websocket.send_denial_response(self._count(LIVE, self._error(websocket, 503, reason, RETRY)))
             return
         worker = min(self._workers, key=lambda worker: worker.cameras)

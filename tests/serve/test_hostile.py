@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -31,11 +31,9 @@ def open_socket(server: FaceServer, buffer: int = 0) -> socket.socket:
 def read_all(client: socket.socket) -> bytes:
     """Read until the server closes the connection."""
     parts = []
-    try:
+    with suppress(ConnectionResetError):
         while part := client.recv(65536):
             parts.append(part)
-    except ConnectionResetError:
-        pass
     return b"".join(parts)
 
 
@@ -49,10 +47,8 @@ def test_slow_clients_are_ended_and_others_are_served(server: FaceServer, photo:
         deadline = time.monotonic() + TIMEOUT + 1
         while time.monotonic() < deadline:
             for client, data in ((headers, b"X: y\r\n"), (body, b"x")):
-                try:
+                with suppress(OSError):  # the server has ended the connection
                     client.sendall(data)
-                except OSError:
-                    pass
             assert httpx.post(f"{server.url}/v1/faces", content=photo, verify=False).status_code == 200
             time.sleep(0.1)
         assert read_all(silent) == read_all(headers) == b""
@@ -89,7 +85,7 @@ def test_bodies_have_a_limit_together(server: FaceServer, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"what is this\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n",
         POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
