@@ -23,7 +23,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -45,6 +45,9 @@ HOSTILE_PAUSE, SAMPLE_SECONDS = 0.05, 1.0
 T_95 = 2.101  # of Student's distribution with BLOCKS - 2 degrees of freedom
 BLOCKS = 20  # of the samples of memory, whose means are nearly independent
 HEAD = "POST /v1/faces?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
@@ -89,7 +92,8 @@ class Load:
     async def _send_requests(self, period: float) -> None:
         """Send requests at fixed times over one connection, which is opened again after an error."""
         await asyncio.sleep(random.random() * period)
-        due, streams = time.monotonic(), None
+        due = time.monotonic()
+        streams: Streams | None = None
         while due < self._end:
             await asyncio.sleep(max(due - time.monotonic(), 0))
             try:
@@ -100,14 +104,15 @@ class Load:
                     self.tally.errors[str(status)] += 1
             except (OSError, ValueError, EOFError, asyncio.TimeoutError) as error:
                 self.tally.errors[type(error).__name__] += 1
-                streams = close(streams)
+                close(streams)
+                streams = None
             due += period
         close(streams)
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> Streams:
         return await asyncio.open_connection("127.0.0.1", self._port)
 
-    async def _post(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], body: bytes) -> int:
+    async def _post(self, streams: Streams, body: bytes) -> int:
         streams[1].write(HEAD.format(query=self._query, length=len(body)).encode() + body)
         return await read_answer(streams[0])
 
@@ -129,13 +134,13 @@ class Load:
     async def _be_hostile(self, turn: int) -> None:
         """Behave in each hostile way in turns, the first one given by `turn`."""
         headers = b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        kinds = [
-            ("slow headers", lambda: self._send_slowly(headers, b"X: y\r\n")),
-            ("slow body", lambda: self._send_slowly(headers + b"Content-Length: 1000\r\n\r\n", b"x")),
-            ("cut", self._cut),
-            ("large", lambda: self._send_whole(bytes(LARGE))),
+        kinds: list[tuple[str, Callable[[], Coroutine[Any, Any, str]]]] = [
             ("text", lambda: self._send_whole(b"no image" * 1000)),
+            ("slow headers", lambda: self._send_slowly(headers, b"X: y\r\n")),
             ("bomb", lambda: self._send_whole(BOMB)),
+            ("slow body", lambda: self._send_slowly(headers + b"Content-Length: 1000\r\n\r\n", b"x")),
+            ("large", lambda: self._send_whole(bytes(LARGE))),
+            ("cut", self._cut),
         ]
         while time.monotonic() < self._end:
             kind, attack = kinds[turn % len(kinds)]
@@ -202,7 +207,7 @@ async def read_answer(reader: asyncio.StreamReader) -> int:
     return int(head.split()[1])
 
 
-def close(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
+def close(streams: Streams | None) -> None:
     """Close a connection, if there is one."""
     if streams is not None:
         streams[1].close()
@@ -304,12 +309,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, help="default: the shipped one")
     options = parser.parse_args(arguments)
     process, port = start_server(options)
-    try:
-        load = Load(port, options.seconds, options.rate, options.query)
-        asyncio.run(load.run(options.clients, options.clients // 10, options.cameras, process.pid))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
+    with process:
+        try:
+            load = Load(port, options.seconds, options.rate, options.query)
+            asyncio.run(load.run(options.clients, options.clients // 10, options.cameras, process.pid))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(60)
     for table in tables(load.tally, options.seconds):
         print(text_of_table(table, 120))
     print(f"exit code of the server after SIGTERM: {code}")

@@ -23,7 +23,7 @@ def serve(
             f"need a token, which the environment variable {TOKEN} contains.",
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 is a free one.")] = 8080,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the server; 0 is a free one.")] = 8080,
     workers: Annotated[
         int | None,
         typer.Option(

@@ -21,15 +21,20 @@ from tests.tiny import tiny_bundle
 TIMEOUT = 2.0  # seconds
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaceServer]:
-    """Return a server with one worker; skip without the face networks, except in CI."""
+def require_networks() -> None:
+    """Skip without the face networks, except in CI."""
     try:
         face_network("detector")
     except ConfigError as error:
         if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaceServer]:
+    """Return a server with one worker."""
+    require_networks()
     bundle = tiny_bundle(tmp_path_factory.mktemp("serve") / "tiny.fer")
     options = ServeOptions(
         port=0, workers=1, queue=2, cameras=3, max_bytes=400_000, max_pixels=1_000_000, timeout=TIMEOUT

@@ -202,12 +202,11 @@ def is_as_described(document: dict[str, Any], path: str, method: str, answer: ht
 
 
 def test_wrong_options_are_refused() -> None:
-    for options, text in (
-        ({"workers": 0}, "workers is 0"),
-        ({"port": 70000}, "port is 70000"),
-        ({"timeout": 0}, "timeout is 0"),
-    ):
-        with pytest.raises(ConfigError, match=text):
-            ServeOptions(**options)
+    with pytest.raises(ConfigError, match="workers is 0"):
+        ServeOptions(workers=0)
+    with pytest.raises(ConfigError, match="port is 70000"):
+        ServeOptions(port=70000)
+    with pytest.raises(ConfigError, match="timeout is 0"):
+        ServeOptions(timeout=0)
     with pytest.raises(ConfigError, match="token has 5 characters; expected at least 8"):
         FaceServer(options=ServeOptions(token="short"))
