@@ -16,7 +16,7 @@ import gzip
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from PIL import Image
 from playwright.sync_api import ViewportSize, sync_playwright
 
 from fer_edge.environment import environment
-from fer_edge.results import WIDTH as WIDTH_OF_TABLES
+from fer_edge.results import WIDTH as TABLE_WIDTH
 from fer_edge.results import Table
 from fer_edge.tables import text_of_table
 from fer_edge.web import make_site
@@ -35,7 +35,7 @@ from tests.browser import find_chromium, running_browser
 from tests.web.host import camera_arguments, write_y4m
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 WIDTH, HEIGHT, RATE = 640, 480, 30  # of the camera
 VIEWPORT = ViewportSize(width=1180, height=860)
@@ -65,22 +65,39 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="length of the last run with the camera")
     parser.add_argument("--picture", type=Path, help="picture of the page to write at the end (.jpg)")
     arguments = parser.parse_args()
+    files = make_site(arguments.bundle)
+    print(text_of_table(sizes(files), TABLE_WIDTH))
+    with sync_playwright() as playwright:
+        runs = measure(playwright, files, arguments.repeats, arguments.seconds, arguments.picture)
+    print(text_of_table(times(runs), TABLE_WIDTH))
+    print(f"Chromium {runs[0]['chromium']}, {runs[0]['engine']}; {environment()['cpu']}")
+
+
+def measure(
+    playwright: Playwright, files: Mapping[str, bytes], repeats: int, seconds: float, picture: Path | None = None
+) -> list[dict[str, Any]]:
+    """Serve a page, open it several times, and return the times of each run, see `time_page`.
+
+    Args:
+        playwright: Driver of the browser.
+        files: Content of the page by path.
+        repeats: Number of times that the page is opened.
+        seconds: Length of the last run with the camera.
+        picture: Picture of the page to write at the end; None: none.
+    """
     executable = find_chromium()
     if executable is None:
         raise SystemExit("error: needs Chromium or Chrome; on Debian or Ubuntu: apt-get install chromium")
-    files = make_site(arguments.bundle)
-    print(text_of_table(sizes(files), WIDTH_OF_TABLES))
     server = SiteServer(files)
     url = server.open()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        camera = write_y4m(Path(folder) / "astronaut.y4m", [camera_frame()], RATE)
-        with running_browser(playwright, executable, camera_arguments(camera)) as browser:
-            runs = [time_page(browser, url) for _ in range(arguments.repeats - 1)]
-            runs.append(time_page(browser, url, arguments.seconds, arguments.picture))
-            version = browser.version
-    server.close()
-    print(text_of_table(times(runs), WIDTH_OF_TABLES))
-    print(f"Chromium {version}, {runs[-1]['engine']}; {environment()['cpu']}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            camera = write_y4m(Path(folder) / "astronaut.y4m", [camera_frame()], RATE)
+            with running_browser(playwright, executable, camera_arguments(camera)) as browser:
+                runs = [time_page(browser, url) for _ in range(repeats - 1)]
+                return [*runs, time_page(browser, url, seconds, picture)]
+    finally:
+        server.close()
 
 
 def camera_frame() -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -89,7 +106,7 @@ def camera_frame() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
 
 
-def sizes(files: dict[str, bytes]) -> Table:
+def sizes(files: Mapping[str, bytes]) -> Table:
     """Return the size of each part as it is, and as servers with gzip send it."""
     groups: dict[str, list[bytes]] = {part: [] for part in PARTS}
     for name, data in files.items():
@@ -133,6 +150,7 @@ def time_page(browser: Browser, url: str, seconds: float = 0, picture: Path | No
             "first": moments["person"] - moments["asking"],
             "samples": samples,
             "engine": page.inner_text("#engine"),
+            "chromium": browser.version,
         }
 
 

@@ -141,3 +141,17 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     """Return a headless Chromium; tests skip without it, except in CI."""
     with running_browser(playwright, require_chromium()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def site_files() -> dict[str, bytes]:
+    """Return the files of the page for browsers; skip without face networks and onnxruntime-web, except in CI."""
+    from fer_edge.errors import ConfigError
+    from fer_edge.web import make_site
+
+    try:
+        return make_site()
+    except ConfigError as error:
+        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
+            raise
+        pytest.skip(str(error))

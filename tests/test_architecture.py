@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge import _MODULES
 from fer_edge.cli.main import COMMANDS, module_name
 from fer_edge.engines.registry import ENGINE_MODULES
 
-PACKAGE = Path(__file__).parents[1] / "fer_edge"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "fer_edge"
 RUNTIME = {
     "_archive",
     "_few_threads",
@@ -133,6 +135,15 @@ def test_imports_point_in_one_direction(path: Path) -> None:
     assert not used & FORBIDDEN.get(package(path), set())
     if package(path) == "runtime":
         assert not {name.split(".")[0] for name in names} & LARGE
+
+
+def test_ros_node_needs_only_the_runtime() -> None:
+    for path in (ROOT / "ros" / "fer_edge_ros" / "fer_edge_ros").glob("*.py"):
+        names = imports(path)
+        used = {name.split(".")[1] for name in names if name.startswith("fer_edge.")}
+        modules = {_MODULES.get(name, name if name in RUNTIME else "errors").split(".")[0] for name in used}
+        assert modules <= RUNTIME | {"errors"}, path
+        assert not {name.split(".")[0] for name in names} & LARGE, path
 
 
 def test_no_command_is_imported_by_another_module() -> None:

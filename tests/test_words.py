@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = sorted((ROOT / "fer_edge").rglob("*.py"))
+ROS = ROOT / "ros" / "fer_edge_ros"
+CODE = [*sorted((ROOT / "fer_edge").rglob("*.py")), *sorted((ROS / "fer_edge_ros").rglob("*.py"))]
 TEXTS = [
     *(path for path in sorted((ROOT / "fer_edge").rglob("*")) if path.suffix in {".jinja", ".toml", ".md"}),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "web" / "src").glob("*.js")),
     ROOT / "web" / "README.md",
     ROOT / "README.md",
+    ROS / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
 # Words and phrases that read like riddles or personify files and engines, with a plain replacement for most.

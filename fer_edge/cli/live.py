@@ -88,7 +88,8 @@ def live(
         _copy_mapping(copy_mapping)
         return
     _check_page_options(show, json, no_page, bool(to), port=port, no_browser=no_browser or None)
-    is_live = any(output_kind(target).live for target in to or ())
+    is_live = any([output_kind(target).live for target in to or ()])  # a list: all are checked
+    _check_files(to or ())
     options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": is_live or not (json or no_page)}
     outputs, page, note = _make_outputs(show, json, no_page, port or 0)
     model, targets = _make_target_outputs(to or (), bundle, note)
@@ -143,6 +144,18 @@ def _check_page_options(
         refuse_given("the page", "leave out --no-page", port=port, no_browser=no_browser)
         if not has_targets:
             raise typer.BadParameter("--no-page leaves no output; add --to TARGET, --show or --json")
+
+
+def _check_files(targets: Sequence[str]) -> None:
+    """Refuse two targets that are the same file, of which one would be lost."""
+    from fer_edge._files import as_path
+    from fer_edge.errors import ConfigError
+
+    places = set()
+    for path in (as_path(target, "the file", ConfigError) for target in targets if "://" not in target):
+        if path.resolve() in places:
+            raise ConfigError(f"{path} is the file of two targets of --to; expected a file for each: leave out one")
+        places.add(path.resolve())
 
 
 def _make_target_outputs(

@@ -54,6 +54,7 @@ def test_json_has_a_line_for_each_frame(clip: Path, bundle: Path) -> None:
         (["0", "--no-page"], 2, "--no-page leaves no output; add --to TARGET, --show or --json"),
         (["0", "--no-page", "--to", "osc://a?app=vmc", "--port", "80"], 2, "the page; leave out --no-page, or leave"),
         (["0", "--to", "screen"], 2, "error: no output for 'screen'; expected one of: osc://HOST:PORT?app=vrchat|vmc"),
+        (["0", "--to", "a.csv", "--to", "b.csv", "--to", "./a.csv"], 2, "error: a.csv is the file of two targets"),
         (["0", "--to", "osc://a?app=vmc&rate=0"], 2, "error: osc://a: rate is '0'; expected a finite number from 1"),
         (
             ["--copy-mapping", "vrcat"],

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import skimage.data
@@ -23,7 +24,7 @@ from tests.video.clips import wait_until, write_clip
 from tests.web.host import SUB_PATH, Host, camera_arguments, static_host, write_y4m
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Page, Playwright, Route
 
 pytestmark = pytest.mark.xdist_group("page for browsers")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -262,6 +263,23 @@ def test_cameras_without_a_face(pattern_browser: Browser, host: Host) -> None:
         tab.page.evaluate("video.srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
         tab.wait_for_state("unplugged")
         assert not tab.foreign and not tab.complaints
+
+
+@pytest.mark.slow
+def test_host_without_https_is_explained(browser: Browser, web_root: Path) -> None:
+    paths: list[str] = []
+
+    def answer(route: Route) -> None:
+        paths.append(urlsplit(route.request.url).path.lstrip("/") or "index.html")
+        route.fulfill(path=web_root / SUB_PATH / paths[-1])
+
+    with browser.new_context() as context:
+        context.route("http://page.example/**", answer)  # the name of another machine
+        page = context.new_page()
+        page.goto("http://page.example/")
+        wait_until(lambda: page.evaluate("document.body.dataset.state") == "insecure")
+        assert page.inner_text("#heading") == "This page needs https" and page.is_hidden("#start")
+        assert "page/web.js" in paths and not any(path.startswith("models/") for path in paths)
 
 
 @pytest.mark.slow

@@ -31,8 +31,8 @@ WRITABLE = 2  # bit of ACCESS
 class AvatarParameters:
     """Names of the parameters that the avatar has, read again by a thread every few seconds.
 
-    VRChat's server is found by queries of multicast DNS. Nothing is advertised, and the socket of a query is bound to
-    the address of its interface. A list is read only from addresses of this machine, or from the receiver itself.
+    VRChat's server is found by queries of multicast DNS, whose sockets are bound to the addresses of the interfaces. A
+    list is read only from addresses of this machine, or from the receiver itself.
 
     Args:
         discovery: Interfaces to search: "loopback" or "network", all of them.
@@ -84,29 +84,32 @@ class AvatarParameters:
     def _search(self) -> tuple[str, frozenset[str] | None]:
         """Return address and content of the list of the first VRChat that has one."""
         zeroconf, services = self._zeroconf, queue.Queue[str]()
-        interfaces = ["127.0.0.1"] if self._discovery == "loopback" else zeroconf.InterfaceChoice.All
         deadline = time.monotonic() + SEARCH_SECONDS
         try:
             # With unicast answers, no socket is bound to the port of multicast DNS, which other programs use.
             with (
-                zeroconf.Zeroconf(interfaces, unicast=True, ip_version=zeroconf.IPVersion.V4Only) as network,
+                zeroconf.Zeroconf(
+                    interfaces(self._discovery), unicast=True, ip_version=zeroconf.IPVersion.V4Only
+                ) as network,
                 zeroconf.ServiceBrowser(network, SERVICE, handlers=[lambda name, **_: services.put(name)]),
             ):
                 while (seconds := deadline - time.monotonic()) > 0 and not self._is_closed:
                     name = services.get(timeout=seconds)
+                    if not name.startswith(VRCHAT):  # fer-edge itself, for example
+                        continue
                     info = network.get_service_info(SERVICE, name, 1000 * HTTP_SECONDS)
-                    for address in info.parsed_addresses() if info and name.startswith(VRCHAT) else ():
+                    for address in info.parsed_addresses() if info else ():
                         url = f"http://{address}:{info.port}{PREFIX.rstrip('/')}"
                         names = _read_names(url) if self._is_trusted(address) else None
                         if names is not None:
                             return url, names
-        except (OSError, zeroconf.Error, queue.Empty):  # OSError: there is no network
+        except (OSError, RuntimeError, zeroconf.Error, queue.Empty):  # the first two: there is no network
             pass
         return "", None
 
     def _is_trusted(self, address: str) -> bool:
         """Return whether an announced address is of this machine, or the receiver's."""
-        if ipaddress.ip_address(address).is_loopback:
+        if is_loopback(address):
             return True
         try:
             return address in {entry[4][0] for entry in socket.getaddrinfo(self._host, None)}
@@ -124,6 +127,29 @@ class AvatarParameters:
             present = [name for name in self._targets if name in names]
             counts = f"{len(present)} of {len(self._targets)} parameters"
             self._note(f"VRChat: the avatar has {counts} of the mapping: {join_names(present) or 'none'}")
+
+
+def interfaces(discovery: Discovery) -> Any:
+    """Return the interfaces of a mode for zeroconf.
+
+    Args:
+        discovery: "loopback" or "network".
+    """
+    from zeroconf import InterfaceChoice
+
+    return ["127.0.0.1"] if discovery == "loopback" else InterfaceChoice.All
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address is of this machine alone.
+
+    Args:
+        host: Name or address.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read_names(url: str) -> frozenset[str] | None:

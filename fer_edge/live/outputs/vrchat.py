@@ -14,10 +14,11 @@ from msgspec import Meta
 from fer_edge.errors import ConfigError, FerEdgeError, shown
 from fer_edge.live.outputs import Note
 from fer_edge.live.outputs.address import Address, convert_options
+from fer_edge.live.outputs.announcement import CHANGE, LOOPBACK, Announcement
 from fer_edge.live.outputs.fader import Fader
 from fer_edge.live.outputs.mapping import AvatarMapping, Value, read_mapping
 from fer_edge.live.outputs.osc import Encoder, OscOutput
-from fer_edge.live.outputs.oscquery import AvatarParameters, Discovery
+from fer_edge.live.outputs.oscquery import AvatarParameters, Discovery, is_loopback
 from fer_edge.live.outputs.people import ALL, LARGEST, Choice
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PORT = 9000
 PREFIX = "/avatar/parameters/"
-CHANGE = b"/avatar/change\0"  # start of the message that VRChat sends after a change of the avatar
+CHANGE_MESSAGE = CHANGE.encode() + b"\0"  # start of the message that VRChat sends after a change of the avatar
 # Seconds after which unchanged values are sent again: an avatar that was just loaded has not received them.
 RESEND_SECONDS = 1.0
 _UNSAFE = re.compile(r"[ #*,?\[\]{}]")  # pattern characters of OSC addresses; VRChat replaces blanks by underscores
@@ -42,8 +43,10 @@ class VRChatOptions:
         mapping: Shipped mapping, or TOML file.
         person: "largest", "all" or the number of a person.
         rate: Largest number of updates per second; VRChat transmits at most 10.
-        listen: Port of the loopback address at which VRChat reports a change of the avatar; 0: none.
-        discover: Where to search for VRChat's list of the avatar's parameters: "off", "loopback" or "network".
+        listen: Port of the loopback address at which VRChat reports a change of the avatar; 0: none, or a free one that
+            is announced.
+        discover: Where to search for VRChat's list of the avatar's parameters, and to announce the port to a VRChat on
+            this machine: "off", "loopback" or "network".
     """
 
     mapping: str = "vrchat"
@@ -53,32 +56,87 @@ class VRChatOptions:
     discover: Discovery = "off"
 
 
+class ChangeListener:
+    """Listener on the loopback address, to which VRChat reports changes of the avatar.
+
+    Args:
+        port: UDP port; 0: a free one.
+        announcement: Announcement of the port to VRChat; None: VRChat has the port by its own options.
+    """
+
+    def __init__(self, port: int, announcement: Announcement | None = None) -> None:
+        self._port, self._announcement = port, announcement
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Open the port, and announce it.
+
+        Raises:
+            FerEdgeError: Port that is in use; if a free one is not available, there is a note instead.
+        """
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            listener.bind((LOOPBACK, self._port))
+        except OSError as error:
+            listener.close()
+            if self._announcement is not None and not self._port:
+                self._announcement.report(error)
+                return
+            raise FerEdgeError(
+                f"cannot listen on port {self._port} of {LOOPBACK}: {error.strerror}; another OSC program may use it: "
+                "leave out listen, since all values are sent every second anyway"
+            ) from error
+        listener.setblocking(False)
+        self._socket = listener
+        if self._announcement is not None:
+            self._announcement.open(listener.getsockname()[1])
+
+    def has_changed(self) -> bool:
+        """Read all that VRChat has sent, and return whether the avatar has changed."""
+        has_changed = False
+        if self._socket is not None:
+            with suppress(OSError):  # there is no further datagram
+                for _ in range(MAX_DATAGRAMS):
+                    has_changed |= self._socket.recv(MAX_BYTES).startswith(CHANGE_MESSAGE)
+        return has_changed
+
+    def close(self) -> None:
+        """Withdraw the announcement, and close the port."""
+        if self._announcement is not None:
+            self._announcement.close()
+        if self._socket is not None:
+            self._socket.close()
+
+
 class VRChatEncoder(Encoder):
     """Encoder of changed parameters as messages; all are sent every second, and after a change of the avatar.
 
     Args:
         mapping: Parameters of the avatar.
         person: Choice of the people, as in the URL.
-        listen: Port of the loopback address for reports of VRChat; 0: none.
+        listener: Listener for reports of VRChat; None: there is none.
         parameters: Parameters that the avatar has; None: all are sent.
     """
 
     def __init__(
-        self, mapping: AvatarMapping, person: str, listen: int = 0, parameters: AvatarParameters | None = None
+        self,
+        mapping: AvatarMapping,
+        person: str,
+        listener: ChangeListener | None = None,
+        parameters: AvatarParameters | None = None,
     ) -> None:
         from pythonosc.osc_message_builder import build_msg
 
         self._build = build_msg
         self._mapping, self._choice = mapping, Choice(person)
         self._faders = {} if person == ALL else {0: Fader(mapping)}  # by place
-        self._listen, self._parameters = listen, parameters
-        self._listener: socket.socket | None = None
+        self._listener, self._parameters = listener, parameters
         self._sent: dict[str, Value] = {}
         self._due = 0.0  # time at which all values are sent again
 
     def open(self) -> None:
-        if self._listen:
-            self._listener = _bind(self._listen)
+        if self._listener is not None:
+            self._listener.open()
         if self._parameters is not None:
             self._parameters.open()
 
@@ -86,7 +144,7 @@ class VRChatEncoder(Encoder):
         self._due = 0.0
 
     def encode(self, update: Update, now: float) -> Sequence[bytes]:
-        if self._has_avatar_changed():
+        if self._listener is not None and self._listener.has_changed():
             self._due = 0.0
             if self._parameters is not None:
                 self._parameters.refresh()
@@ -128,15 +186,6 @@ class VRChatEncoder(Encoder):
             self._build(PREFIX + name, value).dgram for name, value in values.items() if names is None or name in names
         ]
 
-    def _has_avatar_changed(self) -> bool:
-        """Read all that VRChat has sent, and return whether the avatar has changed."""
-        has_changed = False
-        if self._listener is not None:
-            with suppress(OSError):  # there is no further datagram
-                for _ in range(MAX_DATAGRAMS):
-                    has_changed |= self._listener.recv(MAX_BYTES).startswith(CHANGE)
-        return has_changed
-
 
 def make_vrchat(address: Address, labels: Sequence[str], note: Note) -> OscOutput:
     """Make the output of an avatar in VRChat.
@@ -159,22 +208,12 @@ def make_vrchat(address: Address, labels: Sequence[str], note: Note) -> OscOutpu
         raise ConfigError(
             f"the mapping {options.mapping}: the name {shown(unsafe)}; expected no blanks and none of # * , ? [ ] {{ }}"
         )
-    parameters = None
+    parameters = announcement = None
     if options.discover != "off":
         parameters = AvatarParameters(options.discover, address.host, names, note)
-    encoder = VRChatEncoder(mapping, options.person, options.listen, parameters)
+        if is_loopback(address.host):  # VRChat of another machine cannot send to the loopback address of this one
+            announcement = Announcement(options.discover, note)
+    has_listener = options.listen or announcement is not None
+    listener = ChangeListener(options.listen, announcement) if has_listener else None
+    encoder = VRChatEncoder(mapping, options.person, listener, parameters)
     return OscOutput("VRChat", (address.host, address.port or PORT), encoder, options.rate, note)
-
-
-def _bind(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise FerEdgeError(
-            f"cannot listen on port {port} of 127.0.0.1: {error.strerror}; another OSC program may use it: leave out "
-            "listen, since all values are sent every second anyway"
-        ) from error
-    listener.setblocking(False)
-    return listener

@@ -5,7 +5,7 @@ import { ExpressionTracker, FaceDetector, openBundle, personOf, Recognizer } fro
 
 const canvas = new OffscreenCanvas(1, 1);
 const drawing = canvas.getContext("2d", { willReadFrequently: true });
-let networks = null; // { bundle, detector, recognizer }
+let networks = null; // { recognizer, detector }
 let tracker = null;
 
 const calls = {
@@ -46,6 +46,7 @@ const calls = {
 function pixels(bitmap) {
   const { width, height } = bitmap;
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  drawing.globalCompositeOperation = "copy"; // transparent parts would otherwise show the picture before
   drawing.drawImage(bitmap, 0, 0);
   bitmap.close();
   return drawing.getImageData(0, 0, width, height);

@@ -20,13 +20,15 @@ def oscdump() -> str:
 
 @pytest.fixture(scope="session")
 def namespace() -> list[str]:
-    """Return the start of a command that runs in a network namespace with avahi's programs."""
+    """Return the start of a command that runs in namespaces of network and mounts with avahi's programs."""
     if sys.platform != "linux":
         pytest.skip("needs network namespaces of Linux")
     require_tools(
         "avahi-daemon avahi-utils dbus iproute2", "avahi-daemon", "avahi-publish", "avahi-browse", "dbus-daemon", "ip"
     )
-    command = ["unshare", "--net"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--net"]
+    command = ["unshare", "--net", "--mount"]
+    if os.getuid():
+        command.append("--map-root-user")
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
             pytest.fail("network namespaces are not permitted, and this run must not skip tests that need them")

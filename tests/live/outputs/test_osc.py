@@ -18,7 +18,7 @@ from fer_edge.live.output import Output
 from fer_edge.live.outputs import make_output, sender
 from fer_edge.live.outputs.mapping import AvatarMapping, BoolTarget, FloatTarget, IntTarget, read_mapping
 from fer_edge.live.outputs.vmc import MAX_BUNDLE, VmcEncoder
-from fer_edge.live.outputs.vrchat import RESEND_SECONDS, VRChatEncoder
+from fer_edge.live.outputs.vrchat import RESEND_SECONDS, ChangeListener, VRChatEncoder
 from fer_edge.video import open_source
 from tests.live.outputs.receivers import Message, OscDump, free_port
 from tests.live.outputs.updates import LABELS, person, update
@@ -169,10 +169,11 @@ def test_person_is_chosen_by_number() -> None:
 
 
 def test_change_of_the_avatar_sends_everything_again() -> None:
-    encoder = VRChatEncoder(SMALL, "largest", listen=free_port())
+    port = free_port()
+    encoder = VRChatEncoder(SMALL, "largest", ChangeListener(port))
     encoder.open()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as vrchat:
-        vrchat.connect(("127.0.0.1", encoder._listen))
+        vrchat.connect(("127.0.0.1", port))
         encoder.encode(NOBODY, 0)
         vrchat.send(b"/avatar/parameters/Voice\0\0\0\0,f\0\0\0\0\0\0")
         assert encoder.encode(NOBODY, 0.1) == []
@@ -180,7 +181,7 @@ def test_change_of_the_avatar_sends_everything_again() -> None:
         assert len(encoder.encode(NOBODY, 0.2)) == 3
         assert encoder.encode(NOBODY, 0.3) == []
     with pytest.raises(FerEdgeError, match=r"cannot listen on port .* of 127.0.0.1: .*; another OSC"):
-        VRChatEncoder(SMALL, "largest", listen=encoder._listen).open()
+        ChangeListener(port).open()
     encoder.close()
 
 

@@ -96,20 +96,34 @@ def test_only_parameters_of_the_avatar_are_sent(vrchat: VRChat, monkeypatch: pyt
     ]
 
 
-@pytest.mark.slow  # message bus, avahi and a search without result: 8 seconds
-def test_avahi_announces_vrchat_and_its_parameters_are_sent(oscdump: str, namespace: list[str], tmp_path: Path) -> None:
-    command = [*namespace, sys.executable, "-m", "tests.live.outputs.in_namespace", str(tmp_path)]
+@pytest.mark.slow  # message bus, avahi and a search without result: 10 seconds
+@pytest.mark.parametrize(
+    ("mode", "sockets"),
+    [
+        # Only the socket for multicast has the wildcard address, bound to the interface.
+        ("loopback", ["tcp 127.0.0.1", "udp 0.0.0.0%lo", "udp 127.0.0.1", "udp 127.0.0.1%lo"]),
+        ("network", ["tcp 127.0.0.1", "udp 0.0.0.0", "udp 10.9.9.1", "udp 127.0.0.1"]),
+    ],
+)
+def test_avahi_sees_the_output_and_is_seen(
+    mode: str, sockets: list[str], oscdump: str, namespace: list[str], tmp_path: Path
+) -> None:
+    command = [*namespace, sys.executable, "-m", "tests.live.outputs.in_namespace", mode, str(tmp_path)]
     result = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout)
     assert seen["notes"] == [
-        NO_LIST,
+        NO_LIST if mode == "loopback" else NO_LIST.partition(";")[0],
         "VRChat: the avatar has 2 of 11 parameters of the mapping: FER/Happiness, FER/Emotion",
         "VRChat: the avatar has 0 of 11 parameters of the mapping: none",
     ]
     assert seen["addresses"] == ["/avatar/parameters/FER/Emotion", "/avatar/parameters/FER/Happiness"]
-    assert seen["sockets"] == ["127.0.0.1"]  # queries wait for answers on the loopback address alone
-    assert seen["threads"] == ["MainThread"]
-    assert seen["services"] == ["VRChat-Client-A1B2C3"]  # nothing is advertised
+    (name, osc, *place), (_, http, *_) = seen["services"]
+    assert name.startswith("fer-edge-") and (osc, http) == ("_osc._udp", "_oscjson._tcp")
+    host, root = seen["documents"]["/?HOST_INFO"], seen["documents"]["/"]
+    assert [host["NAME"], host["OSC_IP"], host["OSC_PORT"], host["OSC_TRANSPORT"]] == [name, *place, "UDP"]
+    assert place[0] == "127.0.0.1" and {service[2] for service in seen["services"]} == {"127.0.0.1"}
+    assert root["CONTENTS"]["avatar"]["CONTENTS"]["change"] == seen["documents"]["/avatar/change"]
+    assert seen["sockets"] == sockets
