@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Annotated
 
 import typer
@@ -61,6 +62,8 @@ def serve(
     from fer_edge.serve import FaceServer, ServeOptions
     from fer_edge.serve.options import default_workers
 
+    # Pillow's remarks on damaged images; clients that send many would fill the messages of the server.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     options = ServeOptions(
         host=host,
         port=port,

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fer_edge.errors import FerEdgeError, ImageError
+from fer_edge.errors import ImageError
 from fer_edge.serve.workers import Worker, error_document
 
 GOING_AWAY, WRONG_DATA, TOO_SLOW, INTERNAL_ERROR = 1001, 1003, 1008, 1011  # codes at the end of a WebSocket
-MAX_REASON = 120  # bytes of a reason; the protocol allows 123
 
 
 class CameraFrame(NamedTuple):
@@ -59,17 +58,18 @@ class Camera:
         self._time = -1.0  # of the last frame
 
     async def run(self) -> None:
-        """Send documents until the client leaves, or `stop` is called."""
+        """Send documents until the client leaves, or `stop` is called.
+
+        Raises:
+            FerEdgeError: Engine that failed.
+            WebSocketDisconnect: Client that has left.
+        """
         reading = asyncio.create_task(self._read())
         tracker = self._worker.open_tracker()
         self._worker.cameras += 1
         try:
             while (frame := await self._next()) is not None:
-                try:
-                    document = await self._recognize(tracker, frame)
-                except FerEdgeError as error:
-                    self.stop(INTERNAL_ERROR, str(error))
-                    break
+                document = await self._recognize(tracker, frame)
                 await self._websocket.send_text(document.decode())
             if self._end is not None:
                 await self._websocket.close(*self._end)
@@ -83,9 +83,9 @@ class Camera:
 
         Args:
             code: Code for the client.
-            reason: Reason for the client.
+            reason: Reason for the client, at most 123 bytes.
         """
-        self._end = self._end or (code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
+        self._end = self._end or (code, reason)
         self._changed.set()
 
     async def _next(self) -> CameraFrame | None:

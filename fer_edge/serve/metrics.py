@@ -11,7 +11,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4"
 COUNTERS = {
     "requests": "Answers over HTTP, by path and status.",
     "faces": "Faces recognised, by path.",
-    "frames": "Frames of cameras, by what became of them: recognised, dropped for a newer one, or damaged.",
+    "frames": "Frames of cameras, by result: recognised, dropped for a newer one, or damaged.",
     "timeouts": "Connections ended because the client was too slow.",
 }
 LATENCY = "recognition_seconds"
@@ -29,7 +29,7 @@ class Metrics:
         self._gauges = gauges
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
         self._buckets: dict[str, list[int]] = {}
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
 
     def count(self, name: str, number: int = 1, **labels: object) -> None:
         """Add to a counter.
@@ -49,7 +49,7 @@ class Metrics:
             seconds: Time in seconds.
         """
         self._buckets.setdefault(path, [0] * (len(BUCKETS) + 1))[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds[path] += seconds  # type: ignore[assignment]  # typeshed's Counter holds int only
+        self._seconds[path] = self._seconds.get(path, 0.0) + seconds
 
     def text(self) -> str:
         """Return all figures."""

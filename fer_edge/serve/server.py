@@ -14,7 +14,7 @@ from fer_edge.bundle import Bundle
 from fer_edge.errors import FerEdgeError, ImageError, InputError
 from fer_edge.live.access import Access
 from fer_edge.live.web_server import WebServer, wait_until
-from fer_edge.serve.camera import Camera
+from fer_edge.serve.camera import INTERNAL_ERROR, Camera
 from fer_edge.serve.deadlines import Deadlines
 from fer_edge.serve.metrics import MEDIA_TYPE, Metrics
 from fer_edge.serve.openapi import openapi_document
@@ -28,6 +28,7 @@ GRACE = 10  # seconds in which running requests end
 MAX_CONNECTIONS = 1000
 SEND_BUFFER = 65_536  # bytes of answers that the system stores for a client that does not read
 STARTS, RUNS, STOPS = "starts", "runs", "stops"  # states
+FAILURE = "the server failed; its operator finds the reason in its messages"
 Handler = Callable[[Any], Awaitable[Any]]
 
 
@@ -222,10 +223,14 @@ class FaceServer:
 
         if isinstance(error, ClientDisconnect):
             return self._error(request, 400, "the client has left", CLOSE)
+        self._report(error)
+        return self._error(request, 500, FAILURE)
+
+    def _report(self, error: Exception) -> None:
+        """Write a line about a failure of the server; clients do not get its details."""
         message = str(error) if isinstance(error, FerEdgeError) else f"{type(error).__name__}: {error}"
         if self._note is not None:
             self._note(f"a request failed: {one_line(message)}")
-        return self._error(request, 500, "the server failed; its operator finds the reason in its messages")
 
     async def _recognize(self, request: Any) -> Any:
         from starlette.responses import Response
@@ -287,6 +292,9 @@ class FaceServer:
             await camera.run()
         except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message to a client that has just left
             pass
+        except Exception as error:
+            self._report(error)
+            await websocket.close(INTERNAL_ERROR, FAILURE)
         finally:
             self._cameras.discard(camera)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from io import BytesIO
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,12 +15,18 @@ from fer_edge.boxes import XYWH
 from fer_edge.bundle import Bundle
 from fer_edge.choices import Detail
 from fer_edge.document import Data, make_document, person_data
+from fer_edge.engines.base import Images
 from fer_edge.engines.registry import get_engine
+from fer_edge.errors import ImageError
 from fer_edge.faces.detector import FaceDetector
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.images import read_image
+from fer_edge.images.faults import detect_format
 from fer_edge.recognizer import Recognizer
 
+# Formats of clients that are not trusted. Decoders of others are larger, and libtiff writes to stderr by itself.
+FORMATS = ("JPEG", "PNG", "WEBP")
+HEAD = 4096  # bytes that contain the format
 SOURCE = "request"  # in documents: an image that is sent has no name
 T = TypeVar("T")
 
@@ -55,10 +62,11 @@ class Worker:
         self._detectors[detail] = self._resources.enter_context(detector)
 
     async def prepare(self, detail: Detail) -> None:
-        """Open the detector of a detail before its first use, beside the thread, so that nothing waits for it."""
-        async with self._opening:
-            if detail not in self._detectors:
-                await asyncio.to_thread(self._open_detector, detail)
+        """Open the detector of a detail before its first use, beside the thread, so that other work continues."""
+        if detail not in self._detectors:
+            async with self._opening:
+                if detail not in self._detectors:  # another request may have opened it meanwhile
+                    await asyncio.to_thread(self._open_detector, detail)
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the thread, after the calls that wait already."""
@@ -80,11 +88,17 @@ class Worker:
             ImageError: Image that cannot be decoded.
             InputError: Box that is outside of the image or in another form.
         """
-        frame = read_image(image, max_pixels=self._max_pixels)
+        frame = self._decode(image)
         places: Sequence[Any] = self._detectors[detail].detect(frame) if boxes is None else boxes or [None]
         # One by one: an engine compiles a graph for batches, which takes longer than twenty faces.
         people = [person_data(self._recognizer.recognize(frame, place), place) for place in places]
         return _encode(make_document(SOURCE, people, size=(frame.shape[1], frame.shape[0]))), len(people)
+
+    def _decode(self, image: bytes | bytearray) -> Images:
+        kind = detect_format(BytesIO(image[:HEAD]))
+        if kind and kind not in FORMATS:
+            raise ImageError(f"the image is {kind}; expected {', '.join(FORMATS)}: convert it")
+        return read_image(image, max_pixels=self._max_pixels)
 
     def open_tracker(self) -> ExpressionTracker:
         """Open a tracker on the networks of this worker."""
@@ -102,7 +116,7 @@ class Worker:
         Raises:
             ImageError: Frame that cannot be decoded.
         """
-        frame = read_image(image, max_pixels=self._max_pixels)
+        frame = self._decode(image)
         people = [person.to_dict() for person in tracker.update(frame, time)]
         size = frame.shape[1], frame.shape[0]
         return _encode(make_document(SOURCE, people, frame=number, time=time, size=size)), len(people)

@@ -10,7 +10,9 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from fer_edge.errors import EngineError
 from fer_edge.serve import FaceServer, requests
+from fer_edge.serve.server import FAILURE
 from tests.serve.conftest import TIMEOUT
 from tests.serve.test_live import camera
 from tests.video.clips import wait_until
@@ -99,3 +101,26 @@ def test_malformed_requests_are_refused(server: FaceServer, data: bytes) -> None
         answer = read_all(client)
         assert answer.startswith(b"HTTP/1.1 4"), answer
     assert httpx.get(f"{server.url}/readyz", verify=False).status_code == 200
+
+
+def test_failure_of_an_engine_is_reported_to_the_operator_alone(
+    server: FaceServer, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(server, "_note", notes.append)
+    (worker,) = server._workers
+
+    def fail(*arguments: object) -> None:
+        raise EngineError("the device is lost: /dev/secret")
+
+    with monkeypatch.context() as patch, camera(server) as live:
+        patch.setattr(worker, "recognize", fail)
+        patch.setattr(worker, "track", fail)
+        answer = httpx.post(f"{server.url}/v1/faces", content=photo, verify=False)
+        assert answer.status_code == 500 and answer.json() == {"error": FAILURE}
+        live.send(photo)
+        with pytest.raises(ConnectionClosed) as error:
+            live.recv(30)
+        assert error.value.rcvd is not None and (error.value.rcvd.code, error.value.rcvd.reason) == (1011, FAILURE)
+    assert notes == ["a request failed: the device is lost: /dev/secret"] * 2
+    assert httpx.post(f"{server.url}/v1/faces", content=photo, verify=False).status_code == 200

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from fer_edge.errors import ConfigError
 from fer_edge.serve import FaceServer, ServeOptions
 from fer_edge.serve.openapi import openapi_document
-from tests.images.make import GREY, chunk
+from tests.images.make import GREY, chunk, encoded
 from tests.images.make import png as make_png
 from tests.result_document import check_document
 from tests.serve.conftest import held_worker
@@ -79,12 +80,14 @@ def test_what_is_not_an_image_is_refused(client: httpx.Client, photo: bytes) -> 
     for content, text in {
         b"hello": "is not an image but",
         photo[:2000]: "is truncated",
+        encoded(Image.new("RGB", (64, 64)), "TIFF"): "the image is TIFF; expected JPEG, PNG, WEBP: convert it",
         bomb(1001): "is 1001 x 1001 pixels; expected at most 1000000 pixels",
         bomb(32_000): "has too many pixels; expected at most 1000000",
     }.items():
         assert text in error_of(client.post(FACES, content=content), 422)
     assert "has no body" in error_of(client.post(FACES), 400)
-    assert client.post(FACES, content=make_png(GREY)).json()["people"] == []
+    for content in (make_png(GREY), encoded(Image.new("RGB", (64, 64)), "WEBP")):
+        assert client.post(FACES, content=content).json()["people"] == []
 
 
 def test_large_body_is_refused_and_the_client_reads_the_answer(client: httpx.Client) -> None:
