@@ -118,7 +118,7 @@ class Camera:
                 if message["type"] == "websocket.disconnect":
                     return
                 if message.get("bytes") is None:
-                    self.stop(WRONG_DATA, "the message is text; expected a JPEG or PNG file")
+                    self.stop(WRONG_DATA, "the message is text; expected a JPEG, PNG or WebP file")
                     return
                 if self._newest is not None:
                     self._count("dropped")

@@ -44,6 +44,15 @@ def test_faces_are_searched(client: httpx.Client, photo: bytes) -> None:
         assert list(person["expression"]["scores"]) == ["neutral", "happiness", "surprise"]
 
 
+@pytest.mark.slow  # compiles networks
+def test_detector_of_another_detail_is_opened_once(server: FaceServer, client: httpx.Client, photo: bytes) -> None:
+    for _ in range(2):
+        document = client.post(f"{FACES}?detail=fast", content=photo, timeout=60).json()
+        check_document(document)
+        assert len(document["people"]) == 1
+    assert set(server._workers[0]._detectors) == {"normal", "fast"}
+
+
 def test_crop_and_boxes_replace_the_search(client: httpx.Client, photo: bytes) -> None:
     crop = client.post(FACES, params={"crop": "true"}, content=photo).json()
     boxes = client.post(FACES, params={"box": ["80,50,120,120", "0,0,100,100"]}, content=photo).json()
