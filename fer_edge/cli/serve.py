@@ -36,7 +36,7 @@ def serve(
     ] = None,
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Largest number of requests that wait; others are refused.")
-    ] = 32,
+    ] = 64,
     cameras: Annotated[int, typer.Option("--cameras", min=1, help="Largest number of WebSockets.")] = 32,
     max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Largest size of an image in bytes.")] = 8 << 20,
     max_pixels: Annotated[

@@ -57,6 +57,6 @@ def _slow_state(connection: Any) -> object:
         if connection.flow.write_paused:
             return "full"
         is_idle = connection.cycle is None or connection.cycle.response_complete
-        # The identity of the last request, since a connection with many short ones may be idle at each check.
-        return ("idle", id(connection.cycle)) if is_idle else None
+        # With the last request, since a connection with many short ones may be idle at each check.
+        return ("idle", connection.cycle) if is_idle else None
     return None if connection.writable.is_set() else "full"

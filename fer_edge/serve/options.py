@@ -30,7 +30,7 @@ class ServeOptions:
             time on others.
         workers: Number of threads that recognise, each with networks of its own; by default one for each processor, at
             most 4.
-        queue: Largest number of requests that wait for a worker, 32 by default; others are refused.
+        queue: Largest number of requests that wait for a worker, 64 by default; others are refused.
         cameras: Largest number of WebSockets, 32 by default.
         max_bytes: Largest size of an image in bytes, 8 MiB by default.
         max_pixels: Largest number of pixels of an image, 25 million by default.
@@ -45,7 +45,7 @@ class ServeOptions:
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     token: str = ""
     workers: Count = field(default_factory=default_workers)
-    queue: Count = 32
+    queue: Count = 64
     cameras: Count = 32
     max_bytes: Count = 8 << 20
     max_pixels: Count = 25_000_000

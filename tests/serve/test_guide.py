@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ import httpx
 import numpy as np
 import pytest
 import skimage.data
+import yaml
 from PIL import Image
 
 from fer_edge.bundle import Bundle
+from fer_edge.cli.main import command_function
+from fer_edge.cli.parameters import parameters_of
+from fer_edge.cli.serve import TOKEN
 from fer_edge.export.triton import export_triton
-from fer_edge.serve import FaceServer
+from fer_edge.serve import FaceServer, ServeOptions
+from fer_edge.serve.openapi import openapi_document
 from tests.test_docs import Block, blocks, commands
 from tests.tiny import tiny_bundle
 
@@ -81,3 +87,18 @@ def test_client_of_triton_sends_what_the_configuration_declares(
         monkeypatch.setattr(httpx, "post", post)
         exec(script.text, {})
     assert capsys.readouterr().out.strip() in ("neutral", "happiness", "surprise")
+
+
+def test_container_of_the_cluster_has_the_servers_command_port_and_probes() -> None:
+    deployment, service = (yaml.safe_load(block.text) for block in blocks(GUIDES / "kserve.md", "yaml"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (entry,) = re.findall(r"ENTRYPOINT (.*)", blocks(GUIDES / "kserve.md", "dockerfile")[0].text)
+    program, command, *options = json.loads(entry) + container["args"]
+    assert (program, command) == ("fer-edge", "serve")
+    known = {name for parameter in parameters_of(command_function("serve")) for name in parameter.options}
+    assert {option for option in options if option.startswith("--")} <= known
+    assert container["ports"] == [{"containerPort": ServeOptions().port}]
+    assert container["env"][0]["name"] == TOKEN
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] in openapi_document()["paths"]
+    assert service["spec"]["predictor"]["model"]["protocolVersion"] == "v2"

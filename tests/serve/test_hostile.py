@@ -40,7 +40,9 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def test_slow_clients_are_ended_and_others_are_served(server: FaceServer, photo: bytes) -> None:
+    before = timeouts(server)
     with ExitStack() as stack:
+        steady = stack.enter_context(httpx.Client(base_url=server.url, verify=False))
         silent, headers, body, deaf = (stack.enter_context(open_socket(server, size)) for size in (0, 0, 0, 4096))
         live = stack.enter_context(camera(server))
         headers.sendall(POST)
@@ -51,8 +53,9 @@ def test_slow_clients_are_ended_and_others_are_served(server: FaceServer, photo:
             for client, data in ((headers, b"X: y\r\n"), (body, b"x")):
                 with suppress(OSError):  # the server has ended the connection
                     client.sendall(data)
-            assert httpx.post(f"{server.url}/v1/faces", content=photo, verify=False).status_code == 200
+            assert steady.post("/v1/faces", content=photo).status_code == 200
             time.sleep(0.1)
+        steady.close()
         assert read_all(silent) == read_all(headers) == b""
         assert b" 408 Request Timeout" in read_all(body)
         with pytest.raises(ConnectionClosed) as error:
@@ -60,7 +63,13 @@ def test_slow_clients_are_ended_and_others_are_served(server: FaceServer, photo:
         assert error.value.rcvd is not None
         assert (error.value.rcvd.code, error.value.rcvd.reason) == (1008, f"no frame arrived for {TIMEOUT:g} s")
         wait_until(lambda: not server._server.connections)  # the client that does not read too
+    assert timeouts(server) == before + 3  # silent, headers, deaf
     assert server._bodies.size == server._running == 0
+
+
+def timeouts(server: FaceServer) -> int:
+    """Return the metric of connections that were ended."""
+    return server._metrics._counts["timeouts"].total()
 
 
 def test_cut_connections_leave_nothing_behind(server: FaceServer, photo: bytes) -> None:
