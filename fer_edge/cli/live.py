@@ -77,6 +77,7 @@ def live(
 
     Example: fer-edge live 0 --to "osc://127.0.0.1:9000?app=vrchat"
     """
+    from fer_edge._stop_signals import StopSignals
     from fer_edge.cli.output import print_note
     from fer_edge.live.outputs import output_kind
     from fer_edge.live.session import LiveSession
@@ -99,9 +100,14 @@ def live(
         try:
             if page is not None:
                 _open_page(page, session, browser=not no_browser)
-            summary = session.run(seconds)
+            # A signal ends the loop between frames, so that all outputs have the same ones.
+            with StopSignals() as stop_signal:
+                summary = session.run(seconds, stop_signal)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped after {session.summary()}") from None
+    if stop_signal():
+        print_note(f"stopped after {summary}")
+        raise typer.Exit(128 + stop_signal())
     print_note(summary)
 
 

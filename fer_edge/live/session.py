@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -130,18 +130,19 @@ class LiveSession:
             stack.pop_all()
         return session
 
-    def run(self, seconds: float | None = None) -> LiveSummary:
+    def run(self, seconds: float | None = None, stop_signal: Callable[[], int] = lambda: 0) -> LiveSummary:
         """Recognise frames until the source ends, `stop` is called, or the time is over.
 
         Args:
             seconds: Length in seconds; None: without limit.
+            stop_signal: Function that returns the number of a signal that ends the loop after the current frame, or 0.
 
         Raises:
             VideoError: Source that cannot be read any more.
         """
         end = None if seconds is None else time.monotonic() + seconds
         reported = self.source.state
-        while not self._stop.is_set() and (end is None or time.monotonic() < end):
+        while not (self._stop.is_set() or stop_signal()) and (end is None or time.monotonic() < end):
             try:
                 frame = self.source.read(WAIT_SECONDS)
             except VideoError:

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 
 from fer_edge._files import as_path, make_folder
 from fer_edge._settings import convert
+from fer_edge._stop_signals import StopSignals
 from fer_edge.errors import ImageError
 from fer_edge.model.checkpoint import load_checkpoint
 from fer_edge.progress import Progress, silent
@@ -30,7 +31,7 @@ from fer_edge.training.lock import lock_folder
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 from fer_edge.training.results import Callback, DryRunResult, EpochResult, TrainingResult
-from fer_edge.training.stop import StopSignals, TrainingStopped
+from fer_edge.training.stop import TrainingStopped
 
 LOG = "tensorboard"  # folder of the TensorBoard log, in the folder of a run
 PathLike = str | os.PathLike[str]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fer_edge.training import stop
 from fer_edge.training.loop import Trainer
-from fer_edge.training.stop import StopSignals, TrainingStopped
+from fer_edge.training.stop import TrainingStopped
 from tests.synthetic import make_ferplus
 from tests.training.test_loop import CONFIG, Quiet, make_run
 
@@ -85,38 +83,3 @@ def test_rare_checks_do_not_delay_a_stop(faces: Path, tmp_path: Path, whole: Tra
     assert again.resume() and again.next_step == 3
     again.run(Quiet())
     assert [result.loss for result in again.results] == [result.loss for result in whole.results]
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
-    yield
-    assert {number: signal.getsignal(number) for number in stop.SIGNALS} == before
-
-
-@pytest.mark.usefixtures("handlers")
-def test_a_second_signal_interrupts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [10.0]
-    monkeypatch.setattr("fer_edge.training.stop.time.monotonic", lambda: now[0])
-    with StopSignals() as stop_signal:
-        assert stop_signal() == 0
-        signal.raise_signal(signal.SIGTERM)
-        assert stop_signal() == signal.SIGTERM
-        now[0] += 0.1
-        signal.raise_signal(signal.SIGINT)  # a repetition by a launcher
-        assert stop_signal() == signal.SIGTERM
-        now[0] += 1
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
-def test_ignored_signals_stay_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-    try:
-        with StopSignals() as stop_signal:
-            signal.raise_signal(signal.SIGHUP)
-            assert stop_signal() == 0
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
