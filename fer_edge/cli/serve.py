@@ -59,6 +59,7 @@ def serve(
     Example: fer-edge serve --port 8080
     """
     from fer_edge.cli.output import print_line, print_note
+    from fer_edge.errors import EngineError
     from fer_edge.serve import FaceServer, ServeOptions
     from fer_edge.serve.options import default_workers
 
@@ -82,5 +83,6 @@ def serve(
             print_note(f"clients need this token: {server.access.token}")
         print_note("Ctrl-C ends")
         server.wait()
+        raise EngineError("the web server has ended by itself; start it again")
     finally:
         server.close()

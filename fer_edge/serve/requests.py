@@ -14,7 +14,7 @@ from fer_edge.errors import FerEdgeError, InputError, shown
 
 MAX_BOXES = 32
 DISCARD_SECONDS = 2.0  # for the rest of a large body: a client reads the answer only after it has sent the body
-BUDGET = 8  # images of the largest size that bodies may fill together
+BUDGET = 16  # images of the largest size that bodies may fill together
 RETRY = {"Retry-After": "1"}
 CLOSE = {"Connection": "close"}
 
@@ -123,6 +123,8 @@ class Bodies:
             self.size += len(chunk)
             body += chunk
         if is_large:
+            self.size -= len(body)
+            body.clear()
             if request.headers.get("expect", "").lower() != "100-continue":
                 await _discard(stream)
             raise RefusalError(413, f"the image is larger than {self._max_bytes} bytes; make it smaller", CLOSE)
