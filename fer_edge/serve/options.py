@@ -10,7 +10,7 @@ from msgspec import Meta
 from fer_edge._settings import convert_fields
 from fer_edge.hardware.cpu import default_threads, processors
 
-MAX_WORKERS = 4  # that are started by default: each needs about 170 MB
+MAX_WORKERS = 4  # that are started by default: each further one needs about 70 MB
 Count = Annotated[int, Meta(ge=1)]
 
 
