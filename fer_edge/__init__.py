@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ImageError,
         InputError,
         NonFiniteError,
+        SignatureError,
         UnsupportedTargetError,
         VideoError,
     )
@@ -81,6 +82,7 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "RunOptions",
+    "SignatureError",
     "TrackedFace",
     "UnsupportedTargetError",
     "VideoError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import zipfile
@@ -12,7 +13,7 @@ from typing import Any
 
 from fer_edge._files import CHUNK, as_path, is_os_error
 from fer_edge.errors import BundleDamagedError, BundleError, shown
-from fer_edge.file_kind import describe_file
+from fer_edge.file_kind import describe_file, describe_stream
 from fer_edge.manifest import MANIFEST, Manifest, parse_manifest
 
 # Next step by the beginning of `describe_file`'s text.
@@ -64,14 +65,15 @@ def read_error(path: Path, error: OSError) -> BundleError:
     return BundleError(f"{path} cannot be read: {error.strerror or error}")
 
 
-def wrong_file_error(path: Path, reason: object) -> BundleError:
+def wrong_file_error(path: Path, reason: object, content: bytes | None = None) -> BundleError:
     """Return the error for a file that is not a bundle; the message names the kind of the file.
 
     Args:
         path: The file.
         reason: Cause from the zip reader; part of the message only where the kind of the file is unknown.
+        content: Content of the file; None: it is read.
     """
-    kind = describe_file(path)
+    kind = describe_file(path) if content is None else describe_stream(io.BytesIO(content), path.name)
     if kind.startswith(DAMAGED):
         return BundleDamagedError(f"{path} is not a bundle, or is truncated: {reason}; fetch or build it again")
     remedy = next((remedy for start, remedy in REMEDIES.items() if kind.startswith(start)), "")
@@ -79,30 +81,80 @@ def wrong_file_error(path: Path, reason: object) -> BundleError:
     return BundleDamagedError(text) if kind.startswith("an empty file") else BundleError(text)
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
+def read_content(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        BundleError: File that cannot be read or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            _check_file_size(size, path)
+            return file.read(size)
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def read_bundle(
+    path: Path, content: bytes | None = None, *, in_memory: bool = False
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Check all members of a bundle.
+
+    Args:
+        path: Path of the bundle.
+        content: Content of the file; None: it is read.
+        in_memory: Whether to return the members.
+
+    Returns:
+        The manifest, and the content by member, which is empty without `in_memory`.
+
+    Raises:
+        BundleError: As for `Bundle.open`.
+    """
+    members = {}
+    with open_archive(path, content) as archive:
+        manifest = read_manifest(archive, path)
+        for name, expected in manifest.files.items():
+            chunks: list[bytes] = []
+            check_member(archive, name, expected, path, chunks if in_memory else None)
+            if in_memory:
+                members[name] = b"".join(chunks)
+    return manifest, members
+
+
+def open_archive(path: Path, content: bytes | None = None) -> zipfile.ZipFile:
     """Open a bundle as a zip archive, and check the sizes of its members.
+
+    Args:
+        path: Path of the bundle.
+        content: Content of the file; None: it is read.
 
     Raises:
         BundleError: File that cannot be read or is not a bundle, or too many or compressed members.
         BundleDamagedError: Sizes of members that contradict each other or the file.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BUNDLE_BYTES:
-            raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
-        archive = zipfile.ZipFile(path)
+        size = path.stat().st_size if content is None else len(content)
+        _check_file_size(size, path)
+        archive = zipfile.ZipFile(path if content is None else io.BytesIO(content))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, OSError) and is_os_error(error):
             raise read_error(path, error) from error
-        raise wrong_file_error(path, error) from error
+        raise wrong_file_error(path, error, content) from error
     try:
         if MANIFEST not in archive.namelist():
-            raise wrong_file_error(path, f"it has no {MANIFEST}")
+            raise wrong_file_error(path, f"it has no {MANIFEST}", content)
         _check_sizes(archive.infolist(), size, path)
     except BundleError:
         archive.close()
         raise
     return archive
+
+
+def _check_file_size(size: int, path: Path) -> None:
+    if size > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{path} has {size} bytes; bundles have at most {MAX_BUNDLE_BYTES}")
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Bundles: `.fer` files with the typed ONNX, engine files and a manifest that lists every byte.
 
 A bundle is untrusted until `Bundle.open` has checked names, sizes and SHA-256 of all members; native code reads them
-only afterwards. The manifest is not signed: the hashes detect damage and do not prove the origin.
+only afterwards. The hashes detect damage; a signature beside the bundle proves its origin, see `fer_edge.signing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from fer_edge._archive import MODEL, check_member, check_name, check_path, open_archive, read_manifest
+from fer_edge._archive import MODEL, check_member, check_name, check_path, open_archive, read_bundle
 from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions
@@ -33,6 +33,7 @@ from fer_edge.errors import (
     shown,
 )
 from fer_edge.manifest import MANIFEST, MAX_BATCH, EngineEntry, Manifest, parse_manifest
+from fer_edge.signing import PublicKey, read_signed
 
 __all__ = [
     "CALIBRATION",
@@ -67,28 +68,32 @@ class Bundle:
     contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, in_memory: bool = False) -> Bundle:
+    def open(
+        cls, path: str | os.PathLike[str], *, in_memory: bool = False, signed_by: PublicKey | None = None
+    ) -> Bundle:
         """Check all members of a bundle and read its manifest.
 
         Args:
             path: Path of the bundle (`.fer`).
             in_memory: Whether to hold the checked members in memory, so that engines can be loaded several times
                 without reading and checking the file again. False by default.
+            signed_by: Public key (ECDSA P-256) that must have signed the bundle: PEM file, or its content as bytes. The
+                signature `MODEL.fer.sig` is verified before anything of the bundle is parsed, and the bundle is then
+                held in memory. None: the origin is not checked.
 
         Raises:
+            SignatureError: Signature that is missing, invalid, by another key, or of another file.
+            ConfigError: Key that cannot be used.
+            EngineUnavailableError: `signed_by` without the package `cryptography`.
             BundleError: File that cannot be read or is not a bundle, or member with an unsafe name or compression.
             BundleDamagedError: Member that differs from the manifest.
             BundleVersionError: Format that this version does not support.
         """
         file = check_path(path)
-        with open_archive(file) as archive:
-            manifest = read_manifest(archive, file)
-            contents = {}
-            for name, expected in manifest.files.items():
-                chunks: list[bytes] = []
-                check_member(archive, name, expected, file, chunks if in_memory else None)
-                contents[name] = b"".join(chunks)
-        return cls(file, manifest, MappingProxyType(contents) if in_memory else None)
+        content = None if signed_by is None else read_signed(file, signed_by)
+        in_memory = in_memory or content is not None
+        manifest, members = read_bundle(file, content, in_memory=in_memory)
+        return cls(file, manifest, MappingProxyType(members) if in_memory else None)
 
     def read(self, member: str) -> bytes:
         """Return the content of a member; from the file, it is checked again while it is read.

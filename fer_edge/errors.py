@@ -51,6 +51,10 @@ class BundleMismatchError(BundleError):
     """Engine file for another engine version, GPU architecture or platform."""
 
 
+class SignatureError(BundleError):
+    """Signature of a bundle that is missing, invalid, by another key, or of another file."""
+
+
 class EngineError(FerEdgeError):
     """Failure of an engine while building, loading or running."""
 

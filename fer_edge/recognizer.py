@@ -21,6 +21,7 @@ from fer_edge.faces.face import Face, crop_to_frame
 from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.quality import MIN_SCORE, FaceQuality, measure_quality
 from fer_edge.shipped import shipped_bundle as shipped_bundle
+from fer_edge.signing import PublicKey
 
 UNSURE = "unsure"  # shown in place of a label that is not certain
 Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
@@ -115,6 +116,7 @@ class Recognizer:
         faces: int = 1,
         allow_host_code: bool = False,
         options: RunOptions | None = None,
+        signed_by: PublicKey | None = None,
     ) -> Recognizer:
         """Open a bundle and run the model once, so that the first frame takes no longer than the others.
 
@@ -132,18 +134,27 @@ class Recognizer:
                 bundles from a trusted source. False by default.
             options: All run options at once, including CUDA graphs and the cache folder, in place of `threads`,
                 `device` and `allow_host_code`.
+            signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not
+                checked.
 
         Raises:
+            SignatureError: Signature that is missing, invalid, by another key, or of another file.
             BundleError: Bundle that cannot be read, is not for this machine, or has another number of labels than its
                 model.
-            ConfigError: `threads`, `device` or `faces` out of range, or also set in `options`.
+            ConfigError: `threads`, `device` or `faces` out of range, or also set in `options`; `signed_by` beside an
+                open bundle, or a key that cannot be used.
             EngineError: Engine that is not installed, has no device or failed; of several engines, none runs.
             NonFiniteError: NaN or infinity in the model's outputs.
         """
         if options is not None and (threads, device, allow_host_code) != (None, 0, False):
             raise ConfigError("threads, device and allow_host_code are set beside options; set them in RunOptions(...)")
         run_options = options or RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
-        bundle = path if isinstance(path, Bundle) else Bundle.open(shipped_bundle() if path is None else path)
+        if isinstance(path, Bundle):
+            if signed_by is not None:
+                raise ConfigError("signed_by is set beside an open bundle; pass it to Bundle.open")
+            bundle = path
+        else:
+            bundle = Bundle.open(shipped_bundle() if path is None else path, signed_by=signed_by)
         max_batch = bundle.manifest.max_batch
         if type(faces) is not int or not 1 <= faces <= max_batch:
             raise ConfigError(

@@ -42,11 +42,13 @@ RUNTIME = {
     "results",
     "rows",
     "shipped",
+    "signing",
     "video",
     "walk",
 }
 LARGE = {
     "av",
+    "cryptography",
     "cv2",
     "jinja2",
     "matplotlib",

@@ -18,6 +18,10 @@ hiddenimports = [
     *(kind.function.partition(":")[0] for kind in OUTPUTS.values()),
     *(module for module in ("zeroconf",) if find_spec(module) is not None),
 ]
+if find_spec("cryptography") is not None:  # modules that `fer_edge.signing` imports by name
+    primitives = "cryptography.hazmat.primitives"
+    hiddenimports += ["cryptography.exceptions", f"{primitives}.hashes", f"{primitives}.serialization"]
+    hiddenimports.append(f"{primitives}.asymmetric.ec")
 binaries = []
 for package in (package for engine in engines() for package in engine.packages if package.loads_libraries):
     if find_spec(package.module) is not None:

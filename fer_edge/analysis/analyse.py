@@ -24,6 +24,7 @@ from fer_edge.recognizer import UNSURE
 from fer_edge.results import Result, Table
 from fer_edge.rows import WriteRows, rows_of, write_csv, write_parquet
 from fer_edge.shipped import path_or_shipped
+from fer_edge.signing import PublicKey
 from fer_edge.video import Source, VideoFrame, open_source
 from fer_edge.walk import SUFFIXES
 
@@ -96,6 +97,7 @@ def analyse(
     out: str | os.PathLike[str],
     *,
     bundle: str | os.PathLike[str] | None = None,
+    signed_by: PublicKey | None = None,
     video: bool = True,
     parquet: bool = False,
     fps: float | None = None,
@@ -113,6 +115,7 @@ def analyse(
         source: Video file, folder of images in the order of their names, or another source of `open_source` that ends.
         out: Folder to write into.
         bundle: Bundle; None or "edge": the shipped one.
+        signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not checked.
         video: Whether to write the annotated copy. True by default.
         parquet: Whether to write the rows as Parquet too. False by default.
         fps: Images per second of a folder; None: 25.
@@ -129,7 +132,8 @@ def analyse(
     folder = as_path(out, "the output folder")
     _check_packages(video, parquet)
     _check_paths(folder, source)
-    model = Bundle.open(path_or_shipped("bundle", "edge" if bundle is None else as_path(bundle, "the bundle")))
+    path = path_or_shipped("bundle", "edge" if bundle is None else as_path(bundle, "the bundle"))
+    model = Bundle.open(path, signed_by=signed_by)
     with ExitStack() as stack:
         tracker = stack.enter_context(
             ExpressionTracker.open(

@@ -21,6 +21,7 @@ from fer_edge.html.theme import colors_of
 from fer_edge.images import read_image
 from fer_edge.recognizer import Recognizer
 from fer_edge.shipped import path_or_shipped
+from fer_edge.signing import PublicKey
 from fer_edge.walk import LeftOut
 from fer_edge.walk import notes as notes_on
 
@@ -32,6 +33,7 @@ def predict(
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     bundle: str | os.PathLike[str] | None = None,
+    signed_by: PublicKey | None = None,
     crop: bool = False,
     box: Box | None = None,
     boxes: str | os.PathLike[str] | None = None,
@@ -51,6 +53,7 @@ def predict(
     Args:
         images: Image file or folder, or a list of them; "-" is standard input.
         bundle: Bundle; None or "edge": the shipped one.
+        signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not checked.
         crop: Whether each image is a face crop, in which no face is searched. False by default.
         box: Box of the face, the same in all images: x, y, width, height in pixels; None: faces are searched.
         boxes: CSV or JSON file with boxes of faces: file, x, y, width, height; None: faces are searched.
@@ -87,7 +90,7 @@ def predict(
         places = {path: [*matches.get(path, [])] for path in files}
     copies = {} if save is None else plan_copies(items, as_path(save, "the folder of copies"))
     model = None if bundle is None else path_or_shipped("bundle", as_path(bundle, "the bundle"))
-    recognizer = Recognizer.open(model, engine, threads, device, allow_host_code=allow_host_code)
+    recognizer = Recognizer.open(model, engine, threads, device, allow_host_code=allow_host_code, signed_by=signed_by)
     detector = None
     if places is None and files:
         first = recognizer.engine if get_engine(recognizer.engine).runs_graphs else None

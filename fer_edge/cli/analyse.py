@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Engine, FolderOut, FrameRate, Json, OneThread, ShippedBundle
+from fer_edge.cli.options import Engine, FolderOut, FrameRate, Json, OneThread, ShippedBundle, SignedBy
 
 
 def analyse(
@@ -15,6 +15,7 @@ def analyse(
     ],
     out: FolderOut,
     bundle: ShippedBundle = None,
+    signed_by: SignedBy = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write the rows as Parquet too.")] = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="Leave out the annotated copy.")] = False,
     fps: FrameRate = None,
@@ -37,6 +38,7 @@ def analyse(
         source,
         out,
         bundle=bundle,
+        signed_by=signed_by,
         video=not no_video,
         parquet=parquet,
         fps=fps,

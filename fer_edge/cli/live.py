@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.option_checks import parse_size, refuse_given
-from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, Port, ShippedBundle
+from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, Port, ShippedBundle, SignedBy
 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
@@ -29,6 +29,7 @@ def live(
         ),
     ] = "0",
     bundle: ShippedBundle = None,
+    signed_by: SignedBy = None,
     faces: Annotated[int, typer.Option("--faces", min=1, help="Largest number of faces recognised in one frame.")] = 4,
     to: Annotated[
         list[str] | None,
@@ -93,7 +94,7 @@ def live(
     _check_files(to or ())
     options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": is_live or not (json or no_page)}
     outputs, page, note = _make_outputs(show, json, no_page, port or 0)
-    model, targets = _make_target_outputs(to or (), bundle, note)
+    model, targets = _make_target_outputs(to or (), bundle, signed_by, note)
     with LiveSession.open(
         source, model, outputs=[*outputs, *targets], engine=engine, threads=threads, faces=faces, **options
     ) as session:
@@ -165,16 +166,16 @@ def _check_files(targets: Sequence[str]) -> None:
 
 
 def _make_target_outputs(
-    targets: Sequence[str], bundle: Path | None, note: Note
+    targets: Sequence[str], bundle: Path | None, signed_by: Path | None, note: Note
 ) -> tuple[str | Path | Bundle, list[Output]]:
-    """Return the bundle, open if its labels are needed, and the outputs of --to."""
-    if not targets:
+    """Return the bundle, open if its labels or its signature are needed, and the outputs of --to."""
+    if not targets and signed_by is None:
         return bundle or "edge", []
     from fer_edge.bundle import Bundle
     from fer_edge.live.outputs import make_output
     from fer_edge.shipped import shipped_bundle
 
-    model = Bundle.open(bundle or shipped_bundle())
+    model = Bundle.open(bundle or shipped_bundle(), signed_by=signed_by)
     return model, [make_output(target, model.manifest.labels, note) for target in targets]
 
 

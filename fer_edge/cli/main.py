@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "build-engine": "Build a bundle of engines from a checkpoint.",
     "bundle add-engine": "Build one more engine for a bundle, on its target device, without PyTorch.",
+    "bundle sign": "Sign a bundle with a private key, so that its origin can be verified.",
+    "bundle verify": "Verify the signature of a bundle, and check its content.",
     "bundle export-triton": "Write a bundle into a model repository of Triton Inference Server.",
     "parity": "Compare a bundle's engine with PyTorch, stage by stage.",
     "evaluate": "Measure accuracy on labelled images.",
@@ -45,7 +47,7 @@ COMMANDS: dict[str, str] = {
 }
 GROUPS: dict[str, str] = {
     "checkpoint": "Import checkpoints, and change their prompts and temperature.",
-    "bundle": "Add engines to bundles, and export them.",
+    "bundle": "Add engines to bundles, sign, verify and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recognise expressions": ("predict", "live", "serve", "web", "analyse"),

@@ -62,6 +62,12 @@ ShippedBundle = Annotated[
     Path | None,
     typer.Option("--bundle", help="Bundle (.fer); default: `edge`, the shipped one.", callback=shipped_path("bundle")),
 ]
+SignedBy = Annotated[
+    Path | None,
+    typer.Option(
+        "--signed-by", help="Public key (PEM) that must have signed the bundle; default: the origin is not checked."
+    ),
+]
 ModelArgument = Annotated[
     Path,
     typer.Argument(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.option_checks import parse_box, refuse_given
-from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, ShippedBundle, Threads
+from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, ShippedBundle, SignedBy, Threads
 
 if TYPE_CHECKING:
     from fer_edge.analysis.image_results import ImageResult, RecognizedFace
@@ -29,6 +29,7 @@ def predict(
         list[Path], typer.Argument(metavar="IMAGES", help="Image files or folders; `-` is standard input.")
     ],
     bundle: ShippedBundle = None,
+    signed_by: SignedBy = None,
     crop: Annotated[
         bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")
     ] = False,
@@ -77,6 +78,7 @@ def predict(
     results = run_predict(
         images,
         bundle=bundle,
+        signed_by=signed_by,
         crop=crop,
         box=parse_box(box),
         boxes=boxes,

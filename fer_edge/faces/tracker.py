@@ -28,6 +28,7 @@ from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from fer_edge.faces.tracks import Track, associate, corners
 from fer_edge.recognizer import Expression, Recognizer
 from fer_edge.shipped import path_or_shipped
+from fer_edge.signing import PublicKey
 
 Frame = npt.NDArray[np.uint8]
 SMOOTHING = OneEuro()
@@ -121,6 +122,7 @@ class ExpressionTracker:
         detector: FaceDetector | None = None,
         recognizer: Recognizer | None = None,
         background: bool = True,
+        signed_by: PublicKey | None = None,
     ) -> ExpressionTracker:
         """Open the networks, and run them once, so that the first frame takes no longer than the others.
 
@@ -138,15 +140,19 @@ class ExpressionTracker:
             recognizer: Open recognizer, which the caller closes; None: a new one for `bundle`.
             background: Whether the detector searches in a thread of its own, so that frames never wait for it. False:
                 during `update`, so that a recorded video gives the same result on every run. True by default.
+            signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not
+                checked.
 
         Raises:
             BundleError: Bundle that cannot be read or is not for this machine.
-            ConfigError: Argument out of range, `bundle` beside `recognizer`, or face networks that are not installed.
+            ConfigError: Argument out of range, `bundle` or `signed_by` beside `recognizer`, or face networks that are
+                not installed.
             EngineError: Engine that is not installed or failed.
         """
         _check_settings(faces, detect_every, smoothing, hysteresis, patience)
-        if recognizer is not None and bundle not in ("edge", None):
-            raise ConfigError("bundle is set beside recognizer, which has a bundle already; omit one of them")
+        if recognizer is not None and (bundle not in ("edge", None) or signed_by is not None):
+            name = "bundle" if signed_by is None else "signed_by"
+            raise ConfigError(f"{name} is set beside recognizer, which has a bundle already; omit one of them")
         if detector is not None and not detector.has_landmarks:
             raise ConfigError("the detector has no landmarks, which follow faces; open it with landmarks=True")
         with ExitStack() as stack:
@@ -156,7 +162,9 @@ class ExpressionTracker:
                     if isinstance(bundle, Bundle)
                     else path_or_shipped("bundle", as_path(bundle or "edge", "the bundle"))
                 )
-                recognizer = stack.enter_context(Recognizer.open(path, engine, threads, faces=faces))
+                recognizer = stack.enter_context(
+                    Recognizer.open(path, engine, threads, faces=faces, signed_by=signed_by)
+                )
             if detector is None:
                 own_engine = engine if engine in detection_engines() else None
                 detector = stack.enter_context(FaceDetector.open(engine=own_engine, threads=threads))

@@ -145,6 +145,11 @@ class Trainer:
         self.results = [EpochResult(**result) for result in state["results"]]
         if len(self.results) != self.next_epoch:
             raise ValueError(f"{len(self.results)} results of {self.next_epoch} epochs")
+        answers = state.get("answers")
+        if answers is not None:
+            if answers.shape != self.data.targets.shape:
+                raise ValueError(f"the teachers' predictions have the shape {tuple(answers.shape)}")
+            self.batches.answers = answers.to(self.fabric.device)
 
     def run(self, callback: Callback, stop_signal: Callable[[], int] = _no_signal) -> EpochResult:
         """Train to the end; `best.safetensors` has the averaged weights of the best epoch.
@@ -160,8 +165,8 @@ class Trainer:
         """
         self._stop_signal = stop_signal
         with convert_errors(self.config):
-            if not self.done:
-                self._store_answers()
+            if not self.done and self._store_answers() and self.fabric.is_global_zero:
+                self._save()  # a run that is stopped soon does not repeat the predictions
             while not self.done:
                 started = time.perf_counter()
                 loss = self._train_epoch(callback)
@@ -191,8 +196,12 @@ class Trainer:
             self.validation.predict(self._average_model(), self.data.valid_images[: self.config.batch])
             return loss.item()
 
-    def _store_answers(self) -> None:
-        """Let teachers of stored images predict all of them: minutes, so after the checks of a resumed run."""
+    def _store_answers(self) -> bool:
+        """Let teachers of stored images predict all of them: minutes, so after the checks of a resumed run.
+
+        Returns:
+            Whether they have; False without such teachers, or if the resume point has their predictions.
+        """
 
         def check_stop() -> None:
             if signal := self._max_over_processes(self._stop_signal()):
@@ -205,6 +214,8 @@ class Trainer:
                 self.config.batch,
                 check_stop,
             )
+            return self.batches.answers is not None
+        return False
 
     def checkpoint(self) -> Checkpoint:
         """Return the averaged model with the metrics of the latest epoch."""
@@ -297,6 +308,8 @@ class Trainer:
     def _position(self, step: int | None = None) -> str:
         """Describe a step of the current epoch; the last finished step by default."""
         epoch = self.next_epoch
+        if step is None and not epoch and not self.next_step:
+            return "the start"
         if step is None:
             epoch, step = (epoch - 1, self.batches.steps) if not self.next_step else (epoch, self.next_step)
         return f"epoch {epoch + 1} at step {step} of {self.batches.steps}"
@@ -389,6 +402,7 @@ class Trainer:
             "next_step": self.next_step,
             "loss_sum": self.loss_sum,
             "results": [vars(result) for result in self.results],
+            "answers": self.batches.answers,
         }
         try:
             self.files.save(state, best)

@@ -78,14 +78,16 @@ namespace FerEdge
         /// <param name="engine">"onnxruntime" or "openvino"; null: the first engine that the library has.</param>
         /// <param name="threads">CPU threads of an inference; 0: the engine's default.</param>
         /// <param name="batch">Faces of one inference, 1 by default.</param>
-        public Recognizer(string path, string engine = null, int threads = 0, int batch = 1)
-            : this(Utf8(path), null, engine, threads, batch) { }
+        /// <param name="publicKey">Text of the PEM file of the key that must have signed the bundle; null: any bundle.
+        /// Needs a library built with FER_EDGE_SIGNATURES.</param>
+        public Recognizer(string path, string engine = null, int threads = 0, int batch = 1, string publicKey = null)
+            : this(Utf8(path), null, engine, threads, batch, publicKey) { }
 
         /// <summary>Open a bundle in memory, such as a TextAsset or a file inside an Android package.</summary>
         public Recognizer(byte[] bundle, string engine = null, int threads = 0, int batch = 1)
-            : this(null, bundle, engine, threads, batch) { }
+            : this(null, bundle, engine, threads, batch, null) { }
 
-        Recognizer(byte[] path, byte[] bundle, string engine, int threads, int batch)
+        Recognizer(byte[] path, byte[] bundle, string engine, int threads, int batch, string publicKey)
         {
             if (fer_abi_version() != AbiVersion)
                 throw new FerEdgeException(1, "the library has ABI " + fer_abi_version() + "; expected " + AbiVersion);
@@ -95,7 +97,8 @@ namespace FerEdge
             {
                 var options = new Options { threads = threads, batch = batch };
                 if (engine != null) options.engine = name.AddrOfPinnedObject();
-                Check(bundle == null ? fer_open(path, ref options, out handle, message)
+                Check(publicKey != null ? fer_open_signed(path, Utf8(publicKey), ref options, out handle, message)
+                    : bundle == null ? fer_open(path, ref options, out handle, message)
                     : fer_open_memory(bundle, (UIntPtr)bundle.Length, ref options, out handle, message), message);
             }
             finally
@@ -214,6 +217,9 @@ namespace FerEdge
         static extern int fer_open(byte[] path, ref Options options, out Handle handle, [In, Out] byte[] message);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         static extern int fer_open_memory(byte[] data, UIntPtr size, ref Options options, out Handle handle,
+            [In, Out] byte[] message);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        static extern int fer_open_signed(byte[] path, byte[] publicKey, ref Options options, out Handle handle,
             [In, Out] byte[] message);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         static extern void fer_close(IntPtr handle);

@@ -1,7 +1,8 @@
-"""Corpora of the fuzz targets: tiny bundles, whole and damaged, and faces. Usage: make_corpus.py FOLDER."""
+"""Corpora of the fuzz targets: tiny bundles, whole and damaged, faces, signatures. Usage: make_corpus.py FOLDER."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import struct
@@ -86,8 +87,14 @@ def faces() -> dict[str, bytes]:
     return {f"kind-{kind}": face + bytes(8) + bytes([kind, kind, 95, 63]) for kind in range(3)}
 
 
+def signatures() -> dict[str, bytes]:
+    """Return a signature file by name, and its statement behind one byte, for the fuzz target of signatures."""
+    file = (Path(__file__).parents[2] / "tests" / "recorded_signature" / "model.fer.sig").read_bytes()
+    return {"file": file, "statement": b" " + base64.b64decode(json.loads(file)["dsseEnvelope"]["payload"])}
+
+
 if __name__ == "__main__":
-    for name, seeds in {"bundle": corpus(), "crop": faces()}.items():
+    for name, seeds in {"bundle": corpus(), "crop": faces(), "signature": signatures()}.items():
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():

@@ -40,7 +40,8 @@ typedef enum fer_status {
     FER_ERROR_VERSION = 4,  /* bundle format that this version does not read */
     FER_ERROR_ENGINE = 5,   /* failure of the engine */
     FER_ERROR_MEMORY = 6,   /* not enough memory */
-    FER_ERROR_VALUES = 7    /* NaN or infinity in the outputs of the model */
+    FER_ERROR_VALUES = 7,   /* NaN or infinity in the outputs of the model */
+    FER_ERROR_SIGNATURE = 8 /* signature that is missing, invalid, by another key, or of another file */
 } fer_status;
 
 typedef struct fer_message {
@@ -121,6 +122,19 @@ FER_API fer_status fer_open(const char *path, const fer_options *options, fer_re
 /* Open a bundle in memory, which may be freed afterwards; for files inside packages of an app. */
 FER_API fer_status fer_open_memory(const void *data, size_t size, const fer_options *options,
                                    fer_recognizer **recognizer, fer_message *message);
+
+/* Open a bundle only if a key has signed it. The signature, "PATH.sig" beside the bundle, is verified before the bundle
+ * is parsed. The library must be built with FER_EDGE_SIGNATURES; without it, every bundle is refused.
+ *
+ * public_key: ECDSA P-256 key: the text of its PEM file.
+ */
+FER_API fer_status fer_open_signed(const char *path, const char *public_key, const fer_options *options,
+                                   fer_recognizer **recognizer, fer_message *message);
+
+/* Open a bundle in memory only if a key has signed it; bundle and signature may be freed afterwards. */
+FER_API fer_status fer_open_signed_memory(const void *data, size_t size, const void *signature, size_t signature_size,
+                                          const char *public_key, const fer_options *options,
+                                          fer_recognizer **recognizer, fer_message *message);
 
 /* Release a recognizer; NULL is allowed. */
 FER_API void fer_close(fer_recognizer *recognizer);

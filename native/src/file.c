@@ -17,8 +17,6 @@
 FILE *__wrap_stdin; /* see CMakeLists.txt */
 #endif
 
-static const uint64_t MAX_BUNDLE_BYTES = (uint64_t)4 << 30;
-
 fer_status fer_fail(fer_message *message, fer_status status, const char *format, ...) {
     if (message != NULL) {
         va_list arguments;
@@ -54,15 +52,16 @@ static FILE *open_regular(const char *path, uint64_t *size) {
 }
 #endif
 
-fer_status fer_read_file(const char *path, uint8_t **data, size_t *size, fer_message *message) {
+fer_status fer_read_file(const char *path, uint64_t limit, uint8_t **data, size_t *size, fer_message *message) {
     uint64_t bytes = 0;
     FILE *file = open_regular(path, &bytes);
     if (file == NULL)
         return fer_fail(message, FER_ERROR_FILE, "%s cannot be read: %s; expected a bundle (.fer)", path,
                         strerror(errno));
     fer_status status = FER_OK;
-    if (bytes > MAX_BUNDLE_BYTES || bytes > SIZE_MAX) {
-        status = fer_fail(message, FER_ERROR_BUNDLE, "%s has more bytes than a bundle, which has at most 4 GiB", path);
+    if (bytes > limit || bytes > SIZE_MAX) {
+        status = fer_fail(message, FER_ERROR_BUNDLE, "%s has more than %llu bytes; expected a bundle", path,
+                          (unsigned long long)limit);
     } else if ((*data = malloc(bytes > 0 ? (size_t)bytes : 1)) == NULL) {
         status = fer_fail(message, FER_ERROR_MEMORY, "%s: not enough memory to read it", path);
     } else {

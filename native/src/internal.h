@@ -11,6 +11,7 @@ enum {
     SIDE = FER_CROP_SIZE,
     CROP_ROW = SIDE * 3,         /* bytes of a row of a crop */
     CROP_BYTES = SIDE * CROP_ROW,
+    MAX_SIGNATURE_BYTES = 64 << 10,
     REDUCED_SIDE = 256           /* a reduced square has fewer pixels per side, see align.c */
 };
 
@@ -43,6 +44,8 @@ typedef struct scratch {
     uint8_t reduced[REDUCED_SIDE * REDUCED_SIDE * 3];
 } scratch;
 
+static const uint64_t MAX_BUNDLE_BYTES = (uint64_t)4 << 30;
+
 /* Checked bundle in the memory of the caller. */
 typedef struct bundle {
     const uint8_t *model; /* model.onnx */
@@ -51,6 +54,14 @@ typedef struct bundle {
     const json_t *labels;
     int max_batch;
 } bundle;
+
+/* Bundle that is not checked yet, and its signature. */
+typedef struct signed_file {
+    const char *name, *signature_name; /* for messages */
+    const uint8_t *data, *signature;
+    size_t size, signature_size;
+    bool has_path; /* the name is a path */
+} signed_file;
 
 typedef struct session session; /* defined by each engine */
 
@@ -71,7 +82,9 @@ __attribute__((format(printf, 3, 4)))
 #endif
 fer_status fer_fail(fer_message *message, fer_status status, const char *format, ...);
 
-fer_status fer_read_file(const char *path, uint8_t **data, size_t *size, fer_message *message);
+/* Read a regular file of at most `limit` bytes. */
+fer_status fer_read_file(const char *path, uint64_t limit, uint8_t **data, size_t *size, fer_message *message);
+fer_status fer_check_signature(const signed_file *file, const char *public_key, fer_message *message);
 fer_status fer_read_bundle(const char *name, const uint8_t *data, size_t size, bundle *result, fer_message *message);
 bool fer_bundle_lists(const bundle *source, const char *engine_name);
 

@@ -127,9 +127,66 @@ fer_status fer_open(const char *path, const fer_options *options, fer_recognizer
     if (recognizer == NULL || path == NULL)
         return fer_fail(message, FER_ERROR_ARGUMENT, "path or recognizer is NULL; expected the path of a bundle");
     *recognizer = NULL;
-    fer_status status = fer_read_file(path, &data, &size, message);
+    fer_status status = fer_read_file(path, MAX_BUNDLE_BYTES, &data, &size, message);
     if (status == FER_OK) status = open_bundle(path, data, size, options, recognizer, message);
     free(data);
+    return status;
+}
+
+static fer_status open_signed(const signed_file *file, const char *public_key, const fer_options *options,
+                              fer_recognizer **recognizer, fer_message *message) {
+    const fer_status status = fer_check_signature(file, public_key, message);
+    return status == FER_OK ? open_bundle(file->name, file->data, file->size, options, recognizer, message) : status;
+}
+
+fer_status fer_open_signed_memory(const void *data, size_t size, const void *signature, size_t signature_size,
+                                  const char *public_key, const fer_options *options, fer_recognizer **recognizer,
+                                  fer_message *message) {
+    if (recognizer == NULL || data == NULL || signature == NULL || public_key == NULL)
+        return fer_fail(message, FER_ERROR_ARGUMENT, "data, signature, public_key or recognizer is NULL");
+    *recognizer = NULL;
+    if (signature_size > MAX_SIGNATURE_BYTES)
+        return fer_fail(message, FER_ERROR_SIGNATURE, "the signature has more than %d bytes; expected the signature of "
+                        "one bundle", MAX_SIGNATURE_BYTES);
+    const signed_file file = {.name = "the bundle", .signature_name = "the signature", .data = data, .size = size,
+                              .signature = signature, .signature_size = signature_size};
+    return open_signed(&file, public_key, options, recognizer, message);
+}
+
+/* Read the signature beside a bundle; its name is path with ".sig". */
+static fer_status read_signature(const char *path, const char *name, uint8_t **data, size_t *size,
+                                 fer_message *message) {
+    const fer_status status = fer_read_file(name, MAX_SIGNATURE_BYTES, data, size, NULL);
+    if (status == FER_ERROR_BUNDLE)
+        return fer_fail(message, FER_ERROR_SIGNATURE, "%s has more than %d bytes; expected the signature of one bundle",
+                        name, MAX_SIGNATURE_BYTES);
+    if (status == FER_ERROR_FILE)
+        return fer_fail(message, FER_ERROR_SIGNATURE, "%s is not signed: %s cannot be read; fetch the signature too, "
+                        "or sign the bundle with: fer-edge bundle sign", path, name);
+    return status == FER_OK ? FER_OK : fer_fail(message, status, "%s: not enough memory to read it", name);
+}
+
+fer_status fer_open_signed(const char *path, const char *public_key, const fer_options *options,
+                           fer_recognizer **recognizer, fer_message *message) {
+    uint8_t *data = NULL, *signature = NULL;
+    signed_file file = {.name = path, .has_path = true};
+    if (recognizer == NULL || path == NULL || public_key == NULL)
+        return fer_fail(message, FER_ERROR_ARGUMENT, "path, public_key or recognizer is NULL");
+    *recognizer = NULL;
+    const size_t length = strlen(path);
+    char *name = malloc(length + sizeof ".sig");
+    if (name == NULL) return fer_fail(message, FER_ERROR_MEMORY, "%s: not enough memory", path);
+    memcpy(name, path, length);
+    memcpy(name + length, ".sig", sizeof ".sig");
+    fer_status status = read_signature(path, name, &signature, &file.signature_size, message);
+    if (status == FER_OK) status = fer_read_file(path, MAX_BUNDLE_BYTES, &data, &file.size, message);
+    file.signature_name = name;
+    file.data = data;
+    file.signature = signature;
+    if (status == FER_OK) status = open_signed(&file, public_key, options, recognizer, message);
+    free(signature);
+    free(data);
+    free(name);
     return status;
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from fer_edge.boxes import XYWH
 from fer_edge.faces.face import Face
@@ -98,6 +99,10 @@ class Library:
         functions.fer_open_memory.argtypes = [
             *(ctypes.c_char_p, ctypes.c_size_t, POINTER(Options), POINTER(ctypes.c_void_p), ctypes.c_char_p)
         ]
+        functions.fer_open_signed_memory.argtypes = [
+            *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p),
+            *(POINTER(Options), POINTER(ctypes.c_void_p), ctypes.c_char_p),
+        ]
         functions.fer_recognize.argtypes = [
             *(ctypes.c_void_p, POINTER(Frame), POINTER(NativeFace), ctypes.c_size_t),
             *(POINTER(NativeExpression), ctypes.c_void_p, ctypes.c_char_p),
@@ -135,6 +140,19 @@ class Library:
             self.call("fer_open_memory", bundle, len(bundle), byref(options), byref(handle))
         else:
             self.call("fer_open", os.fsencode(bundle), byref(options), byref(handle))
+        return NativeRecognizer(self, handle)
+
+    def open_signed(
+        self, bundle: Path | bytes, key: bytes, signature: bytes = b"", engine: str | None = None
+    ) -> NativeRecognizer:
+        """Open a bundle by its path, or in memory with its signature, if a key has signed it."""
+        options = Options(None if engine is None else engine.encode(), 1, 1)
+        handle = ctypes.c_void_p()
+        if isinstance(bundle, bytes):
+            arguments = bundle, len(bundle), signature, len(signature), key
+            self.call("fer_open_signed_memory", *arguments, byref(options), byref(handle))
+        else:
+            self.call("fer_open_signed", os.fsencode(bundle), key, byref(options), byref(handle))
         return NativeRecognizer(self, handle)
 
 
@@ -202,9 +220,26 @@ def missing_part() -> str:
     return "needs the headers of Jansson and libsodium: scripts/test-native" if headers.returncode else ""
 
 
+def require_mono() -> None:
+    """Skip a test without Mono, or fail it in CI."""
+    if shutil.which("mcs") is None or shutil.which("mono") is None:
+        if os.environ.get("FER_EDGE_REQUIRE_NATIVE"):
+            pytest.fail("needs Mono, and FER_EDGE_REQUIRE_NATIVE forbids skipping: see scripts/test-native")
+        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs mono-runtime")
+
+
+def has_openssl() -> bool:
+    """Return whether the headers of OpenSSL are here, so that the library verifies signatures."""
+    command, source = ["cc", "-E", "-"], b"#include <openssl/evp.h>\n"
+    return (
+        subprocess.run(command, input=source, capture_output=True, env=plain_environment(), check=False).returncode == 0
+    )
+
+
 def build(folder: Path) -> None:
     """Build the library with all engines into a folder."""
     settings = [f"-DFER_EDGE_{name.upper()}={'ON' if name in engines() else 'OFF'}" for name in ENGINES]
+    settings.append(f"-DFER_EDGE_SIGNATURES={'ON' if has_openssl() else 'OFF'}")
     configure(folder, *settings, f"-DOpenVINO_DIR={package_folder('openvino') / 'cmake'}")
     run("cmake", "--build", folder)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +19,11 @@ from tests.native.library import (
     SANITIZERS,
     SOURCE,
     Library,
+    NativeError,
     configure,
     has_onnxruntime,
     plain_environment,
+    require_mono,
     run,
     runtime_library,
 )
@@ -92,7 +92,13 @@ def test_package_needs_no_other_library(prefix: Path) -> None:
         needed = run("readelf", "-d", prefix / "lib" / "libfer_edge.so")
         assert set(re.findall(r"\(NEEDED\).*\[(.*)\]", needed)) <= {"libc.so.6", "libm.so.6"}
         symbols = run("nm", "-D", "--defined-only", prefix / "lib" / "libfer_edge.so").split()[2::3]
-        assert len(symbols) == 11 and all(symbol.startswith("fer_") for symbol in symbols)
+        assert len(symbols) == 13 and all(symbol.startswith("fer_") for symbol in symbols)
+
+
+def test_package_without_signatures_opens_nothing_by_key(prefix: Path) -> None:
+    library = Library(prefix / "lib" / "libfer_edge.so", ["onnxruntime"])
+    with pytest.raises(NativeError, match="this library is built without signatures; build it with -DFER_EDGE_SIGN"):
+        library.open_signed(b"bundle", b"key", b"signature")
 
 
 def test_example_leaks_nothing_and_writes_no_file(
@@ -123,13 +129,6 @@ def failure(*command: str | Path, environment: Mapping[str, str] | None = None) 
     )
     assert result.returncode == 1, result
     return result.stderr
-
-
-def require_mono() -> None:
-    if shutil.which("mcs") is None or shutil.which("mono") is None:
-        if os.environ.get("FER_EDGE_REQUIRE_NATIVE"):
-            pytest.fail("needs Mono, and FER_EDGE_REQUIRE_NATIVE forbids skipping: see scripts/test-native")
-        pytest.skip("needs Mono; on Debian or Ubuntu: apt-get install mono-mcs mono-runtime")
 
 
 def test_script_for_unity_compiles(tmp_path: Path) -> None:

@@ -307,3 +307,24 @@ def test_a_stop_ends_the_teachers_predictions(faces: Path, tmp_path: Path) -> No
     with pytest.raises(TrainingStopped, match="stopped before the first step; no resume point was written yet"):
         run.run(Quiet(), lambda: 2)
     assert run.batches.answers is None and not run.files.last.exists()
+
+
+def test_a_resumed_run_does_not_repeat_the_teachers_predictions(faces: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, distillation_view="stored", epochs=1)
+    plain = make_run(faces, tmp_path, CONFIG)
+    teacher = Checkpoint(FERFormer(plain.module.model.config), plain.info)
+    run = make_run(faces, tmp_path, config, teacher)
+
+    class Interrupting(Quiet):
+        def on_batch(self, epoch: int, step: int, steps: int, loss: float) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # as a killed run: at its first step
+        run.run(Interrupting())
+    assert run.resume_point() == f"{run.files.last} has the state of the start"
+    resumed = make_run(faces, tmp_path, config, teacher)
+    assert resumed.resume()
+    assert resumed.batches.answers is not None and run.batches.answers is not None
+    assert torch.equal(resumed.batches.answers, run.batches.answers) and not resumed._store_answers()
+    resumed.run(Quiet())
+    assert resumed.done
