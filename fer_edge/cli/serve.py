@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Engine, OneThread, ShippedBundle
+from fer_edge.cli.options import Engine, OneThread, ShippedBundle, SignedBy
 
 TOKEN = "FER_EDGE_TOKEN"  # environment variable, since other users of the machine can read a command line
 
 
 def serve(
     bundle: ShippedBundle = None,
+    signed_by: SignedBy = None,
     host: Annotated[
         str,
         typer.Option(
@@ -76,7 +77,7 @@ def serve(
         max_pixels=max_pixels,
         timeout=timeout,
     )
-    server = FaceServer(bundle, engine=engine, threads=threads, options=options, note=print_note)
+    server = FaceServer(bundle, engine=engine, threads=threads, signed_by=signed_by, options=options, note=print_note)
     try:
         print_line(server.open(), flush=True)
         if server.access.is_new_token:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fer_edge._text import one_line
 from fer_edge.bundle import Bundle
-from fer_edge.errors import FerEdgeError, ImageError, InputError
+from fer_edge.errors import ConfigError, FerEdgeError, ImageError, InputError
 from fer_edge.live.access import Access
 from fer_edge.live.web_server import WebServer, wait_until
 from fer_edge.serve.camera import INTERNAL_ERROR, Camera
@@ -22,6 +22,7 @@ from fer_edge.serve.options import ServeOptions
 from fer_edge.serve.requests import CLOSE, RETRY, Bodies, RefusalError, parse_query
 from fer_edge.serve.workers import Worker
 from fer_edge.shipped import shipped_bundle
+from fer_edge.signing import PublicKey
 
 FACES, LIVE = "/v1/faces", "/v1/live"
 GRACE = 10  # seconds in which running requests end
@@ -41,6 +42,7 @@ class FaceServer:
         bundle: Path of the bundle, or an open bundle; None: the shipped one.
         engine: Name of one of the bundle's engines; None: the first that runs on this machine.
         threads: Number of CPU threads of each network, 1 by default; None: the engine's default.
+        signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not checked.
         options: Options and limits; None: the defaults.
         note: Function that writes one sentence about a failure of the server; None: the failure is only counted.
 
@@ -49,7 +51,7 @@ class FaceServer:
         url: Address; empty before `open`.
 
     Raises:
-        ConfigError: Token that is too short.
+        ConfigError: Token that is too short, or `signed_by` beside an open bundle.
         EngineUnavailableError: The extra `serve` is not installed.
 
     >>> with FaceServer() as server:
@@ -62,15 +64,18 @@ class FaceServer:
         *,
         engine: str | None = None,
         threads: int | None = 1,
+        signed_by: PublicKey | None = None,
         options: ServeOptions | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
+        if signed_by is not None and isinstance(bundle, Bundle):
+            raise ConfigError("signed_by is set beside an open bundle; pass it to Bundle.open")
         self._options = options or ServeOptions()
         limits = self._options
         self.access, self.url = Access(limits.host, limits.token), ""
         self._note = note
         self._bodies = Bodies(limits.max_bytes, limits.timeout)
-        self._bundle, self._engine, self._threads = bundle, engine, threads
+        self._bundle, self._engine, self._threads, self._signed_by = bundle, engine, threads, signed_by
         self._state = STARTS
         self._cameras: set[Camera] = set()
         self._running = 0  # requests with an image
@@ -119,7 +124,7 @@ class FaceServer:
     def _open_workers(self) -> None:
         bundle = self._bundle
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle or shipped_bundle(), in_memory=True)
+            bundle = Bundle.open(bundle or shipped_bundle(), in_memory=True, signed_by=self._signed_by)
         for _ in range(self._options.workers):
             worker = Worker(bundle, self._engine, self._threads, self._options.max_pixels)
             self._resources.callback(worker.close)
