@@ -79,12 +79,17 @@ FORBIDDEN = {
         "model",
         "html",
         "live",
+        "serve",
         "training",
         "web",
     },
     "live": {
         *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model", "training"),
-        "web",
+        *("serve", "web"),
+    },
+    "serve": {
+        *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),
+        *("training", "web"),
     },
     "web": {
         *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),

@@ -165,6 +165,9 @@ def test_titles_of_commands_that_are_not_run() -> None:
         "needs FERPlus and takes hours",
         "takes hours",
         "runs in CI",
+        "runs until Ctrl-C",
+        "with the server running",  # tests/serve/test_guide.py
+        "needs a cluster",
     }
 
 

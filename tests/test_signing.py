@@ -249,6 +249,8 @@ def test_commands(tmp_path: Path) -> None:
     unsigned = fer_edge("predict", tmp_path, "--bundle", bundle, "--signed-by", public)
     assert unsigned.returncode == 1 and "tiny.fer is not signed" in unsigned.stderr
     assert fer_edge("analyse", tmp_path, "-o", tmp_path / "out", "--bundle", bundle, "--signed-by", public).returncode
+    served = fer_edge("serve", "--port", "0", "--bundle", bundle, "--signed-by", public)
+    assert (served.returncode, served.stderr) == (1, unsigned.stderr)
     live = fer_edge("live", tmp_path, "--json", "--bundle", bundle, "--signed-by", public)
     assert live.returncode == 1 and "tiny.fer is not signed" in live.stderr
     result = fer_edge("bundle", "sign", bundle, "--private-key", private)

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "bench": "Measure latency and throughput of a bundle on this machine.",
     "compare": "Compare the speed of bundles or engines in alternating turns.",
     "live": "Recognise expressions in a camera, file or stream, and show them on a page.",
+    "serve": "Serve recognition of images over HTTP, and of cameras over WebSockets.",
     "web": "Write a static page that recognises camera, photos and videos in the browser.",
     "predict": "Find faces in images, and recognise their expressions.",
     "analyse": "Follow the faces of a video; write a table, an annotated copy and a page.",
@@ -49,7 +50,7 @@ GROUPS: dict[str, str] = {
     "bundle": "Add engines to bundles, sign, verify and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Recognise expressions": ("predict", "live", "web", "analyse"),
+    "Recognise expressions": ("predict", "live", "serve", "web", "analyse"),
     "Make a model": ("train", "ablate", "checkpoint"),
     "Make a bundle": ("calibrate", "build-engine", "bundle"),
     "Measure and inspect": ("parity", "evaluate", "bench", "compare", "inspect", "doctor"),

@@ -145,7 +145,7 @@ def _decode(file: BinaryIO, name: str, limit: int) -> Images:
     raise ImageError(_no_memory(name, width, height, needed))
 
 
-_SMALLER = "make it smaller, or increase max_pixels (fer-edge predict --max-pixels)"
+_SMALLER = "make it smaller, or increase max_pixels (--max-pixels)"
 
 
 def _open_image(file: BinaryIO, name: str, limit: int) -> Image.Image:

@@ -23,16 +23,19 @@ class WebServer:
     Args:
         make_application: Function that returns the application, once the packages are known to be installed.
         purpose: What the server is for, in messages and as the name of the thread: "live page".
+        extra: Extra of fer-edge that installs the packages, "live" by default.
+        settings: Settings of uvicorn that differ from those of a page.
 
     Raises:
-        EngineUnavailableError: The extra `live` is not installed.
+        EngineUnavailableError: The extra is not installed.
     """
 
-    def __init__(self, make_application: Callable[[], Any], purpose: str) -> None:
+    def __init__(self, make_application: Callable[[], Any], purpose: str, extra: str = "live", **settings: Any) -> None:
         for module in ("starlette", "websockets"):
-            require(module, "live", f"the {purpose}")
-        self._uvicorn = require("uvicorn", "live", f"the {purpose}")
+            require(module, extra, f"the {purpose}")
+        self._uvicorn = require("uvicorn", extra, f"the {purpose}")
         self._application, self._purpose = make_application(), purpose
+        self._settings = settings
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -56,18 +59,18 @@ class WebServer:
             raise FerEdgeError(f"cannot listen on port {port} of {host}: {error.strerror}; {remedy}") from error
         if send_buffer is not None:  # connections inherit it
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        config = self._uvicorn.Config(
-            self._application,
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,  # JPEG does not become smaller
-            ws_max_size=4096,
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
+        settings = {
+            "ws": "websockets-sansio",
+            "ws_per_message_deflate": False,  # JPEG does not become smaller
+            "ws_max_size": 4096,
+            "lifespan": "off",
+            "log_config": None,
+            "log_level": "critical",
+            "access_log": False,
+            "server_header": False,
+            "timeout_graceful_shutdown": 1,
+        }
+        config = self._uvicorn.Config(self._application, **{**settings, **self._settings})
         self._server = self._uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, args=(listener,), name=self._purpose, daemon=True)
         self._thread.start()
@@ -85,6 +88,18 @@ class WebServer:
 
         with listener:
             asyncio.run(serve())
+
+    @property
+    def connections(self) -> list[Any]:
+        """Protocols of uvicorn of all connections; only for use in the thread of the server."""
+        return [] if self._server is None else [*self._server.server_state.connections]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the server has ended, at most some seconds, and return whether it has."""
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def call(self, function: Callable[[], object]) -> None:
         """Call a function in the thread of the server, without waiting for it."""

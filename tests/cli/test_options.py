@@ -30,6 +30,8 @@ ALLOWED = {
     "--recipe": {"Build recipe", "Shipped training recipe"},
     # A length of time. `bench` measures at least that long, `live` ends after it.
     "--seconds": {"Minimum length of each measurement in seconds", "Length in seconds"},
+    # A port to listen on. Pages are served to this machine only.
+    "--port": {"Port of the page on the loopback address", "Port of the server"},
     # A number of images. `calibrate` chooses them by class, the others evenly.
     "--count": {"Number of images to use", "Number of images to choose"},
 }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +12,14 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from fer_edge.errors import ConfigError, shown
+from fer_edge.live.access import HEADERS, Access
 from fer_edge.live.output import Output, Update
 from fer_edge.live.outputs import OUTPUTS, Note
 from fer_edge.live.outputs.address import Address, convert_options, parse_address
-from fer_edge.live.web_server import LOOPBACK_NAMES, LoopbackNames, WebServer, host_name, wait_until
+from fer_edge.live.web_server import WebServer, wait_until
 
-MIN_TOKEN = 8  # characters
 SEND_BUFFER = 16_384  # bytes; documents that wait in it for a slow client are old ones
 KEEP_ALIVE_SECONDS = 15.0  # between comments in server-sent events without an update, which show that the server runs
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 Rate = Annotated[float, Meta(ge=0, le=1000)]
@@ -39,10 +37,6 @@ class StreamOptions:
 
     token: str = ""
     rate: Rate = 0.0
-
-    def __post_init__(self) -> None:
-        if self.token and len(self.token) < MIN_TOKEN:
-            raise ConfigError(f"token has {len(self.token)} characters; expected at least {MIN_TOKEN}")
 
 
 def make_stream(target: str, labels: Sequence[str], note: Note) -> Output:
@@ -67,8 +61,7 @@ def make_stream(target: str, labels: Sequence[str], note: Note) -> Output:
 class StreamServer(Output):
     """Server of documents: WebSockets at / and clients of /events get each new one, requests of / the newest one.
 
-    A client that is slower than the frames misses documents. Without a token, requests with another host name, or from
-    a page of another site, are refused, so that no page in the browser reads the results.
+    A client that is slower than the frames misses documents. `Access` is the rule for who may read them.
 
     Args:
         address: Address to listen on.
@@ -77,9 +70,7 @@ class StreamServer(Output):
     """
 
     def __init__(self, address: Address, options: StreamOptions, note: Note) -> None:
-        self._is_local = address.host in {name.strip("[]") for name in LOOPBACK_NAMES}
-        self._token = options.token or ("" if self._is_local else secrets.token_urlsafe(16))
-        self._is_new_token = not options.token and not self._is_local
+        self._access = Access(address.host, options.token)
         self._period = 1 / options.rate if options.rate else 0.0
         self._address, self._note = address, note
         self._lock = threading.Lock()
@@ -100,8 +91,8 @@ class StreamServer(Output):
         """
         assert self._address.port is not None
         self._server.start(self._address.host, self._address.port, "choose another one", SEND_BUFFER)
-        if self._is_new_token:
-            self._note(f"{self._address.name} needs this token: {self._address.name}?token={self._token}")
+        if self._access.is_new_token:
+            self._note(f"{self._address.name} needs this token: {self._address.name}?token={self._access.token}")
 
     def send(self, update: Update) -> None:
         with self._lock:
@@ -134,24 +125,12 @@ class StreamServer(Output):
                 Route("/events", self._serve_events),
             ]
         )
-        return application if self._token else LoopbackNames(application, HEADERS)
-
-    def _is_allowed(self, request: Any) -> bool:
-        if self._token:
-            scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-            token = bearer if scheme.lower() == "bearer" else request.query_params.get("token", "")
-            return secrets.compare_digest(token.encode(), self._token.encode())
-        origin = request.headers.get("origin")  # only browsers send it
-        return origin is None or host_name(origin.partition("://")[2]) in LOOPBACK_NAMES
-
-    def _headers(self, request: Any) -> dict[str, str]:
-        origin = request.headers.get("origin")
-        return HEADERS if origin is None else {**HEADERS, "Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        return self._access.guard(application)
 
     async def _serve_socket(self, websocket: Any) -> None:
         from starlette.websockets import WebSocketDisconnect
 
-        if not self._is_allowed(websocket):
+        if not self._access.is_allowed(websocket):
             await websocket.close(1008)
             return
         await websocket.accept()
@@ -170,10 +149,10 @@ class StreamServer(Output):
     async def _serve_newest(self, request: Any) -> Any:
         from starlette.responses import Response
 
-        if not self._is_allowed(request):
+        if not self._access.is_allowed(request):
             return self._refusal()
         update = self._latest
-        headers = self._headers(request)
+        headers = self._access.headers(request)
         if update is None:
             return Response(status_code=204, headers=headers)
         return Response(update.json, media_type="application/json", headers=headers)
@@ -181,7 +160,7 @@ class StreamServer(Output):
     async def _serve_events(self, request: Any) -> Any:
         from starlette.responses import StreamingResponse
 
-        if not self._is_allowed(request):
+        if not self._access.is_allowed(request):
             return self._refusal()
 
         async def events() -> AsyncIterator[bytes]:
@@ -189,13 +168,12 @@ class StreamServer(Output):
                 async for document in self._documents(client, KEEP_ALIVE_SECONDS):
                     yield b"data: " + document + b"\n\n" if document else b": waiting\n\n"
 
-        return StreamingResponse(events(), media_type="text/event-stream", headers=self._headers(request))
+        return StreamingResponse(events(), media_type="text/event-stream", headers=self._access.headers(request))
 
     def _refusal(self) -> Any:
         from starlette.responses import PlainTextResponse
 
-        reason = "the token is missing or wrong" if self._token else "pages of other sites need a token"
-        return PlainTextResponse(f"{reason}\n", 403, HEADERS)
+        return PlainTextResponse(f"{self._access.refusal}\n", 403, HEADERS)
 
     @contextmanager
     def _client(self) -> Iterator[_Client]:
