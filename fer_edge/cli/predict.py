@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.option_checks import parse_box, refuse_given
-from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, ShippedBundle, Threads
+from fer_edge.cli.options import AllowHostCode, Crop, Detail, Device, Engine, Json, MaxPixels, ShippedBundle, Threads
 
 if TYPE_CHECKING:
     from fer_edge.analysis.image_results import ImageResult, RecognizedFace
@@ -29,9 +29,7 @@ def predict(
         list[Path], typer.Argument(metavar="IMAGES", help="Image files or folders; `-` is standard input.")
     ],
     bundle: ShippedBundle = None,
-    crop: Annotated[
-        bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")
-    ] = False,
+    crop: Crop = False,
     box: Annotated[
         str | None,
         typer.Option(
@@ -51,9 +49,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Number of labels to show, the likeliest first; default: 1.")
     ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
-    ] = None,
+    max_pixels: MaxPixels = None,
     engine: Engine = None,
     threads: Threads = None,
     device: Device = None,

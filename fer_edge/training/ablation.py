@@ -26,7 +26,7 @@ from fer_edge.training.ablation_results import (
     write_results,
 )
 from fer_edge.training.devices import is_first_process, make_fabric
-from fer_edge.training.lock import lock_folder
+from fer_edge._lock import lock_folder
 from fer_edge.training.recipe import Recipe, change_settings
 from fer_edge.training.results import TrainingResult
 from fer_edge.training.run import Display, PathLike, configure, make_sources, no_display, run_recipe
