@@ -15,6 +15,7 @@ RUNTIME = {
     "_archive",
     "_few_threads",
     "_files",
+    "_lock",
     "_require",
     "_settings",
     "_text",
@@ -52,6 +53,7 @@ LARGE = {
     "onnx_ir",
     "pyarrow",
     "pythonosc",
+    "ray",
     "rich",
     "safetensors",
     "sklearn",
@@ -64,6 +66,7 @@ LARGE = {
 }
 FORBIDDEN = {
     "runtime": {
+        "score",
         "analysis",
         "benchmark",
         "calibration",
@@ -86,7 +89,11 @@ FORBIDDEN = {
         *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),
         "training",
     },
+    "score": {
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training", "web"),
+    },
     "analysis": {
+        "score",
         *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
     },
     "html": {

@@ -61,13 +61,13 @@ def _decode(source: str, name: str | None, data: Path | Item | bytes | None, max
     try:
         if data is None:
             raise ImageError(f"row {name} has no image")
-        if isinstance(data, Item):
-            data = _read_member(data)
-        elif isinstance(data, Path):
+        if isinstance(data, Path):
             _check_regular(data)
-        return Picture(source, name, read_image(data, max_pixels=max_pixels))
+        content = _read_member(data) if isinstance(data, Item) else data
+        return Picture(source, name, read_image(content, max_pixels=max_pixels))
     except FerEdgeError as error:
-        return Picture(source, name, error=str(error))
+        what = name if isinstance(data, Item) or not name else f"row {name}"
+        return Picture(source, name, error=str(error).replace("the image data", str(what), 1))
 
 
 def _check_regular(path: Path) -> None:

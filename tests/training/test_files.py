@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from fer_edge._lock import lock_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training import files
 from fer_edge.training.files import RunFiles, differences
-from fer_edge._lock import lock_folder
 from tests.synthetic import make_ferplus
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import CONFIG, Quiet, make_run
