@@ -90,7 +90,8 @@ FORBIDDEN = {
         "training",
     },
     "score": {
-        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training", "web"),
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
+        "web",
     },
     "analysis": {
         "score",

@@ -14,7 +14,7 @@ import msgspec
 from fer_edge._files import atomic_path
 from fer_edge._require import require
 from fer_edge._settings import convert
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, FerEdgeError
 from fer_edge.quality import FaceQuality
 from fer_edge.rows import ParquetTable, Row, column_types, rows_of, write_table
 from fer_edge.score.columns import EXTRA
@@ -165,7 +165,45 @@ def write_damaged(folder: Path, damaged: Iterable[Damage]) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the files that killed workers have left unfinished."""
-    for path in (*folder.glob(".part-*.parquet.*"), *folder.glob("._plan.arrow.*"), *folder.glob("._damaged.csv.*")):
-        with suppress(OSError):
-            path.unlink()
+    """Remove the files that killed workers have left unfinished, and the counts of attempts."""
+    for pattern in (".part-*.parquet.*", "._plan.arrow.*", "._damaged.csv.*", ".attempts-*"):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                path.unlink()
+
+
+def count_attempt(folder: Path, shard: int) -> int:
+    """Count an attempt to score a shard in a file, where it remains if the process dies.
+
+    Args:
+        folder: Folder of the results.
+        shard: Number of the shard.
+
+    Returns:
+        Number of attempts so far, with this one.
+
+    Raises:
+        FerEdgeError: Folder that cannot be written.
+    """
+    path = _attempts_path(folder, shard)
+    try:
+        with path.open("ab") as file:
+            file.write(b".")
+            return file.tell()
+    except OSError as error:
+        raise FerEdgeError(f"cannot write {path}: {error.strerror}") from error
+
+
+def end_attempts(folder: Path, shard: int) -> None:
+    """Remove the count of attempts of a shard that is scored.
+
+    Args:
+        folder: Folder of the results.
+        shard: Number of the shard.
+    """
+    with suppress(OSError):
+        _attempts_path(folder, shard).unlink()
+
+
+def _attempts_path(folder: Path, shard: int) -> Path:
+    return folder / f".attempts-{shard:06}"
