@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,15 @@ import fer_edge
 from fer_edge._require import require
 from fer_edge._settings import convert
 from fer_edge._text import one_line
-from fer_edge.errors import DataError, EngineError, FerEdgeError
+from fer_edge.errors import ConfigError, DataError, EngineError, FerEdgeError, shown
 from fer_edge.score.pool import MAX_ATTEMPTS, Outcome, WorkerSettings
 from fer_edge.score.shards import Summary, count_attempt, end_attempts, read_summary, summary_text
 
 if TYPE_CHECKING:
     from fer_edge.score.scorer import Scorer
 
-# Ray reports its use to its makers unless this is set before it is imported.
-USAGE = "RAY_USAGE_STATS_ENABLED"
+CONNECT_SECONDS = 5.0
+USAGE = "RAY_USAGE_STATS_ENABLED"  # 0 before the import keeps Ray from reporting its use to its makers
 Row = dict[str, list[Any]]
 
 
@@ -39,7 +40,7 @@ def score_on_cluster(
 
     Args:
         address: Address of the cluster, host:port, or "auto" for the one of this machine.
-        settings: What an actor needs.
+        settings: Settings of the actors.
         shards: Numbers of the shards.
         workers: Number of actors; None: one for each CPU of the cluster but one, which remains for Ray.
         advance: Function that receives the number of images just scored.
@@ -80,6 +81,7 @@ def _connection(address: str) -> Iterator[Any]:
     is_connected = ray.is_initialized()
     if not is_connected:
         try:
+            _check_address(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = one_line(str(error))
@@ -94,11 +96,26 @@ def _connection(address: str) -> Iterator[Any]:
             ray.shutdown()
 
 
+def _check_address(address: str) -> None:
+    """Refuse an address at once where Ray would try for minutes, or start a cluster of its own.
+
+    Raises:
+        ConfigError: Text that is not an address.
+        OSError: Address that nothing listens at.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(f"the Ray cluster is {shown(address)}; expected host:port, or auto for that of this machine")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
 class ShardActor:
     """Actor that holds the engines, and scores shards.
 
     Args:
-        settings: What it needs.
+        settings: Settings of the actor.
         version: Version of fer-edge in the driver.
     """
 

@@ -29,7 +29,7 @@ TYPES |= {"error": "string"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the rows depend on, besides the inputs."""
+    """Settings that the rows depend on, besides the inputs."""
 
     model: str  # SHA-256 of the bundle
     bundle: str  # name in its manifest

@@ -24,7 +24,7 @@ EXIT_SECONDS = 5.0  # for idle workers to exit
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker needs to open its engines."""
+    """Settings that a worker opens its engines with."""
 
     folder: Path
     bundle: Path
@@ -47,7 +47,7 @@ def score_shards(
     """Yield each shard when its file is written, or when it is left out since it has killed several workers.
 
     Args:
-        settings: What a worker needs.
+        settings: Settings of the workers.
         shards: Numbers of the shards.
         workers: Number of processes; None: one for each usable core.
         advance: Function that receives the number of images just scored; negative if a shard begins again.
@@ -68,7 +68,7 @@ class _Worker:
     """Worker process, as its driver holds it.
 
     Args:
-        settings: What the worker needs.
+        settings: Settings of the worker.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:

@@ -68,7 +68,7 @@ class ScoreResult(Result):
 
     @property
     def passed(self) -> bool:
-        """Whether every shard is written."""
+        """True if every shard is written."""
         return not self.failed
 
     def tables(self) -> list[Table]:
@@ -208,7 +208,7 @@ def _run(
 
     Args:
         plan: Plan.
-        worker: What a worker needs.
+        worker: Settings of the workers.
         workers: Number of workers; None: the default.
         score_all: Function that scores shards.
         progress: Progress display.

@@ -189,7 +189,7 @@ def count_attempt(folder: Path, shard: int) -> int:
     try:
         with path.open("ab") as file:
             file.write(b".")
-            return file.tell()
+        return path.stat().st_size
     except OSError as error:
         raise FerEdgeError(f"cannot write {path}: {error.strerror}") from error
 

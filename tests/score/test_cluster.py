@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fer_edge.errors import EngineError, EngineUnavailableError
+from fer_edge.errors import ConfigError, EngineError, EngineUnavailableError
 from fer_edge.score.run import score
 from fer_edge.score.shards import MAX_ERROR, count_attempt
 from tests.score.conftest import png, write_tar
@@ -69,12 +69,13 @@ def test_killed_node_loses_and_doubles_no_row(cluster: Any, bundle: Path, tmp_pa
     assert (again.present, again.rate, again.images) == (30, 0, IMAGES)
 
 
-@pytest.mark.slow
 @needs_ray
 def test_address_without_a_cluster_is_refused(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:9"):
-        score(tmp_path / "a.png", tmp_path / "out", bundle=bundle, ray="127.0.0.1:9", crop=True)
+        score(tmp_path / "a.png", tmp_path / "out", bundle=bundle, ray="127.0.0.1:9", crop=True, engine="onnxruntime")
+    with pytest.raises(ConfigError, match="the Ray cluster is 'local'; expected host:port, or auto"):
+        score(tmp_path / "a.png", tmp_path / "out", bundle=bundle, ray="local", crop=True, engine="onnxruntime")
 
 
 def test_missing_ray_is_an_error_with_the_command(
