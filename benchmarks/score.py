@@ -4,8 +4,8 @@
 
 FACES is a folder of face crops. Both read, decode and recognise in batches of 32 with one thread, and write Parquet;
 the loop does it in one process without plan, shards, supervision and quality. Prints seconds, CPU seconds of all
-processes, and milliseconds of CPU per image. Each is measured for a quarter of the images too: the difference of the two, divided
-by that of their images, is the cost of an image without the start.
+processes, and milliseconds of CPU per image. Each is measured for a quarter of the images too: the difference of the
+two, divided by that of their images, is the cost of an image without the start.
 """
 
 from __future__ import annotations
