@@ -36,7 +36,7 @@ def list_rows(path: Path, column: str | None, root: Path | None) -> Iterator[Ite
                     yield Item("rows", str(path), name, 0, file.metadata.num_rows)
                 return
             yield from _files(file, path, name, os.path.realpath(root or path.parent))
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         yield Item("damaged", str(path), error=f"cannot read {path}: {one_line(str(error))}")
 
 

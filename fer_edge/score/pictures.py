@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge._text import one_line
 from fer_edge.engines.base import Images
-from fer_edge.errors import FerEdgeError, ImageError, VideoError
+from fer_edge.errors import EngineUnavailableError, FerEdgeError, ImageError
 from fer_edge.images import read_image
 from fer_edge.score.columns import read_rows
 from fer_edge.score.items import Item
@@ -116,8 +117,11 @@ def read_video(item: Item, max_pixels: int) -> Iterator[VideoFrame | Picture]:
                 frames += 1
                 yield frame
             damaged = source.state.damaged
-    except (VideoError, ImageError) as error:
-        yield Picture(item.source, error=str(error))
+    except EngineUnavailableError:
+        raise
+    except Exception as error:  # decoders raise any exception for damaged files
+        text = str(error) if isinstance(error, FerEdgeError) else f"{type(error).__name__}: {error}"
+        yield Picture(item.source, error=one_line(text) + (f"; {frames} frames are scored" if frames else ""))
         return
     if damaged:
         yield Picture(item.source, error=f"{damaged} frames could not be decoded; {frames} frames are scored")

@@ -227,7 +227,8 @@ def _run(
         with progress("scoring", sum(weights[number] for number in missing)) as advance:
             for outcome in score_all(worker, missing, workers, advance) if missing else ():
                 if outcome.summary is None:
-                    failed[outcome.shard] = outcome.error
+                    first = next(plan.items(outcome.shard))
+                    failed[outcome.shard] = f"{outcome.error}; it begins with {first.source} {first.name}".rstrip()
                 else:
                     summaries[outcome.shard] = outcome.summary
                     scored += outcome.summary.images

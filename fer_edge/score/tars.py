@@ -26,7 +26,7 @@ class _BoundedFile:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        if size > MAX_HEADER:
+        if not 0 <= size <= MAX_HEADER:
             raise tarfile.ReadError(f"header of {size} bytes")
         return self._file.read(size)
 
@@ -43,14 +43,18 @@ def list_members(path: Path) -> Iterator[Item]:
     try:
         with path.open("rb") as file, tarfile.open(fileobj=cast(BinaryIO, _BoundedFile(file)), mode="r:") as archive:
             size = path.stat().st_size
+            end = 0
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would hold every member
+                if member.size < 0 or member.offset < end:  # some versions of tarfile would read in a circle
+                    raise tarfile.ReadError(f"member of {member.size} bytes at {member.offset}")
+                end = member.offset_data
                 if not member.isreg() or member.issparse() or Path(member.name).suffix.lower() not in SUFFIXES:
                     continue
                 yield _item(path, member, size)
     except OSError as error:
         yield Item("damaged", str(path), error=f"cannot read {path}: {error.strerror or error}")
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         yield Item("damaged", str(path), error=_reason(path, error))
 
 

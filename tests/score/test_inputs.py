@@ -79,6 +79,17 @@ def test_unclear_column_is_refused(tmp_path: Path, columns: dict[str, list[objec
         list_items(tmp_path / "a.parquet")
 
 
+def test_damaged_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1" + bytes(100))
+    (item,) = list_items(path)
+    assert item.kind == "damaged" and item.error.startswith(f"cannot read {path}: ")
+    broken = arrow.StringArray.from_buffers(1, arrow.py_buffer(b"\0\0\0\0\1\0\0\0"), arrow.py_buffer(b"\xff"))
+    parquet.write_table(arrow.table({"path": broken}), path)
+    (item,) = list_items(path)
+    assert item.kind == "damaged" and "utf-8" in item.error
+
+
 def test_column_is_named(tmp_path: Path) -> None:
     images = [{"bytes": png(), "path": "a.png"}, None]
     parquet.write_table(arrow.table({"other": [b"x", b"x"], "image": images, "n": [1, 2]}), tmp_path / "a.parquet")
@@ -123,6 +134,10 @@ def test_hostile_archives(tmp_path: Path) -> None:
     header = tarfile.TarInfo("long")
     header.type, header.size = tarfile.XHDTYPE, MAX_HEADER * 2
     (tmp_path / "header.tar").write_bytes(header.tobuf() + bytes(header.size + 1024))
+    circle = tarfile.TarInfo("circle.png")
+    circle.size = -1024
+    (tmp_path / "circle.tar").write_bytes(circle.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    (tmp_path / "chain.tar").write_bytes(_empty_long_name() * 3000 + bytes(1024))
     link = tarfile.TarInfo("link.png")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
     (tmp_path / "link.tar").write_bytes(link.tobuf() + bytes(1024))
@@ -131,12 +146,21 @@ def test_hostile_archives(tmp_path: Path) -> None:
         "packed": "expected an uncompressed tar archive: unpack it with gzip -d",
         "text": "is damaged or not a tar archive",
         "header": "header of 2097152 bytes",
+        "circle": "is damaged or not a tar archive",
+        "chain": "is damaged or not a tar archive",
     }
     for name, message in errors.items():
         items = list_items(tmp_path / f"{name}.tar")
         assert items[0].kind == "damaged" and message in items[0].error, name
     with pytest.raises(ConfigError, match="no images or videos in"):
         list_items(tmp_path / "link.tar")
+
+
+def _empty_long_name() -> bytes:
+    """Return a header for the long name of the next member, of which tarfile reads a chain recursively."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    return header.tobuf(tarfile.GNU_FORMAT) + bytes(512)
 
 
 def test_missing_source_is_refused(tmp_path: Path) -> None:

@@ -91,7 +91,10 @@ def test_shard_that_kills_workers_is_left_out_and_the_next_run_scores_it(
     with killer(tmp_path, 1, MAX_ATTEMPTS) as killed:
         first = run(archive, tmp_path, bundle, shard=90)
     assert len(killed) == MAX_ATTEMPTS
-    assert first.failed == {1: f"{MAX_ATTEMPTS} workers were killed by SIGKILL (perhaps for lack of memory) during it"}
+    assert first.failed == {
+        1: f"{MAX_ATTEMPTS} workers were killed by SIGKILL (perhaps for lack of memory) during it; "
+        f"it begins with {archive} 0090.png"
+    }
     assert (first.passed, first.shards, first.present, first.images) == (False, 3, 0, 150)
     assert first.notes()[0].startswith("shard 1 is left out: 3 workers were killed by SIGKILL")
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
