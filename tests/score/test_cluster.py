@@ -19,7 +19,8 @@ from fer_edge.score.shards import MAX_ERROR, count_attempt
 from tests.score.conftest import png, write_tar
 
 IMAGES = 600
-NO_STORE = 80 << 20  # bytes of a node's object store, the least that Ray accepts
+# The object store has the least size that Ray accepts.
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 
 try:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -32,11 +33,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Return a cluster of a head and two nodes, all on the loopback address."""
+    """Return a cluster of one node on this machine; tests add others."""
     from ray.cluster_utils import Cluster
 
-    options = {"object_store_memory": NO_STORE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **options})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:
         yield cluster
     finally:
@@ -47,8 +47,7 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.slow
 @needs_ray
 def test_killed_node_loses_and_doubles_no_row(cluster: Any, bundle: Path, tmp_path: Path) -> None:
-    options = {"object_store_memory": NO_STORE, "include_dashboard": False}
-    nodes = [cluster.add_node(num_cpus=1, **options) for _ in range(2)]
+    nodes = [cluster.add_node(**NODE) for _ in range(2)]
     archive = write_tar(tmp_path / "images.tar", dict.fromkeys((f"{index:04}.png" for index in range(IMAGES)), png()))
     out = tmp_path / "scores"
 
