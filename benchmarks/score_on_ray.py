@@ -73,7 +73,6 @@ def main() -> None:
         nodes: dict[str, Any] = {
             "object_store_memory": STORE,
             "include_dashboard": False,
-            "node_ip_address": "127.0.0.1",
         }
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **nodes})
         victim, _ = (cluster.add_node(num_cpus=1, **nodes) for _ in range(2))
