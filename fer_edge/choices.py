@@ -18,6 +18,7 @@ LayerKind = Literal["conv", "depthwise", "linear", "attention", "head"]
 Split = Literal["train", "valid", "test"]
 LayoutName = Literal["auto", "ferplus", "rafdb", "rafdb-original", "list", "sfew", "folders"]
 LabelSetName = Literal["rafdb", "ferplus", "sfew"]
+ItemKind = Literal["image", "rows", "member", "video", "damaged"]  # of a plan of `fer-edge score`
 Detail = Literal["fast", "normal", "fine"]  # of the search for faces
 PresetName = Literal["edge", "paper", "release", "teacher"]
 SENTENCE_ENCODER = "minilm"  # name of the text encoder of the extra `text`; all other names are models of open_clip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def rows_of(document: dict[str, Any]) -> list[Row]:
 def _row(document: dict[str, Any], person: dict[str, Any]) -> Row:
     face, expression = person["face"], person["expression"]
     derived = expression["derived"] or {"valence": None, "arousal": None}
-    x, y, width, height = face["box"]
+    x, y, width, height = (None,) * 4 if face is None else face["box"]  # None: the image is a face crop
     return {
         "frame": document["frame"],
         "time": document["time"],
@@ -32,8 +32,8 @@ def _row(document: dict[str, Any], person: dict[str, Any]) -> Row:
         "y": y,
         "width": width,
         "height": height,
-        "detection_score": face["score"],
-        "tilt": face["tilt"],
+        "detection_score": None if face is None else face["score"],
+        "tilt": None if face is None else face["tilt"],
         **{name: expression[name] for name in ("label", "score", "certain")},
         "fresh": person["fresh"],
         **derived,
@@ -68,6 +68,17 @@ def write_csv(path: Path, labels: Sequence[str]) -> Iterator[WriteRows]:
         yield lambda rows: lines.writerows(row.values() for row in rows)
 
 
+def column_types(labels: Sequence[str]) -> dict[str, str]:
+    """Return Arrow's names of the types by column.
+
+    Args:
+        labels: Labels of the model.
+    """
+    types = {"frame": "int64", "person": "int32", "label": "string", "time": "float64"}
+    types |= {"certain": "bool", "fresh": "bool"}
+    return {name: types.get(name, "float32") for name in columns(labels)}
+
+
 @contextmanager
 def write_parquet(path: Path, labels: Sequence[str], extra: str) -> Iterator[WriteRows]:
     """Open a Parquet file of rows, which are written in groups.
@@ -83,22 +94,57 @@ def write_parquet(path: Path, labels: Sequence[str], extra: str) -> Iterator[Wri
     Raises:
         EngineUnavailableError: pyarrow is not installed.
     """
+    with write_table(path, column_types(labels), extra) as table:
+        yield table.write
+
+
+@contextmanager
+def write_table(path: Path, types: Mapping[str, str], extra: str) -> Iterator[ParquetTable]:
+    """Open a Parquet file with columns of the caller.
+
+    Args:
+        path: File to write.
+        types: Arrow's name of the type by column.
+        extra: Extra of fer-edge that installs pyarrow.
+
+    Yields:
+        The table; what it holds is written at the end of the block.
+
+    Raises:
+        EngineUnavailableError: pyarrow is not installed.
+    """
     arrow, parquet = (require(module, extra, "Parquet") for module in ("pyarrow", "pyarrow.parquet"))
-    types = {"frame": arrow.int64(), "person": arrow.int32(), "label": arrow.string()}
-    types |= {"time": arrow.float64(), "certain": arrow.bool_(), "fresh": arrow.bool_()}
-    schema = arrow.schema([(name, types.get(name, arrow.float32())) for name in columns(labels)])
-    waiting: list[Row] = []
-
-    def flush() -> None:
-        if waiting:
-            file.write_table(arrow.Table.from_pylist(waiting, schema=schema))
-            waiting.clear()
-
-    def write(rows: Sequence[Row]) -> None:
-        waiting.extend(rows)
-        if len(waiting) >= ROW_GROUP:
-            flush()
-
+    schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in types.items()])
     with parquet.ParquetWriter(path, schema) as file:
-        yield write
-        flush()
+        table = ParquetTable(file, lambda rows: arrow.Table.from_pylist(rows, schema=schema))
+        yield table
+        table.flush()
+
+
+class ParquetTable:
+    """Parquet file that is open for writing.
+
+    Args:
+        file: Writer of pyarrow.
+        convert: Function that makes a table of pyarrow from rows.
+    """
+
+    def __init__(self, file: Any, convert: Callable[[list[Row]], Any]) -> None:
+        self._file, self._convert = file, convert
+        self._waiting: list[Row] = []
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
+        self._waiting.extend(rows)
+        if len(self._waiting) >= ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait as a row group."""
+        if self._waiting:
+            self._file.write_table(self._convert(self._waiting))
+            self._waiting.clear()
+
+    def add_metadata(self, entries: Mapping[str, str]) -> None:
+        """Add entries to the metadata of the file."""
+        self._file.add_key_value_metadata(entries)

@@ -19,6 +19,10 @@ from fer_edge.file_kind import describe_file
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp"),
+    ".ogv",
+)
 _CONVERT = "convert to JPEG or PNG"
 _OTHER_KINDS = {
     f"HEIC image ({_CONVERT})": (".heic", ".heif", ".heics", ".hif"),
@@ -34,10 +38,8 @@ _OTHER_KINDS = {
         *(".ico", ".cur", ".icns", ".tga", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".exr", ".hdr", ".dds"),
         *(".sgi", ".qoi", ".jxr", ".wdp", ".apng", ".flif", ".fits", ".dcm", ".xbm", ".xpm", ".bpg"),
     ),
-    "video (use fer-edge analyse, or extract frames as JPEG or PNG)": (
-        *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp"),
-        ".ogv",
-    ),
+    "video (use fer-edge analyse, or extract frames as JPEG or PNG)": VIDEO_SUFFIXES,
+    "Parquet table (use fer-edge score)": (".parquet",),
     "archive (unpack it)": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".rar", ".7z"),
 }
 _LEFT_OUT_SUFFIXES = {suffix: reason for reason, suffixes in _OTHER_KINDS.items() for suffix in suffixes}

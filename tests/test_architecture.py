@@ -17,6 +17,7 @@ RUNTIME = {
     "_archive",
     "_few_threads",
     "_files",
+    "_lock",
     "_require",
     "_settings",
     "_text",
@@ -56,6 +57,7 @@ LARGE = {
     "onnx_ir",
     "pyarrow",
     "pythonosc",
+    "ray",
     "rich",
     "safetensors",
     "sklearn",
@@ -68,6 +70,7 @@ LARGE = {
 }
 FORBIDDEN = {
     "runtime": {
+        "score",
         "analysis",
         "benchmark",
         "calibration",
@@ -95,7 +98,12 @@ FORBIDDEN = {
         *("analysis", "benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "html", "model"),
         "training",
     },
+    "score": {
+        *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
+        "web",
+    },
     "analysis": {
+        "score",
         *("benchmark", "calibration", "cli", "data", "evaluation", "export", "graph", "live", "model", "training"),
     },
     "html": {

@@ -158,6 +158,7 @@ def test_titles_of_commands_that_are_not_run() -> None:
         "needs a camera",
         "needs a network",
         "needs Docker and a network",
+        "needs Ray",
         "needs Triton",
         "needs a quiet machine",
         "needs PyInstaller",

@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "web": "Write a static page that recognises camera, photos and videos in the browser.",
     "predict": "Find faces in images, and recognise their expressions.",
     "analyse": "Follow the faces of a video; write a table, an annotated copy and a page.",
+    "score": "Score many images and videos into Parquet files; interrupted runs resume.",
     "inspect": "Show the contents of a bundle or checkpoint.",
     "doctor": "Show which engines this machine can build and run.",
 }
@@ -50,7 +51,7 @@ GROUPS: dict[str, str] = {
     "bundle": "Add engines to bundles, sign, verify and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Recognise expressions": ("predict", "live", "serve", "web", "analyse"),
+    "Recognise expressions": ("predict", "live", "serve", "web", "analyse", "score"),
     "Make a model": ("train", "ablate", "checkpoint"),
     "Make a bundle": ("calibrate", "build-engine", "bundle"),
     "Measure and inspect": ("parity", "evaluate", "bench", "compare", "inspect", "doctor"),

@@ -177,6 +177,10 @@ Detail = Annotated[
         "--detail", help="Size of the faces to search: `fast` large ones only, `fine` small ones too; default: normal."
     ),
 ]
+Crop = Annotated[bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
+]
 Frame = Annotated[Path | None, typer.Option("--image", help="Image to use as the frame; default: a synthetic one.")]
 FaceBox = Annotated[
     str | None,

@@ -130,12 +130,13 @@ def route_messages() -> None:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int, *, unit: str = "") -> Iterator[Callable[[int], None]]:
     """Show the progress of one step on stderr: a bar, or without a terminal a line every 30 s.
 
     Args:
         title: Name of the step, "comparing".
         total: Number of items; 0 if it is unknown.
+        unit: Name of the items, to show their rate: "images"; empty by default, without a rate.
 
     Yields:
         Function to call with the number of items just finished.
@@ -144,13 +145,19 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
     console = err_console()
     if not console.is_terminal:
-        yield ProgressLines(title, total).advance
+        yield ProgressLines(title, total, unit).advance
         return
     name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), rate)
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(printable(title), total=total or None)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task(printable(title), total=total or None, rate="")
+
+        def advance(count: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, advance=count, rate=f"{speed:.0f} {unit}/s" if unit and speed else "")
+
+        yield advance
 
 
 class ProgressLines:
@@ -159,10 +166,11 @@ class ProgressLines:
     Args:
         title: Name of the step.
         total: Number of items; 0 if it is unknown.
+        unit: Name of the items, to show their rate: "images"; empty by default, without a rate.
     """
 
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total, self._done = title, total, 0
+    def __init__(self, title: str, total: int, unit: str = "") -> None:
+        self._title, self._total, self._unit, self._done = title, total, unit, 0
         self._started = self._printed = time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -173,15 +181,16 @@ class ProgressLines:
         """
         self._done += count
         now = time.monotonic()
-        if now - self._printed < LINE_SECONDS or not self._done:
+        if now - self._printed < LINE_SECONDS or self._done <= 0:
             return
         self._printed = now
+        rate = f", {self._done / (now - self._started):.0f} {self._unit}/s" if self._unit else ""
         if not self._total:
-            print_note(f"{self._title}: {self._done}")
+            print_note(f"{self._title}: {self._done}{rate}")
             return
         seconds = round((now - self._started) / self._done * max(self._total - self._done, 0))
         share = 100 * self._done / self._total
-        print_note(f"{self._title}: {self._done} of {self._total} ({share:.0f} %), {duration(seconds)} remaining")
+        print_note(f"{self._title}: {self._done} of {self._total} ({share:.0f} %){rate}, {duration(seconds)} remaining")
 
 
 def duration(seconds: int) -> str:

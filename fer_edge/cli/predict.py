@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_edge.cli.option_checks import parse_box, refuse_given
-from fer_edge.cli.options import AllowHostCode, Detail, Device, Engine, Json, ShippedBundle, SignedBy, Threads
+from fer_edge.cli.options import (
+    AllowHostCode,
+    Crop,
+    Detail,
+    Device,
+    Engine,
+    Json,
+    MaxPixels,
+    ShippedBundle,
+    SignedBy,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from fer_edge.analysis.image_results import ImageResult, RecognizedFace
@@ -30,9 +41,7 @@ def predict(
     ],
     bundle: ShippedBundle = None,
     signed_by: SignedBy = None,
-    crop: Annotated[
-        bool, typer.Option("--crop", help="Treat each image as a face crop, without a search for faces.")
-    ] = False,
+    crop: Crop = False,
     box: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +61,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Number of labels to show, the likeliest first; default: 1.")
     ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
-    ] = None,
+    max_pixels: MaxPixels = None,
     engine: Engine = None,
     threads: Threads = None,
     device: Device = None,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fer_edge._files import as_path, check_output, make_folder
+from fer_edge._lock import lock_folder
 from fer_edge._settings import convert
 from fer_edge.errors import ConfigError, NonFiniteError
 from fer_edge.progress import Progress, silent
@@ -26,7 +27,6 @@ from fer_edge.training.ablation_results import (
     write_results,
 )
 from fer_edge.training.devices import is_first_process, make_fabric
-from fer_edge.training.lock import lock_folder
 from fer_edge.training.recipe import Recipe, change_settings
 from fer_edge.training.results import TrainingResult
 from fer_edge.training.run import Display, PathLike, configure, make_sources, no_display, run_recipe

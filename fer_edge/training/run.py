@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fer_edge._files import as_path, make_folder
+from fer_edge._lock import lock_folder
 from fer_edge._settings import convert
 from fer_edge._stop_signals import StopSignals
 from fer_edge.errors import ImageError
@@ -27,7 +28,6 @@ from fer_edge.training.devices import convert_errors, make_fabric
 from fer_edge.training.effects import check_effects, check_recipe_file, check_run_folder
 from fer_edge.training.files import RunFiles
 from fer_edge.training.initialization import Sources, initial_module
-from fer_edge.training.lock import lock_folder
 from fer_edge.training.loop import Trainer
 from fer_edge.training.recipe import Recipe, change_settings, read_recipe
 from fer_edge.training.results import Callback, DryRunResult, EpochResult, TrainingResult

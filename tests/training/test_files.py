@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from fer_edge._lock import lock_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training import files
 from fer_edge.training.files import RunFiles, differences
-from fer_edge.training.lock import lock_folder
 from tests.synthetic import make_ferplus
 from tests.tiny_model import tiny_checkpoint
 from tests.training.test_loop import CONFIG, Quiet, make_run
@@ -145,7 +145,7 @@ def test_a_folder_is_locked_by_one_process(tmp_path: Path) -> None:
 
 def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from fer_edge.training.lock import lock_folder\n"
+        "import sys, time; from pathlib import Path; from fer_edge._lock import lock_folder\n"
         "with lock_folder(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
