@@ -36,8 +36,8 @@ test("faces equal Python's", { skip }, async () => {
       assertClose(face.box, box, PIXELS, `${name}: box`);
       assertClose(face.points, points, PIXELS, `${name}: points`);
       assertClose(
-        [face.score, face.presence, face.tilt / 100],
-        [score, presence, tilt / 100],
+        [face.score, face.presence, face.tilt / 500],
+        [score, presence, tilt / 500],
         SCORE,
         `${name}: score, presence, tilt`,
       );
