@@ -181,6 +181,15 @@ Crop = Annotated[bool, typer.Option("--crop", help="Treat each image as a face c
 MaxPixels = Annotated[
     int | None, typer.Option("--max-pixels", min=1, help="Largest number of pixels of an image; default: 89478485.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=1024,
+        help="Number of workers with networks of their own; default: one for each usable core, for `serve` up to 4.",
+    ),
+]
 Frame = Annotated[Path | None, typer.Option("--image", help="Image to use as the frame; default: a synthetic one.")]
 FaceBox = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     MaxPixels,
     OneThread,
     ShippedBundle,
+    Workers,
 )
 
 
@@ -30,12 +31,7 @@ def score(
     ],
     out: FolderOut,
     bundle: ShippedBundle = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", min=1, max=1024, help="Number of worker processes; default: one for each usable core."
-        ),
-    ] = None,
+    workers: Workers = None,
     shard: Annotated[
         int, typer.Option("--shard", min=1, max=1_000_000, help="Number of images of a Parquet file.")
     ] = 4096,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Engine, OneThread, ShippedBundle, SignedBy
+from fer_edge.cli.options import Engine, OneThread, ShippedBundle, SignedBy, Workers
 
 TOKEN = "FER_EDGE_TOKEN"  # environment variable, since other users of the machine can read a command line
 
@@ -26,15 +26,7 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the server; 0 is a free one.")] = 8080,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Number of threads that recognise, with networks of their own; default: one for each processor, at "
-            "most 4.",
-        ),
-    ] = None,
+    workers: Workers = None,
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Largest number of requests that wait; others are refused.")
     ] = 64,
