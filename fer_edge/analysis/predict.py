@@ -14,9 +14,8 @@ from fer_edge.analysis.image_results import ImageResult, RecognizedFace
 from fer_edge.boxes import XYWH, Box, parse_box
 from fer_edge.choices import Detail
 from fer_edge.engines.base import Images
-from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError, FerEdgeError, ImageError
-from fer_edge.faces.detector import FaceDetector
+from fer_edge.faces.detector import FaceDetector, detection_engine
 from fer_edge.html.theme import colors_of
 from fer_edge.images import read_image
 from fer_edge.recognizer import Recognizer
@@ -93,8 +92,7 @@ def predict(
     recognizer = Recognizer.open(model, engine, threads, device, allow_host_code=allow_host_code, signed_by=signed_by)
     detector = None
     if places is None and files:
-        first = recognizer.engine if get_engine(recognizer.engine).runs_graphs else None
-        detector = FaceDetector.open(engine=first, threads=threads, detail=detail)
+        detector = FaceDetector.open(engine=detection_engine(recognizer.engine), threads=threads, detail=detail)
     return Predictions(items, left_out, recognizer, detector, places, copies, max_pixels, unused)
 
 

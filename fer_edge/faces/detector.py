@@ -274,6 +274,18 @@ def detection_engines() -> list[str]:
     return [name for name in ENGINE_MODULES if get_engine(name).runs_graphs]
 
 
+def detection_engine(name: str | None) -> str | None:
+    """Return the engine for the networks beside a recognizer.
+
+    Args:
+        name: Engine of the recognizer; None: any.
+
+    Returns:
+        The same engine, or None for the first that is installed if it does not run the networks.
+    """
+    return name if name in detection_engines() else None
+
+
 def _first_installed() -> str:
     """Return the first engine that is installed and runs here.
 

@@ -20,7 +20,7 @@ from fer_edge.crop import check_color, check_frame
 from fer_edge.document import person_data
 from fer_edge.engines.lifetime import CallLock
 from fer_edge.errors import ConfigError, CopyError, EngineError, InputError, shown
-from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, detection_engines
+from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, detection_engine
 from fer_edge.faces.face import Face
 from fer_edge.faces.networks import MAX_OVERLAP, overlap
 from fer_edge.faces.searcher import CallingThread, Candidates, OwnThread, Request
@@ -166,8 +166,7 @@ class ExpressionTracker:
                     Recognizer.open(path, engine, threads, faces=faces, signed_by=signed_by)
                 )
             if detector is None:
-                own_engine = engine if engine in detection_engines() else None
-                detector = stack.enter_context(FaceDetector.open(engine=own_engine, threads=threads))
+                detector = stack.enter_context(FaceDetector.open(engine=detection_engine(engine), threads=threads))
             return cls(
                 detector,
                 recognizer,

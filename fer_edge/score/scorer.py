@@ -18,9 +18,8 @@ from fer_edge.boxes import find_region
 from fer_edge.bundle import Bundle
 from fer_edge.document import make_document, person_data
 from fer_edge.engines.base import Images
-from fer_edge.engines.registry import get_engine
 from fer_edge.errors import DataError, InputError
-from fer_edge.faces.detector import FaceDetector
+from fer_edge.faces.detector import FaceDetector, detection_engine
 from fer_edge.faces.face import Face
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.quality import FaceQuality, measure_quality
@@ -75,8 +74,9 @@ class Scorer:
             )
             self._detector: FaceDetector | None = None
             if not self._settings.crop:
-                first = engine if get_engine(engine).runs_graphs else None
-                detector = FaceDetector.open(engine=first, threads=threads, detail=self._settings.detail)
+                detector = FaceDetector.open(
+                    engine=detection_engine(engine), threads=threads, detail=self._settings.detail
+                )
                 self._detector = stack.enter_context(detector)
             self._resources = stack.pop_all()
 
@@ -91,9 +91,8 @@ class Scorer:
             FerEdgeError: Engine that failed, or file that cannot be written.
         """
         with warnings.catch_warnings(), write_shard(self._folder, shard, self._settings.labels) as table:
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # of image libraries; the error of a damaged file has the cause
+            # Of image libraries; the error of a damaged file has the cause.
+            warnings.simplefilter("ignore", UserWarning)
             work = _Shard(self, table, advance)
             for item in self.plan.items(shard):
                 work.add(item)

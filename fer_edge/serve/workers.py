@@ -16,9 +16,8 @@ from fer_edge.bundle import Bundle
 from fer_edge.choices import Detail
 from fer_edge.document import Data, make_document, person_data
 from fer_edge.engines.base import Images
-from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ImageError
-from fer_edge.faces.detector import FaceDetector
+from fer_edge.faces.detector import FaceDetector, detection_engine
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.images import read_image
 from fer_edge.images.faults import detect_format
@@ -52,8 +51,7 @@ class Worker:
         self._opening = asyncio.Lock()
         with ExitStack() as self._resources:
             self._recognizer = self._resources.enter_context(Recognizer.open(bundle, engine, threads))
-            name = self._recognizer.engine
-            self._engine = name if get_engine(name).runs_graphs else None
+            self._engine = detection_engine(self._recognizer.engine)
             self._open_detector("normal")
             self._resources = self._resources.pop_all()
 

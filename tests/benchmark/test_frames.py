@@ -9,17 +9,13 @@ from PIL import Image
 from fer_edge import FaceDetector, bench
 from fer_edge.benchmark.drawn_face import LOOP, draw_frames
 from fer_edge.benchmark.scenarios.frames import SCENARIO
-from fer_edge.errors import ConfigError
-from fer_edge.shipped import face_network
+from tests.networks import require_networks
 from tests.tiny import tiny_bundle
 
 
 @pytest.fixture(scope="module", autouse=True)
 def networks() -> None:
-    try:
-        face_network("detector")
-    except ConfigError as error:
-        pytest.skip(str(error))
+    require_networks()
 
 
 def test_drawn_faces_are_found() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serve_load
-from tests.serve.conftest import require_networks
+from tests.networks import require_networks
 from tests.tiny import tiny_bundle
 
 

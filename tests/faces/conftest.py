@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 import skimage.data
 
 from fer_edge import FaceDetector, Recognizer, read_image
-from fer_edge.errors import ConfigError
-from fer_edge.shipped import face_network
+from tests.networks import require_networks
 
 Frame = npt.NDArray[np.uint8]
 
@@ -22,12 +20,7 @@ Frame = npt.NDArray[np.uint8]
 @pytest.fixture(scope="session")
 def networks() -> None:
     """Skip without the face networks, except in CI."""
-    try:
-        face_network("detector"), face_network("landmarks")
-    except ConfigError as error:
-        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            raise
-        pytest.skip(str(error))
+    require_networks()
 
 
 @pytest.fixture(scope="session", params=["openvino", "onnxruntime"])

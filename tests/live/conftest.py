@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,20 +10,14 @@ import pytest
 import skimage.data
 
 from fer_edge import ExpressionTracker, FaceDetector, Recognizer
-from fer_edge.errors import ConfigError
-from fer_edge.shipped import face_network
+from tests.networks import require_networks
 from tests.video.clips import Frame
 
 
 @pytest.fixture(scope="session")
 def networks() -> Iterator[tuple[FaceDetector, Recognizer]]:
     """Return face detector and recognizer; skip without the face networks, except in CI."""
-    try:
-        face_network("detector")
-    except ConfigError as error:
-        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            raise
-        pytest.skip(str(error))
+    require_networks()
     with FaceDetector.open(engine="openvino") as detector, Recognizer.open(engine="openvino", threads=1) as recognizer:
         yield detector, recognizer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,23 +11,12 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from fer_edge.errors import ConfigError
 from fer_edge.serve import FaceServer, ServeOptions
-from fer_edge.shipped import face_network
 from tests.images.make import encoded
+from tests.networks import require_networks
 from tests.tiny import tiny_bundle
 
 TIMEOUT = 2.0  # seconds
-
-
-def require_networks() -> None:
-    """Skip without the face networks, except in CI."""
-    try:
-        face_network("detector")
-    except ConfigError as error:
-        if os.environ.get("FER_EDGE_REQUIRE_SHARED"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
