@@ -125,7 +125,7 @@ class _Pool:
         try:
             kind, value = worker.connection.recv()
         except (EOFError, OSError):
-            return self._bury(worker)
+            return self._remove_dead(worker)
         if kind == "failed":
             raise value
         if kind == "advanced":
@@ -136,7 +136,7 @@ class _Pool:
         worker.assign(self._waiting.popleft() if self._waiting else None)
         return None if shard is None else Outcome(shard, value)
 
-    def _bury(self, worker: _Worker) -> Outcome | None:
+    def _remove_dead(self, worker: _Worker) -> Outcome | None:
         """Remove a dead worker, and put its shard back unless it has killed several."""
         worker.process.join()
         cause = _cause(worker.process.exitcode)
