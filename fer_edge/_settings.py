@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from fer_edge import _typed
 from fer_edge._text import printable
 from fer_edge.errors import MAX_SHOWN, ConfigError, FerEdgeError, shown
 
@@ -54,7 +55,7 @@ def convert(data: object, kind: type[T], where: str = "", error: type[FerEdgeErr
     """
     _check_nested_names(data, kind, where, error)
     try:
-        return msgspec.convert(data, kind)
+        return _typed.convert(data, kind)
     except msgspec.ValidationError as fault:
         raise error(_explain(fault, data, kind, where)) from fault
 
@@ -72,7 +73,7 @@ def convert_text(text: str, kind: Any, where: str, error: type[FerEdgeError] = C
         FerEdgeError: As `error`: a text of another form, or a value out of bounds.
     """
     try:
-        return msgspec.convert(text, kind, strict=False)
+        return _typed.convert(text, kind, strict=False)
     except msgspec.ValidationError as fault:
         raise error(f"{where} is {shown(text)}; expected {_describe_type(kind)}") from fault
 
@@ -181,7 +182,7 @@ def _explain(fault: msgspec.ValidationError, data: object, kind: Any, where: str
 
 def _fits(value: object, hint: Any) -> bool:
     try:
-        msgspec.convert(value, hint)
+        _typed.convert(value, hint)
     except msgspec.ValidationError:
         return False
     return True

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from fer_edge import _typed
 from fer_edge._archive import check_path, read_bundle, read_content
 from fer_edge._files import as_path, sha256, write_atomically
 from fer_edge._require import require
@@ -283,7 +284,7 @@ def _decode(content: bytes, kind: type[T], path: Path) -> T:
         SignatureError: Content of another form.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        return _typed.decode_json(content, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SignatureError(
             f"{path} is not the signature of one file by a key in the format of OpenSSF model signing: "

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge import _typed
 from fer_edge._files import write_together
 from fer_edge._require import require
 from fer_edge.engines.base import INPUT_NAME, OUTPUT_NAMES, Floats, Images, Prediction
@@ -146,7 +147,7 @@ def read_outputs(path: Path) -> SavedOutputs:
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB; save fewer images, or only the model's outputs")
     try:
-        results = msgspec.json.decode(data, type=_RunResults)
+        results = _typed.decode_json(data, _RunResults)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a Polygraphy file of outputs (RunResults): {error}") from error
     if len(results.lst) != 1:
