@@ -1,6 +1,6 @@
 """Conversion of data to typed values by msgspec, in one thread at a time.
 
-msgspec 0.22 stores what it knows of a dataclass or `Struct` on the class before that information is complete. A second
+msgspec 0.22 stores the description of a dataclass or `Struct` on the class before the description is complete. A second
 thread that converts to the same class meanwhile reads null pointers, and the process crashes.
 """
 

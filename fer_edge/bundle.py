@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from fer_edge._archive import MODEL, check_member, check_name, check_path, open_archive, read_bundle
+from fer_edge._archive import MODEL, check_member, check_name, check_path, open_archive, read_bundle, read_content
 from fer_edge._files import as_path, atomic_path, sha256
 from fer_edge._text import did_you_mean, one_line
 from fer_edge.engines.base import Artifact, Runner, RunOptions
@@ -61,11 +61,13 @@ class Bundle:
         path: Path of the file.
         manifest: Its manifest.
         contents: Verified content by member; None if members are read from the file.
+        sha256: SHA-256 of the file, whose content is the one held in memory; None if members are read from the file.
     """
 
     path: Path
     manifest: Manifest
     contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
+    sha256: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(
@@ -90,10 +92,14 @@ class Bundle:
             BundleVersionError: Format that this version does not support.
         """
         file = check_path(path)
-        content = None if signed_by is None else read_signed(file, signed_by)
-        in_memory = in_memory or content is not None
-        manifest, members = read_bundle(file, content, in_memory=in_memory)
-        return cls(file, manifest, MappingProxyType(members) if in_memory else None)
+        if signed_by is not None:
+            content = read_signed(file, signed_by)
+        elif in_memory:
+            content = read_content(file)
+        else:
+            return cls(file, read_bundle(file)[0])
+        manifest, members = read_bundle(file, content, in_memory=True)
+        return cls(file, manifest, MappingProxyType(members), sha256(content))
 
     def read(self, member: str) -> bytes:
         """Return the content of a member; from the file, it is checked again while it is read.

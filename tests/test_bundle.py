@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge._files import file_sha256
 from fer_edge.bundle import Bundle, EngineEntry, write_bundle
 from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine, platform_tag
@@ -53,6 +54,15 @@ def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
     assert opened.read("model.onnx") == tiny_onnx()
     with opened.runner("onnxruntime") as runner:
         assert runner.infer(np.zeros((1, 112, 112, 3), np.uint8)).probabilities.shape == (1, 3)
+
+
+def test_hash_of_the_content_in_memory(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path / "a.fer")
+    expected = file_sha256(path)
+    bundle = Bundle.open(path, in_memory=True)
+    path.write_bytes(b"replaced")
+    assert bundle.sha256 == expected and bundle.read("model.onnx") == tiny_onnx()
+    assert Bundle.open(tiny_bundle(path)).sha256 is None, "members are read from the file, which may change"
 
 
 def test_missing_engine_is_named(tmp_path: Path) -> None:

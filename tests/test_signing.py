@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from fer_edge import Bundle, ExpressionTracker, Recognizer, _archive
 from fer_edge._files import sha256
@@ -253,6 +254,9 @@ def test_commands(tmp_path: Path) -> None:
     assert (served.returncode, served.stderr) == (1, unsigned.stderr)
     live = fer_edge("live", tmp_path, "--json", "--bundle", bundle, "--signed-by", public)
     assert live.returncode == 1 and "tiny.fer is not signed" in live.stderr
+    Image.new("RGB", (48, 48)).save(tmp_path / "face.png")
+    scored = fer_edge("score", tmp_path, "-o", tmp_path / "scores", "--bundle", bundle, "--signed-by", public)
+    assert scored.returncode == 1 and "tiny.fer is not signed" in scored.stderr and not (tmp_path / "scores").exists()
     result = fer_edge("bundle", "sign", bundle, "--private-key", private)
     assert result.returncode == 0 and "wrote" in result.stdout
     result = fer_edge("bundle", "verify", bundle, "--signed-by", public, "--json")

@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     MaxPixels,
     OneThread,
     ShippedBundle,
+    SignedBy,
     Workers,
 )
 
@@ -31,6 +32,7 @@ def score(
     ],
     out: FolderOut,
     bundle: ShippedBundle = None,
+    signed_by: SignedBy = None,
     workers: Workers = None,
     shard: Annotated[
         int, typer.Option("--shard", min=1, max=1_000_000, help="Number of images of a Parquet file.")
@@ -78,6 +80,7 @@ def score(
         sources,
         out,
         bundle=bundle,
+        signed_by=signed_by,
         workers=workers,
         shard=shard,
         ray=ray,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from fer_edge._files import as_path, file_sha256, make_folder
+from fer_edge._files import as_path, make_folder
 from fer_edge._lock import lock_folder
 from fer_edge._require import require
 from fer_edge.bundle import Bundle
@@ -26,6 +26,7 @@ from fer_edge.score.plan import Plan, Settings, open_plan
 from fer_edge.score.pool import Outcome, WorkerSettings, score_shards
 from fer_edge.score.shards import Damage, Summary, read_summary, remove_leftovers, write_damaged
 from fer_edge.shipped import path_or_shipped
+from fer_edge.signing import PublicKey
 from fer_edge.walk import LeftOut
 from fer_edge.walk import notes as notes_on
 
@@ -93,6 +94,7 @@ def score(
     out: str | os.PathLike[str],
     *,
     bundle: str | os.PathLike[str] | None = None,
+    signed_by: PublicKey | None = None,
     workers: int | None = None,
     shard: int = SHARD,
     ray: str | None = None,
@@ -116,6 +118,7 @@ def score(
         sources: Folders, images, videos, uncompressed tar archives, Parquet files, and lists (.txt) of files.
         out: Folder of the results.
         bundle: Bundle; None or "edge": the shipped one.
+        signed_by: Public key that must have signed the bundle, as for `Bundle.open`; None: the origin is not checked.
         workers: Number of worker processes; None: one for each usable core, or for each CPU of a Ray cluster but one.
         shard: Number of images of a shard, 4096 by default. A video is not divided.
         ray: Address of a Ray cluster; None: worker processes on this machine.
@@ -131,6 +134,7 @@ def score(
 
     Raises:
         ConfigError: Argument out of range, source that does not exist, or folder with the results of another model,
+        SignatureError: Signature that is missing, invalid, by another key, or of another file.
             other settings or other inputs.
         BundleError: Bundle that cannot be used.
         EngineUnavailableError: Package that is not installed.
@@ -153,7 +157,8 @@ def score(
         column,
         None if root is None else as_path(root, "the root", ConfigError),
     )
-    settings = _settings(model, engine, crop=crop, detail=detail, max_pixels=max_pixels, shard=shard)
+    opened = Bundle.open(model, in_memory=True, signed_by=signed_by)
+    settings = _settings(opened, engine, crop=crop, detail=detail, max_pixels=max_pixels, shard=shard)
     make_folder(folder)
     with lock_folder(folder):
         remove_leftovers(folder)
@@ -167,9 +172,10 @@ def _check_number(name: str, value: int | None, most: int) -> None:
         raise ConfigError(f"{name} is {shown(value)}; expected a whole number from 1 to {most}")
 
 
-def _settings(model: Path, engine: str | None, *, crop: bool, detail: Detail, max_pixels: int, shard: int) -> Settings:
+def _settings(
+    bundle: Bundle, engine: str | None, *, crop: bool, detail: Detail, max_pixels: int, shard: int
+) -> Settings:
     """Return the settings of a plan, with the engine that all workers use."""
-    bundle = Bundle.open(model)
 
     def check(name: str) -> str:
         get_engine(name).check_runnable()
@@ -177,7 +183,7 @@ def _settings(model: Path, engine: str | None, *, crop: bool, detail: Detail, ma
 
     chosen = bundle.use_first_runnable(engine, lambda entry: check(entry.engine))
     return Settings(
-        file_sha256(model),
+        str(bundle.sha256),
         bundle.manifest.name,
         chosen,
         tuple(bundle.manifest.labels),

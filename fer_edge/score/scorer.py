@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 import fer_edge
-from fer_edge._files import file_sha256
 from fer_edge.analysis.analyse import DETECT_EVERY, MAX_FACES
 from fer_edge.boxes import find_region
 from fer_edge.bundle import Bundle
@@ -62,9 +61,9 @@ class Scorer:
         self._folder = folder
         self.plan = read_plan(folder)
         self._settings = self.plan.settings
-        if file_sha256(bundle) != self._settings.model:
+        model = Bundle.open(bundle, in_memory=True)
+        if model.sha256 != self._settings.model:
             raise DataError(f"{bundle} is not the bundle of the plan in {folder}; it was replaced during the run")
-        model = Bundle.open(bundle)
         self._batch = min(MAX_BATCH, model.manifest.max_batch)
         engine = self._settings.engine
         self._resources = ExitStack()
