@@ -42,7 +42,7 @@ def recipe_record(path: Path, overrides: Sequence[str]) -> RecipeRecord:
 def _data_record(use: Literal["calibration", "evaluation"], about: Mapping[str, Any], count: Any) -> DataRecord:
     """Return the record of images from their description in a ranges file, whose values may have any type."""
     name, digest = (value if isinstance(value := about.get(key), str) else "" for key in ("source", "sha256"))
-    return DataRecord(use, _printable(name), count if isinstance(count, int) and count > 0 else 0, digest)
+    return DataRecord(use, _printable(name), count if type(count) is int and count > 0 else 0, digest)
 
 
 def _printable(name: str) -> str:
