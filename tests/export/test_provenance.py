@@ -57,9 +57,7 @@ def test_recipe_is_recorded_with_its_changes(tmp_path: Path) -> None:
     assert (record.name, record.overrides) == ("mine", ()) and len(record.sha256) == 64
     others = {"max_batch": 4, "precision": "int8"}
     changed = build_arguments(recipe, others, {"tensorrt": {"tf32": False, "workspace_mb": 64}})["recipe"]
-    assert changed == replace(
-        record, overrides=("max_batch", "precision", "tensorrt.tf32", "tensorrt.workspace_mb")
-    )
+    assert changed == replace(record, overrides=("max_batch", "precision", "tensorrt.tf32", "tensorrt.workspace_mb"))
     assert "recipe" not in build_arguments(None, same, {})
 
 
