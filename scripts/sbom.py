@@ -355,20 +355,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for command in (content, environment):
         command.add_argument("-o", "--out", type=Path, default=Path(), help="folder; default: the working folder")
     chosen = parser.parse_args(arguments)
-    chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.command == "content":
-        documents = {FILE: content_document()}
-    else:
-        inside = embedded_document(chosen.wheel)
-        documents = {
-            f"{NAME}-{extra or 'core'}.cdx.json": environment_document(
-                pip_report(chosen.wheel, extra, chosen.pip), extra, inside
-            )
-            for extra in chosen.extra or [""]
-        }
-    for name, document in documents.items():
-        (chosen.out / name).write_text(text_of(document), encoding="utf-8")
-        print(f"wrote {chosen.out / name}")
+        _write(chosen.out / FILE, content_document())
+        return
+    inside = embedded_document(chosen.wheel)
+    for extra in chosen.extra or [""]:
+        document = environment_document(pip_report(chosen.wheel, extra, chosen.pip), extra, inside)
+        _write(chosen.out / f"{NAME}-{extra or 'core'}.cdx.json", document)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text_of(document), encoding="utf-8")
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":
