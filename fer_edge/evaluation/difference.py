@@ -80,17 +80,17 @@ def compare_bundles(first: str | os.PathLike[str], second: str | os.PathLike[str
         BundleError: Bundle that is damaged or cannot be read.
     """
     paths = [path_or_shipped("bundle", as_path(path, "the bundle")) for path in (first, second)]
-    one, other = (Bundle.open(path, in_memory=True) for path in paths)
-    equal = file_sha256(one.path) == file_sha256(other.path)
-    reasons = _reasons(one.manifest, other.manifest)
+    bundle, other = (Bundle.open(path, in_memory=True) for path in paths)
+    equal = file_sha256(bundle.path) == file_sha256(other.path)
+    reasons = _reasons(bundle.manifest, other.manifest)
     differences = [
-        *_manifest_differences(one.manifest, other.manifest, reasons),
-        *_member_differences(one, other, reasons),
+        *_manifest_differences(bundle.manifest, other.manifest, reasons),
+        *_member_differences(bundle, other, reasons),
     ]
     if not equal and not differences:
         sizes = (f"{path.stat().st_size} bytes" for path in paths)
         differences = [Difference("zip archive", *sizes, "another program has written it: times and attributes vary")]
-    return BundleDifference(one.path, other.path, equal, tuple(differences))
+    return BundleDifference(bundle.path, other.path, equal, tuple(differences))
 
 
 def _reasons(first: Manifest, second: Manifest) -> dict[str, str]:
