@@ -169,7 +169,8 @@ def environment_document(report: Mapping[str, Any], extra: str, content: Mapping
     requirements: dict[str, list[Requirement]] = {}
     for item in report["install"]:
         metadata = item["metadata"]
-        component = _package(metadata["name"], metadata["version"], _declared_licence(metadata))
+        licence = LICENCE if normalised(metadata["name"]) == NAME else _declared_licence(metadata)
+        component = _package(metadata["name"], metadata["version"], licence)
         component.hashes = [_hash(item["download_info"]["archive_info"]["hashes"]["sha256"])]
         packages[normalised(metadata["name"])] = component
         requirements[normalised(metadata["name"])] = [Requirement(text) for text in metadata.get("requires_dist", ())]
