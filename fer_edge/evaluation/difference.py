@@ -88,8 +88,9 @@ def compare_bundles(first: str | os.PathLike[str], second: str | os.PathLike[str
         *_member_differences(bundle, other, reasons),
     ]
     if not equal and not differences:
-        sizes = (f"{path.stat().st_size} bytes" for path in paths)
-        differences = [Difference("zip archive", *sizes, "another program has written it: times and attributes vary")]
+        size, other_size = (f"{path.stat().st_size} bytes" for path in paths)
+        reason = "another program has written it: times and attributes vary"
+        differences = [Difference("zip archive", size, other_size, reason)]
     return BundleDifference(bundle.path, other.path, equal, tuple(differences))
 
 
