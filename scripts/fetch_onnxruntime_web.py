@@ -15,6 +15,7 @@ from pathlib import Path
 from fetch_faces import check, sha256
 
 PACKAGE = "onnxruntime-web@1.30.0"
+LICENCE = "MIT"
 ARCHIVE = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # SHA-256 of npm's archive
 FILES = {  # SHA-256 by path in the archive
     "package/dist/ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import fer_edge
+from fer_edge._files import sha256
 from fer_edge.bundle import Bundle
 from fer_edge.cli.main import COMMANDS, module_name
 from fer_edge.engines.registry import ENGINE_MODULES
@@ -82,6 +83,22 @@ def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
     assert "fer_edge/_pyinstaller/hook-fer_edge.py" in names
     assert "Project-URL: " in metadata
     assert "fer_edge.cli.entry:main" in entries and "fer_edge._pyinstaller:hook_folders" in entries
+
+
+def test_sbom_of_the_wheel_lists_its_binary_files(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        document = json.loads(
+            archive.read(next(name for name in names if name.endswith(".dist-info/sboms/fer-edge.cdx.json")))
+        )
+        top = document["components"]
+        parts = [
+            part for component in top for part in (component, *component.get("components", ())) if "evidence" in part
+        ]
+        digests = {part["evidence"]["occurrences"][0]["location"]: part["hashes"][0]["content"] for part in parts}
+        assert {path: sha256(archive.read(path)) for path in digests} == digests
+    binary = {name for name in names if name.endswith((".onnx", ".wasm", ".mjs", ".fer", ".safetensors"))}
+    assert binary <= digests.keys()
 
 
 def test_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> None:

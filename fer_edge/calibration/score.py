@@ -75,8 +75,10 @@ class Scorer:
         self._batches: list[Images] = [batch for batch, _ in images.batches(BATCH)]
         self._reference = self._probabilities(graph, progress)
         pixels = sha256(b"".join(sha256(batch.data).encode() for batch in self._batches))
+        labels = sha256(self.labels.data)
+        self.sha256 = sha256(f"{labels} {pixels}".encode())  # of the images and their labels
         # Everything that scores depend on besides the graphs.
-        self.key = f"{engine} {self._engine.version()} {sha256(self.labels.data)} {pixels}"
+        self.key = f"{engine} {self._engine.version()} {labels} {pixels}"
 
     def __call__(self, graph: TypedGraph) -> Score:
         """Run a graph and compare it with the float graph."""

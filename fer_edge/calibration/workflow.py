@@ -232,7 +232,8 @@ def _search(
             f"{request.max_drop:g} are allowed: use a larger budget or another method{saved}"
         )
     score = {name: round(value, 6) for name, value in asdict(step.score).items()}
-    outcome = {"max_drop": request.max_drop, "engine": engine, "images": len(images), **score}
+    evaluation = {"images": len(images), "source": images.source, "sha256": scorer.sha256}
+    outcome = {"max_drop": request.max_drop, "engine": engine, **evaluation, **score}
     return ranges.with_float_layers(step.float_layers, **outcome), result
 
 

@@ -47,6 +47,9 @@ def build_engine(
             callback=shipped_path("recipe"),
         ),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in the bundle; default: that of its preset, such as edge.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Build a bundle of engines from a checkpoint.
@@ -60,7 +63,7 @@ def build_engine(
     values = {
         "checkpoint": checkpoint, "engines": engine, "precision": precision, "gpu_archs": gpu_arch,
         "max_batch": max_batch, "ranges": ranges, "float_precision": float_precision,
-        "allow_fallback": allow_fallback or None,
+        "allow_fallback": allow_fallback or None, "name": name,
     }  # fmt: skip
     check_out_file(out, ".fer", "a bundle")
     arguments = build_arguments(recipe, values, parse_settings(settings or []))

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "build-engine": "Build a bundle of engines from a checkpoint.",
     "bundle add-engine": "Build one more engine for a bundle, on its target device, without PyTorch.",
+    "bundle diff": "Show in which parts two bundles differ, and why.",
     "bundle sign": "Sign a bundle with a private key, so that its origin can be verified.",
     "bundle verify": "Verify the signature of a bundle, and check its content.",
     "bundle export-triton": "Write a bundle into a model repository of Triton Inference Server.",
@@ -48,7 +49,7 @@ COMMANDS: dict[str, str] = {
 }
 GROUPS: dict[str, str] = {
     "checkpoint": "Import checkpoints, and change their prompts and temperature.",
-    "bundle": "Add engines to bundles, sign, verify and export them.",
+    "bundle": "Add engines to bundles, compare, sign, verify and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recognise expressions": ("predict", "live", "serve", "web", "analyse", "score"),

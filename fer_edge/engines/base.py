@@ -266,6 +266,7 @@ class Engine(ABC):
     runs_graphs = False  # whether it has `open_graph`
     for_gpus = False  # whether it builds for GPU architectures, and runs on one of several GPUs; others are for CPUs
     local_options: tuple[str, ...] = ()  # build options that refer to the machine of the build: bundles omit them
+    variation = ""  # how the files of two equal builds differ, and why; empty: they are equal
     tensor_reader: type[TensorReader] | None = None  # None: it cannot return inner tensors
     triton: TritonBackend | None = None  # None: Triton Inference Server cannot run it
     system = ""  # name of the system that `report_system` describes, such as NVIDIA; empty: none

@@ -14,6 +14,7 @@ from fer_edge.evaluation.open_model import model_format
 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
+    from fer_edge.manifest import DataRecord, Manifest
 
 Fields = list[tuple[str, str]]
 
@@ -68,13 +69,40 @@ def _describe_bundle(path: Path) -> tuple[Fields, dict[str, Any]]:
         state = f"does not run here: {reason}" if reason else "runs here"
         engines.append(f"{entry.engine} ({', '.join(entry.targets)}) {state}")
     fields = [
+        ("name", manifest.name),
         ("precision", f"{manifest.precision}, batches of up to {manifest.max_batch}"),
         ("engines", "; ".join(engines) or "none"),
         ("labels", ", ".join(manifest.labels)),
         ("accuracy", f"of its checkpoint: {_describe_accuracy(manifest.checkpoint.get('metrics'))}"),
+        *_describe_origin(manifest),
     ]
     runs = {engine: {"runs": not reason, "reason": reason} for engine, reason in reasons.items()}
     return fields, {**asdict(manifest), "runs_here": runs}
+
+
+def _describe_origin(manifest: Manifest) -> Fields:
+    """Describe the inputs and tools of a bundle, with the first digits of hashes; unknown ones are left out."""
+    inputs = manifest.provenance
+    recipe = inputs.recipe
+    fields = [
+        ("checkpoint", _short_hash(manifest.checkpoint.get("sha256"))),
+        ("recipe", "" if recipe is None else f"{recipe.name}, {_short_hash(recipe.sha256)}"),
+        ("changed", "" if recipe is None else ", ".join(recipe.overrides)),
+        ("ranges", _short_hash(inputs.ranges)),
+        *((data.use, _describe_data(data)) for data in inputs.data),
+        ("made with", ", ".join(f"{name} {version}" for name, version in manifest.created_with.items())),
+    ]
+    return [(name, value) for name, value in fields if value]
+
+
+def _describe_data(data: DataRecord) -> str:
+    name = f" of {data.name}" if data.name else ""
+    return f"{data.count} images{name}, {_short_hash(data.sha256) or 'unknown SHA-256'}"
+
+
+def _short_hash(digest: object) -> str:
+    """Describe a SHA-256, which may be of any type in a manifest; empty if unknown."""
+    return f"SHA-256 {digest[:12]}" if isinstance(digest, str) and digest else ""
 
 
 def _unsupported_reason(bundle: Bundle, engine: str) -> str:

@@ -6,7 +6,7 @@ Imports PyTorch and onnx only inside functions: wrong arguments are refused befo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,7 +19,9 @@ from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest
 from fer_edge.choices import DEFAULT_ENGINE, BuildPrecision, FloatPrecision, Precision
 from fer_edge.engines.base import BuildRequest, BuiltEngine, Engine
 from fer_edge.engines.registry import engine_names, get_engine, names_with
-from fer_edge.errors import CheckpointError, ConfigError
+from fer_edge.errors import CheckpointError, ConfigError, shown
+from fer_edge.export.provenance import provenance_of
+from fer_edge.manifest import RecipeRecord
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fer_edge.graph.typed_graph import TypedGraph
     from fer_edge.model.checkpoint import Checkpoint
 
+GRAPH_PACKAGES = ("onnx", "onnx_ir", "onnxscript")  # determine the bytes of a graph, beside PyTorch
 BuildProgress = Callable[[str, int, int], None]  # receives phase, finished steps, all steps
 
 
@@ -77,9 +80,14 @@ def build(
     float_precision: FloatPrecision | None = None,
     allow_fallback: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    name: str | None = None,
+    recipe: RecipeRecord | None = None,
     progress: BuildProgress | None = None,
 ) -> BuildResult:
     """Build engines from a checkpoint and write them as a bundle.
+
+    Equal checkpoints, arguments and versions of the packages give equal bytes, whatever the names of the files are,
+    except with engines whose files vary (`Engine.variation`).
 
     Args:
         checkpoint: Checkpoint (`.safetensors`), or "edge", the shipped one.
@@ -95,6 +103,9 @@ def build(
         allow_fallback: Whether to accept engines that run layers in another precision than the graph's; False by
             default.
         options: Build options of each engine, by engine and name.
+        name: Name of the model in the bundle; by default that of its preset, "edge".
+        recipe: Record of the build recipe that the arguments are from, as `build_arguments` returns it; it is written
+            into the manifest and changes no argument. None without a recipe.
         progress: Callback that receives the phase of an engine's build, its finished steps and all of its steps.
 
     Raises:
@@ -104,6 +115,7 @@ def build(
         FerEdgeError: Part that cannot be built. Nothing is written on any error.
     """
     _check_precision(precision, ranges is not None, float_precision)
+    _check_name(name)
     if type(max_batch) is not int or not 1 <= max_batch <= MAX_BATCH:
         raise ConfigError(f"max_batch is {max_batch!r}; expected a whole number from 1 to {MAX_BATCH}")
     chosen, options = _select_engines(engines, gpu_archs), options or {}
@@ -136,7 +148,10 @@ def build(
         entry, files = _build_engine(engine, graph, request, allow_fallback)
         entries.append(entry)
         members.update(files)
-    manifest = _manifest(target.stem, loaded, digest, graph, actual, max_batch, tuple(entries))
+    manifest = replace(
+        _manifest(name, loaded, digest, graph, actual, max_batch, tuple(entries)),
+        provenance=provenance_of(activation_ranges, recipe),
+    )
     write_bundle(target, manifest, members)
     return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
 
@@ -245,7 +260,7 @@ def member_names(engine_name: str, targets: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _manifest(
-    name: str,
+    name: str | None,
     checkpoint: Checkpoint,
     digest: str,
     graph: TypedGraph,
@@ -253,12 +268,15 @@ def _manifest(
     max_batch: int,
     entries: tuple[EngineEntry, ...],
 ) -> Manifest:
-    import onnx
+    from importlib.metadata import version
+
     import torch
+
+    from fer_edge.model.config import model_name
 
     info = checkpoint.info
     return Manifest(
-        name=name,
+        name=model_name(info.config) if name is None else name,
         labels=info.labels,
         head=info.head,
         precision=precision,
@@ -269,8 +287,18 @@ def _manifest(
         text_source=info.text_source,
         operators=graph.operator_types(),
         checkpoint={"sha256": digest, "metrics": info.metrics, "provenance": info.provenance},
-        created_with={"fer_edge": fer_edge.__version__, "torch": torch.__version__, "onnx": onnx.__version__},
+        created_with={
+            "fer_edge": fer_edge.__version__,
+            "torch": torch.__version__,
+            **{package: version(package) for package in GRAPH_PACKAGES},
+        },
     )
+
+
+def _check_name(name: str | None) -> None:
+    """Refuse a name that a manifest could not contain."""
+    if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
+        raise ConfigError(f"name is {shown(name)}; expected printable text that is not empty")
 
 
 def _check_precision(precision: str, has_ranges: bool, float_precision: str | None) -> None:

@@ -12,6 +12,7 @@ from fer_edge._toml import TOMLDecodeError, read_toml
 from fer_edge.choices import BuildPrecision, FloatPrecision
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import ConfigError
+from fer_edge.export.provenance import recipe_record
 from fer_edge.shipped import shipped_file, shipped_names
 
 FILES: tuple[Literal["checkpoint", "ranges"], ...] = ("checkpoint", "ranges")  # relative to the recipe, or shipped
@@ -32,6 +33,7 @@ class BuildRecipe:
     float_precision: FloatPrecision
     allow_fallback: bool
     options: dict[str, dict[str, Any]]  # by engine and name
+    name: str
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def build_arguments(
         options: Build options by engine and name, which replace single options of the recipe.
 
     Returns:
-        Arguments of `build`, except for the output.
+        Arguments of `build`, except for the output; with a recipe also its record.
 
     Raises:
         ConfigError: Invalid recipe, or no checkpoint.
@@ -86,7 +88,29 @@ def build_arguments(
     merged["options"] = {
         engine: {**by_engine.get(engine, {}), **options.get(engine, {})} for engine in {**by_engine, **options}
     }
+    if recipe is not None:
+        merged["recipe"] = recipe_record(recipe, _changes(settings, arguments, options))
     return merged
+
+
+def _changes(
+    settings: Mapping[str, Any], arguments: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return the names of the settings whose values differ from the recipe's."""
+    changed = [name for name, value in arguments.items() if _plain(settings.get(name)) != _plain(value)]
+    by_engine = settings.get("options", {})
+    changed += [
+        f"{engine}.{name}"
+        for engine, values in options.items()
+        for name, value in values.items()
+        if name not in by_engine.get(engine, {}) or by_engine[engine][name] != value
+    ]
+    return sorted(changed)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in a form in which equal settings of recipe and command line are equal."""
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

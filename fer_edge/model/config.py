@@ -6,7 +6,7 @@ The prompts (Table V) are a setting of the training.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -14,7 +14,7 @@ from msgspec import Meta
 from fer_edge._settings import convert, convert_fields, table
 from fer_edge._toml import read_toml
 from fer_edge.errors import ConfigError
-from fer_edge.shipped import shipped_file
+from fer_edge.shipped import shipped_file, shipped_names
 
 IMAGE_SIZE = 112
 
@@ -118,3 +118,19 @@ def preset(name: str, *, classes: int, **changes: Any) -> ModelConfig:
     data = read_toml(shipped_file("preset", name).read_text())
     stem = {**data.get("stem", {}), **table(changes.pop("stem", {}), "model.stem")}
     return convert({**data, **changes, "stem": stem, "classes": classes}, ModelConfig, "model")
+
+
+def model_name(config: ModelConfig) -> str:
+    """Return the name of the preset that a configuration is of; "ferformer" for all others.
+
+    Classes, width and scale of the text features may differ, since they are properties of labels, text encoder and
+    temperature.
+
+    Args:
+        config: Configuration of a model.
+    """
+    for name in shipped_names("preset"):
+        shipped = preset(name, classes=config.classes)
+        if replace(shipped, text_dim=config.text_dim, text_scale=config.text_scale) == config:
+            return name
+    return "ferformer"

@@ -18,18 +18,19 @@ METRICS = {"validation_accuracy": 90.0, "validation_images": 400, "temperature":
 def test_bundle_summary_and_fields(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "a.fer", checkpoint={"metrics": METRICS})
     lines = fer_edge("inspect", bundle).stdout.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert lines[0].startswith(f"{bundle}: bundle, 0.0 MB, all members match their hashes")
-    assert lines[1].split() == ["precision", "fp32,", "batches", "of", "up", "to", "8"]
-    assert lines[2].strip() == "engines    openvino (cpu) runs here; onnxruntime (cpu) runs here"
-    assert lines[3].strip() == "labels     neutral, happiness, surprise"
-    assert "90.00 % of 400 validation images (95 %: 86.7 to 92.6 %), calibration error 0.012" in lines[4]
-    assert len(lines[5].split()[1]) == 64
-    assert "--full" in lines[6] and "--json" in lines[6]
+    assert lines[1].split() == ["name", "tiny"]
+    assert lines[2].split() == ["precision", "fp32,", "batches", "of", "up", "to", "8"]
+    assert lines[3].strip() == "engines    openvino (cpu) runs here; onnxruntime (cpu) runs here"
+    assert lines[4].strip() == "labels     neutral, happiness, surprise"
+    assert "90.00 % of 400 validation images (95 %: 86.7 to 92.6 %), calibration error 0.012" in lines[5]
+    assert len(lines[6].split()[1]) == 64
+    assert "--full" in lines[7] and "--json" in lines[7]
     full = fer_edge("inspect", bundle, "--full").stdout
     assert "\n  engines:\n    1:\n      engine: openvino\n" in full
     contents = json.loads(fer_edge("inspect", bundle, "--json").stdout)
-    assert contents["file"]["kind"] == "bundle" and contents["file"]["sha256"] == lines[5].split()[1]
+    assert contents["file"]["kind"] == "bundle" and contents["file"]["sha256"] == lines[6].split()[1]
     assert contents["runs_here"]["openvino"] == {"runs": True, "reason": ""}
     both = fer_edge("inspect", bundle, "--full", "--json")
     assert both.returncode == 2 and "--json prints every field; leave out --full" in both.stderr

@@ -33,6 +33,7 @@ def test_single_build_options_override_the_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('checkpoint = "a.safetensors"\n[options.tensorrt]\ntf32 = true\nworkspace_mb = 64\n')
     arguments = build_arguments(recipe, {"max_batch": 4, "precision": None}, parse_settings(["tensorrt.tf32=false"]))
+    assert arguments.pop("recipe").overrides == ("max_batch", "tensorrt.tf32")
     assert arguments == {
         "checkpoint": tmp_path / "a.safetensors",
         "max_batch": 4,
@@ -43,8 +44,9 @@ def test_single_build_options_override_the_recipe(tmp_path: Path) -> None:
 def test_another_precision_drops_the_settings_for_int8(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('checkpoint = "a"\nprecision = "int8"\nranges = "r.json"\nfloat_precision = "fp16"\n')
-    assert set(build_arguments(recipe, {"precision": "fp32"}, {})) == {"checkpoint", "precision", "options"}
-    assert set(build_arguments(recipe, {"precision": "fp16"}, {})) == {"checkpoint", "precision", "options", "ranges"}
+    common = {"checkpoint", "precision", "options", "recipe"}
+    assert set(build_arguments(recipe, {"precision": "fp32"}, {})) == common
+    assert set(build_arguments(recipe, {"precision": "fp16"}, {})) == {*common, "ranges"}
 
 
 def test_settings_have_toml_values_or_words() -> None:

@@ -53,7 +53,7 @@ def test_finite_model_is_built(tmp_path: Path) -> None:
     check_graph(tiny_graph())
     tiny_checkpoint().save(tmp_path / "a.safetensors")
     build(tmp_path / "a.safetensors", tmp_path / "a.fer")
-    assert Bundle.open(tmp_path / "a.fer").manifest.name == "a"
+    assert Bundle.open(tmp_path / "a.fer").manifest.name == "ferformer"
 
 
 def test_synthetic_images_are_reproducible() -> None:

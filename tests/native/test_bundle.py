@@ -14,6 +14,7 @@ import pytest
 
 from fer_edge import Bundle
 from fer_edge.errors import BundleError
+from fer_edge.manifest import DataRecord, Provenance, RecipeRecord
 from fer_edge.shipped import shipped_bundle
 from tests.native.library import SOURCE, Library, NativeError
 from tests.tiny import tiny_bundle, tiny_onnx
@@ -143,6 +144,13 @@ def test_damaged_bundle_is_refused(library: Library, tmp_path: Path, name: str) 
     if name not in ("other number of labels", "no model", "engines"):
         with pytest.raises(BundleError):
             Bundle.open(path)
+
+
+def test_fields_that_the_library_does_not_use_are_accepted(library: Library, tmp_path: Path) -> None:
+    data = (DataRecord("calibration", "FERPlus train", 512, "ab" * 32),)
+    provenance = Provenance("cd" * 32, data, RecipeRecord("cpu-int8", "ef" * 32))
+    with library.open(tiny_bundle(tmp_path / "tiny.fer", provenance=provenance)) as native:
+        assert native.labels == ["neutral", "happiness", "surprise"]
 
 
 def test_every_flipped_byte_of_a_bundle_is_noticed(library: Library, tmp_path: Path) -> None:

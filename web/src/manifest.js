@@ -27,6 +27,7 @@ import { BundleDamagedError, BundleVersionError, shown } from "./errors.js";
  * @property {EngineEntry[]} engines
  * @property {Record<string, {sha256: string, size: number}>} files SHA-256 and size by member.
  * @property {Record<string, unknown>} checkpoint SHA-256, metrics and provenance of the checkpoint.
+ * @property {Record<string, unknown>} [provenance] Inputs of the build besides the checkpoint: ranges, data, recipe.
  * @property {Record<string, string>} created_with Version by tool.
  */
 
@@ -70,6 +71,7 @@ const FIELDS = {
   input: [isTable, "a table", true],
   operators: [isTable, "a table", true],
   checkpoint: [isTable, "a table", true],
+  provenance: [isTable, "a table", true],
   created_with: [(value) => isTable(value) && Object.values(value).every(isText), "a table of strings", true],
   files: [
     (value) => isTable(value) && Object.values(value).every(isTable),

@@ -85,6 +85,18 @@ test("the shipped bundle opens from bytes, a file and an address", async () => {
   assert.equal(bundle.manifest.format, 1);
 });
 
+test("a bundle with provenance opens", async () => {
+  const recipe = { name: "cpu-int8", sha256: "ab", overrides: ["max_batch"] };
+  const data = [{ use: "calibration", name: "FERPlus train", count: 512, sha256: "cd" }];
+  for (const provenance of [
+    { ranges: "ef", data, recipe },
+    { ranges: "", data: [], recipe: null },
+  ]) {
+    const opened = await openBundle(small({ provenance }));
+    assert.deepEqual(opened.manifest.provenance, provenance);
+  }
+});
+
 test("an address that cannot be fetched, or another object, is an error", async () => {
   await assert.rejects(
     openBundle("http://127.0.0.1:9/edge.fer"),
@@ -184,6 +196,7 @@ for (const [cause, file, kind, message] of /** @type {[string, Uint8Array, typeo
   ["another precision", small({ precision: "fp8" }), BundleVersionError, /precision "fp8"/],
   ["another input", small({ input: { name: "x" } }), BundleVersionError, /needs input \{"name":"x"\}/],
   ["an unknown field", small({ surprise: 1 }), BundleDamagedError, /unknown field "surprise"/],
+  ["provenance of another type", small({ provenance: [] }), BundleDamagedError, /provenance is \[\]; expected a table/],
   ["a missing field", small({ name: undefined }), BundleDamagedError, /missing field name/],
   ["labels of numbers", small({ labels: [1, 2] }), BundleDamagedError, /labels is \[1,2\]; expected a list of strings/],
   ["one label", small({ labels: ["a"], words: [] }), BundleDamagedError, /expected at least 2/],

@@ -79,6 +79,9 @@ class TensorRTEngine(ProductEngine):
     """TensorRT's builder and runtime."""
 
     name = "tensorrt"
+    variation = (
+        "kernels are chosen by their times on the GPU, which vary; a timing cache (timing_cache) repeats the choice"
+    )
     packages = (PACKAGES["tensorrt"], PYCUDA, CUDA_PYTHON)
     triton = _TritonBackend("tensorrt", "model.plan", ("gpu",))
 

@@ -101,6 +101,8 @@ class TensorRTRTXEngine(ProductEngine):
     """TensorRT-RTX's ahead-of-time builder and its runtime."""
 
     name = "tensorrt-rtx"
+    # Version 1.7.1 without a GPU: 683 of 8,435,468 bytes for two architectures in fp16.
+    variation = "the builder numbers inner tensors and orders outputs anew"
     packages = (PACKAGES["tensorrt-rtx"], PYCUDA, CUDA_PYTHON)
     deserialized = DeserializedRTXEngine
 
