@@ -61,11 +61,13 @@ class Bundle:
         path: Path of the file.
         manifest: Its manifest.
         contents: Verified content by member; None if members are read from the file.
+        signed_by: Public key by which the signature was verified; None: it was not.
     """
 
     path: Path
     manifest: Manifest
     contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
+    signed_by: PublicKey | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(
@@ -93,7 +95,7 @@ class Bundle:
         content = None if signed_by is None else read_signed(file, signed_by)
         in_memory = in_memory or content is not None
         manifest, members = read_bundle(file, content, in_memory=in_memory)
-        return cls(file, manifest, MappingProxyType(members) if in_memory else None)
+        return cls(file, manifest, MappingProxyType(members) if in_memory else None, signed_by)
 
     def read(self, member: str) -> bytes:
         """Return the content of a member; from the file, it is checked again while it is read.

@@ -20,13 +20,14 @@ from fer_edge.crop import check_color, check_frame
 from fer_edge.document import person_data
 from fer_edge.engines.lifetime import CallLock
 from fer_edge.errors import ConfigError, CopyError, EngineError, InputError, shown
+from fer_edge.expression import Expression
 from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, detection_engine
 from fer_edge.faces.face import Face
 from fer_edge.faces.networks import MAX_OVERLAP, overlap
 from fer_edge.faces.searcher import CallingThread, Candidates, OwnThread, Request
 from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from fer_edge.faces.tracks import Track, associate, corners
-from fer_edge.recognizer import Expression, Recognizer
+from fer_edge.recognizer import Recognizer
 from fer_edge.shipped import path_or_shipped
 from fer_edge.signing import PublicKey
 
