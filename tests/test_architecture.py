@@ -18,6 +18,7 @@ RUNTIME = {
     "_few_threads",
     "_files",
     "_lock",
+    "_reloads",
     "_require",
     "_settings",
     "_text",
