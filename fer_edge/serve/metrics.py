@@ -73,8 +73,8 @@ class Metrics:
         for (name, text), value_now in self._gauges.items():
             yield from _heading(name, text, "gauge")
             yield f"{PREFIX}_{name} {value_now():g}"
-        yield from _heading("model_info", "Model in use, by the SHA-256 of its model.onnx.", "gauge")
-        yield f'{PREFIX}_model_info{{sha256="{self._model_hash()}"}} 1'
+        yield from _heading("model_info", "Model in use: the SHA-256 of its model.onnx.", "gauge")
+        yield f'{PREFIX}_model_info{{model="{self._model_hash()}"}} 1'
 
 
 def _heading(name: str, text: str, kind: str) -> tuple[str, str]:
