@@ -133,7 +133,7 @@ def open_bundle(path: BundlePath, signed_by: PublicKey | None) -> Bundle:
         return path
     if path is None:
         path = shipped_bundle()
-    elif isinstance(path, str) and path in shipped_names("bundle"):
+    elif isinstance(path, str | os.PathLike) and os.fspath(path) in shipped_names("bundle"):
         path = path_or_shipped("bundle", path)
     return Bundle.open(path, signed_by=signed_by)
 

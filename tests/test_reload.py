@@ -319,3 +319,17 @@ def test_bytes_of_a_bundle_in_memory_are_not_held(bundles: list[Bundle]) -> None
         source = recognizer._model.source
         assert source is not None and source.bundle.contents is None
         assert np.isclose(sum(recognizer.recognize(FRAME).scores.values()), 1)
+
+
+def test_example_of_the_guide_replaces_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "guides" / "updates.md").read_text()
+    code = text.partition('```python title="a model that is replaced"\n')[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    tiny_bundle(tmp_path / "model.fer"), tiny_bundle(tmp_path / "download.part", seed=1)
+    names: dict[str, Any] = {"frame": FRAME}
+    exec(code, names)
+    former, new = capsys.readouterr().out.splitlines()
+    names["recognizer"].close()
+    assert new == model_hash(Bundle.open(tmp_path / "model.fer")) != former
