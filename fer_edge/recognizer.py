@@ -275,30 +275,28 @@ class Recognizer:
         Arguments and errors are those of `reload`. Close a model that is not used.
         """
         self._check_open()
-        self._check_not_in_call()
+        if self.runner.is_in_call:
+            raise EngineError(
+                "the model cannot be replaced during a call of the same thread, for example in a signal handler; do it "
+                "in another thread"
+            )
         return open_update(self._model, path, signed_by, other_labels).load(LoadedModel)
 
     def swap(self, model: LoadedModel) -> None:
         """Use a model of `prepare` from the next call on, and close the former one after its last call.
 
         Raises:
-            EngineError: The recognizer is closed, and so is the model now; or this thread is inside a call.
+            EngineError: The recognizer is closed, and so is the model now.
         """
-        self._check_not_in_call()
         with self._swapping:
-            former = model if self._closed else self._model
-            if not self._closed:
+            former, is_closed = self._model, self._closed
+            if not is_closed:
                 self._model = model
-        former.close()
-        if former is model:
-            self._check_open()
-
-    def _check_not_in_call(self) -> None:
-        if self.runner.is_in_call:
-            raise EngineError(
-                "the model cannot be replaced during a call of the same thread, for example in a signal handler; do it "
-                "in another thread"
-            )
+        if is_closed:
+            model.close()
+            raise EngineError(CLOSED)
+        if former is not model:
+            former.close()
 
     def _check_input(self, frame: npt.NDArray[np.uint8], color: str) -> None:
         self._check_open()

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from fer_edge._text import one_line
 from fer_edge.bundle import Bundle
-from fer_edge.errors import ConfigError, FerEdgeError, ImageError, InputError
+from fer_edge.errors import ConfigError, EngineError, FerEdgeError, ImageError, InputError
 from fer_edge.live.access import Access
 from fer_edge.live.web_server import WebServer, wait_until
 from fer_edge.loaded import LoadedModel
@@ -101,6 +102,7 @@ class FaceServer:
             lambda: self._workers[0].model_hash if self._workers else "",
         )
         self._workers: list[Worker] = []
+        self._place = Path()  # of the bundle
         self._reloading = threading.Lock()
         self._resources = ExitStack()
 
@@ -144,6 +146,8 @@ class FaceServer:
         Raises:
             FerEdgeError: Bundle that cannot be used or has other labels; all workers keep the former model.
         """
+        if not self._workers:
+            raise EngineError("the server is not open; call open first")
         models: list[LoadedModel] = []
         with self._reloading, ExitStack() as unused:
             try:
