@@ -28,7 +28,7 @@ class Reloads:
         note: Function that writes one sentence about each attempt.
     """
 
-    def __init__(self, bundle: Path, reload: Callable[[], object], note: Callable[[str], None]) -> None:
+    def __init__(self, bundle: Path, reload: Callable[[], object], note: Callable[[str], object]) -> None:
         self._paths = (bundle, signature_path(bundle))
         self._reload, self._note = reload, note
         self._is_signalled = False  # set by the signal handler, which must not wait for a lock

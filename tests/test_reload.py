@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def bundles(tmp_path: Path) -> list[Bundle]:
 
 
 @pytest.fixture
-def runners(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Runner]]:
+def runners(monkeypatch: pytest.MonkeyPatch) -> list[Runner]:
     """Return a list of all runners that bundles open during the test."""
     opened: list[Runner] = []
     warm_runner = Bundle.warm_runner
@@ -63,7 +63,8 @@ def test_every_result_belongs_to_one_model(bundles: list[Bundle], engine: str) -
     for bundle in bundles:
         with Recognizer.open(bundle, engine, threads=1) as recognizer:
             expected[model_hash(bundle)] = [*recognizer.recognize(FRAME).scores.values()]
-    assert not np.allclose(*expected.values(), atol=1e-3)
+    first, second = expected.values()
+    assert not np.allclose(first, second, atol=1e-3)
     recognizer = Recognizer.open(bundles[0], engine, threads=1)
     end, calls = threading.Event(), [0, 0, 0]
 
@@ -219,7 +220,8 @@ def test_reload_of_a_closed_recognizer_is_refused(bundles: list[Bundle], runners
     recognizer = Recognizer.open(bundles[0], "onnxruntime", threads=1)
     model = recognizer.prepare(bundles[1])
     recognizer.close()
-    for use in (recognizer.reload, lambda: recognizer.swap(model)):
+    uses: list[Callable[[], None]] = [recognizer.reload, lambda: recognizer.swap(model)]
+    for use in uses:
         with pytest.raises(EngineError, match="the recognizer is closed; open the bundle again"):
             use()
     assert len(runners) == 2 and all(runner.is_released for runner in runners)
@@ -243,7 +245,7 @@ def test_close_during_a_reload_closes_both_models(
 
 
 def test_reload_inside_a_call_is_refused(bundles: list[Bundle]) -> None:
-    errors = []
+    errors: list[str] = []
 
     def reload() -> None:
         try:

@@ -59,14 +59,16 @@ def test_replaced_bundle_is_served_without_an_error(
 
     with ThreadPoolExecutor(1) as pool, camera(server) as connection:
         posts = pool.submit(post)
-        connection.send(photo)
-        (person,) = receive(connection)["people"]
-        new.replace(bundle)
-        model = server.reload()
-        connection.send(photo)
-        (same,) = receive(connection)["people"]
-        after = scores(client, photo)
-        end.set()
+        try:
+            connection.send(photo)
+            (person,) = receive(connection)["people"]
+            new.replace(bundle)
+            model = server.reload()
+            connection.send(photo)
+            (same,) = receive(connection)["people"]
+            after = scores(client, photo)
+        finally:
+            end.set()
         assert all(result in (before, after) for result in posts.result(30))
     assert model == Bundle.open(bundle).manifest.files["model.onnx"]["sha256"]
     assert after != before and same["id"] == person["id"]
