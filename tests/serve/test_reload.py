@@ -52,7 +52,7 @@ def test_replaced_bundle_is_served_without_an_error(
     def post() -> list[list[float]]:
         results = []
         with httpx.Client(base_url=server.url, verify=False) as other:
-            while not end.is_set():
+            while not end.wait(0.01):
                 results.append(scores(other, photo))
                 assert other.get("/readyz").status_code == 200
         return results

@@ -239,8 +239,6 @@ class OpenVINOEngine(Engine):
         threads = _threads(options)
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
-        if LIMIT.get() is not None:
-            properties["COMPILATION_NUM_THREADS"] = threads
         if options.threads is None or options.threads < processors() or LIMIT.get() is not None:
             # OpenVINO pins every runner to the same first cores: two runners of one thread share a core. A pinned
             # thread also waits for its core while other cores are idle: next to other programs on two cores, `edge` at
