@@ -70,7 +70,7 @@ def test_every_result_belongs_to_one_model(bundles: list[Bundle], engine: str) -
 
     def work(index: int) -> set[str]:
         hashes = set()
-        while not end.is_set():
+        while not end.wait(0.001):
             results = recognizer.recognize_faces(FRAME, [None] * 3)
             (found,) = {result.model_hash for result in results}
             assert np.allclose([[*result.scores.values()] for result in results], expected[found], atol=1e-5)
