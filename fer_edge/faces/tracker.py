@@ -89,7 +89,6 @@ class ExpressionTracker:
         background: bool,
         resources: ExitStack,
     ) -> None:
-        self._model_hash = recognizer.model_hash  # of the probabilities that are smoothed
         self._detector, self._recognizer = detector, recognizer
         self._faces, self._detect_every, self._patience = faces, detect_every, patience
         self._smoothing, self._hysteresis = smoothing, hysteresis
@@ -321,11 +320,9 @@ class ExpressionTracker:
         """Recognise the faces to which the mesh was fitted in this frame, and smooth their probabilities."""
         tracks = [track for track in self._tracks if self._is_fresh(track)]
         raw = self._recognizer.recognize_faces(frame, [track.face for track in tracks], color=color) if tracks else []
-        if raw and raw[0].model_hash != self._model_hash:
-            self._model_hash = raw[0].model_hash
-            for track in self._tracks:
-                track.smoother.reset()
         for track, expression in zip(tracks, raw, strict=True):
+            if track.smoother.label >= 0 and track.raw.model_hash != expression.model_hash:
+                track.smoother.reset()
             labels = tuple(expression.scores)  # of the model of this frame, which may be replaced meanwhile
             scores = track.smoother.update(np.array([*expression.scores.values()]), self._time).tolist()
             track.raw, index = expression, track.smoother.label
