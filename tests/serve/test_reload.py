@@ -103,4 +103,5 @@ def test_command_reloads_on_hangup_and_when_the_file_is_replaced(server: FaceSer
     assert process.stderr.readline() == "loaded tiny.fer\n"
     assert 'fer_edge_reloads_total{result="done"} 2' in httpx.get(f"{url}/metrics").text
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    process.communicate(timeout=60)  # also closes the pipes
+    assert process.returncode == 143
