@@ -125,11 +125,11 @@ class MediaPipeExecution(Execution):
     """The model with its scaling of pixels to -1 to 1."""
 
     def __init__(self, model: LiteRTModel) -> None:
-        super().__init__(model.shape, np.dtype(np.uint8))
+        super().__init__(model.shape, np.dtype(np.uint8), threads=None)
         self._model = model
         self._values = np.zeros(model.shape, np.float32)
 
-    def run(self) -> dict[str, npt.NDArray[np.float32]]:
+    def _run(self) -> dict[str, npt.NDArray[np.float32]]:
         np.multiply(self.input, np.float32(1 / 127.5), out=self._values)
         self._values -= 1
         boxes, scores = sorted(self._model.run(self._values), key=lambda output: -output.shape[-1])

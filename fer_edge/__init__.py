@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fer_edge.boxes import Box, box_from_corners
     from fer_edge.bundle import Bundle
     from fer_edge.engines.base import Prediction, RunOptions
+    from fer_edge.engines.threads import limit_threads
     from fer_edge.errors import (
         BundleDamagedError,
         BundleError,
@@ -46,12 +47,13 @@ if TYPE_CHECKING:
     from fer_edge.export.add_engine import add_engine
     from fer_edge.export.build import build
     from fer_edge.export.calibrate import calibrate
+    from fer_edge.expression import Expression
     from fer_edge.faces.detector import FaceDetector
     from fer_edge.faces.face import Face
     from fer_edge.faces.smoothing import OneEuro
     from fer_edge.faces.tracker import ExpressionTracker, TrackedFace
     from fer_edge.images import read_image
-    from fer_edge.recognizer import Expression, Recognizer
+    from fer_edge.recognizer import Recognizer
     from fer_edge.video import open_source
 
 __version__ = "0.1.0"
@@ -95,6 +97,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "limit_threads",
     "open_source",
     "parity",
     "predict",
@@ -104,7 +107,7 @@ __all__ = [
 _MODULES = {  # module by name; all other names of `__all__` are errors
     "Box": "boxes",
     "Bundle": "bundle",
-    "Expression": "recognizer",
+    "Expression": "expression",
     "ExpressionTracker": "faces.tracker",
     "Face": "faces.face",
     "FaceDetector": "faces.detector",
@@ -121,6 +124,7 @@ _MODULES = {  # module by name; all other names of `__all__` are errors
     "calibrate": "export.calibrate",
     "compare": "benchmark.compare",
     "evaluate": "evaluation.evaluate",
+    "limit_threads": "engines.threads",
     "open_source": "video",
     "parity": "evaluation.parity",
     "predict": "analysis.predict",

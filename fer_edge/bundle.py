@@ -61,12 +61,14 @@ class Bundle:
         path: Path of the file.
         manifest: Its manifest.
         contents: Verified content by member; None if members are read from the file.
+        signed_by: Public key by which the signature was verified; None: it was not.
         sha256: SHA-256 of the file, whose content is the one held in memory; None if members are read from the file.
     """
 
     path: Path
     manifest: Manifest
     contents: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
+    signed_by: PublicKey | None = field(default=None, repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -99,7 +101,7 @@ class Bundle:
         else:
             return cls(file, read_bundle(file)[0])
         manifest, members = read_bundle(file, content, in_memory=True)
-        return cls(file, manifest, MappingProxyType(members), sha256(content))
+        return cls(file, manifest, MappingProxyType(members), signed_by, sha256(content))
 
     def read(self, member: str) -> bytes:
         """Return the content of a member; from the file, it is checked again while it is read.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fer_edge.boxes import XYWH
+    from fer_edge.expression import Expression
     from fer_edge.faces.face import Face
     from fer_edge.quality import FaceQuality
-    from fer_edge.recognizer import Expression
 
 VERSION = 1
 COARSE, FINE = 2, 5  # digits after the point: of pixels and degrees, and of all other numbers

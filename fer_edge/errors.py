@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_edge.recognizer import Expression
+    from fer_edge.expression import Expression
 
 MAX_SHOWN = 80  # characters of a wrong value in a message; a value from a file may be as long as the file
 

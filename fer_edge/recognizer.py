@@ -2,78 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.boxes import Box, Region, SupportsArray, check_plausible, find_region, parse_box
-from fer_edge.bundle import Bundle, EngineEntry
-from fer_edge.circumplex import Circumplex, circumplex
 from fer_edge.crop import check_color, check_frame, crop_region
-from fer_edge.document import expression_data
 from fer_edge.engines.base import Images, Prediction, Runner, RunOptions
+from fer_edge.engines.lifetime import StateLock
 from fer_edge.errors import ConfigError, CopyError, EngineError, FacesError, InputError, shown
+from fer_edge.expression import Expression as Expression
 from fer_edge.faces.face import Face, crop_to_frame
 from fer_edge.faces.geometry import Similarity, resample
-from fer_edge.quality import MIN_SCORE, FaceQuality, measure_quality
+from fer_edge.loaded import BundlePath, LoadedModel, Source, open_bundle, open_update
+from fer_edge.quality import measure_quality
 from fer_edge.shipped import shipped_bundle as shipped_bundle
 from fer_edge.signing import PublicKey
 
-UNSURE = "unsure"  # shown in place of a label that is not certain
 Faces: TypeAlias = Sequence[Box | Face | None] | SupportsArray  # an array has the shape (N, 4)
-
-
-@dataclass(frozen=True)
-class Expression:
-    """Expression of one face.
-
-    Attributes:
-        label: Label with the highest probability.
-        score: Probability of `label`, 0 to 1. It is calibrated for whole, sharp faces that are at least 24 pixels wide
-            and is meaningless for other images, such as one without a face: see `warning`.
-        scores: Probability by label, in the order of the model's labels; they sum to 1.
-        warning: Reasons not to trust the label: "face of 10 x 10 pixels; below 24 the label is often wrong", "no
-            contrast: there may be no face" and others (limits: `fer_edge.quality`). Empty without one. An image of
-            another object than a face is not detected in a box or crop; `FaceDetector` finds no face in it.
-        quality: What was measured on the face and its crop; None for a prediction without frame.
-        min_score: Score below which the label is not certain, 0.58 by default. A tracker uses 0.53 or 0.63, so that
-            `certain` does not flicker.
-    """
-
-    label: str
-    score: float
-    scores: dict[str, float]
-    warning: str = ""
-    quality: FaceQuality | None = None
-    min_score: float = MIN_SCORE
-
-    @property
-    def certain(self) -> bool:
-        """True if there is no warning and the score is high enough."""
-        return self.score >= self.min_score and not self.warning
-
-    @property
-    def display_label(self) -> str:
-        """Label to show: `label`, or "unsure" if it is not certain."""
-        return self.label if self.certain else UNSURE
-
-    @property
-    def circumplex(self) -> Circumplex | None:
-        """Valence and arousal, derived from `scores` and not measured; None if a label has no published coordinates."""
-        return circumplex(self.scores)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the expression as in the result document."""
-        return expression_data(self)
-
-    def __repr__(self) -> str:
-        scores = ", ".join(f"{label!r}: {score:.3f}" for label, score in self.scores.items())
-        warning = f", warning={self.warning!r}" if self.warning else ""
-        return f"Expression(label={self.label!r}, score={self.score:.3f}, scores={{{scores}}}{warning})"
+CLOSED = "the recognizer is closed; open the bundle again"
 
 
 class Recognizer:
@@ -82,33 +31,43 @@ class Recognizer:
     Any thread may call it; calls run one after another, also those of `asyncio.to_thread`. For parallel calls, open one
     recognizer per thread. A recognizer cannot be pickled: open one in each process.
 
-    Attributes:
-        labels: Labels of the model, in the order of `Expression.scores`.
-        engine: Name of the engine: "openvino".
-        runner: Runner of the engine, for batches of crops: see `fer_edge.engines.base.Runner`.
+    `reload` replaces the model between two calls; each result is that of one model.
 
     >>> with Recognizer.open() as recognizer:
     ...     expression = recognizer.recognize(frame, box=(x, y, width, height))
     """
 
     def __init__(
-        self,
-        runner: Runner,
-        labels: Sequence[str],
-        *,
-        engine: str = "",
-        name: str = "",
+        self, runner: Runner, labels: Sequence[str], *, engine: str = "", source: Source | None = None
     ) -> None:
-        self.runner = runner
-        self.labels = tuple(labels)
-        self.engine = engine
-        self._name = name  # of the bundle
-        self._input = runner.input_buffer()
+        self._model = LoadedModel(runner, labels, engine=engine, source=source)
+        self._closed = False
+        self._swapping, self._reloading = StateLock(), StateLock()
+
+    @property
+    def runner(self) -> Runner:
+        """Runner of the engine, for batches of crops: see `fer_edge.engines.base.Runner`."""
+        return self._model.runner
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the model, in the order of `Expression.scores`."""
+        return self._model.labels
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine: "openvino"."""
+        return self._model.engine
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model, `model.onnx` in the bundle."""
+        return self._model.model_hash
 
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str] | Bundle | None = None,
+        path: BundlePath = None,
         engine: str | None = None,
         threads: int | None = None,
         device: int = 0,
@@ -121,8 +80,8 @@ class Recognizer:
         """Open a bundle and run the model once, so that the first frame takes no longer than the others.
 
         Args:
-            path: Path of the bundle, or an open bundle; None: the shipped bundle. Several recognizers on one bundle
-                start faster from `Bundle.open(path, in_memory=True)`, which checks it once.
+            path: Path of the bundle, or an open bundle; None or "edge": the shipped bundle. Several recognizers on one
+                bundle start faster from `Bundle.open(path, in_memory=True)`, which checks it once.
             engine: Name of one of the bundle's engines; None: the first engine that runs on this machine. The logger
                 "fer_edge" warns about engines that were skipped.
             threads: Number of CPU threads of one inference; None: the engine's default. `fer-edge bench --scenario
@@ -149,23 +108,7 @@ class Recognizer:
         if options is not None and (threads, device, allow_host_code) != (None, 0, False):
             raise ConfigError("threads, device and allow_host_code are set beside options; set them in RunOptions(...)")
         run_options = options or RunOptions(threads=threads, device=device, allow_host_code=allow_host_code)
-        if isinstance(path, Bundle):
-            if signed_by is not None:
-                raise ConfigError("signed_by is set beside an open bundle; pass it to Bundle.open")
-            bundle = path
-        else:
-            bundle = Bundle.open(shipped_bundle() if path is None else path, signed_by=signed_by)
-        max_batch = bundle.manifest.max_batch
-        if type(faces) is not int or not 1 <= faces <= max_batch:
-            raise ConfigError(
-                f"faces is {shown(faces)}; expected a whole number from 1 to {max_batch}, the bundle's largest batch"
-            )
-
-        def open_engine(entry: EngineEntry) -> Recognizer:
-            runner = bundle.warm_runner(entry.engine, run_options, largest=faces)
-            return cls(runner, bundle.manifest.labels, engine=entry.engine, name=bundle.path.name)
-
-        return bundle.use_first_runnable(engine, open_engine)
+        return Source(open_bundle(path, signed_by), engine, run_options, faces).load(cls)
 
     def recognize(
         self, frame: npt.NDArray[np.uint8], box: Box | Face | None = None, *, color: str = "rgb"
@@ -225,7 +168,7 @@ class Recognizer:
     def preprocess(self, frame: npt.NDArray[np.uint8], boxes: Faces, *, color: str = "rgb") -> Images:
         """Crop faces into the recognizer's input buffer.
 
-        The next call of this recognizer, from any thread, overwrites the buffer.
+        The next call of this recognizer, from any thread, overwrites the buffer; after `reload` it is not to be used.
 
         Args:
             frame: uint8 array of shape (H, W, 3).
@@ -241,53 +184,119 @@ class Recognizer:
         """
         self._check_input(frame, color)
         boxes = _as_list(boxes)
-        if len(boxes) > self.runner.max_batch:
-            raise InputError(
-                f"{len(boxes)} boxes; the largest batch of this engine is {self.runner.max_batch}: "
-                "call recognize_faces, which splits boxes into batches"
-            )
         crops = []
         for index, box in enumerate(boxes):
             try:
                 crops.append(_plan_crop(frame, box))
             except InputError as error:
                 raise InputError(_describe_errors({index: error}, len(boxes))) from error
-        with self.runner.exclusive():
-            self._check_open()
-            for image, crop in zip(self._input, crops, strict=False):
-                _write_crop(frame, crop, image, color)
-            return self._input[: len(crops)]
+        while True:
+            model = self._model
+            with model.runner.exclusive():
+                if model is not self._model:  # replaced while this call waited
+                    continue
+                self._check_open()
+                if len(crops) > model.runner.max_batch:
+                    raise InputError(
+                        f"{len(crops)} boxes; the largest batch of this engine is {model.runner.max_batch}: "
+                        "call recognize_faces, which splits boxes into batches"
+                    )
+                for image, crop in zip(model.images, crops, strict=False):
+                    _write_crop(frame, crop, image, color)
+                return model.images[: len(crops)]
 
     def postprocess(self, prediction: Prediction) -> list[Expression]:
-        """Convert a prediction to expressions; without quality and warnings, which need the frame."""
-        return self._expressions(prediction, [None] * len(prediction.probabilities))
+        """Convert a prediction to expressions.
+
+        They have neither quality and warnings, which need the frame, nor a model hash. With
+        `reload(other_labels=True)`, make sure that the model is not replaced between `infer` and this call.
+        """
+        return self._model.expressions(prediction, [None] * len(prediction.probabilities), model_hash="")
 
     def _run(self, frame: npt.NDArray[np.uint8], crops: Sequence[_Crop], color: str) -> list[Expression]:
-        """Crop and run faces in batches, while holding the runner's lock."""
-        expressions: list[Expression] = []
-        largest = self.runner.max_batch
-        with self.runner.exclusive():
-            try:
-                self._check_open()
-                for start in range(0, len(crops), largest):
+        """Crop and run faces in batches on one model, while holding its runner's lock."""
+        while True:
+            model = self._model
+            with model.runner.exclusive():
+                if model is not self._model:  # replaced while this call waited
+                    continue
+                try:
                     self._check_open()
-                    batch, qualities = crops[start : start + largest], []
-                    for image, crop in zip(self._input, batch, strict=False):
-                        _write_crop(frame, crop, image, color)
-                        qualities.append(measure_quality(crop.region, image, crop.face))
-                    expressions += self._expressions(self.runner.run(self._input[: len(batch)]), qualities)
-            finally:
-                self.runner.settle()
-                self._drop_input()
+                    return self._run_batches(model, frame, crops, color)
+                finally:
+                    model.settle()
+
+    def _run_batches(
+        self, model: LoadedModel, frame: npt.NDArray[np.uint8], crops: Sequence[_Crop], color: str
+    ) -> list[Expression]:
+        expressions: list[Expression] = []
+        largest = model.runner.max_batch
+        for start in range(0, len(crops), largest):
+            if model.runner.is_closed:  # by a signal handler
+                raise EngineError(CLOSED)
+            batch, qualities = crops[start : start + largest], []
+            for image, crop in zip(model.images, batch, strict=False):
+                _write_crop(frame, crop, image, color)
+                qualities.append(measure_quality(crop.region, image, crop.face))
+            prediction = model.runner.run(model.images[: len(batch)])
+            expressions += model.expressions(prediction, qualities, model.model_hash)
         return expressions
 
-    def _expressions(self, prediction: Prediction, qualities: Sequence[FaceQuality | None]) -> list[Expression]:
-        expressions = []
-        for row, quality in zip(prediction.probabilities.tolist(), qualities, strict=True):
-            score = max(row)
-            label, warning = self.labels[row.index(score)], "" if quality is None else quality.warning
-            expressions.append(Expression(label, score, dict(zip(self.labels, row, strict=True)), warning, quality))
-        return expressions
+    def reload(
+        self, path: BundlePath = None, *, signed_by: PublicKey | None = None, other_labels: bool = False
+    ) -> None:
+        """Replace the model by that of a bundle, without an error or a wait for the calls of other threads.
+
+        The bundle is opened, loaded and run once beside the current model, which takes the memory of both. Then the
+        model is replaced between two calls. A call that runs meanwhile ends on the former model, which is closed after
+        it. Engine, run options and `faces` stay those of `open`. After an error the former model stays in use. Of two
+        reloads at the same moment, the later one waits for the other, and its model stays.
+
+        Args:
+            path: Path of the bundle, or an open bundle; None: the path of the current one, whose file was replaced.
+            signed_by: Public key that must have signed the bundle; None: that of the current one, if it had one.
+            other_labels: Whether the bundle may have other labels, or their order may differ. False by default.
+
+        Raises:
+            SignatureError: Signature that is missing, invalid, by another key, or of another file.
+            BundleError: Bundle that cannot be used, as for `open`, or that has other labels.
+            ConfigError: Key or open bundle that cannot be used, or a recognizer without a bundle and no path.
+            EngineError: The recognizer is closed, this thread is inside a call, or the engine failed.
+            NonFiniteError: NaN or infinity in the model's outputs.
+        """
+        with self._reloading:
+            self.swap(self.prepare(path, signed_by=signed_by, other_labels=other_labels))
+
+    def prepare(
+        self, path: BundlePath = None, *, signed_by: PublicKey | None = None, other_labels: bool = False
+    ) -> LoadedModel:
+        """Load a model for `swap`, so that several recognizers change their models together, or none does.
+
+        Arguments and errors are those of `reload`. Close a model that is not used.
+        """
+        self._check_open()
+        if self.runner.is_in_call:
+            raise EngineError(
+                "the model cannot be replaced during a call of the same thread, for example in a signal handler; do it "
+                "in another thread"
+            )
+        return open_update(self._model, path, signed_by, other_labels).load(LoadedModel)
+
+    def swap(self, model: LoadedModel) -> None:
+        """Use a model of `prepare` from the next call on, and close the former one after its last call.
+
+        Raises:
+            EngineError: The recognizer is closed, and so is the model now.
+        """
+        with self._swapping:
+            former, is_closed = self._model, self._closed
+            if not is_closed:
+                self._model = model
+        if is_closed:
+            model.close()
+            raise EngineError(CLOSED)
+        if former is not model:
+            former.close()
 
     def _check_input(self, frame: npt.NDArray[np.uint8], color: str) -> None:
         self._check_open()
@@ -295,26 +304,25 @@ class Recognizer:
         check_color(color)
 
     def _check_open(self) -> None:
-        if self.runner.is_closed:
-            raise EngineError("the recognizer is closed; open the bundle again")
+        model = self._model
+        # A runner that is closed and still in use was closed by the app; `swap` closes one that is not.
+        if self._closed or (model.runner.is_closed and model is self._model):
+            raise EngineError(CLOSED)
 
     def close(self) -> None:
         """Release the engine after the call of another thread has returned; may be called several times.
 
         If a signal handler calls this during a call of the same thread, the engine is released at the end of that call.
         """
-        self.runner.close()
-        self._drop_input()
-
-    def _drop_input(self) -> None:
-        """Drop the input buffer after the engine is released, since its memory belongs to the engine."""
-        if self.runner.is_released and len(self._input):
-            self._input = self._input[:0].copy()
+        with self._swapping:
+            self._closed, model = True, self._model
+        model.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.runner.is_closed else "open"
-        engine = f" on {self.engine}" if self.engine else ""
-        return f"<Recognizer{f' {self._name}' if self._name else ''}{engine}, {len(self.labels)} labels, {state}>"
+        model = self._model
+        state = "closed" if self._closed or model.runner.is_closed else "open"
+        engine = f" on {model.engine}" if model.engine else ""
+        return f"<Recognizer{f' {model.name}' if model.name else ''}{engine}, {len(model.labels)} labels, {state}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse pickling and copying.

@@ -38,7 +38,13 @@ def run(code: str) -> Any:
 
 
 def test_exported_names() -> None:
-    names = FUNCTIONS | CLASSES | ERRORS | {"Box", "__version__", "box_from_corners", "open_source", "read_image"}
+    names = (
+        FUNCTIONS
+        | CLASSES
+        | ERRORS
+        | {"Box", "__version__", "box_from_corners"}
+        | {"limit_threads", "open_source", "read_image"}
+    )
     assert set(fer_edge.__all__) == names
     assert fer_edge.__all__ == sorted(fer_edge.__all__, key=lambda name: (not name[0].isupper(), name))
     assert set(dir(fer_edge)) >= names

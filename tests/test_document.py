@@ -12,10 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from fer_edge.document import make_document, person_data
+from fer_edge.expression import Expression
 from fer_edge.faces.face import Face
 from fer_edge.faces.tracker import TrackedFace
 from fer_edge.quality import FaceQuality
-from fer_edge.recognizer import Expression
 from tests.result_document import EXAMPLES, PAGE, SCHEMA, assert_alike, check_document
 
 

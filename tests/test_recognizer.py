@@ -53,7 +53,7 @@ def test_closed_recognizer_is_refused(tmp_path: Path) -> None:
     recognizer = Recognizer.open(tiny_bundle(tmp_path / "a.fer"), "onnxruntime", threads=1)
     recognizer.close()
     recognizer.close()
-    assert not len(recognizer._input), "the engine's memory is still referenced"
+    assert not len(recognizer._model.images), "the engine's memory is still referenced"
     uses: list[Callable[[Any], Any]] = [
         recognizer.recognize,
         lambda frame: recognizer.recognize_faces(frame, []),

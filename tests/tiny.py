@@ -62,7 +62,7 @@ def tiny_manifest(**changes: object) -> Manifest:
     return Manifest(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def tiny_bundle(path: Path, **changes: object) -> Path:
+def tiny_bundle(path: Path, *, seed: int = 0, **changes: object) -> Path:
     """Write a bundle of `tiny_onnx` and return its path."""
-    write_bundle(path, tiny_manifest(**changes), {"model.onnx": tiny_onnx()})
+    write_bundle(path, tiny_manifest(**changes), {"model.onnx": tiny_onnx(seed=seed)})
     return path

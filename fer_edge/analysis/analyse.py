@@ -17,10 +17,10 @@ from fer_edge.analysis.people import People
 from fer_edge.bundle import Bundle
 from fer_edge.document import make_document
 from fer_edge.errors import ConfigError, VideoError
+from fer_edge.expression import UNSURE
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.html import theme
 from fer_edge.progress import Progress, silent
-from fer_edge.recognizer import UNSURE
 from fer_edge.results import Result, Table
 from fer_edge.rows import WriteRows, rows_of, write_csv, write_parquet
 from fer_edge.shipped import path_or_shipped

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.analysis.people import Person, Timeline
-from fer_edge.recognizer import UNSURE
+from fer_edge.expression import UNSURE
 
 HEIGHT = 100  # units of a drawing
 WIDTH = 1000

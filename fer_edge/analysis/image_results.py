@@ -8,9 +8,9 @@ from typing import Any
 
 from fer_edge.boxes import XYWH
 from fer_edge.document import make_document, person_data
+from fer_edge.expression import UNSURE, Expression
 from fer_edge.faces.face import Face
 from fer_edge.quality import MIN_FACE, MIN_SHARPNESS
-from fer_edge.recognizer import UNSURE, Expression
 from fer_edge.results import Result, Table
 
 MIN_TILT = 30.0  # degrees from which a face is noted as tilted

@@ -9,9 +9,9 @@ import fer_edge
 from fer_edge.analysis.analyse import AnalysisResult, clock
 from fer_edge.analysis.drawing import WIDTH, Band, Span, bands, spans
 from fer_edge.analysis.people import Moment, People, Person
+from fer_edge.expression import UNSURE
 from fer_edge.html import theme
 from fer_edge.html.page import page_from_template
-from fer_edge.recognizer import UNSURE
 
 MAX_PEOPLE = 40  # on the page, those with the most frames
 MAX_MOMENTS = 8

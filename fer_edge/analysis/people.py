@@ -14,7 +14,7 @@ from PIL import Image
 from fer_edge.boxes import XYWH
 from fer_edge.crop import crop_and_resize
 from fer_edge.engines.base import Images
-from fer_edge.recognizer import UNSURE
+from fer_edge.expression import UNSURE
 
 if TYPE_CHECKING:
     from fer_edge.faces.tracker import TrackedFace

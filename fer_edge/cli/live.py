@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_edge.cli.option_checks import parse_size, refuse_given
-from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, Port, ShippedBundle, SignedBy
+from fer_edge.cli.options import Engine, FrameRate, Json, NoBrowser, OneThread, Port, Reload, ShippedBundle, SignedBy
 
 if TYPE_CHECKING:
     from fer_edge.bundle import Bundle
@@ -30,6 +31,7 @@ def live(
     ] = "0",
     bundle: ShippedBundle = None,
     signed_by: SignedBy = None,
+    reload: Reload = False,
     faces: Annotated[int, typer.Option("--faces", min=1, help="Largest number of faces recognised in one frame.")] = 4,
     to: Annotated[
         list[str] | None,
@@ -78,10 +80,12 @@ def live(
 
     Example: fer-edge live 0 --to "osc://127.0.0.1:9000?app=vrchat"
     """
+    from fer_edge._reloads import Reloads
     from fer_edge._stop_signals import StopSignals
     from fer_edge.cli.output import print_note
     from fer_edge.live.outputs import output_kind
     from fer_edge.live.session import LiveSession
+    from fer_edge.shipped import shipped_bundle
 
     if list_outputs:
         _list_outputs()
@@ -94,7 +98,9 @@ def live(
     _check_files(to or ())
     options = {"size": parse_size(size), "fps": fps, "loop": loop, "pace": is_live or not (json or no_page)}
     outputs, page, note = _make_outputs(show, json, no_page, port or 0)
-    model, targets = _make_target_outputs(to or (), bundle, signed_by, note)
+    path = bundle or shipped_bundle()
+    reloads = Reloads(path, lambda: session.reload(), note)
+    model, targets = _make_target_outputs(to or (), path, signed_by, note)
     with LiveSession.open(
         source, model, outputs=[*outputs, *targets], engine=engine, threads=threads, faces=faces, **options
     ) as session:
@@ -102,7 +108,7 @@ def live(
             if page is not None:
                 _open_page(page, session, browser=not no_browser)
             # A signal ends the loop between frames, so that all outputs have the same ones.
-            with StopSignals() as stop_signal:
+            with StopSignals() as stop_signal, reloads if reload else nullcontext():
                 summary = session.run(seconds, stop_signal)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped after {session.summary()}") from None
@@ -166,16 +172,15 @@ def _check_files(targets: Sequence[str]) -> None:
 
 
 def _make_target_outputs(
-    targets: Sequence[str], bundle: Path | None, signed_by: Path | None, note: Note
-) -> tuple[str | Path | Bundle, list[Output]]:
+    targets: Sequence[str], bundle: Path, signed_by: Path | None, note: Note
+) -> tuple[Path | Bundle, list[Output]]:
     """Return the bundle, open if its labels or its signature are needed, and the outputs of --to."""
     if not targets and signed_by is None:
-        return bundle or "edge", []
+        return bundle, []
     from fer_edge.bundle import Bundle
     from fer_edge.live.outputs import make_output
-    from fer_edge.shipped import shipped_bundle
 
-    model = Bundle.open(bundle or shipped_bundle(), signed_by=signed_by)
+    model = Bundle.open(bundle, signed_by=signed_by)
     return model, [make_output(target, model.manifest.labels, note) for target in targets]
 
 

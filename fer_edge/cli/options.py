@@ -68,6 +68,13 @@ SignedBy = Annotated[
         "--signed-by", help="Public key (PEM) that must have signed the bundle; default: the origin is not checked."
     ),
 ]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        help="Load the bundle again when its file is replaced, or on SIGHUP; results continue meanwhile.",
+    ),
+]
 ModelArgument = Annotated[
     Path,
     typer.Argument(

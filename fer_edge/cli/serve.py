@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from fer_edge.cli.options import Engine, OneThread, ShippedBundle, SignedBy, Workers
+from fer_edge.cli.options import Engine, OneThread, Reload, ShippedBundle, SignedBy, Workers
 
 TOKEN = "FER_EDGE_TOKEN"  # environment variable, since other users of the machine can read a command line
 
@@ -16,6 +17,7 @@ TOKEN = "FER_EDGE_TOKEN"  # environment variable, since other users of the machi
 def serve(
     bundle: ShippedBundle = None,
     signed_by: SignedBy = None,
+    reload: Reload = False,
     host: Annotated[
         str,
         typer.Option(
@@ -51,10 +53,12 @@ def serve(
 
     Example: fer-edge serve --port 8080
     """
+    from fer_edge._reloads import Reloads
     from fer_edge.cli.output import print_line, print_note
     from fer_edge.errors import EngineError
     from fer_edge.serve import FaceServer, ServeOptions
     from fer_edge.serve.options import default_workers
+    from fer_edge.shipped import shipped_bundle
 
     # Pillow's remarks on damaged images; clients that send many would fill the messages of the server.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -70,12 +74,14 @@ def serve(
         timeout=timeout,
     )
     server = FaceServer(bundle, engine=engine, threads=threads, signed_by=signed_by, options=options, note=print_note)
-    try:
+    reloads = Reloads(bundle or shipped_bundle(), server.reload, print_note)
+    with ExitStack() as stack:
+        stack.callback(server.close)
         print_line(server.open(), flush=True)
         if server.access.is_new_token:
             print_note(f"clients need this token: {server.access.token}")
         print_note("Ctrl-C ends")
+        if reload:
+            stack.enter_context(reloads)
         server.wait()
         raise EngineError("the web server has ended by itself; start it again")
-    finally:
-        server.close()

@@ -27,6 +27,7 @@ from fer_edge.engines.outputs import Floats as Floats
 from fer_edge.engines.outputs import Prediction as Prediction
 from fer_edge.engines.outputs import check_prediction
 from fer_edge.engines.quiet import Package
+from fer_edge.engines.threads import LIMIT, MAX_THREADS
 from fer_edge.errors import (
     ConfigError,
     CopyError,
@@ -39,7 +40,6 @@ from fer_edge.errors import (
 Images = npt.NDArray[np.uint8]
 
 IMAGE_SIZE = 112
-MAX_THREADS = 1024
 INPUT_NAME = "images"
 HALF_SCALES = "fer_edge.half_scales"  # metadata key of a typed ONNX model whose int8 scales are float16
 
@@ -128,6 +128,7 @@ class Runner(ABC):
     engine: str | None = None  # name in the registry; None for runners of other kinds
     title = "the engine"  # name in error messages
     has_device = False  # whether it runs on a device with its own clock: see `time_on_device`
+    threads: int | None = None  # CPU threads of a run, which count for the limit of the process; None: not counted
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
@@ -178,11 +179,14 @@ class Runner(ABC):
         if not 1 <= len(images) <= self.max_batch:
             raise InputError(f"a batch of {len(images)} images; this engine takes 1 to {self.max_batch}")
         try:
+            LIMIT.acquire(self, self.threads)
             prediction = self._infer(np.ascontiguousarray(images))
         except FerEdgeError:
             raise
         except Exception as error:  # each engine raises its own exception types
             raise engine_error(self.title, f"failed on a batch of {len(images)}", error) from error
+        finally:
+            LIMIT.release(self)
         if checked:
             check_prediction(prediction, len(images), self.title)
         return prediction
@@ -191,6 +195,11 @@ class Runner(ABC):
         """Release the engine at the end of a call during which `close` was called."""
         if self._close_requested and not self._closed:
             self._release()
+
+    @property
+    def is_in_call(self) -> bool:
+        """True during a call of the calling thread, as in a signal handler."""
+        return self._lock.is_held() and not lifetime.is_exit_thread()
 
     @property
     def is_closed(self) -> bool:

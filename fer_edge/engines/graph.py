@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.engines.threads import LIMIT
 from fer_edge.errors import EngineError
 
 
@@ -23,14 +24,19 @@ class Port(NamedTuple):
 class Execution(ABC):
     """A graph compiled for one input shape. Callers make sure that calls do not overlap.
 
+    Args:
+        shape: Shape of the input.
+        dtype: Type of the input.
+        threads: CPU threads of a run, which count for the limit of the process; None: not counted.
+
     Attributes:
         input: Input array, which the caller fills before each run.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], threads: int | None) -> None:
         self.input: npt.NDArray[Any] = np.zeros(shape, dtype)
+        self._threads = threads
 
-    @abstractmethod
     def run(self) -> Mapping[str, npt.NDArray[Any]]:
         """Run the graph on `input`.
 
@@ -40,6 +46,15 @@ class Execution(ABC):
         Raises:
             EngineError: The engine failed.
         """
+        try:
+            LIMIT.acquire(self, self._threads)
+            return self._run()
+        finally:
+            LIMIT.release(self)
+
+    @abstractmethod
+    def _run(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Run the graph; results and errors as for `run`."""
 
 
 class Graph(ABC):

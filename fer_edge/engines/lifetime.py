@@ -35,11 +35,13 @@ else:
 
 
 class CallLock(_RLock):  # type: ignore[misc]  # written in C
-    """Lock of one runner, or of opening.
+    """Lock of one runner, or of opening. The exit waits for it.
 
     Acquire it with a plain `with`: its `__enter__` is written in C, so a Ctrl-C cannot leave it half acquired.
     `_is_owned` and `_at_fork_reinit` are the methods that `Condition` and `logging` of the standard library use.
     """
+
+    blocks_exit = True
 
     def __init__(self) -> None:
         self.orphaned = False  # whether a thread that this forked process does not have was holding it
@@ -80,6 +82,12 @@ class CallLock(_RLock):  # type: ignore[misc]  # written in C
             self._at_fork_reinit()
 
 
+class StateLock(CallLock):
+    """Lock of the state of an object. The exit does not wait for it: a thread that holds it may wait for `OPENING`."""
+
+    blocks_exit = False
+
+
 class _ProcessState:
     """Exit and fork of this process."""
 
@@ -92,7 +100,7 @@ class _ProcessState:
         deadline = time.monotonic() + EXIT_SECONDS
         OPENING.acquire(timeout=EXIT_SECONDS)  # before listing the others: an engine that is being opened adds its lock
         for lock in _locks():
-            if not lock.is_held():
+            if lock.blocks_exit and not lock.is_held():
                 lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
     def after_fork(self) -> None:

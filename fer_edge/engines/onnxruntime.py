@@ -32,8 +32,9 @@ from fer_edge.engines.graph import Execution, Graph, Port, single_input
 from fer_edge.engines.messages import LOAD, engine_error, unavailable
 from fer_edge.engines.outputs import check_outputs
 from fer_edge.engines.quiet import Package, import_package
+from fer_edge.engines.threads import LIMIT
 from fer_edge.errors import EngineError, EngineUnavailableError, UnsupportedTargetError
-from fer_edge.hardware.cpu import CPUINFO, cpu_fields, default_threads
+from fer_edge.hardware.cpu import CPUINFO, cpu_fields
 
 # From 1.29 on, its Linux packages write a device id and an event store into the home folder, and send events.
 PACKAGE = Package("onnxruntime", "onnxruntime", {"ORT_DISABLE_TELEMETRY": "1"}, loads_libraries=True)
@@ -64,8 +65,9 @@ class ONNXRuntimeRunner(Runner):
     engine = "onnxruntime"
     title = "ONNX Runtime"
 
-    def __init__(self, session: Any, max_batch: int) -> None:
+    def __init__(self, session: Any, max_batch: int, threads: int | None) -> None:
         super().__init__(max_batch)
+        self.threads = threads
         self._session = session
         present = {output.name: output.shape for output in session.get_outputs()}
         check_outputs(present)
@@ -100,8 +102,8 @@ class ONNXRuntimeTensors(TensorReader):
 class ONNXRuntimeGraph(Graph):
     """Session that runs inputs of any accepted shape."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, threads: int | None) -> None:
+        self._session, self._threads = session, threads
         ports = {port.name: port for port in session.get_inputs()}
         port = ports[single_input(list(ports))]
         if port.type not in TYPES:
@@ -118,18 +120,20 @@ class ONNXRuntimeGraph(Graph):
                 f"the graph's input is declared as {text}; got {' x '.join(map(str, shape))}: use the engine openvino, "
                 "which changes fixed sizes, or declare them free"
             )
-        return ONNXRuntimeExecution(self._session, self.port, self.outputs, shape)
+        return ONNXRuntimeExecution(self._session, self.port, self.outputs, shape, self._threads)
 
 
 class ONNXRuntimeExecution(Execution):
     """Call of a session with inputs of one shape."""
 
-    def __init__(self, session: Any, port: Port, outputs: Sequence[str], shape: tuple[int, ...]) -> None:
-        super().__init__(shape, port.dtype)
+    def __init__(
+        self, session: Any, port: Port, outputs: Sequence[str], shape: tuple[int, ...], threads: int | None
+    ) -> None:
+        super().__init__(shape, port.dtype, threads)
         self._session, self._outputs = session, list(outputs)
         self._feed = {port.name: self.input}
 
-    def run(self) -> Mapping[str, npt.NDArray[Any]]:
+    def _run(self) -> Mapping[str, npt.NDArray[Any]]:
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, self._feed), strict=True))
         except Exception as error:  # ONNX Runtime's exception types are private
@@ -158,10 +162,10 @@ class ONNXRuntimeEngine(Engine):
             raise EngineUnavailableError("ONNX Runtime has no CPU provider; reinstall the onnxruntime package")
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch)
+        return ONNXRuntimeRunner(self._session(artifact.model, options), artifact.max_batch, _threads(options))
 
     def open_graph(self, model: bytes, options: RunOptions) -> Graph:
-        return ONNXRuntimeGraph(self._session(model, options))
+        return ONNXRuntimeGraph(self._session(model, options), _threads(options))
 
     def _executed_operators(self, model: bytes) -> tuple[ExecutedOperator, ...]:
         """Return the operators that a session executes for one image, from its profile.
@@ -192,12 +196,20 @@ class ONNXRuntimeEngine(Engine):
             settings.profile_file_prefix = str(profile)
         settings.log_severity_level = FATAL
         settings.inter_op_num_threads = 1
-        threads = options.threads or default_threads(respects_affinity=False)
+        threads = _threads(options)
         if threads is not None:
             settings.intra_op_num_threads = threads
+        if LIMIT.get() is not None:
+            # By default, the threads of a session spin for a moment after its run, while another network runs.
+            settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A session returns metadata only after running the optimizers, so the key is searched in the serialised model.
         disabled = [*DISABLED_OPTIMIZERS, *(INCORRECT_WITH_HALF_SCALES if HALF_SCALES.encode() in model else ())]
         return open_session(model, settings, disabled_optimizers=disabled)
+
+
+def _threads(options: RunOptions) -> int | None:
+    """Return the number of CPU threads of one inference; None for ONNX Runtime's default."""
+    return LIMIT.threads_of_network(options.threads, respects_affinity=False)
 
 
 def open_session(model: bytes, settings: Any, **keywords: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time as clock
 import weakref
 from collections.abc import Iterable
@@ -14,20 +13,19 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge._files import as_path
-from fer_edge.bundle import Bundle
 from fer_edge.crop import check_color, check_frame
 from fer_edge.document import person_data
 from fer_edge.engines.lifetime import CallLock
 from fer_edge.errors import ConfigError, CopyError, EngineError, InputError, shown
+from fer_edge.expression import Expression
 from fer_edge.faces.detector import MIN_BOX, MIN_SCORE_ALONE, FaceDetector, detection_engine
 from fer_edge.faces.face import Face
 from fer_edge.faces.networks import MAX_OVERLAP, overlap
 from fer_edge.faces.searcher import CallingThread, Candidates, OwnThread, Request
 from fer_edge.faces.smoothing import HYSTERESIS, OneEuro, Smoother
 from fer_edge.faces.tracks import Track, associate, corners
-from fer_edge.recognizer import Expression, Recognizer
-from fer_edge.shipped import path_or_shipped
+from fer_edge.loaded import BundlePath
+from fer_edge.recognizer import Recognizer
 from fer_edge.signing import PublicKey
 
 Frame = npt.NDArray[np.uint8]
@@ -91,7 +89,6 @@ class ExpressionTracker:
         background: bool,
         resources: ExitStack,
     ) -> None:
-        self.labels = recognizer.labels
         self._detector, self._recognizer = detector, recognizer
         self._faces, self._detect_every, self._patience = faces, detect_every, patience
         self._smoothing, self._hysteresis = smoothing, hysteresis
@@ -110,7 +107,7 @@ class ExpressionTracker:
     @classmethod
     def open(
         cls,
-        bundle: str | os.PathLike[str] | Bundle | None = "edge",
+        bundle: BundlePath = "edge",
         *,
         engine: str | None = None,
         threads: int | None = 1,
@@ -157,13 +154,8 @@ class ExpressionTracker:
             raise ConfigError("the detector has no landmarks, which follow faces; open it with landmarks=True")
         with ExitStack() as stack:
             if recognizer is None:
-                path = (
-                    bundle
-                    if isinstance(bundle, Bundle)
-                    else path_or_shipped("bundle", as_path(bundle or "edge", "the bundle"))
-                )
                 recognizer = stack.enter_context(
-                    Recognizer.open(path, engine, threads, faces=faces, signed_by=signed_by)
+                    Recognizer.open(bundle, engine, threads, faces=faces, signed_by=signed_by)
                 )
             if detector is None:
                 detector = stack.enter_context(FaceDetector.open(engine=detection_engine(engine), threads=threads))
@@ -210,6 +202,21 @@ class ExpressionTracker:
             people = [self._person(track) for track in self._tracks if track.track_id]
             self._searcher.begin()
         return sorted(people, key=lambda person: -person.face.box[2])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the model, in the order of `Expression.scores`."""
+        return self._recognizer.labels
+
+    def reload(
+        self, path: BundlePath = None, *, signed_by: PublicKey | None = None, other_labels: bool = False
+    ) -> None:
+        """Replace the model between two frames, as `Recognizer.reload` does, with the same arguments and errors.
+
+        People keep their numbers. The smoothing of each face starts again with the first frame of the new model, so
+        that no expression mixes two models; so does `since`.
+        """
+        self._recognizer.reload(path, signed_by=signed_by, other_labels=other_labels)
 
     def _start_frame(self, time: float | None) -> None:
         now = clock.monotonic() if time is None else _parse_time(time)
@@ -314,13 +321,16 @@ class ExpressionTracker:
         tracks = [track for track in self._tracks if self._is_fresh(track)]
         raw = self._recognizer.recognize_faces(frame, [track.face for track in tracks], color=color) if tracks else []
         for track, expression in zip(tracks, raw, strict=True):
+            if track.smoother.label >= 0 and track.raw.model_hash != expression.model_hash:
+                track.smoother.reset()
+            labels = tuple(expression.scores)  # of the model of this frame, which may be replaced meanwhile
             scores = track.smoother.update(np.array([*expression.scores.values()]), self._time).tolist()
             track.raw, index = expression, track.smoother.label
             track.expression = replace(
                 expression,
-                label=self.labels[index],
+                label=labels[index],
                 score=scores[index],
-                scores=dict(zip(self.labels, scores, strict=True)),
+                scores=dict(zip(labels, scores, strict=True)),
                 min_score=track.smoother.min_score,
             )
 

@@ -14,7 +14,7 @@ from fer_edge.faces.networks import overlap
 from fer_edge.faces.smoothing import Smoother
 
 if TYPE_CHECKING:
-    from fer_edge.recognizer import Expression
+    from fer_edge.expression import Expression
 
 VELOCITY_SECONDS = 0.1  # time constant of the mean velocity
 MIN_OVERLAP = 0.2  # intersection over union above which a candidate is the face of a track

@@ -188,6 +188,14 @@ class LiveSession:
         )
         return LiveSummary(self._frames, state.dropped, state.damaged, state.reconnections, p50, p99)
 
+    def reload(self) -> None:
+        """Load the bundle again, whose file was replaced, between two frames; may be called from another thread.
+
+        Raises:
+            FerEdgeError: Bundle that cannot be used or has other labels; the former model stays in use.
+        """
+        self._tracker.reload()
+
     def stop(self) -> None:
         """End `run` after the current frame; may be called from any thread or a signal handler."""
         self._stop.set()

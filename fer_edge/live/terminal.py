@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fer_edge._text import printable
+from fer_edge.expression import UNSURE
 from fer_edge.live.output import Output, Update
 from fer_edge.live.spans import Span, Timelines
-from fer_edge.recognizer import UNSURE
 
 if TYPE_CHECKING:
     from fer_edge.faces.tracker import TrackedFace

@@ -13,6 +13,7 @@ COUNTERS = {
     "faces": "Faces recognised, by path.",
     "frames": "Frames of cameras, by result: recognised, dropped for a newer one, or damaged.",
     "timeouts": "Connections ended because the client was too slow.",
+    "reloads": "Bundles loaded again, by result: done, or refused with the former model in use.",
 }
 LATENCY = "recognition_seconds"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # upper bounds in seconds
@@ -23,10 +24,11 @@ class Metrics:
 
     Args:
         gauges: Function that returns a value at present, by name and description.
+        model_hash: Function that returns the SHA-256 of the model in use.
     """
 
-    def __init__(self, gauges: dict[tuple[str, str], Callable[[], float]]) -> None:
-        self._gauges = gauges
+    def __init__(self, gauges: dict[tuple[str, str], Callable[[], float]], model_hash: Callable[[], str]) -> None:
+        self._gauges, self._model_hash = gauges, model_hash
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
         self._buckets: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
@@ -71,6 +73,8 @@ class Metrics:
         for (name, text), value_now in self._gauges.items():
             yield from _heading(name, text, "gauge")
             yield f"{PREFIX}_{name} {value_now():g}"
+        yield from _heading("model_info", "Model in use: the SHA-256 of its model.onnx.", "gauge")
+        yield f'{PREFIX}_model_info{{model="{self._model_hash()}"}} 1'
 
 
 def _heading(name: str, text: str, kind: str) -> tuple[str, str]:

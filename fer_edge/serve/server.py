@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from fer_edge._text import one_line
 from fer_edge.bundle import Bundle
-from fer_edge.errors import ConfigError, FerEdgeError, ImageError, InputError
+from fer_edge.errors import ConfigError, EngineError, FerEdgeError, ImageError, InputError
 from fer_edge.live.access import Access
 from fer_edge.live.web_server import WebServer, wait_until
+from fer_edge.loaded import LoadedModel
 from fer_edge.serve.camera import INTERNAL_ERROR, Camera
 from fer_edge.serve.deadlines import Deadlines
 from fer_edge.serve.metrics import MEDIA_TYPE, Metrics
@@ -95,9 +98,12 @@ class FaceServer:
                 ("waiting", "Images that wait or are recognised."): self._waiting,
                 ("cameras", "WebSockets of cameras."): lambda: len(self._cameras),
                 ("body_bytes", "Bytes of images in memory."): lambda: self._bodies.size,
-            }
+            },
+            lambda: self._workers[0].model_hash if self._workers else "",
         )
         self._workers: list[Worker] = []
+        self._place = Path()  # of the bundle
+        self._reloading = threading.Lock()
         self._resources = ExitStack()
 
     def open(self) -> str:
@@ -125,10 +131,38 @@ class FaceServer:
         bundle = self._bundle
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle or shipped_bundle(), in_memory=True, signed_by=self._signed_by)
+        self._place, self._signed_by = bundle.path, bundle.signed_by
         for _ in range(self._options.workers):
             worker = Worker(bundle, self._engine, self._threads, self._options.max_pixels)
             self._resources.callback(worker.close)
             self._workers.append(worker)
+
+    def reload(self) -> str:
+        """Load the bundle again, whose file was replaced, and return the hash of its model.
+
+        All workers load the new model beside the former one, which takes the memory of both, and then change between
+        two images. Requests and cameras do not notice; the server stays ready.
+
+        Raises:
+            FerEdgeError: Bundle that cannot be used or has other labels; all workers keep the former model.
+        """
+        if not self._workers:
+            raise EngineError("the server is not open; call open first")
+        models: list[LoadedModel] = []
+        with self._reloading, ExitStack() as unused:
+            try:
+                bundle = Bundle.open(self._place, in_memory=True, signed_by=self._signed_by)
+                for worker in self._workers:
+                    models.append(worker.load_model(bundle))
+                    unused.callback(models[-1].close)
+            except BaseException:
+                self._server.call(lambda: self._metrics.count("reloads", result="refused"))
+                raise
+            for worker, model in zip(self._workers, models, strict=True):
+                worker.swap(model)
+            unused.pop_all()
+            self._server.call(lambda: self._metrics.count("reloads", result="done"))
+            return models[0].model_hash
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the server has ended.

@@ -16,11 +16,12 @@ from fer_edge.bundle import Bundle
 from fer_edge.choices import Detail
 from fer_edge.document import Data, make_document, person_data
 from fer_edge.engines.base import Images
-from fer_edge.errors import ImageError
+from fer_edge.errors import EngineError, ImageError
 from fer_edge.faces.detector import FaceDetector, detection_engine
 from fer_edge.faces.tracker import ExpressionTracker
 from fer_edge.images import read_image
 from fer_edge.images.faults import detect_format
+from fer_edge.loaded import LoadedModel
 from fer_edge.recognizer import Recognizer
 
 # Formats of clients that are not trusted. Decoders of others are larger, and libtiff writes to stderr by itself.
@@ -54,6 +55,23 @@ class Worker:
             self._engine = detection_engine(self._recognizer.engine)
             self._open_detector("normal")
             self._resources = self._resources.pop_all()
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model."""
+        return self._recognizer.model_hash
+
+    def load_model(self, bundle: Bundle) -> LoadedModel:
+        """Load a model for `swap`, in the calling thread; errors as for `Recognizer.reload`."""
+        return self._recognizer.prepare(bundle)
+
+    def swap(self, model: LoadedModel) -> None:
+        """Replace the model between two images; arguments and errors as for `Recognizer.swap`."""
+        try:
+            swap = self._executor.submit(self._recognizer.swap, model)
+        except RuntimeError as error:  # after `close`
+            raise EngineError("the server stops; the bundle is not loaded") from error
+        swap.result()
 
     def _open_detector(self, detail: Detail) -> None:
         detector = FaceDetector.open(engine=self._engine, threads=self._threads, detail=detail)

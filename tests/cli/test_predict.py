@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 from fer_edge.analysis import image_items
 from fer_edge.cli import predict as command
 from fer_edge.cli.main import app
-from fer_edge.recognizer import Expression, Recognizer
+from fer_edge.expression import Expression
+from fer_edge.recognizer import Recognizer
 from tests.images.make import RGB, encoded, png
 from tests.result_document import check_document
 from tests.synthetic import smooth_frame

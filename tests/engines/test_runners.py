@@ -146,11 +146,11 @@ def test_default_threads_are_not_pinned() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_default_threads_respect_the_cpu_quota(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine == "openvino":
-        monkeypatch.setattr("fer_edge.engines.openvino.engine.default_threads", lambda *, respects_affinity: 1)
+        monkeypatch.setattr("fer_edge.engines.threads.default_threads", lambda *, respects_affinity: 1)
         compiled = OPENVINO.compile_network(OPENVINO.network_for_one(tiny_onnx()), RunOptions())
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
     else:
-        monkeypatch.setattr("fer_edge.engines.onnxruntime.default_threads", lambda *, respects_affinity: 1)
+        monkeypatch.setattr("fer_edge.engines.threads.default_threads", lambda *, respects_affinity: 1)
         with get_engine(engine).load(Artifact(tiny_onnx(), None, 4), RunOptions()) as runner:
             assert isinstance(runner, ONNXRuntimeRunner)
             threads = runner._session.get_session_options().intra_op_num_threads

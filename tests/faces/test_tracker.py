@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ from fer_edge import (
     Recognizer,
     TrackedFace,
 )
-from fer_edge.errors import CopyError
+from fer_edge.errors import BundleError, CopyError
 from fer_edge.faces.searcher import OwnThread, Request
 from fer_edge.faces.smoothing import Smoother
 from fer_edge.faces.tracks import Track, associate
 from tests.faces.conftest import Frame
+from tests.tiny import LABELS, tiny_bundle
 
 RATE = 30
 HEADS = {"happiness": (140, 30, 310, 200), "neutral": (130, 20, 430, 320)}  # corners in the photographs
@@ -182,6 +184,32 @@ def test_long_gap_starts_the_smoothing_again(
     assert slow.expression.label == "happiness" and slow.raw.label == "neutral"
     assert (fresh.track_id, fresh.since) == (1, 10.0)
     assert fresh.expression.scores == pytest.approx(fresh.raw.scores)
+
+
+def test_reload_starts_the_smoothing_again_and_people_keep_their_numbers(
+    finder: FaceDetector, heads: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    frame = scene((heads["happiness"], 100, 50))
+    bundles = [tiny_bundle(tmp_path / f"{seed}.fer", seed=seed) for seed in (0, 1)]
+    labels = LABELS[::-1]
+    bundles.append(tiny_bundle(tmp_path / "labels.fer", seed=2, labels=labels, words=labels))
+    with (
+        Recognizer.open(bundles[0], threads=1) as recognizer,
+        open_tracker(finder, recognizer, smoothing=OneEuro(0.01, 0)) as tracker,
+    ):
+        (former,) = track(tracker, [frame] * 3)[-1]
+        tracker.reload(bundles[1])
+        (new,) = tracker.update(frame, 1.0)
+        assert new.track_id == former.track_id
+        assert new.expression.model_hash == recognizer.model_hash != former.expression.model_hash
+        assert new.expression.scores == new.raw.scores != former.expression.scores
+        assert (former.since, new.since) == (0.0, 1.0)
+        with pytest.raises(BundleError, match="has the labels"):
+            tracker.reload(bundles[2])
+        tracker.reload(bundles[2], other_labels=True)
+        assert tracker.labels == labels
+        (other,) = tracker.update(frame, 1.1)
+        assert tuple(other.expression.scores) == labels and other.expression.scores == other.raw.scores
 
 
 def test_thread_finds_faces_and_ends(recognizer: Recognizer, networks: None, heads: dict[str, Image.Image]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_edge.expression import Expression
 from fer_edge.faces.face import Face
 from fer_edge.faces.tracker import TrackedFace
 from fer_edge.live import Update
 from fer_edge.live.spans import MAX_PEOPLE, Timelines
-from fer_edge.recognizer import Expression
 from fer_edge.video import SourceState
 
 

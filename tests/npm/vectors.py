@@ -24,12 +24,12 @@ from fer_edge import document as result
 from fer_edge.boxes import check_plausible, find_region, parse_box
 from fer_edge.circumplex import RATINGS, circumplex
 from fer_edge.crop import crop_and_resize
+from fer_edge.expression import Expression
 from fer_edge.faces.geometry import Similarity, resample
 from fer_edge.faces.networks import Detections, suppress
 from fer_edge.faces.smoothing import Smoother
 from fer_edge.labels import _SYNONYMS
 from fer_edge.quality import FaceQuality
-from fer_edge.recognizer import Expression
 
 Frame = npt.NDArray[np.uint8]
 ENGINE = "onnxruntime"  # the engine that onnxruntime-web is built from

@@ -29,8 +29,9 @@ from fer_edge.engines.openvino.core import PACKAGE, core, failures, openvino, rt
 from fer_edge.engines.openvino.fusion import bypass_pairs, join_prelus
 from fer_edge.engines.openvino.winograd import rewrite_convolutions
 from fer_edge.engines.outputs import check_outputs
+from fer_edge.engines.threads import LIMIT
 from fer_edge.errors import UnsupportedTargetError
-from fer_edge.hardware.cpu import default_threads, processors
+from fer_edge.hardware.cpu import processors
 
 # Element types in OpenVINO's runtime model; operators of type u8 and i8 run integer kernels.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
@@ -53,8 +54,9 @@ class OpenVINORunner(Runner):
     engine = "openvino"
     title = "OpenVINO"
 
-    def __init__(self, compile_model: Callable[[bool], Any], max_batch: int) -> None:
+    def __init__(self, compile_model: Callable[[bool], Any], max_batch: int, threads: int | None) -> None:
         super().__init__(max_batch)
+        self.threads = threads
         self._compile = compile_model
         self._batch: Any = None
         self._image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
@@ -128,8 +130,8 @@ class _TritonBackend(TritonBackend):
 class OpenVINOGraph(Graph):
     """Graph that is compiled anew for every input shape."""
 
-    def __init__(self, network: Any, compile_network: Callable[[Any], Any]) -> None:
-        self._network = network
+    def __init__(self, network: Any, compile_network: Callable[[Any], Any], threads: int | None) -> None:
+        self._network, self._threads = network, threads
         self._compile = compile_network
         name = single_input([port.get_any_name() for port in network.inputs])
         port = network.input(name)
@@ -141,20 +143,22 @@ class OpenVINOGraph(Graph):
         with failures(COMPILE):
             network = self._network.clone()
             network.reshape({self.port.name: list(shape)})
-        return OpenVINOExecution(self._compile(network), self.outputs, shape, self.port.dtype)
+        return OpenVINOExecution(self._compile(network), self.outputs, shape, self.port.dtype, self._threads)
 
 
 class OpenVINOExecution(Execution):
     """Infer request whose input tensor is the array `input`."""
 
-    def __init__(self, compiled: Any, outputs: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        super().__init__(shape, dtype)
+    def __init__(
+        self, compiled: Any, outputs: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any], threads: int | None
+    ) -> None:
+        super().__init__(shape, dtype, threads)
         with failures(LOAD):
             self._request = compiled.create_infer_request()
             self._request.set_input_tensor(openvino().Tensor(self.input, shared_memory=True))
             self._outputs = {name: self._request.get_output_tensor(index) for index, name in enumerate(outputs)}
 
-    def run(self) -> Mapping[str, npt.NDArray[Any]]:
+    def _run(self) -> Mapping[str, npt.NDArray[Any]]:
         with failures("failed on a frame"):
             self._request.infer(share_outputs=True)
             return {name: tensor.data for name, tensor in self._outputs.items()}
@@ -192,12 +196,16 @@ class OpenVINOEngine(Engine):
             raise unavailable("OpenVINO", "cannot use the processor", error) from error
 
     def load(self, artifact: Artifact, options: RunOptions) -> Runner:
-        return OpenVINORunner(lambda single: self._compile(artifact.model, options, single=single), artifact.max_batch)
+        return OpenVINORunner(
+            lambda single: self._compile(artifact.model, options, single=single),
+            artifact.max_batch,
+            _threads(options),
+        )
 
     def open_graph(self, model: bytes, options: RunOptions) -> Graph:
         with failures(READ):
             network = core().read_model(model)
-        return OpenVINOGraph(network, lambda network: self.compile_network(network, options))
+        return OpenVINOGraph(network, lambda network: self.compile_network(network, options), _threads(options))
 
     def network_for_one(self, model: bytes) -> Any:
         """Return the `openvino.Model` with a fixed batch of one image.
@@ -228,10 +236,10 @@ class OpenVINOEngine(Engine):
             # On CPUs with bf16 or f16 units, the default silently lowers the precision.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        threads = options.threads or default_threads(respects_affinity=True)
+        threads = _threads(options)
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
-        if options.threads is None or options.threads < processors():
+        if options.threads is None or options.threads < processors() or LIMIT.get() is not None:
             # OpenVINO pins every runner to the same first cores: two runners of one thread share a core. A pinned
             # thread also waits for its core while other cores are idle: next to other programs on two cores, `edge` at
             # 30 frames per second took 9 to 13 ms pinned, and 5 to 6 ms unpinned. Only a runner for all cores keeps
@@ -250,6 +258,11 @@ class OpenVINOEngine(Engine):
 
     def _compile(self, model: bytes, options: RunOptions, *, single: bool) -> Any:
         return self.compile_network(self.network_for_one(model) if single else self._read(model), options)
+
+
+def _threads(options: RunOptions) -> int | None:
+    """Return the number of CPU threads of one inference; None for OpenVINO's default."""
+    return LIMIT.threads_of_network(options.threads, respects_affinity=True)
 
 
 def executed_operators(compiled: Any) -> tuple[ExecutedOperator, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fer_edge.live.outputs.mapping import AvatarMapping, Value
 
 if TYPE_CHECKING:
-    from fer_edge.recognizer import Expression
+    from fer_edge.expression import Expression
 
 
 class Fader:
