@@ -88,6 +88,11 @@ static int fault(int kind, const char *call, int fd, const char *path) {
         path = target;
     }
     int is_socket = !strncmp(path, "socket:", 7);
+    if (is_socket) { /* pairs of sockets inside a process have no such faults */
+        int domain = 0;
+        socklen_t length = sizeof domain;
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) || (domain != AF_INET && domain != AF_INET6)) return 0;
+    }
     if (is_socket && (kind & (READ | WRITE))) kind = kind == READ ? RECEIVE : SEND;
     if (!(kind & setting.kinds) || (!is_socket && strncmp(path, setting.folder, setting.length))) return 0;
     long number = 1 + atomic_fetch_add(&setting.counts->calls, 1);
@@ -195,7 +200,6 @@ CALL(int, fstat64, (int fd, struct stat64 *out), (fd, out), STAT, fd, NULL)
 CALL(int, fstatat, (int folder, const char *path, struct stat *out, int flags), (folder, path, out, flags), STAT, folder, path)
 CALL(int, fstatat64, (int folder, const char *path, struct stat64 *out, int flags), (folder, path, out, flags), STAT, folder, path)
 CALL(int, connect, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size), CONNECT, fd, NULL)
-CALL(int, bind, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size), CONNECT, fd, NULL)
 CALL(int, accept, (int fd, struct sockaddr *from, socklen_t *size), (fd, from, size), CONNECT, fd, NULL)
 CALL(int, accept4, (int fd, struct sockaddr *from, socklen_t *size, int flags), (fd, from, size, flags), CONNECT, fd, NULL)
 CALL(ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, data, HALF(size), flags), SEND, fd, NULL)

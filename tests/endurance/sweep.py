@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.endurance.faults import (
     FILE_FAULTS,
@@ -207,12 +208,12 @@ def sweep_all(names: Sequence[str], folder: Path, step: int, tell: Callable[[Run
     return runs
 
 
-def run_sweep(names: Sequence[str], step: int = 1, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run this module in a process with the library, and return its output."""
+def run_sweep(names: Sequence[str], step: int, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run this module in a process with the library, and return its status, and its output if that is captured."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "LD_PRELOAD": str(build_library(Path(folder))), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.endurance.sweep", "--step", str(step), *names]
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(command, env=environment, cwd=ROOT, text=True, check=False, **options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,9 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", type=int, default=1, help="distance of the calls that fail, default 1")
     options = parser.parse_args(arguments)
     if os.environ.get("LD_PRELOAD") is None:
-        finished = run_sweep(options.names, options.step)
-        print(finished.stdout, end=""), print(finished.stderr, end="", file=sys.stderr)
-        return finished.returncode
+        return run_sweep(options.names, options.step).returncode
 
     def tell(run: Run) -> None:
         if run.problem:

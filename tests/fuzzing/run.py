@@ -37,19 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, data in enumerate(target.inputs()):
             (corpus / f"seed-{number}").write_bytes(data)
             target.run(data)  # imports all that is imported late, with instrumentation
-    words = BUILD / f"{target.name}.dict"
-    quoted = (word.replace("\\u", "\\\\u").replace('"', '\\"') for word in target.wanted)
-    words.write_text("".join(f'"{word}"\n' for word in quoted))
     settings = [
         f"-max_total_time={max(1, round(60 * options.minutes))}",
         f"-timeout={SECONDS_PER_INPUT}",
         f"-rss_limit_mb={MEMORY_MB}",
         f"-max_len={target.max_bytes}",
         f"-seed={options.seed}",
-        f"-dict={words}",
         f"-artifact_prefix={faults}/{target.name}-",
         "-print_final_stats=1",
     ]
+    if target.wanted:
+        words = BUILD / f"{target.name}.dict"
+        words.write_text("".join(f'"{word}"\n' for word in target.wanted))
+        settings.append(f"-dict={words}")
     atheris.Setup([sys.argv[0], *settings, str(corpus)], lambda data: target.run(data) and None)
     atheris.Fuzz()
     return 0

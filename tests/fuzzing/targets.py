@@ -331,8 +331,8 @@ def _read_kind(path: Path) -> None:
     describe_file(path)
 
 
-TOML = ("[[", "]]", '"""', "'''", "inf", "nan", "0x", "= {", "1e400", "true", "1979-05-27T07:32:00Z")
-JSON = ('{"', '":', "null", "NaN", "Infinity", "1e400", "[[[[", "true", "-0", "\\ud800", "99999999999999999999")
+TOML = ("[[", "]]", '\\"\\"\\"', "'''", "inf", "nan", "0x", "= {", "1e400", "true", "1979-05-27T07:32:00Z")
+JSON = ('{\\"', '\\":', "null", "NaN", "Infinity", "1e400", "[[[[", "true", "-0", "\\\\ud800", "99999999999999999999")
 TARGETS = {
     target.name: target
     for target in (
