@@ -73,7 +73,6 @@ FULL_DISK = Fault("full disk", Calls.CREATE | Calls.WRITE | Calls.SYNC, errno.EN
 INPUT_OUTPUT = Fault("EIO", FILES & ~Calls.NAME, errno.EIO)
 PERMISSION = Fault("EACCES", Calls.OPEN | Calls.CREATE | Calls.NAME, errno.EACCES)
 HALF = Fault("half of the bytes", Calls.READ | Calls.WRITE, 0, SHORT)
-RESET = Fault("ECONNRESET", SOCKETS, errno.ECONNRESET)
 FAULTS_AT_RANDOM = Fault("at random", FILES & ~Calls.STAT | SOCKETS, 0, RANDOM)
 FILE_FAULTS = (FULL_DISK, INPUT_OUTPUT, PERMISSION, HALF)
 

@@ -7,9 +7,8 @@ import importlib
 import io
 import json
 import sys
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -46,7 +45,6 @@ class Scenario:
         written: Relative paths of the outputs; each is complete after a success, and as before after a failure.
         check: Function that raises an error if the outputs of a success are incomplete.
         may_remain: Function that returns True for an output that may remain after a failure.
-        has_sockets: Whether calls on sockets fail too.
     """
 
     name: str
@@ -55,7 +53,6 @@ class Scenario:
     written: frozenset[str] = frozenset()
     check: Callable[[Path], object] = lambda folder: None
     may_remain: Callable[[Path], bool] = _nothing
-    has_sockets: bool = field(default=False)
 
 
 def command(*arguments: object) -> int:
@@ -273,14 +270,12 @@ SHARD = ("scores/part-000000.parquet", "scores/_damaged.csv")
 
 def _score_shard(folder: Path) -> None:
     from fer_edge.score.scorer import Scorer
-    from fer_edge.score.shards import count_attempt, end_attempts, read_summary, write_damaged
+    from fer_edge.score.shards import read_summary, write_damaged
 
     scores = folder / "scores"
     assert read_summary(scores, 0, "") is None
     with Scorer(scores, folder / "tiny.fer", 1, False) as scorer:
-        count_attempt(scores, 0)
         summary = scorer.score(0)
-        end_attempts(scores, 0)
     write_damaged(scores, summary.damaged)
 
 
@@ -291,16 +286,6 @@ def _check_shard(folder: Path) -> None:
     assert len((folder / SHARD[1]).read_text().splitlines()) == 2
 
 
-def _prepare_site(folder: Path) -> None:
-    tiny_bundle(folder / "tiny.fer")
-
-
-def _check_archive(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "tiny.fer") as archive:
-        assert archive.testzip() is None
-
-
-_COMMON = {"tiny.fer"}
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
