@@ -288,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     length.add_argument("--minutes", type=float, help="length in minutes instead")
     add("--part", action="append", choices=PARTS, help="part to run; repeat for several; default all")
     add("--seed", type=int, default=1, help="seed of inputs and faults, default 1")
-    add("--rate", type=int, default=200, help="calls of a million that fail, default 200; 0: no faults")
+    add("--rate", type=int, default=2000, help="calls of a million that fail, default 2000; 0: no faults")
     add("--round", type=float, default=20.0, help="seconds of a round, default 20")
     add("--sample", type=float, default=5.0, help="seconds between samples, default 5")
     add("--bundle", type=Path, help="bundle, default a tiny one, with which more rounds fit into an hour")
