@@ -77,9 +77,7 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     ended, tally = threading.Event(), Tally()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    part = make_part(
-        options.name, options.folder, options.bundle, options.seed, options.rate, options.seconds, tally
-    )
+    part = make_part(options.name, options.folder, options.bundle, options.seed, options.rate, options.seconds, tally)
 
     def report() -> None:
         while not ended.wait(STATUS_SECONDS):

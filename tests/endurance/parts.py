@@ -239,5 +239,3 @@ class Sweeps:
         self.tally.add(frames=1, faults=bool(seen.faults))
         if run.problem:
             self.tally.fail(f"{run.scenario}, {run.fault} at {run.call.split(' ')[0]} {run.number}: {run.problem}")
-
-

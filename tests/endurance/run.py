@@ -195,7 +195,7 @@ def row(part: Part) -> tuple[str, ...]:
     counts, samples = part.counts(), part.record.samples
     failed = min(sum(part.failures().values()), counts["faults"]) if part.failures() else 0
     slope, interval = hourly_slope(samples)
-    first, last = ((samples[0], samples[-1]) if samples else ((0.0, 0.0, 0, 0),) * 2)
+    first, last = (samples[0], samples[-1]) if samples else ((0.0, 0.0, 0, 0),) * 2
     return (
         part.record.name,
         f"{counts['frames']}",
@@ -234,7 +234,9 @@ def report(parts: Sequence[Part], hours: float, options: argparse.Namespace) -> 
                 "failures": dict(part.failures()),
                 "memory_mb_per_hour": None if math.isnan(slope) else slope,
                 "memory_interval_95": None if math.isnan(interval) else interval,
-                "samples": [dict(zip(("s", "mb", "files", "threads"), sample, strict=True)) for sample in part.record.samples],
+                "samples": [
+                    dict(zip(("s", "mb", "files", "threads"), sample, strict=True)) for sample in part.record.samples
+                ],
             }
         )
     settings = {"seed": options.seed, "rate": options.rate, "round": options.round, "hours": options.hours}

@@ -26,7 +26,14 @@ from tests.tiny_model import tiny_checkpoint
 OLD = b"content before the run\n"
 
 # All that a scenario would import late: forked runs find it loaded.
-for name in ("openvino", "onnxruntime", "pyarrow.parquet", "cryptography.hazmat.primitives.asymmetric.ec", "mcap.writer", "av"):
+for name in (
+    "openvino",
+    "onnxruntime",
+    "pyarrow.parquet",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "mcap.writer",
+    "av",
+):
     importlib.import_module(name)
 
 
@@ -260,7 +267,9 @@ def _prepare_shard(folder: Path) -> None:
 
     _prepare_photos(folder)
     (folder / "photos" / "damaged.png").write_bytes(b"no image")
-    result = score(folder / "photos", folder / "scores", bundle=folder / "tiny.fer", crop=True, workers=1, engine="onnxruntime")
+    result = score(
+        folder / "photos", folder / "scores", bundle=folder / "tiny.fer", crop=True, workers=1, engine="onnxruntime"
+    )
     assert result.passed
     _old(folder, *SHARD)
 
@@ -342,7 +351,9 @@ SCENARIOS = {
             _check_report,
             _report_may_remain,
         ),
-        Scenario("record", _prepare_recording, _record, frozenset(RECORDINGS), _check_recordings, _recording_may_remain),
+        Scenario(
+            "record", _prepare_recording, _record, frozenset(RECORDINGS), _check_recordings, _recording_may_remain
+        ),
         Scenario(
             "score shard",
             _prepare_shard,

@@ -21,7 +21,16 @@ from fer_edge.shipped import shipped_file
 CORPUS = Path(__file__).with_name("corpus")
 LABELS = ("neutral", "happiness", "surprise")
 MAX_PIXELS = 1 << 20
-HOSTILE = (b"", b"[" * 100_000, b'{"a":' * 100_000, b"a = " + b"[" * 100_000, b"a." * 20_000 + b"b = 1", b"\xff\xfe\0", b"9" * 5000, b"a,b\n" + b"c" * 200_000)
+HOSTILE = (
+    b"",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"a = " + b"[" * 100_000,
+    b"a." * 20_000 + b"b = 1",
+    b"\xff\xfe\0",
+    b"9" * 5000,
+    b"a,b\n" + b"c" * 200_000,
+)
 
 
 @dataclass(frozen=True)
@@ -221,7 +230,10 @@ def _read_set(path: Path) -> None:
 
 
 def _sets() -> list[bytes]:
-    images = [{"file": f"{number}.png", "sha256": f"{number:064x}", "label": LABELS[number % 3], "box": None} for number in range(32)]
+    images = [
+        {"file": f"{number}.png", "sha256": f"{number:064x}", "label": LABELS[number % 3], "box": None}
+        for number in range(32)
+    ]
     return [json.dumps({"format": 1, "source": "test", "seed": 0, "images": images}).encode()]
 
 
@@ -234,7 +246,13 @@ def _read_image(path: Path) -> None:
 def _images() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)
     image = Image.fromarray(pixels)
-    changed = [image, image.convert("L"), image.convert("RGBA"), image.convert("P"), Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)]
+    changed = [
+        image,
+        image.convert("L"),
+        image.convert("RGBA"),
+        image.convert("P"),
+        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+    ]
     files = []
     for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"):
         for version in changed:
@@ -305,7 +323,7 @@ def _read_boxes(path: Path) -> None:
 def _boxes() -> list[bytes]:
     row = {"file": "a.png", "x": 1, "y": 2, "width": 3.5, "height": 4}
     overflow = json.dumps([row | {"x": 10**400}]).encode()
-    return [json.dumps([row]).encode(), overflow, b"file,x,y,width,height\na.png,1,2,3,4\n\"b, c.png\", 1, 2, 3, 4\n"]
+    return [json.dumps([row]).encode(), overflow, b'file,x,y,width,height\na.png,1,2,3,4\n"b, c.png", 1, 2, 3, 4\n']
 
 
 def _read_summary(path: Path) -> None:
@@ -336,7 +354,13 @@ JSON = ('{\\"', '\\":', "null", "NaN", "Infinity", "1e400", "[[[[", "true", "-0"
 TARGETS = {
     target.name: target
     for target in (
-        Target("bundle", ".fer", _open_bundle, _bundles, wanted=("PK\\x03\\x04", "PK\\x01\\x02", "PK\\x05\\x06", "manifest.json")),
+        Target(
+            "bundle",
+            ".fer",
+            _open_bundle,
+            _bundles,
+            wanted=("PK\\x03\\x04", "PK\\x01\\x02", "PK\\x05\\x06", "manifest.json"),
+        ),
         Target("manifest", ".json", _parse_manifest, _manifests, wanted=JSON),
         Target("signature", ".sig", _verify, _signatures, wanted=JSON),
         Target("checkpoint", ".safetensors", _load_checkpoint, _checkpoints, 1 << 18, JSON),

@@ -42,7 +42,11 @@ def test_minimised_inputs_reach_new_lines(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "corpus").mkdir()
     (tmp_path / "found").mkdir()
     target = TARGETS["boxes"]
-    for name, data in {"new": b"[1]", "longer": b"[1, 2, 3]", "known": b"file,x,y,width,height\nb.png,1,2,3,4\n"}.items():
+    for name, data in {
+        "new": b"[1]",
+        "longer": b"[1, 2, 3]",
+        "known": b"file,x,y,width,height\nb.png,1,2,3,4\n",
+    }.items():
         (tmp_path / "found" / name).write_bytes(data)
     assert lines_of(target, b"[1]") - lines_of(target, b"")
     (copy,) = minimise(target, tmp_path / "found")
