@@ -105,7 +105,7 @@ def test_error_at_the_close_of_the_new_file_leaves_nothing(tmp_path: Path, monke
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "close", close_with_error)
-    with pytest.raises(FerEdgeError, match="cannot write .*file: Input/output error; nothing was changed"):
+    with pytest.raises(FerEdgeError, match=r"cannot write .*file: Input/output error; nothing was changed"):
         write_atomically(tmp_path / "file", b"x")
     assert list(tmp_path.iterdir()) == []
 

@@ -21,6 +21,7 @@ from tests.endurance.tally import Tally
 ENGINES = ("openvino", "onnxruntime")
 PARTS = (*(f"{kind} {engine}" for engine in ENGINES for kind in ("recognizers", "trackers", "live", "serve")), "sweep")
 STATUS_SECONDS = 1.0
+_WRITING = threading.Lock()
 
 
 def make_part(name: str, folder: Path, bundle: Path, seed: int, rate: int, seconds: float, tally: Tally) -> Any:
@@ -57,6 +58,11 @@ def make_part(name: str, folder: Path, bundle: Path, seed: int, rate: int, secon
 
 def write_status(folder: Path, tally: Tally) -> None:
     """Write the counts of a part, whole or not at all."""
+    with _WRITING:
+        _write_status(folder, tally)
+
+
+def _write_status(folder: Path, tally: Tally) -> None:
     data = {**vars(tally), "failures": dict(tally.failures), "process": tally.process or os.getpid()}
     data.pop("_lock")
     path = folder / "status.json"

@@ -18,13 +18,13 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from fer_edge import ExpressionTracker, FaceDetector
 from fer_edge.bundle import Bundle
 from fer_edge.errors import FerEdgeError
-from fer_edge import ExpressionTracker, FaceDetector
 from fer_edge.live.outputs import make_output
 from fer_edge.live.session import LiveSession
 from tests.endurance.faults import FILE_FAULTS
-from tests.endurance.recognizers import Frame, Recognizers, random_layout
+from tests.endurance.recognizers import Frame, random_layout
 from tests.endurance.tally import Tally
 from tests.video.clips import HttpCamera, write_clip
 

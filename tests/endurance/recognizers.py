@@ -180,7 +180,10 @@ class Recognizers:
         for index in range(CLOSES):
             recognizer, closed = self.open(), threading.Event()
             self.run_threads(
-                [partial(self.work_until, closed, recognizer), partial(self.close, 0.002 * index, closed, recognizer)]
+                [
+                    partial(self.work_until, closed, recognizer),
+                    partial(self.close_after, 0.002 * index, closed, recognizer),
+                ]
             )
 
     def work_until(self, closed: threading.Event, recognizer: Recognizer) -> None:
@@ -190,7 +193,7 @@ class Recognizers:
             with self.tally.record_errors("a recognizer during close"):
                 recognizer.recognize_faces(self.references[0][0], [None] * 4)
 
-    def close(self, delay: float, closed: threading.Event, recognizer: Recognizer) -> None:
+    def close_after(self, delay: float, closed: threading.Event, recognizer: Recognizer) -> None:
         """Close a recognizer after a delay in seconds."""
         time.sleep(delay)
         with self.tally.record_errors("close during a call"):

@@ -199,16 +199,14 @@ def row(part: Part) -> tuple[str, ...]:
     return (
         part.record.name,
         f"{counts['frames']}",
-        f"{counts['faults']}",
-        f"{counts['faults'] - failed}",
-        f"{sum(part.failures().values())}",
+        f"{counts['faults'] - failed} of {counts['faults']}",
         "-" if math.isnan(slope) else f"{slope:+.1f} ± {interval:.1f}",
         f"{first[2]}, {last[2]}",
         f"{first[3]}, {last[3]}",
     )
 
 
-COLUMNS = ("part", "frames", "faults", "survived", "failed", "MB/hour", "files", "threads")
+COLUMNS = ("part", "frames", "faults survived", "MB/hour", "files", "threads")
 
 
 def tables(parts: Sequence[Part], hours: float) -> list[Table]:

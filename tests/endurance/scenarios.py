@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import skimage.data
 import torch
 from PIL import Image

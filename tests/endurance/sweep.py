@@ -72,7 +72,7 @@ class Sweep:
         self._scenario, self._folder = scenario, folder
         self._pristine, self._work = folder / "pristine", folder / "work"
         self._pristine.mkdir(parents=True)
-        if self._fork(lambda: scenario.prepare(self._pristine) and 0 or 0):
+        if self._fork(lambda: (scenario.prepare(self._pristine) and 0) or 0):
             raise RuntimeError(f"{scenario.name} cannot be prepared: {self._text()}")
         self._restore()
         if self._fork(self._run_and_list_modules):

@@ -3,8 +3,8 @@
     scripts/fuzz bundle --minutes 60
 
 Inputs that reach new code are kept in build/fuzz/TARGET, and the next run goes on from them. An input that ends in
-another error than one of fer-edge, takes longer than 10 seconds or needs more than 3 GiB is a fault: it ends the run and
-is kept in build/fuzz/faults. Put it into tests/fuzzing/corpus/TARGET with the mended code, where the tests read it.
+another error than one of fer-edge, takes longer than 10 seconds or needs more than 3 GiB is a fault: it ends the run
+and is kept in build/fuzz/faults. Put it into tests/fuzzing/corpus/TARGET with the mended code, where the tests read it.
 `--minimise` puts the smallest inputs there that reach lines which the seeds do not reach.
 """
 

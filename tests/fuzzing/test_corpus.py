@@ -1,4 +1,4 @@
-"""Seeds of the fuzzers, inputs for the limits of parsers, and kept inputs: only errors of fer-edge leave the readers."""
+"""Seeds of the fuzzers, inputs for the limits of parsers, and kept inputs."""
 
 from __future__ import annotations
 
