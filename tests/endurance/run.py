@@ -2,9 +2,9 @@
 
     scripts/endure --hours 8 --json endure.json
 
-Parts: recognizers, trackers, live sessions and the server, each on both CPU engines, and the sweep of faults. A part that
-dies, or makes no progress for ten minutes, is a failure and is started again. Results are written each minute, so that
-a run that is cut off leaves them.
+Parts: recognizers, trackers, live sessions and the server, each on both CPU engines, and the sweep of faults. A part
+that dies, or makes no progress for ten minutes, is a failure and is started again. Results are written each minute, so
+that a run that is cut off leaves them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tests.tiny import tiny_bundle
 ROOT = Path(__file__).parents[2]
 STUCK_SECONDS, STOP_SECONDS = 600.0, 180.0
 WRITE_SECONDS = 60.0
+TRACE_SECONDS = 2.0  # for tracebacks of a process that is stuck
 WIDTH = 80
 Sample = tuple[float, float, int, int]  # seconds, MB, open files, threads
 
@@ -110,7 +111,7 @@ class Part:
             self._fail(f"the process ended with exit status {code}: {self._last_line()}")
         elif time.monotonic() - self._moved > STUCK_SECONDS:
             self._process.send_signal(signal.SIGUSR1)  # its tracebacks go to the log
-            time.sleep(1)
+            time.sleep(TRACE_SECONDS)
             self._process.kill()
             self._fail("no progress; tracebacks of all threads are in the log")
         elif self._status:
@@ -193,7 +194,7 @@ def hourly_slope(samples: Sequence[Sample]) -> tuple[float, float]:
 def row(part: Part) -> tuple[str, ...]:
     """Return a part's row of the table."""
     counts, samples = part.counts(), part.record.samples
-    failed = min(sum(part.failures().values()), counts["faults"]) if part.failures() else 0
+    failed = min(sum(part.failures().values()), counts["faults"])
     slope, interval = hourly_slope(samples)
     first, last = (samples[0], samples[-1]) if samples else ((0.0, 0.0, 0, 0),) * 2
     return (

@@ -57,6 +57,7 @@ def test_process_without_progress_is_killed(
     tmp_path: Path, options: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "STUCK_SECONDS", -1)
+    monkeypatch.setattr(run, "TRACE_SECONDS", 0)
     part = Part("sweep", tmp_path, options)
     part.watch(1)
     assert list(part.failures()) == ["no progress; tracebacks of all threads are in the log"]
