@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.endurance.faults import FAULTS_AT_RANDOM, VARIABLE, arm
-from tests.endurance.parts import Live, Recognizers, Serve, Sweeps, Trackers
+from tests.endurance.parts import Live, Serve, Sweeps, Trackers
+from tests.endurance.recognizers import Recognizers
 from tests.endurance.tally import Tally
 
 ENGINES = ("openvino", "onnxruntime")
