@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def make_part(name: str, folder: Path, bundle: Path, seed: int, rate: int, secon
     return part
 
 
+def usage(process: int) -> tuple[float, int, int]:
+    """Return memory in MB, open files and threads of a process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    files = len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208  unlike iterdir, keeps no handle open
+    return int(fields["VmRSS"].split()[0]) / 1000, files, int(fields["Threads"])
+
+
 def write_status(folder: Path, tally: Tally) -> None:
     """Write the counts of a part, whole or not at all."""
     with _WRITING:
@@ -64,7 +73,7 @@ def write_status(folder: Path, tally: Tally) -> None:
 
 
 def _write_status(folder: Path, tally: Tally) -> None:
-    data = {**vars(tally), "failures": dict(tally.failures), "process": tally.process or os.getpid()}
+    data = {**vars(tally), "failures": dict(tally.failures)}
     data.pop("_lock")
     path = folder / "status.json"
     path.with_suffix(".new").write_text(json.dumps(data))
@@ -98,6 +107,8 @@ def main() -> int:
             part.round()
             tally.add(rounds=1)
             gc.collect()
+            with suppress(OSError, ValueError, KeyError):  # a server that has just ended
+                tally.usage = usage(tally.process or os.getpid())
             write_status(options.folder, tally)
     finally:
         ended.set()

@@ -54,7 +54,7 @@ class Record:
         faults: Faults that were injected into them.
         starts: Processes.
         failures: Broken promises of all processes.
-        samples: Seconds, MB, open files and threads of the last process.
+        samples: Seconds, MB, open files and threads of the last process, between rounds.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Part:
         """Start a process with new folders."""
         self.record.starts += 1
         self.record.samples.clear()
-        self._status, self._moved = {}, time.monotonic()
+        self._status, self._moved, self._sampled = {}, time.monotonic(), 0
         self._folder = self._root / str(self.record.starts)
         self._folder.mkdir(parents=True)
         options = self._options
@@ -114,9 +114,9 @@ class Part:
             time.sleep(TRACE_SECONDS)
             self._process.kill()
             self._fail("no progress; tracebacks of all threads are in the log")
-        elif self._status:
-            with suppress(OSError, ValueError, KeyError):  # a process that is ending
-                self.record.samples.append((seconds, *usage(self._status["process"])))
+        elif status.get("usage") and status["rounds"] > self._sampled:
+            self._sampled = status["rounds"]
+            self.record.samples.append((seconds, *status["usage"]))
 
     def _fail(self, reason: str) -> None:
         self._process.wait()
@@ -175,14 +175,6 @@ def read_status(folder: Path) -> dict[str, Any]:
 def progress(status: Mapping[str, Any]) -> tuple[int, int]:
     """Return what increases while a part makes progress."""
     return status.get("frames", 0), status.get("rounds", 0)
-
-
-def usage(process: int) -> tuple[float, int, int]:
-    """Return memory in MB, open files and threads of a process."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    files = len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208  unlike iterdir, keeps no handle open
-    return int(fields["VmRSS"].split()[0]) / 1000, files, int(fields["Threads"])
 
 
 def hourly_slope(samples: Sequence[Sample]) -> tuple[float, float]:

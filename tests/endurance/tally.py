@@ -22,11 +22,13 @@ class Tally:
         rounds: Rounds.
         failures: Broken promises, and how often.
         process: Process whose memory counts; 0 for the part's own.
+        usage: Memory in MB, open files and threads of this process after the last round; None before.
     """
 
     def __init__(self) -> None:
         self.frames = self.refused = self.faults = self.rounds = self.process = 0
         self.failures: Counter[str] = Counter()
+        self.usage: tuple[float, int, int] | None = None
         self._lock = threading.Lock()
 
     def add(self, **counts: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.endurance import run
+from tests.endurance.child import usage
 from tests.endurance.faults import compiler
 from tests.endurance.run import Part, main, tables
 
@@ -66,5 +67,5 @@ def test_process_without_progress_is_killed(
 
 
 def test_usage_is_that_of_the_process() -> None:
-    memory, files, threads = run.usage(os.getpid())
+    memory, files, threads = usage(os.getpid())
     assert memory > 20 and files > 2 and threads >= 1
