@@ -85,12 +85,14 @@ for pair in (socket.socketpair(), (socket.socket(), None)):
     assert run(code, Fault("reset", calls, errno.ECONNRESET), 1) == f"1 {errno.ECONNRESET}"
 
 
-@pytest.mark.slow  # imports PyTorch, and runs a scenario a hundred times
-@pytest.mark.parametrize("name", ["write bundle", "copy checkpoint", "open bundle", "sign bundle", "write report"])
-def test_no_fault_breaks_a_promise(name: str) -> None:
+@pytest.mark.slow  # a process that imports PyTorch, and runs 200 times
+def test_no_fault_breaks_a_promise() -> None:
     if compiler() is None:
         pytest.skip("needs Linux and a C compiler")
-    finished = run_sweep([name], 1, capture_output=True)
-    *broken, counts = [json.loads(line) for line in finished.stdout.splitlines()] or [{}]
-    assert broken == [] and finished.returncode == 0, finished.stderr
-    assert counts["runs"] >= 30 and {"EIO", "EACCES", "half of the bytes"} <= counts["faults"].keys()
+    names = ["write bundle", "copy checkpoint", "open bundle", "sign bundle", "write report"]
+    finished = run_sweep(names, 1, capture_output=True)
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [line for line in lines if "problem" in line] == [] and finished.returncode == 0, finished.stderr
+    assert [line["scenario"] for line in lines] == names
+    for line in lines:
+        assert line["runs"] >= 30 and {"EIO", "EACCES", "half of the bytes"} <= line["faults"].keys()
