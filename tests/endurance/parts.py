@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import skimage.data
@@ -152,7 +152,7 @@ class Live:
 
     def _run(self, source: str, targets: list[str], is_file: bool) -> None:
         outputs = [make_output(target, self.model.manifest.labels, lambda line: None) for target in targets]
-        options = {"loop": True, "pace": self.random.random() < 0.5} if is_file else {}
+        options: dict[str, Any] = {"loop": True, "pace": self.random.random() < 0.5} if is_file else {}
         try:
             with LiveSession.open(source, self.model, outputs=outputs, engine=self.engine, **options) as session:
                 try:
@@ -171,7 +171,10 @@ class Live:
 
         def drop() -> None:
             while not end.wait(self.random.uniform(0.2, 1)):
-                camera.plugged.clear() if camera.plugged.is_set() else camera.plugged.set()
+                if camera.plugged.is_set():
+                    camera.plugged.clear()
+                else:
+                    camera.plugged.set()
 
         thread = threading.Thread(target=drop)
         thread.start()

@@ -116,7 +116,8 @@ class Part:
             self._fail("no progress; tracebacks of all threads are in the log")
         elif status.get("usage") and status["rounds"] > self._sampled:
             self._sampled = status["rounds"]
-            self.record.samples.append((seconds, *status["usage"]))
+            memory, files, threads = status["usage"]
+            self.record.samples.append((seconds, memory, files, threads))
 
     def _fail(self, reason: str) -> None:
         self._process.wait()

@@ -33,7 +33,7 @@ from tests.endurance.faults import (
 from tests.endurance.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 120.0  # of one run; a longer one is a failure
+LIMIT_SECONDS = 300.0  # of one run; a longer one is a failure
 MAX_LINES = 3  # of an error: the line itself, and notes on files that are kept
 
 
@@ -81,6 +81,10 @@ class Sweep:
             with suppress(Exception):  # part of a package that is not for import
                 importlib.import_module(name)
 
+    def _prepare(self) -> int:
+        self._scenario.prepare(self._pristine)
+        return 0
+
     def _run_and_list_modules(self) -> int:
         """Run without a fault, and write the names of the modules that this has imported."""
         before = {*sys.modules}
@@ -121,7 +125,8 @@ class Sweep:
 
     def _fork(self, body: Callable[[], int]) -> int:
         """Run a function in a child process, and return its exit status."""
-        sys.stdout.flush(), sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         child = os.fork()
         if not child:
             _run_in_child(body, self._folder)
@@ -191,7 +196,8 @@ def _run_in_child(body: Callable[[], int], folder: Path) -> None:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), number)
         status = body()
-        sys.stdout.flush(), sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
     except BaseException:
         import traceback
 
