@@ -34,7 +34,6 @@ from tests.endurance.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 300.0  # of one run; a longer one is a failure
-MAX_LINES = 3  # of an error: the line itself, and notes on files that are kept
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Sweep:
         self._scenario, self._folder = scenario, folder
         self._pristine, self._work = folder / "pristine", folder / "work"
         self._pristine.mkdir(parents=True)
-        if self._fork(lambda: (scenario.prepare(self._pristine) and 0) or 0):
+        if self._fork(self._prepare):
             raise RuntimeError(f"{scenario.name} cannot be prepared: {self._text()}")
         self._restore()
         if self._fork(self._run_and_list_modules):
