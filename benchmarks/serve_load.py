@@ -23,7 +23,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -272,12 +272,17 @@ def tables(tally: Tally, seconds: float) -> list[Table]:
     ]
 
 
-def start_server(options: argparse.Namespace) -> tuple[subprocess.Popen[str], int]:
-    """Start a server, and return its process and port."""
-    command = [sys.executable, "-m", "fer_edge", "serve", "--port", "0"]
-    command += [] if options.bundle is None else ["--bundle", str(options.bundle)]
-    command += [] if options.workers is None else ["--workers", str(options.workers)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start_server(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[str], int]:
+    """Start a server, and return its process and port.
+
+    Args:
+        arguments: Arguments of `fer-edge serve`.
+        environment: Additional environment variables; none by default.
+    """
+    command = [sys.executable, "-m", "fer_edge", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     if not address:
@@ -308,7 +313,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=limited(int, 64), help="of the server; default: its own")
     parser.add_argument("--bundle", type=Path, help="default: the shipped one")
     options = parser.parse_args(arguments)
-    process, port = start_server(options)
+    served = [] if options.bundle is None else ["--bundle", str(options.bundle)]
+    served += [] if options.workers is None else ["--workers", str(options.workers)]
+    process, port = start_server(served)
     with process:
         try:
             load = Load(port, options.seconds, options.rate, options.query)

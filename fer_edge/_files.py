@@ -70,7 +70,13 @@ def _create_temporary(target: Path, mode: int | None) -> Path:
     """Create an empty file next to `target`, with at most its permissions; the kernel applies the umask."""
     path = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
-    os.close(os.open(path, flags, 0o666 if mode is None else mode | stat.S_IWUSR | stat.S_IRUSR))
+    descriptor = os.open(path, flags, 0o666 if mode is None else mode | stat.S_IWUSR | stat.S_IRUSR)
+    try:
+        os.close(descriptor)
+    except OSError:  # network file systems report errors here
+        with suppress(OSError):
+            path.unlink()
+        raise
     return path
 
 

@@ -97,6 +97,19 @@ def test_cleanup_error_does_not_hide_the_first_error(tmp_path: Path, monkeypatch
     assert not (tmp_path / "file").exists()
 
 
+def test_error_at_the_close_of_the_new_file_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = os.close
+
+    def close_with_error(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", close_with_error)
+    with pytest.raises(FerEdgeError, match=r"cannot write .*file: Input/output error; nothing was changed"):
+        write_atomically(tmp_path / "file", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.fer").write_bytes(b"a")
     (tmp_path / "link.fer").symlink_to(tmp_path / "a.fer")

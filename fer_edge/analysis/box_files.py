@@ -40,7 +40,7 @@ def read_boxes(path: str | os.PathLike[str]) -> dict[str, list[XYWH]]:
         try:
             values = [float(row[name]) for name in COLUMNS[1:]]  # type: ignore[arg-type]
             boxes[str(row["file"])].append(parse_box(values))
-        except (TypeError, ValueError, InputError):
+        except (TypeError, ValueError, OverflowError, InputError):
             entry = ", ".join(f"{name} {shown(row[name])}" for name in COLUMNS[1:])
             raise ConfigError(f"{source}: box {number} has {entry}; expected four finite numbers") from None
     if not boxes:
@@ -58,7 +58,10 @@ def _read_rows(source: Path) -> list[Mapping[str, object]]:
     except UnicodeDecodeError:
         raise ConfigError(f"{source} is not UTF-8 text; {EXPECTED}") from None
     if not text.lstrip().startswith(("[", "{")):
-        return [*csv.DictReader(io.StringIO(text), skipinitialspace=True)]
+        try:
+            return [*csv.DictReader(io.StringIO(text), skipinitialspace=True)]
+        except csv.Error as error:
+            raise ConfigError(f"{source} is not CSV: {error}; {EXPECTED}") from error
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:

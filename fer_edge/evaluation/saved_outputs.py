@@ -12,6 +12,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
@@ -159,7 +160,7 @@ def read_outputs(path: Path) -> SavedOutputs:
         outputs = {name: np.concatenate([step[name] for step in steps]) for name in (steps[0] if steps else ())}
     except KeyError as error:
         raise DataError(f"{path}: not every iteration has the output {error}; save the outputs again") from error
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise DataError(f"{path} has an invalid array: {error}; save the outputs again") from error
     batch = max((len(values) for step in steps for values in step.values()), default=0)
     return SavedOutputs(runner, outputs, batch, results.fer_edge.inputs_sha256)
@@ -182,7 +183,10 @@ def _array(data: bytes) -> npt.NDArray[Any]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the .npy format; expected 1.0 or 2.0")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = header(stream)
+    try:
+        shape, fortran_order, dtype = header(stream)
+    except (SyntaxError, TokenError) as error:  # NumPy parses the header as Python
+        raise ValueError(f"invalid header of the .npy format: {error}") from error
     if dtype.kind not in "biuf" or not shape:
         raise ValueError(f"type {dtype}, shape {shape}; expected rows of numbers")
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran_order else "C")

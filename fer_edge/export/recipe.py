@@ -50,7 +50,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     try:
         data = read_toml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {error}") from error
     try:
         settings = convert_some(data, BuildRecipe)

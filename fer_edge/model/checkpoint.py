@@ -275,6 +275,8 @@ def _open(path: Path, *, tensors: bool) -> tuple[CheckpointInfo, dict[str, Tenso
             info = _parse_info(metadata[METADATA_KEY], path)
             names = list(file.keys()) if tensors else []
             return info, {name: file.get_tensor(name) for name in names}
+    except RuntimeError as error:  # of PyTorch, which opens the file again
+        raise CheckpointError(f"{path} cannot be read: {one_line(str(error), 160)}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_describe_other_file(path, error)) from error
 

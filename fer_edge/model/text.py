@@ -160,7 +160,7 @@ def load_text_features(path: str | os.PathLike[str]) -> TextFeatures:
             matrix = file.get_tensor("text_features").float()
         words, templates = tuple(metadata["words"]), tuple(metadata["templates"])
         source = str(metadata["source"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({one_line(repr(error), 120)}): make or copy it again") from error
     features = TextFeatures(matrix, words, templates, source)
     check_features(features, str(path))

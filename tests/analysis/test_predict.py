@@ -122,6 +122,8 @@ def test_boxes_of_a_file(photos: Path, bundle: Path, tmp_path: Path) -> None:
         ('[{"file": "a.jpg", "x": 1, "y": 1, "width": NaN, "height": 3}]', "box 1 has x 1, y 1, width nan"),
         ('{"a.jpg": [1, 2, 3, 4]}', "is JSON of another form; expected a CSV file"),
         ("[1", "is not JSON"),
+        (f'[{{"file": "a.jpg", "x": {10**400}, "y": 1, "width": 2, "height": 3}}]', "expected four finite numbers"),
+        (f"file\n{'a' * 200_000}", "is not CSV: field larger than field limit"),
         ("", "contains no boxes"),
         ("file,x,y,width,height\ngrey.png,1,2,30,30", r"grey.png matches .*a/grey.png and .*b/grey.png; write more"),
     ],

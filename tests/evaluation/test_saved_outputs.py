@@ -94,6 +94,7 @@ def archive() -> bytes:
         (npy(ROWS)[:-4], "invalid array: cannot reshape"),
         (b"\x93NUMPY\x09\x00", r"version \(9, 0\) of the .npy format"),
         (b"", "invalid array: EOF"),
+        (npy(ROWS).replace(b"(2, 3)", b"(2, 3 ", 1), r"invalid header of the \.npy format: .*multi-line statement"),
     ],
 )
 def test_hostile_arrays_are_refused(

@@ -67,3 +67,6 @@ def test_missing_checkpoint_and_unreadable_recipe_are_refused(tmp_path: Path) ->
         build_arguments(None, {"max_batch": 4}, {})
     with pytest.raises(ConfigError, match=r"recipe .*none\.toml cannot be read: .*No such file"):
         read_recipe(tmp_path / "none.toml")
+    (tmp_path / "nested.toml").write_text(f"engines = {'[' * 100_000}")
+    with pytest.raises(ConfigError, match=r"recipe .*nested\.toml cannot be read: "):
+        read_recipe(tmp_path / "nested.toml")

@@ -178,6 +178,17 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
         tiny_checkpoint(text_head=False, head="mean")
 
 
+def test_checkpoint_that_pytorch_cannot_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_checkpoint().save(tmp_path / "a.safetensors")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("unable to open file in read-only mode: Input/output error (5)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", refuse)  # safetensors maps the file by it
+    with pytest.raises(CheckpointError, match=r"a\.safetensors cannot be read: unable to open file .* \(5\)$"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,0 +1,364 @@
+"""Scenarios of the sweep: what reads and writes files, on tiny models."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import skimage.data
+import torch
+from PIL import Image
+
+from fer_edge.bundle import Bundle, write_bundle
+from fer_edge.cli import entry
+from tests.signatures import write_pair
+from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
+from tests.tiny_model import tiny_checkpoint
+
+OLD = b"content before the run\n"
+
+# All that a scenario would import late: forked runs find it loaded.
+for name in (
+    "openvino",
+    "onnxruntime",
+    "pyarrow.parquet",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "mcap.writer",
+    "av",
+):
+    importlib.import_module(name)
+
+
+def _nothing(path: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Use of files, whose calls fail in turns.
+
+    Attributes:
+        name: Name.
+        prepare: Function that writes the inputs and the old outputs into a folder.
+        run: Function that runs in a copy of this folder, and returns the exit status.
+        written: Relative paths of the outputs; each is complete after a success, and as before after a failure.
+        check: Function that raises an error if the outputs of a success are incomplete.
+        may_remain: Function that returns True for an output that may remain after a failure.
+    """
+
+    name: str
+    prepare: Callable[[Path], object]
+    run: Callable[[Path], int]
+    written: frozenset[str] = frozenset()
+    check: Callable[[Path], object] = lambda folder: None
+    may_remain: Callable[[Path], bool] = _nothing
+
+
+def command(*arguments: object) -> int:
+    """Run a command of fer-edge in this process, and return its exit status."""
+    sys.argv = ["fer-edge", *map(str, arguments)]
+    return entry.run_command()
+
+
+def call(function: Callable[[], object]) -> int:
+    """Run a function of the Python API; its error is printed as one of a command."""
+
+    def run(arguments: list[str]) -> int:
+        function()
+        return 0
+
+    with mock.patch("fer_edge.cli.main.run", run):
+        return entry.run_command()
+
+
+def _face() -> Image.Image:
+    return Image.fromarray(skimage.data.astronaut()).crop((165, 70, 285, 190))
+
+
+def _bundle_and_photo(folder: Path) -> None:
+    tiny_bundle(folder / "tiny.fer")
+    _face().save(folder / "face.png")
+
+
+def _old(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(OLD)
+
+
+def _prepare_bundle(folder: Path) -> None:
+    _old(folder, "out.fer")
+
+
+def _write_bundle(folder: Path) -> None:
+    write_bundle(folder / "out.fer", tiny_manifest(), {"model.onnx": tiny_onnx()})
+
+
+def _check_bundle(folder: Path) -> None:
+    Bundle.open(folder / "out.fer").read("model.onnx")
+
+
+def _prepare_add_engine(folder: Path) -> None:
+    tiny_bundle(folder / "tiny.fer", engines=tiny_manifest().engines[:1])
+    _old(folder, "out.fer")
+
+
+def _prepare_keys(folder: Path) -> None:
+    tiny_bundle(folder / "tiny.fer")
+    write_pair(folder)
+
+
+def _sign(folder: Path) -> int:
+    return command("bundle", "sign", folder / "tiny.fer", "--private-key", folder / "key.pem")
+
+
+def _check_signature(folder: Path) -> None:
+    Bundle.open(folder / "tiny.fer", signed_by=folder / "key.pub")
+
+
+def _prepare_verification(folder: Path) -> None:
+    _prepare_keys(folder)
+    _sign(folder)
+
+
+def _prepare_checkpoint(folder: Path) -> None:
+    tiny_checkpoint().save(folder / "tiny.safetensors")
+    _old(folder, "out.safetensors")
+
+
+def _copy_checkpoint(folder: Path) -> None:
+    from fer_edge.model.checkpoint import load_checkpoint
+
+    load_checkpoint(folder / "tiny.safetensors").save(folder / "out.safetensors")
+
+
+def _check_checkpoint(folder: Path) -> None:
+    from fer_edge.model.checkpoint import load_checkpoint
+
+    load_checkpoint(folder / "out.safetensors")
+
+
+def _prepare_training(folder: Path) -> None:
+    _save_training(folder, epoch=1)
+
+
+def _save_training(folder: Path, epoch: int = 2) -> None:
+    from fer_edge.training.files import RunFiles
+
+    files = RunFiles(folder)
+    state = {"configuration": "{}", "epoch": epoch, "weights": torch.full((40_000,), float(epoch))}
+    files.save(state, tiny_checkpoint(seed=epoch))
+
+
+def _check_training(folder: Path, epoch: tuple[int, ...] = (2,)) -> None:
+    from fer_edge.training.files import RunFiles
+
+    files = RunFiles(folder)
+    state = files.load()
+    assert state["epoch"] in epoch
+    files.check_pair(state)
+
+
+def _training_may_remain(path: Path) -> bool:
+    """Return True for a pair that is complete, of the old or of the new epoch."""
+    _check_training(path.parent, (1, 2))
+    return True
+
+
+def _prepare_report(folder: Path) -> None:
+    (folder / "report").mkdir()
+    _old(folder, "report/index.html", "report/results.json")
+
+
+def _write_report(folder: Path) -> None:
+    from fer_edge.evaluation.report import write_report
+
+    write_report(folder / "report", {"results.json": b"{}" * 2000, "index.html": b"<p>" * 2000})
+
+
+def _report_may_remain(path: Path) -> bool:
+    """Return True for a complete file; the page is written last."""
+    return path.stat().st_size in (4000, 6000) and (path.parent / "results.json").stat().st_size == 4000
+
+
+def _check_report(folder: Path) -> None:
+    assert (folder / "report/index.html").stat().st_size == 6000
+    assert (folder / "report/results.json").stat().st_size == 4000
+
+
+def _predict_and_save(folder: Path) -> int:
+    return command(
+        *("predict", folder / "face.png", "--bundle", folder / "tiny.fer"),
+        *("--crop", "--save", folder / "copies", "--json", "--engine", "onnxruntime"),
+    )
+
+
+def _prepare_copies(folder: Path) -> None:
+    _bundle_and_photo(folder)
+    (folder / "copies").mkdir()
+
+
+def _check_copies(folder: Path) -> None:
+    (path,) = (folder / "copies").iterdir()
+    with Image.open(path) as image:
+        image.load()
+
+
+def _prepare_photos(folder: Path) -> None:
+    tiny_bundle(folder / "tiny.fer")
+    (folder / "photos").mkdir()
+    for number in range(3):
+        _face().rotate(5 * number).save(folder / "photos" / f"{number}.png")
+
+
+def _prepare_recording(folder: Path) -> None:
+    _prepare_photos(folder)
+    _old(folder, *RECORDINGS)
+
+
+RECORDINGS = ("out.jsonl", "out.csv", "out.parquet", "out.mcap")
+
+
+def _record(folder: Path) -> int:
+    targets = [part for name in RECORDINGS for part in ("--to", folder / name)]
+    return command(
+        *("live", folder / "photos", "--bundle", folder / "tiny.fer"),
+        *("--no-page", "--engine", "onnxruntime", *targets),
+    )
+
+
+def _check_recordings(folder: Path) -> None:
+    from mcap.reader import make_reader
+    from pyarrow import parquet
+
+    assert len([json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]) == 3
+    assert len(list(csv.reader(io.StringIO((folder / "out.csv").read_text())))) > 1
+    assert parquet.read_table(folder / "out.parquet").num_rows >= 1
+    with (folder / "out.mcap").open("rb") as file:
+        summary = make_reader(file).get_summary()
+        assert summary is not None and summary.statistics is not None and summary.statistics.message_count >= 3
+
+
+def _recording_may_remain(path: Path) -> bool:
+    """Return True for a complete recording, and for whole lines."""
+    data = path.read_bytes()
+    if path.suffix in (".jsonl", ".csv"):
+        return not data or data.endswith(b"\n")
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        return bool(parquet.read_table(path).num_rows)
+    from mcap.reader import make_reader
+
+    with path.open("rb") as file:
+        return make_reader(file).get_summary() is not None
+
+
+def _prepare_shard(folder: Path) -> None:
+    from fer_edge.score.run import score
+
+    _prepare_photos(folder)
+    (folder / "photos" / "damaged.png").write_bytes(b"no image")
+    result = score(
+        folder / "photos", folder / "scores", bundle=folder / "tiny.fer", crop=True, workers=1, engine="onnxruntime"
+    )
+    assert result.passed
+    _old(folder, *SHARD)
+
+
+SHARD = ("scores/part-000000.parquet", "scores/_damaged.csv")
+
+
+def _score_shard(folder: Path) -> None:
+    from fer_edge.score.scorer import Scorer
+    from fer_edge.score.shards import read_summary, write_damaged
+
+    scores = folder / "scores"
+    assert read_summary(scores, 0, "") is None
+    with Scorer(scores, folder / "tiny.fer", 1, False) as scorer:
+        summary = scorer.score(0)
+    write_damaged(scores, summary.damaged)
+
+
+def _check_shard(folder: Path) -> None:
+    from pyarrow import parquet
+
+    assert parquet.read_table(folder / SHARD[0]).num_rows == 3
+    assert len((folder / SHARD[1]).read_text().splitlines()) == 2
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("open bundle", _bundle_and_photo, lambda folder: command("inspect", folder / "tiny.fer", "--json")),
+        Scenario(
+            "predict",
+            _prepare_copies,
+            _predict_and_save,
+            frozenset({"copies/face.png", "copies/face.jpg"}),
+            _check_copies,
+        ),
+        Scenario(
+            "write bundle",
+            _prepare_bundle,
+            lambda folder: call(lambda: _write_bundle(folder)),
+            frozenset({"out.fer"}),
+            _check_bundle,
+        ),
+        Scenario(
+            "add engine",
+            _prepare_add_engine,
+            lambda folder: command(
+                *("bundle", "add-engine", folder / "tiny.fer", "--engine", "onnxruntime", "--out", folder / "out.fer")
+            ),
+            frozenset({"out.fer"}),
+            _check_bundle,
+        ),
+        Scenario("sign bundle", _prepare_keys, _sign, frozenset({"tiny.fer.sig"}), _check_signature),
+        Scenario(
+            "verify bundle",
+            _prepare_verification,
+            lambda folder: command("bundle", "verify", folder / "tiny.fer", "--signed-by", folder / "key.pub"),
+        ),
+        Scenario(
+            "copy checkpoint",
+            _prepare_checkpoint,
+            lambda folder: call(lambda: _copy_checkpoint(folder)),
+            frozenset({"out.safetensors"}),
+            _check_checkpoint,
+        ),
+        Scenario(
+            "save training",
+            _prepare_training,
+            lambda folder: call(lambda: _save_training(folder)),
+            frozenset({"best.safetensors", "last.pt"}),
+            _check_training,
+            _training_may_remain,
+        ),
+        Scenario(
+            "write report",
+            _prepare_report,
+            lambda folder: call(lambda: _write_report(folder)),
+            frozenset({"report/index.html", "report/results.json"}),
+            _check_report,
+            _report_may_remain,
+        ),
+        Scenario(
+            "record", _prepare_recording, _record, frozenset(RECORDINGS), _check_recordings, _recording_may_remain
+        ),
+        Scenario(
+            "score shard",
+            _prepare_shard,
+            lambda folder: call(lambda: _score_shard(folder)),
+            frozenset(SHARD),
+            _check_shard,
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of all readers of files; `scripts/fuzz` runs it."""
