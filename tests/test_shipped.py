@@ -30,7 +30,8 @@ HOOKS = PACKAGE / "_pyinstaller"
 
 
 def test_names_of_shipped_files() -> None:
-    assert shipped_names("bundle") == shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
+    assert shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
+    assert shipped_names("bundle") == ["edge", "edge-int8"]
     assert shipped_names("calibration set") == ["ferplus-512"]
     assert shipped_names("mapping") == ["vmc-vrm0", "vmc-vrm1", "vrchat"]
     assert shipped_names("recipe") == sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
@@ -77,7 +78,7 @@ def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
         entries = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
     assert {f"fer_edge/build_recipes/{name}.toml" for name in shipped_names("recipe")} <= names
     assert {"fer_edge/ranges/edge.json", "fer_edge/calibration_sets/ferplus-512.json"} <= names
-    assert {"fer_edge/weights/edge.fer", "fer_edge/weights/edge.safetensors"} <= names
+    assert {f"fer_edge/weights/{name}" for name in ("edge.fer", "edge-int8.fer", "edge.safetensors")} <= names
     assert {f"fer_edge/weights/faces/{name}" for name in ("detector.onnx", "landmarks.onnx", "LICENSE")} <= names
     assert {"fer_edge/web/page/index.html", "fer_edge/web/scripts/index.js", "fer_edge/licences/LICENSE"} <= names
     assert "fer_edge/_pyinstaller/hook-fer_edge.py" in names

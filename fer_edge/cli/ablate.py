@@ -16,7 +16,7 @@ def ablate(
         list[str] | None,
         typer.Option("--table", help="Table of the paper: IV, V or VI; repeat for several. Default: IV and VI."),
     ] = None,
-    recipe: options.TrainingRecipe = "edge-ferplus",
+    recipe: options.TrainingRecipe = "ablation-ferplus",
     settings: options.TrainingSettings = None,
     epochs: options.Epochs = None,
     runs: Annotated[

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "checkpoint import": "Convert weights of another program to a checkpoint.",
     "checkpoint text-features": "Compute text features of the labels with a text encoder.",
     "checkpoint set-prompts": "Replace a checkpoint's text features by those of other prompts.",
+    "checkpoint narrow": "Write a narrow copy of a trained model, as the start of a training.",
     "checkpoint fit-temperature": "Fit a checkpoint's temperature on images that it was not trained on.",
     "calibrate": "Measure activation ranges on real images, for int8 and fp16.",
     "build-engine": "Build a bundle of engines from a checkpoint.",
@@ -48,7 +49,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Show which engines this machine can build and run.",
 }
 GROUPS: dict[str, str] = {
-    "checkpoint": "Import checkpoints, and change their prompts and temperature.",
+    "checkpoint": "Import and narrow checkpoints, and change their prompts and temperature.",
     "bundle": "Add engines to bundles, compare, sign, verify and export them.",
 }
 SECTIONS: dict[str, tuple[str, ...]] = {

@@ -22,6 +22,8 @@ TYPES: dict[ir.DataType | None, str] = {ir.DataType.FLOAT: "fp32", ir.DataType.F
 # Separators before what engines append to a node's name: "stem.input/Conv/WithoutBiases", "stem.input/Conv_token_140".
 SEPARATORS = ("/", "_", " ")
 MAX_NAMED = 5  # layers that the message names
+# ONNX Runtime names a convolution with a fused activation after the activation: "stem.act/Clip_nchwc".
+ACTIVATIONS = ("Clip", "Relu")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def prove_precision(graph: TypedGraph, executed: Iterable[ExecutedOperator]) -> 
     for layer in graph.layers:
         node = graph.nodes[layer.name]
         # OpenVINO names the node that produces an output of the graph after that output.
-        operators = _find_operators((layer.name, str(node.outputs[0].name)), executed)
+        names = (layer.name, str(node.outputs[0].name))
+        operators = _find_operators(names, executed) or _find_fused(node, executed)
         typed = typed_precision(node)
         actual = "+".join(sorted({operator.precision for operator in operators})) or UNKNOWN
         macs[actual] += layer.macs
@@ -115,6 +118,14 @@ def _find_operators(names: tuple[str, ...], executed: tuple[ExecutedOperator, ..
         if any(_matches(reported, name) for reported in operator.names for name in names)
     ]
     return [operator for operator in operators if operator.multiplies] or operators
+
+
+def _find_fused(node: ir.Node, executed: tuple[ExecutedOperator, ...]) -> list[ExecutedOperator]:
+    """Return the multiplying operators that have the name of the activation behind a node."""
+    consumers = node.outputs[0].consumers()
+    if len(consumers) != 1 or consumers[0].op_type not in ACTIVATIONS:
+        return []
+    return [operator for operator in _find_operators((str(consumers[0].name),), executed) if operator.multiplies]
 
 
 def _matches(reported: str, name: str) -> bool:

@@ -31,15 +31,16 @@ class PyTorchRunner(Runner):
         Args:
             images: RGB pixels, uint8, (N, 112, 112, 3), as for `infer`.
         """
-        return self.model.head_tokens(self._normalise(images))[1].numpy()
+        return self.model.head_tokens(self.normalise(images))[1].numpy()
 
-    def _normalise(self, images: Images) -> Tensor:
+    def normalise(self, images: Images) -> Tensor:
+        """Return images as the model takes them: normalised, float32, (N, 3, 112, 112)."""
         x = (torch.from_numpy(images.copy()).float() / 255 - self._mean) / self._std
         return x.permute(0, 3, 1, 2)  # (N, 3, 112, 112)
 
     @torch.inference_mode()
     def _infer(self, images: Images) -> Prediction:
-        output = self.model(self._normalise(images))
+        output = self.model(self.normalise(images))
         text = output.text_logits
         return Prediction(
             output.label_logits.numpy(),

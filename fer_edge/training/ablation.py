@@ -51,7 +51,7 @@ def ablate(
     out: PathLike,
     *,
     tables: Sequence[str] = ("IV", "VI"),
-    recipe: PathLike = "edge-ferplus",
+    recipe: PathLike = "ablation-ferplus",
     settings: Mapping[str, Any] | None = None,
     runs: int = 1,
     stem_weights: PathLike | None = None,

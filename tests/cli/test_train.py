@@ -25,7 +25,7 @@ from tests.synthetic import face, make_ferplus
 NORM = BatchNorm.forward
 TINY = [
     "--epochs", "3", "--batch", "8", "--seed", "3", "--learning-rate", "4e-3", "--threads", "1", "--json",
-    "--set", "model.dim=12", "--set", "model.depth=1", "--set", "model.stem.input_width=8",
+    "--set", "model.dim=10", "--set", "model.depth=1", "--set", "model.stem.input_width=8",
     "--set", "model.stem.widths=[8, 12]", "--set", "model.stem.units=[1, 1]", "--set", "model.text_dim=8",
 ]  # fmt: skip
 

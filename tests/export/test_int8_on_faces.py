@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +26,23 @@ from fer_edge.graph.ranges import read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.labels import FERPLUS
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.shipped import shipped_names
 from tests.export.test_parity_on_faces import release_checkpoint
-from tests.shipped import CHECKPOINT, LOCK, RANGES, hashes, made_with
+from tests.shipped import CALIBRATION, WEIGHTS, checkpoint_file, hashes, lock_file, made_with, ranges_file
 
-SET = RANGES.parent / "ferplus-512.json"
-
-
-@pytest.fixture(scope="module")
-def edge() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
+SET = CALIBRATION / "ferplus-512.json"
+each_model = pytest.mark.parametrize("name", shipped_names("checkpoint"))
 
 
-@pytest.fixture(scope="module")
-def edge_fp32(edge: Checkpoint) -> TypedGraph:
-    return onnx_from_checkpoint(edge)
+@cache
+def checkpoint(name: str) -> Checkpoint:
+    return load_checkpoint(checkpoint_file(name))
 
 
-@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
-def scorer(request: pytest.FixtureRequest, edge_fp32: TypedGraph, ferplus: Path) -> Scorer:
-    """Return a scorer for the validation split; the float graph runs once per engine."""
-    scorer = Scorer(edge_fp32, image_set(ferplus, FERPLUS.labels), request.param)
+@cache
+def scorer(name: str, engine: str, ferplus: Path) -> Scorer:
+    """Return a scorer for the validation split; the float graph runs once per model and engine."""
+    scorer = Scorer(onnx_from_checkpoint(checkpoint(name)), image_set(ferplus, FERPLUS.labels), engine)
     assert len(scorer.labels) == 3191
     return scorer
 
@@ -54,56 +52,61 @@ def first_images(images: CalibrationSet, root: Path, count: int) -> CalibrationI
 
 
 @pytest.mark.slow
-def test_shipped_graphs_are_reproduced_bit_for_bit() -> None:
-    lock = json.loads(LOCK.read_text())
+@each_model
+def test_shipped_graphs_are_reproduced_bit_for_bit(name: str) -> None:
+    lock = json.loads(lock_file(name).read_text())
     if lock.pop("made_with") != made_with():
         pytest.skip("the hashes are valid for other versions of torch, onnx or onnxscript, or another platform")
-    assert hashes() == lock, "the shipped checkpoint, its ranges or the export changed: run scripts/ship"
-    shipped = Bundle.open(CHECKPOINT.with_suffix(".fer")).manifest
-    assert shipped.files["model.onnx"]["sha256"] == lock["graphs"]["fp32"]
-    assert shipped.checkpoint["sha256"] == lock["checkpoint"]
+    assert hashes(name) == lock, "the shipped checkpoint, its ranges or the export changed: run scripts/ship"
+    for bundle, graph in ((name, "fp32"), (f"{name}-int8", "int8")):
+        shipped = Bundle.open(WEIGHTS / f"{bundle}.fer").manifest
+        assert shipped.files["model.onnx"]["sha256"] == lock["graphs"][graph]
+        assert shipped.checkpoint["sha256"] == lock["checkpoint"]
 
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_shipped_ranges_are_reproduced(edge_fp32: TypedGraph, ferplus: Path) -> None:
+@each_model
+def test_shipped_ranges_are_reproduced(name: str, ferplus: Path) -> None:
     chosen = read_set(SET)
     assert choose_images(read_split(ferplus, "train"), ferplus, len(chosen), chosen.seed).set == chosen
-    shipped = read_ranges(RANGES)
-    again = measure(edge_fp32, shipped.checkpoint, chosen.open(ferplus), shipped.method)
+    shipped = read_ranges(ranges_file(name))
+    again = measure(onnx_from_checkpoint(checkpoint(name)), shipped.checkpoint, chosen.open(ferplus), shipped.method)
     assert again.images == shipped.images
     assert list(again.tensors) == list(shipped.tensors)
-    for name, measured in again.tensors.items():
+    for tensor, measured in again.tensors.items():
         # Processors may round the last of four digits differently.
-        np.testing.assert_allclose(measured, shipped.tensors[name], rtol=2e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(measured, shipped.tensors[tensor], rtol=2e-3, atol=1e-6, err_msg=tensor)
 
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_int8_keeps_the_accuracy_of_the_shipped_model(scorer: Scorer, edge: Checkpoint) -> None:
-    model = typed_graph(edge, "int8", read_ranges(RANGES))
-    score = scorer(model)
+@each_model
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_int8_keeps_the_accuracy_of_the_shipped_model(name: str, engine: str, ferplus: Path) -> None:
+    model = typed_graph(checkpoint(name), "int8", read_ranges(ranges_file(name)))
+    score = scorer(name, engine, ferplus)(model)
     assert score.drop <= 0.3 and score.agreement >= 98.5, score
-    proof = prove_precision(model, get_engine(scorer.engine).build(model.to_bytes(), BuildRequest()).operators)
+    proof = prove_precision(model, get_engine(engine).build(model.to_bytes(), BuildRequest()).operators)
     assert proof.fallbacks == () and proof.macs["int8"] > 0.98
 
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("scorer", ["onnxruntime"], indirect=True)
-def test_fp16_keeps_the_accuracy_of_the_shipped_model(scorer: Scorer, edge: Checkpoint) -> None:
+@each_model
+def test_fp16_keeps_the_accuracy_of_the_shipped_model(name: str, ferplus: Path) -> None:
     """ONNX Runtime computes in float32, and rounds to float16 between operators."""
-    score = scorer(typed_graph(edge, "fp16", read_ranges(RANGES)))
+    score = scorer(name, "onnxruntime", ferplus)(typed_graph(checkpoint(name), "fp16", read_ranges(ranges_file(name))))
     assert score.drop <= 0.05 and score.agreement >= 99.8, score
 
 
 @pytest.mark.data
 @pytest.mark.slow
 def test_int8_keeps_the_logits_of_the_authors_architecture(shared: Path, ferplus: Path) -> None:
-    checkpoint = release_checkpoint(shared)
-    model = onnx_from_checkpoint(checkpoint)
+    authors = release_checkpoint(shared)
+    model = onnx_from_checkpoint(authors)
     ranges = measure(model, "golden", first_images(read_set(SET), ferplus, 32), "moving-average")
-    quantized = typed_graph(checkpoint, "int8", ranges)
+    quantized = typed_graph(authors, "int8", ranges)
     # The standard error of a median of 48 images is a fifth of the spread over images; of 256, a twelfth.
     batches = [batch for batch, _ in image_set(ferplus, FERPLUS.labels).limit(48).batches(16)]
     pairs = zip(logits(quantized, batches), logits(model, batches), strict=True)

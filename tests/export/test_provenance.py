@@ -32,9 +32,9 @@ def test_ranges_and_their_images_are_recorded() -> None:
     record = provenance_of(ranges, None)
     assert record.ranges == ranges.sha256() and record.recipe is None
     calibration, evaluation = record.data
-    images = json.loads(path.read_text())["images"]
+    images, search = (json.loads(path.read_text())[name] for name in ("images", "search"))
     assert calibration == DataRecord("calibration", "FERPlus train", 512, images["sha256"])
-    assert evaluation == DataRecord("evaluation", "", 3191, "")  # ranges of earlier versions lack source and hash
+    assert evaluation == DataRecord("evaluation", "FERPlus valid", 3191, search["sha256"])
     assert provenance_of(None, RECIPE) == Provenance(recipe=RECIPE)
 
 

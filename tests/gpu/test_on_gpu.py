@@ -27,7 +27,7 @@ from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.hardware.gpu_state import GpuSampler
 from fer_edge.model.checkpoint import load_checkpoint
 from tests.gpu.conftest import PRODUCTS
-from tests.shipped import CHECKPOINT, RANGES
+from tests.shipped import checkpoint_file, ranges_file
 from tests.synthetic import smooth_frame
 
 if "FER_EDGE_GPU_REPORT" not in os.environ and not any(engine_status(name).can_run for name in PRODUCTS):
@@ -44,7 +44,7 @@ Record = Callable[[str, Any], None]
 @pytest.fixture(scope="module")
 def models() -> dict[str, bytes]:
     """Typed graphs of the shipped model, by precision."""
-    checkpoint, ranges = load_checkpoint(CHECKPOINT), read_ranges(RANGES)
+    checkpoint, ranges = load_checkpoint(checkpoint_file("edge")), read_ranges(ranges_file("edge"))
     return {
         "fp32": typed_graph(checkpoint, "fp32").to_bytes(),
         "fp16": typed_graph(checkpoint, "fp16", ranges).to_bytes(),

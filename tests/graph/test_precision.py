@@ -10,10 +10,13 @@ import pytest
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import EngineError
+from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.precision import PrecisionProof, prove_precision
 from fer_edge.graph.qdq import chosen_layers, quantize_graph
 from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.model.config import StemConfig
 from tests.calibration.tiny_ranges import tiny_graph, tiny_int8, tiny_ranges
+from tests.tiny_model import tiny_checkpoint
 
 CPU = ["openvino", "onnxruntime"]
 
@@ -58,6 +61,15 @@ def test_float_graph_runs_in_float(engine: str) -> None:
     result = proof(engine, tiny_graph())
     assert result.macs == {"fp32": 1.0}
     result.check(engine)
+
+
+@pytest.mark.parametrize("engine", CPU)
+def test_convolutions_with_fused_activations_are_found(engine: str) -> None:
+    """ONNX Runtime names them after the activation."""
+    stem = StemConfig(kind="separable", color="grey", input_width=16, input_stride=2, widths=(16, 16), units=(1, 1))
+    graph = onnx_from_checkpoint(tiny_checkpoint(stem=stem, grid=14, patches=(7,)))
+    result = proof(engine, graph)
+    assert result.fallbacks == () and result.macs == {"fp32": 1.0}
 
 
 @pytest.mark.parametrize("engine", CPU)

@@ -13,7 +13,7 @@ from fer_edge.training.ablation import plan_runs, run_all
 from fer_edge.training.ablation_results import ABLATIONS, RunResult, read_results, standard_error, write_results
 from fer_edge.training.recipe import change_settings, read_recipe
 
-EDGE = read_recipe("edge-ferplus")
+EDGE = read_recipe("ablation-ferplus")
 TOWER = change_settings(EDGE, {"text": "frozen"})
 
 

@@ -89,17 +89,17 @@ def test_every_shipped_recipe_is_complete() -> None:
 
 
 def test_settings_change_a_recipe() -> None:
-    texts = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 7]", "model.stem.input_width=8", "text=frozen"]
+    texts = ["epochs=3", "augmentation.flip=0", "model.patches=[2, 3]", "model.stem.input_width=8", "text=frozen"]
     recipe = convert(change_settings(read_recipe("paper-rafdb"), parse_settings(texts)), Recipe)
     assert (recipe.training.epochs, recipe.training.augmentation.flip, recipe.training.text) == (3, 0, "frozen")
     assert recipe.training.augmentation.grey == 0.3  # other settings of the table are unchanged
     edge = convert(change_settings(read_recipe("edge-ferplus"), parse_settings(texts[2:4])), Recipe)
     config = edge.model_config(8)
-    assert (config.patches, config.stem.input_width, config.stem.color) == ((2, 7), 8, "grey")
+    assert (config.patches, config.stem.input_width, config.stem.color) == ((2, 3), 8, "grey")
 
 
 def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
-    with pytest.raises(ConfigError, match=r"no recipe 'papr'; expected a \.toml file or one of: edge-ferplus"):
+    with pytest.raises(ConfigError, match=r"no recipe 'papr'; expected a \.toml file or one of: ablation-ferplus"):
         read_recipe("papr")
     with pytest.raises(ConfigError, match=r"no recipe 'edge-ferplu'; .*; did you mean edge-ferplus\?"):
         read_recipe("edge-ferplu")

@@ -27,7 +27,7 @@ def make_folders(root: Path, names: tuple[str, ...] = ("happy", "sad", "angry"))
 
 
 SMALL = {
-    "batch": 4, "epochs": 1, "model.dim": 12, "model.depth": 1, "model.text_dim": 8, "model.stem.input_width": 8,
+    "batch": 4, "epochs": 1, "model.dim": 10, "model.depth": 1, "model.text_dim": 8, "model.stem.input_width": 8,
     "model.stem.widths": [8, 12], "model.stem.units": [1, 1],
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ SMALL = {
 def prepare(root: Path, tmp_path: Path) -> list[str]:
     """Make a trainer, and return the notes on its images."""
     stem = {"input_width": 8, "widths": [8, 12], "units": [1, 1]}
-    tiny = {"model": {"dim": 12, "depth": 1, "text_dim": 8, "stem": stem}, "training": {"batch": 4}}
+    tiny = {"model": {"dim": 10, "depth": 1, "text_dim": 8, "stem": stem}, "training": {"batch": 4}}
     return make_trainer(convert(tiny, Recipe), Sources(root), tmp_path / "run")[1]
 
 

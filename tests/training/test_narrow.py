@@ -1,0 +1,105 @@
+"""Narrow copies of trained models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from fer_edge.errors import ConfigError
+from fer_edge.model.checkpoint import CheckpointInfo, load_checkpoint
+from fer_edge.model.config import ModelConfig, StemConfig, preset
+from fer_edge.model.ferformer import FERFormer
+from fer_edge.training.narrow import check_narrow, choose_channels, measure_norms, narrow_state
+from tests.command import fer_edge
+from tests.tiny_model import checkpoint_of, settle, tiny_config
+
+STEM = StemConfig(kind="separable", color="grey", input_width=8, input_stride=2, widths=(8, 12, 16), units=(1, 2, 1))
+
+
+def make_model(config: ModelConfig) -> FERFormer:
+    torch.manual_seed(0)
+    return settle(FERFormer(config))
+
+
+def images(count: int = 4) -> torch.Tensor:
+    return torch.randn(count, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+
+
+def narrowed(model: FERFormer, stem: StemConfig) -> tuple[FERFormer, list[torch.Tensor]]:
+    config = replace(model.config, stem=stem)
+    channels = choose_channels(model, config, iter([images()]))
+    result = FERFormer(config).eval()
+    result.load_state_dict(narrow_state(model, channels))
+    return result, channels
+
+
+@torch.inference_mode()
+def test_channels_that_nothing_reads_are_left_out_without_an_effect() -> None:
+    model = make_model(tiny_config(stem=STEM, grid=14, patches=(2, 7)))
+    measure_norms(model.stem, iter([images()]))  # so that no channel is constant
+    unused = [[1, 4], [0, 5, 11], [2, 3, 7], [6, 15]]
+    for index in range(3):
+        model.get_parameter(f"stem.blocks.{index + 1}.3.weight")[:, unused[index]] = 0
+    for patch in (2, 7):
+        weight = model.get_parameter(f"tokens.projections.{patch}.weight")
+        weight.view(len(weight), -1, 16)[:, :, unused[3]] = 0
+    result, channels = narrowed(model, replace(STEM, widths=(6, 9, 14)))
+    widths = (8, 12, 12, 16)
+    left_out = [sorted({*range(width)} - {*kept.tolist()}) for width, kept in zip(widths, channels, strict=True)]
+    assert left_out == unused
+    for before, after in zip(model(images()), result(images()), strict=True):
+        torch.testing.assert_close(before, after)
+
+
+def test_statistics_of_norms_are_those_of_the_images() -> None:
+    model = make_model(tiny_config(stem=STEM, grid=14, patches=(2, 7)))
+    measure_norms(model.stem, iter([images(8)]))
+    norm = model.stem.input[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.momentum == 0.1 and not norm.training
+    with torch.inference_mode():
+        assert model.stem.grey is not None
+        expected = model.stem.input[0](model.stem.grey(images(8))).mean((0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, expected)
+
+
+@pytest.mark.parametrize(
+    ("stem", "message"),
+    [
+        (replace(STEM, widths=(8, 13, 16)), r"widths \(8, 13, 16\) and depth 2.*nowhere wider or deeper"),
+        (replace(STEM, units=(1, 1, 1)), r"stem.units is \(1, 2, 1\) in the checkpoint and \(1, 1, 1\) in the preset"),
+        (replace(STEM, kind="ir", widths=(8, 12, 16)), "stem.kind is 'separable' in the checkpoint and 'ir'"),
+    ],
+)
+def test_other_forms_are_refused(stem: StemConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_narrow(tiny_config(stem=STEM, grid=7, patches=(7,)), tiny_config(stem=stem, grid=7, patches=(7,)))
+
+
+def test_command(tmp_path: Path) -> None:
+    edge = preset("edge", classes=8)
+    widths = tuple(width + 4 for width in edge.stem.widths)
+    config = replace(edge, stem=replace(edge.stem, widths=widths), grid=7, patches=(1, 7), depth=2)
+    checkpoint, out = tmp_path / "wide.safetensors", tmp_path / "start.safetensors"
+    checkpoint_of(make_model(config)).save(checkpoint)
+    folder = tmp_path / "train" / "happiness"
+    folder.mkdir(parents=True)
+    (tmp_path / "valid" / "happiness").mkdir(parents=True)
+    for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    Image.fromarray(pixels).save(tmp_path / "valid" / "happiness" / "a.png")
+    result = fer_edge("checkpoint", "narrow", checkpoint, tmp_path, "-o", out, "--json", "--count", 2)
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout)
+    assert values["images"] == 2 and values["parameters_after"] < values["parameters_before"]
+    assert {name.split(".")[0] for name in values["new_tensors"]} == {"tokens"}
+    info: CheckpointInfo = load_checkpoint(out).info
+    assert info.config == edge and info.provenance["init"] == load_checkpoint(checkpoint).fingerprint()
+    refused = fer_edge("checkpoint", "narrow", out, tmp_path, "-o", checkpoint, "--preset", "teacher")
+    assert refused.returncode == 2 and "stem.kind is 'separable' in the checkpoint and 'ir'" in refused.stderr
