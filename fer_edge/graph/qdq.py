@@ -92,16 +92,18 @@ def quantize_weight(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarr
     """Quantise a weight.
 
     Args:
-        weight: Values in float64.
+        weight: Values in float16 or float32.
         axis: Axis of the output channels.
 
     Returns:
-        The int8 weight, and one scale per output channel.
+        The int8 weight, and one scale per output channel, of the weight's type.
     """
+    dtype, weight = weight.dtype, weight.astype(np.float64)
     others = tuple(index for index in range(weight.ndim) if index != axis)
     scales = np.maximum(np.abs(weight).max(axis=others, keepdims=True), MIN_MAGNITUDE) / LEVELS
+    scales = np.maximum(scales, np.finfo(dtype).tiny)  # a scale of 0, of a channel of zeros, is refused by TensorRT
     quantized = np.clip(np.rint(weight / scales), -LEVELS, LEVELS).astype(np.int8)
-    return quantized, scales.ravel()
+    return quantized, scales.ravel().astype(dtype)
 
 
 def _choose_input(places: Places, node: ir.Node, index: int) -> None:
@@ -159,12 +161,12 @@ def _quantize_weight_of(model: ir.Model, layer: ir.Node) -> ir.Node:
     """Return the node that dequantises a new int8 weight, and connect the layer to it."""
     weight = input_of(layer, 1)
     stored, name, axis = array_of(weight), name_of(weight), _output_axis(layer)
-    values, scales = quantize_weight(stored.astype(np.float64), axis)
+    values, scales = quantize_weight(stored, axis)
     if stored.dtype == np.float16:
         _allow_half_scales(model)
     inputs = [
         add_constant(model.graph, f"{name}.int8", values),
-        add_constant(model.graph, f"{name}.scale", scales.astype(stored.dtype)),
+        add_constant(model.graph, f"{name}.scale", scales),
         # Not shared: OpenVINO runs a linear layer in float if another weight uses the same zero points.
         add_constant(model.graph, f"{name}.zeros", np.zeros(len(scales), np.int8)),
     ]

@@ -97,7 +97,8 @@ class Receiver:
         finally:
             self._end.set()
             thread.join()
-            self._listener.close()
+            with suppress(OSError):  # an injected fault
+                self._listener.close()
 
     def _serve(self) -> None:
         while not self._end.is_set():

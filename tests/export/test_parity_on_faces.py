@@ -23,7 +23,7 @@ from fer_edge.engines.base import Artifact, BuildRequest, Images, Prediction, Ru
 from fer_edge.engines.registry import get_engine
 from fer_edge.evaluation.parity import GATES, compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
-from fer_edge.graph.precision import prove_precision
+from fer_edge.graph.precision import prove_precision, typed_precision
 from fer_edge.graph.qdq import quantize_graph
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.labels import FERPLUS, RAFDB
@@ -143,7 +143,11 @@ def check_build(graph: TypedGraph, precision: Precision, record_property: Callab
     assert len(built.file) > len(graph.to_bytes()) / 2
     assert built.targets == targets
     proof = prove_precision(graph, built.operators)
-    assert proof.fallbacks == () and proof.macs[precision] > 0.98
+    typed = sum(layer.macs for layer in graph.layers if typed_precision(graph.nodes[layer.name]) == precision)
+    assert proof.fallbacks == () and proof.macs[precision] == round(
+        typed / sum(layer.macs for layer in graph.layers), 4
+    )
+    assert proof.macs[precision] > 0.96, "depthwise convolutions and attention stay in float"
 
 
 @pytest.mark.slow

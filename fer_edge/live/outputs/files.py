@@ -75,6 +75,7 @@ class FileOutput(Output):
         self._thread: threading.Thread | None = None
         self._resources = ExitStack()
         self._failure: Exception | None = None
+        self._is_open = False
         self._has_result = False
         self._left_out = 0
 
@@ -93,6 +94,7 @@ class FileOutput(Output):
                 stack.enter_context(self._keep_lines(path))
             write = stack.enter_context(self._open_file(path))
             self._resources = stack.pop_all()
+        self._is_open = True
         self._thread = threading.Thread(target=self._run, args=(write,), name=f"output {self._path}", daemon=True)
         self._thread.start()
 
@@ -142,6 +144,8 @@ class FileOutput(Output):
         try:
             yield
         except OSError as error:
+            if not self._is_open:
+                raise
             self._failure = error
             with path.open("rb+") as file:
                 start = max(file.seek(0, os.SEEK_END) - MAX_LINE, 0)

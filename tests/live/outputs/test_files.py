@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,16 @@ def test_file_that_cannot_be_written_is_refused_at_once(suffix: str, tmp_path: P
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(ConfigError, match=f"folder{suffix} is a folder; expected the name of a file to write"):
         opened(tmp_path / f"folder{suffix}")
+
+
+def test_file_of_lines_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    @contextmanager
+    def fail(path: Path) -> Iterator[Callable[[Any], object]]:
+        raise OSError(errno.EIO, "Input/output error")
+        yield print
+
+    output = files.FileOutput(tmp_path / "out.csv", fail, print, has_lines=True)
+    with pytest.raises(FerEdgeError, match=r"cannot write .*out\.csv: Input/output error"):
+        output.open("a camera")
+    output.close()
+    assert not list(tmp_path.iterdir())
