@@ -13,6 +13,7 @@ from pathlib import Path
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, shown
 
 CHUNK = 1 << 20  # bytes read at once
+SHOWN_HASH = 12  # digits of a SHA-256 in messages and tables
 
 
 def as_path(path: str | os.PathLike[str], what: str, error: type[FerEdgeError] = InputError) -> Path:

@@ -14,9 +14,7 @@ def checkpoint_narrow(
     checkpoint: options.CheckpointArgument,
     data: options.DataArgument,
     out: options.CheckpointOut,
-    preset: Annotated[
-        choices.PresetName, typer.Option("--preset", help="Model preset; default: edge.", show_default=False)
-    ] = "edge",
+    preset: Annotated[choices.PresetName, typer.Option("--preset", help="Model preset; default: edge.")] = "edge",
     layout: options.Layout = "auto",
     count: Annotated[
         int,
@@ -24,7 +22,6 @@ def checkpoint_narrow(
             "--count",
             min=1,
             help="Number of images to use, evenly spread over the data set; default: 1024.",
-            show_default=False,
         ),
     ] = 1024,
     threads: options.Threads = None,
@@ -37,8 +34,11 @@ def checkpoint_narrow(
 
     Example: fer-edge checkpoint narrow teacher.safetensors ferplus/ -o start.safetensors
     """
+    from fer_edge._require import require
     from fer_edge.cli.option_checks import check_out_file
     from fer_edge.cli.output import print_result, progress
+
+    require("torch", "export", "narrowing a model")
     from fer_edge.training.narrow import narrow
 
     check_out_file(out, ".safetensors", "a checkpoint")

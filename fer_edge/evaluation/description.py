@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_edge._files import file_sha256
+from fer_edge._files import SHOWN_HASH, file_sha256
 from fer_edge._require import require
 from fer_edge.errors import FerEdgeError
 from fer_edge.evaluation.intervals import wilson
@@ -102,7 +102,7 @@ def _describe_data(data: DataRecord) -> str:
 
 def _short_hash(digest: object) -> str:
     """Describe a SHA-256, which may be of any type in a manifest; empty if unknown."""
-    return f"SHA-256 {digest[:12]}" if isinstance(digest, str) and digest else ""
+    return f"SHA-256 {digest[:SHOWN_HASH]}" if isinstance(digest, str) and digest else ""
 
 
 def _unsupported_reason(bundle: Bundle, engine: str) -> str:

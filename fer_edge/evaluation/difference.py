@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge._files import as_path, file_sha256
+from fer_edge._files import SHOWN_HASH, as_path
 from fer_edge.bundle import MODEL, Bundle, Manifest
 from fer_edge.engines.registry import get_engine, is_engine
 from fer_edge.results import Result, Table
 from fer_edge.shipped import path_or_shipped
 
 ABSENT = "-"
-HASH = 12  # digits of a SHA-256 in tables
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def compare_bundles(first: str | os.PathLike[str], second: str | os.PathLike[str
     """
     paths = [path_or_shipped("bundle", as_path(path, "the bundle")) for path in (first, second)]
     bundle, other = (Bundle.open(path, in_memory=True) for path in paths)
-    equal = file_sha256(bundle.path) == file_sha256(other.path)
+    equal = bundle.sha256 == other.sha256
     reasons = _reasons(bundle.manifest, other.manifest)
     differences = [
         *_manifest_differences(bundle.manifest, other.manifest, reasons),
@@ -179,4 +178,4 @@ def _different_bytes(first: bytes, second: bytes) -> str:
 
 def _shorten(value: str) -> str:
     """Return a hash with its first digits, and other values whole."""
-    return value[:HASH] if len(value) == 64 and " " not in value else value
+    return value[:SHOWN_HASH] if len(value) == 64 and " " not in value else value

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import fer_edge
-from fer_edge._files import as_path, check_output, file_sha256
+from fer_edge._files import SHOWN_HASH, as_path, check_output, file_sha256
 from fer_edge._require import require
 from fer_edge._text import did_you_mean
 from fer_edge.bundle import CALIBRATION, MAX_BATCH, MODEL, EngineEntry, Manifest, write_bundle
@@ -354,7 +354,7 @@ def _read_ranges_of(path: Path, checkpoint: str) -> Ranges:
     ranges = read_ranges(path)
     if ranges.checkpoint != checkpoint:
         raise CheckpointError(
-            f"{path} has the ranges of another checkpoint (SHA-256 {ranges.checkpoint[:12]}, this one has "
-            f"{checkpoint[:12]}); measure those of this one with: fer-edge calibrate"
+            f"{path} has the ranges of another checkpoint (SHA-256 {ranges.checkpoint[:SHOWN_HASH]}, this one has "
+            f"{checkpoint[:SHOWN_HASH]}); measure those of this one with: fer-edge calibrate"
         )
     return ranges

@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge._files import file_sha256, sha256, write_together
+from fer_edge._files import SHOWN_HASH, file_sha256, sha256, write_together
 from fer_edge.errors import ConfigError, FerEdgeError
 
 LABELS = "labels.txt"
 CONFIG = "config.pbtxt"
 # Fields of a configuration that identify a model; the others, such as instances, are settings of the server.
 IDENTITY = ("name", "backend", "default_model_filename", "max_batch_size", "input", "output")
-SHOWN_HASH = 12  # digits
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Forms of PReLUs in the typed graph: with slopes of their own, and as `max(x, slope * x)` in float32 graphs.
 
-ONNX Runtime's PReLU kernel takes ten times as long as a multiplication and a maximum: a third of the time of `edge`.
+ONNX Runtime's PReLU kernel takes ten times as long as a multiplication and a maximum: a third of the time of `edge-ir`.
 OpenVINO fuses PReLUs into convolutions, so its engine restores them.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fer_edge._files import atomic_path, file_sha256
+from fer_edge._files import SHOWN_HASH, atomic_path, file_sha256
 from fer_edge._require import require
 from fer_edge._settings import convert
 from fer_edge.choices import Detail
@@ -178,7 +178,7 @@ def _refuse_other_settings(folder: Path, before: Settings, now: Settings) -> Non
 
 def _short(value: object) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text
+    return f"{text[:SHOWN_HASH]}..." if len(text) == 64 else text
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -134,8 +134,8 @@ def score(
 
     Raises:
         ConfigError: Argument out of range, source that does not exist, or folder with the results of another model,
-        SignatureError: Signature that is missing, invalid, by another key, or of another file.
             other settings or other inputs.
+        SignatureError: Signature that is missing, invalid, by another key, or of another file.
         BundleError: Bundle that cannot be used.
         EngineUnavailableError: Package that is not installed.
         EngineError: Engine that is not installed or failed.

@@ -67,15 +67,18 @@ def command(*arguments: object) -> int:
     return entry.run_command()
 
 
-def call(function: Callable[[], object]) -> int:
-    """Run a function of the Python API; its error is printed as one of a command."""
+def calling(function: Callable[[Path], object]) -> Callable[[Path], int]:
+    """Return a use of the Python API in a folder; its error is printed as one of a command."""
 
-    def run(arguments: list[str]) -> int:
-        function()
-        return 0
+    def use(folder: Path) -> int:
+        def run(arguments: list[str]) -> int:
+            function(folder)
+            return 0
 
-    with mock.patch("fer_edge.cli.main.run", run):
-        return entry.run_command()
+        with mock.patch("fer_edge.cli.main.run", run):
+            return entry.run_command()
+
+    return use
 
 
 def _face() -> Image.Image:
@@ -308,7 +311,7 @@ SCENARIOS = {
         Scenario(
             "write bundle",
             _prepare_bundle,
-            lambda folder: call(lambda: _write_bundle(folder)),
+            calling(_write_bundle),
             frozenset({"out.fer"}),
             _check_bundle,
         ),
@@ -330,14 +333,14 @@ SCENARIOS = {
         Scenario(
             "copy checkpoint",
             _prepare_checkpoint,
-            lambda folder: call(lambda: _copy_checkpoint(folder)),
+            calling(_copy_checkpoint),
             frozenset({"out.safetensors"}),
             _check_checkpoint,
         ),
         Scenario(
             "save training",
             _prepare_training,
-            lambda folder: call(lambda: _save_training(folder)),
+            calling(_save_training),
             frozenset({"best.safetensors", "last.pt"}),
             _check_training,
             _training_may_remain,
@@ -345,7 +348,7 @@ SCENARIOS = {
         Scenario(
             "write report",
             _prepare_report,
-            lambda folder: call(lambda: _write_report(folder)),
+            calling(_write_report),
             frozenset({"report/index.html", "report/results.json"}),
             _check_report,
             _report_may_remain,
@@ -356,7 +359,7 @@ SCENARIOS = {
         Scenario(
             "score shard",
             _prepare_shard,
-            lambda folder: call(lambda: _score_shard(folder)),
+            calling(_score_shard),
             frozenset(SHARD),
             _check_shard,
         ),

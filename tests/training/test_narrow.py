@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +105,14 @@ def test_command(tmp_path: Path) -> None:
     assert info.config == edge and info.provenance["init"] == load_checkpoint(checkpoint).fingerprint()
     refused = fer_edge("checkpoint", "narrow", out, tmp_path, "-o", checkpoint, "--preset", "teacher")
     assert refused.returncode == 2 and "stem.kind is 'separable' in the checkpoint and 'ir'" in refused.stderr
+
+
+def test_missing_package_is_named() -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "sys.argv = ['fer-edge', 'checkpoint', 'narrow', 'edge', 'faces', '-o', 'out.safetensors']\n"
+        "from fer_edge.cli.entry import main\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "narrowing a model needs torch" in result.stderr and 'pip install "fer-edge[export]"' in result.stderr
