@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,14 +40,14 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if isinstance(receiver.answer, bytes):
-                    self.wfile.write(receiver.answer)
+                body, answer = self.rfile.read(int(self.headers["Content-Length"])), receiver.answer
+                if isinstance(answer, bytes):
+                    self.wfile.write(answer)
                     return
-                if receiver.answer == 200:
+                if answer == 200:
                     receiver.requests.append((self.path, dict(self.headers)))
                     receiver.documents.append(json.loads(body))
-                self.send_response(receiver.answer)
+                self.send_response(answer)
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
 
@@ -54,6 +55,7 @@ class Receiver:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = False  # closing waits for requests, whose answers are of before then
         self.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -147,6 +149,7 @@ def test_receiver_that_fails_gets_the_newest_change_of_each_person(
         output.send(framed(1, person(1, "fear"), person(2, "neutral")))
         wait_until(lambda: notes)
     output.send(framed(2, person(1, "anger"), person(2, "neutral")))
+    time.sleep(0.3)  # an attempt that began before this change has ended
     receiver.answer = 200
     with receiver.running():
         wait_until(lambda: len(notes) == 2)
