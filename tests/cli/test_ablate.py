@@ -16,7 +16,10 @@ from tests.cli.test_train import TINY
 from tests.command import fer_edge
 from tests.synthetic import make_ferplus
 
-SETTINGS = [*TINY[TINY.index("--set") :], "--epochs", "1", "--set", "batch=8", "--threads", "1", "--json"]
+SETTINGS = [
+    *TINY[TINY.index("--set") :],
+    *("--set", "model.heads=2", "--epochs", "1", "--set", "batch=8", "--threads", "1", "--json"),
+]
 
 
 def read_table(folder: Path) -> list[dict[str, str]]:
