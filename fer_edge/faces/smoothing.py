@@ -14,6 +14,8 @@ from fer_edge.quality import MIN_SCORE
 Scores = npt.NDArray[np.float64]  # probability of each label
 # With this lead and the default filter, still faces keep their labels for a minute: benchmarks/smoothing.py.
 HYSTERESIS = 0.2
+NOISE_FACTOR = 12.0  # relative increase of this lead per unit of the noise's standard deviation
+NOISE_CUTOFF = 0.5  # cut-off frequency of the noise's variance in Hz
 MARGIN = 0.05  # change of the bound for certain labels, so that certainty does not flicker
 
 
@@ -47,7 +49,9 @@ class Smoother:
 
     Args:
         settings: Settings of the filter; None: no smoothing.
-        hysteresis: Lead of another label's probability that changes the label, 0 to 1.
+        hysteresis: Lead of another label's probability that changes the label, 0 to 1. It grows with the noise of the
+            probabilities, whose variance is minus the covariance of two changes in succession (Roll, Journal of Finance
+            1984): a new expression changes them once, noise there and back.
 
     Attributes:
         label: Index of the label; -1 before the first frame.
@@ -61,7 +65,7 @@ class Smoother:
         self._time = 0.0
         self._is_certain = False
         self._last: Scores = np.zeros(0)
-        self._smooth, self._speeds = self._last, self._last
+        self._smooth, self._speeds, self._change, self._noise = self._last, self._last, self._last, self._last
         self.reset()
 
     def reset(self) -> None:
@@ -77,24 +81,35 @@ class Smoother:
         """
         if self.label < 0:
             self._smooth, self._speeds = scores, np.zeros_like(scores)
-        elif self._settings is None:
-            self._smooth = scores
+            self._change, self._noise = np.zeros_like(scores), np.zeros_like(scores)
         else:
-            seconds, settings = time - self._time, self._settings
-            self._speeds += _weight(settings.speed_cutoff, seconds) * ((scores - self._last) / seconds - self._speeds)
-            cutoff = settings.cutoff + settings.beta * float(np.abs(self._speeds).max())
-            self._smooth = self._smooth + _weight(cutoff, seconds) * (scores - self._smooth)
+            self._filter(scores, scores - self._last, time - self._time)
         self._last, self._time = scores, time
         self._choose_label(time)
         return self._smooth
 
+    def _filter(self, scores: Scores, change: Scores, seconds: float) -> None:
+        self._noise += _weight(NOISE_CUTOFF, seconds) * (-change * self._change - self._noise)
+        self._change = change
+        if self._settings is None:
+            self._smooth = scores
+            return
+        settings = self._settings
+        self._speeds += _weight(settings.speed_cutoff, seconds) * (change / seconds - self._speeds)
+        cutoff = settings.cutoff + settings.beta * float(np.abs(self._speeds).max())
+        self._smooth = self._smooth + _weight(cutoff, seconds) * (scores - self._smooth)
+
     def _choose_label(self, time: float) -> None:
         best, scores = int(self._smooth.argmax()), self._smooth
-        if self.label < 0 or (best != self.label and scores[best] >= scores[self.label] + self._hysteresis):
+        if self.label < 0 or (best != self.label and scores[best] >= scores[self.label] + self._lead()):
             self.label, self.since, self.min_score = best, time, MIN_SCORE
         else:
             self.min_score = MIN_SCORE + (-MARGIN if self._is_certain else MARGIN)
         self._is_certain = bool(scores[self.label] >= self.min_score)
+
+    def _lead(self) -> float:
+        """Return the lead of another label that changes the label."""
+        return self._hysteresis * (1 + NOISE_FACTOR * math.sqrt(max(float(self._noise.max()), 0.0)))
 
 
 def _weight(cutoff: float, seconds: float) -> float:

@@ -85,6 +85,23 @@ def test_still_face_with_noise_keeps_its_label() -> None:
     assert labels == {0} and raw == {0, 1}
 
 
+def test_lead_grows_with_the_noise() -> None:
+    """Half a minute of two labels whose order changes from frame to frame; then a third expression."""
+    rng, smoother = np.random.default_rng(0), Smoother(OneEuro(), HYSTERESIS)
+    changes, labels = 0, [smoother.label]
+    for frame in range(30 * 30):
+        first = float(np.clip(rng.normal(0.6, 0.12), 0, 0.98))
+        scores = np.full(CLASSES, 0.02 / (CLASSES - 2))
+        scores[:2] = first, 0.98 - first
+        smoother.update(scores, frame / 30)
+        changes += smoother.label != labels[-1] and frame > 30
+        labels.append(smoother.label)
+    assert changes == 0
+    for frame in range(900, 915):
+        smoother.update(probabilities(5), frame / 30)
+    assert smoother.label == 5 and smoother.since <= 30.2
+
+
 def test_certainty_does_not_flicker() -> None:
     smoother, states = Smoother(None, HYSTERESIS), []
     for frame, score in enumerate([0.6, 0.56, 0.54, 0.5, 0.56, 0.6, 0.62, 0.64, 0.6]):
