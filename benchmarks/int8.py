@@ -80,7 +80,7 @@ def contenders(checkpoint: Checkpoint, data: Path, count: int, threads: int) -> 
     ranges = measure(model, "benchmark", chosen)
     graphs = {
         "fp32": typed_graph(checkpoint, "fp32"),
-        "int8": typed_graph(checkpoint, "int8", replace(ranges, float_layers=())),
+        "int8": typed_graph(checkpoint, "int8", replace(ranges, float_layers=()), unsigned=True),
     }
     run: dict[str, Callable[[Images], Any]] = {}
     for engine in ("openvino", "onnxruntime"):

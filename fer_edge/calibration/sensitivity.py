@@ -64,6 +64,7 @@ def find_float_layers(
     *,
     state: Path | None = None,
     key: str = "",
+    unsigned: bool = False,
     progress: Advance = ignore,
 ) -> SearchResult:
     """Find the fewest layers that have to stay in float.
@@ -75,6 +76,7 @@ def find_float_layers(
         max_drop: Largest drop of accuracy, in points.
         state: File of the measurements; a search with the same model, ranges and key resumes from it.
         key: Identity of everything else that measurements depend on: images and engine.
+        unsigned: Whether the engine accepts uint8 activations, as `quantize_graph` needs it; False by default.
         progress: Callback that receives 1 for each layer measured alone.
 
     Raises:
@@ -84,13 +86,14 @@ def find_float_layers(
     """
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise ConfigError(f"max_drop is {max_drop}; expected a finite number of points from 0")
-    layers = chosen_layers(graph, ranges)
+    layers = chosen_layers(graph, ranges, unsigned=unsigned)
     names = [layer.name for layer in layers]
-    measurements = _SearchState.open(state, sha256(f"{sha256(graph.to_bytes())} {ranges.sha256()} {key}".encode()))
+    identity = f"{sha256(graph.to_bytes())} {ranges.sha256()} {unsigned} {key}"
+    measurements = _SearchState.open(state, sha256(identity.encode()))
 
     def measure(name: str, float_layers: tuple[str, ...]) -> Score:
         return measurements.measure(
-            name, lambda: score(quantize_graph(graph, replace(ranges, float_layers=float_layers)))
+            name, lambda: score(quantize_graph(graph, replace(ranges, float_layers=float_layers), unsigned=unsigned))
         )
 
     alone: dict[str, Score] = {}

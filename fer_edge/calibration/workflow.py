@@ -20,6 +20,7 @@ from fer_edge.data.images import ImageSet
 from fer_edge.data.layouts import read_split
 from fer_edge.data.sources import check_split, image_set
 from fer_edge.engines.base import RunOptions
+from fer_edge.engines.registry import get_engine
 from fer_edge.errors import EngineError
 from fer_edge.evaluation.pictures import picture_file
 from fer_edge.graph.qdq import chosen_layers
@@ -220,9 +221,17 @@ def _search(
     options, engine = RunOptions(threads=request.threads, device=request.device or 0), request.engine or DEFAULT_ENGINE
     with progress("running the float graph", len(images)) as advance:
         scorer = Scorer(graph, images, engine, options, advance)
-    with progress("measuring layers", len(chosen_layers(graph, ranges))) as advance:
+    unsigned = get_engine(engine).unsigned_int8
+    with progress("measuring layers", len(chosen_layers(graph, ranges, unsigned=unsigned))) as advance:
         result = find_float_layers(
-            graph, ranges, scorer, request.max_drop, state=request.state, key=scorer.key, progress=advance
+            graph,
+            ranges,
+            scorer,
+            request.max_drop,
+            state=request.state,
+            key=scorer.key,
+            unsigned=unsigned,
+            progress=advance,
         )
     step = result.together[-1]
     if not result.met:

@@ -274,6 +274,7 @@ class Engine(ABC):
     packages: tuple[Package, ...] = ()  # that it imports
     runs_graphs = False  # whether it has `open_graph`
     for_gpus = False  # whether it builds for GPU architectures, and runs on one of several GPUs; others are for CPUs
+    unsigned_int8 = False  # whether it accepts uint8 activations in an int8 graph
     local_options: tuple[str, ...] = ()  # build options that refer to the machine of the build: bundles omit them
     variation = ""  # how the files of two equal builds differ, and why; empty: they are equal
     tensor_reader: type[TensorReader] | None = None  # None: it cannot return inner tensors

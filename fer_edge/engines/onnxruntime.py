@@ -146,6 +146,7 @@ class ONNXRuntimeEngine(Engine):
     name = "onnxruntime"
     packages = (PACKAGE,)
     runs_graphs = True
+    unsigned_int8 = True
     tensor_reader = ONNXRuntimeTensors
     triton = TritonBackend("onnxruntime", "model.onnx", ("cpu", "gpu"))
 

@@ -44,7 +44,7 @@ def add_engine(
         progress: Callback that receives the phase of the build, its finished steps and all of its steps.
 
     Raises:
-        ConfigError: Options of another engine, or unknown options.
+        ConfigError: Options of another engine, unknown options, or an int8 graph whose types the engine does not accept.
         BundleError: Bundle whose model another process replaced during the build; nothing is written.
         FerEdgeError: Engine that cannot be built; nothing is written.
     """
@@ -54,6 +54,7 @@ def add_engine(
     model, values = opened.read(MODEL), (options or {}).get(engine, {})
     precision = cast(Precision, opened.manifest.precision)  # checked when the bundle was opened
     request = BuildRequest(precision, tuple(gpu_archs), opened.manifest.max_batch, values, progress)
+    _check_types(opened, engine)
     built = get_engine(engine).build(model, request)
     proof = _prove(engine, model, built.operators, allow_fallback)
     opened = _reopen(opened)
@@ -66,6 +67,14 @@ def add_engine(
     tools = {**manifest.created_with, f"fer_edge ({engine})": fer_edge.__version__}
     write_bundle(target, replace(manifest, engines=(entry, *others), created_with=tools), {**members, **files})
     return BuildResult(target, Bundle.open(target).manifest, (engine,), target.stat().st_size)
+
+
+def _check_types(bundle: Bundle, engine: str) -> None:
+    if "uint8" in bundle.manifest.operators.get("QuantizeLinear", {}) and not get_engine(engine).unsigned_int8:
+        raise ConfigError(
+            f"{bundle.path} has uint8 activations, for engines on CPUs; {engine} needs int8: build a bundle for it with "
+            f"fer-edge build-engine --precision int8 --engine {engine}"
+        )
 
 
 def _prove(engine: str, model: bytes, executed: tuple[ExecutedOperator, ...], allow_fallback: bool) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def build(
     loaded, digest = load_checkpoint(source), file_sha256(source)
     activation_ranges = None if ranges_file is None else _read_ranges_of(ranges_file, digest)
     check_runner("the model", PyTorchRunner(loaded))
-    graph = typed_graph(loaded, precision, activation_ranges, float_precision or "fp32")
+    unsigned = all(engine.unsigned_int8 for engine in chosen)
+    graph = typed_graph(loaded, precision, activation_ranges, float_precision or "fp32", unsigned=unsigned)
     check_graph(graph)
     members = {MODEL: graph.to_bytes()}
     actual: Precision = precision
@@ -161,6 +162,8 @@ def typed_graph(
     precision: BuildPrecision,
     ranges: Ranges | None = None,
     float_precision: FloatPrecision = "fp32",
+    *,
+    unsigned: bool = False,
 ) -> TypedGraph:
     """Export the typed graph of a checkpoint; equal checkpoints and ranges give equal graphs.
 
@@ -169,6 +172,8 @@ def typed_graph(
         precision: Precision of the layers.
         ranges: Activation ranges of the checkpoint; required for fp16 and int8.
         float_precision: Precision of the layers that are not int8 in an int8 graph, fp32 by default.
+        unsigned: Whether an int8 graph has uint8 activations behind ReLU and ReLU6, which the engines for CPUs accept;
+            False by default.
 
     Raises:
         ConfigError: Unknown precision, or missing ranges.
@@ -191,7 +196,7 @@ def typed_graph(
     graph = onnx_from_checkpoint(checkpoint, "fp16" if half else "fp32")
     if half:
         check_half(graph, ranges)
-    return graph if precision == "fp16" else quantize_graph(graph, ranges)
+    return graph if precision == "fp16" else quantize_graph(graph, ranges, unsigned=unsigned)
 
 
 def _proof_notes(entry: EngineEntry) -> list[str]:

@@ -10,7 +10,8 @@ tensor. TensorRT requires this form, and OpenVINO and ONNX Runtime fuse it. Spee
 - at the other operand of an addition that follows an int8 convolution, so that the addition is fused too.
 
 Depthwise convolutions stay in float by default: they are limited by memory bandwidth, and OpenVINO has int8 kernels for
-some widths only.
+some widths only. With unsigned activations (`fer_edge.graph.unsigned`), those of separable convolutions are int8 too:
+the whole chain is, without a pair that costs time.
 
 Every consumer has a pair of its own: ONNX Runtime converts int8 to uint8, which its fast kernels need, only for tensors
 with one consumer. The other engines accept both forms.
@@ -34,15 +35,20 @@ from fer_edge.graph.typed_graph import (
     name_of,
     origin,
 )
+from fer_edge.graph.unsigned import LEVELS, is_activation, make_unsigned
 
-LEVELS = 127  # positive int8 levels
 MIN_MAGNITUDE = 1e-12  # gives channels and tensors of zeros a valid scale
 HALF_SCALES_OPSET = 19  # first opset that allows float16 scales
 Places = dict[tuple[ir.Node, int], ir.Value]  # node and input position -> value whose range is used
 
 
-def chosen_layers(graph: TypedGraph, ranges: Ranges) -> list[Layer]:
+def chosen_layers(graph: TypedGraph, ranges: Ranges, *, unsigned: bool = False) -> list[Layer]:
     """Return the layers to quantise.
+
+    Args:
+        graph: The float deploy graph.
+        ranges: Kinds of layers to quantise, and names of those that stay in float.
+        unsigned: Whether activations behind ReLU and ReLU6 are uint8; False by default.
 
     Raises:
         ConfigError: Unknown layer in `ranges.float_layers`, or no layer to quantise.
@@ -52,20 +58,26 @@ def chosen_layers(graph: TypedGraph, ranges: Ranges) -> list[Layer]:
         raise ConfigError(
             f"no layer {unknown[0]} in the graph; expected float_layers to name some of its {len(graph.layers)} layers"
         )
+    chained = {name for name, node in graph.nodes.items() if unsigned and any(map(is_activation, node.successors()))}
     chosen = [
-        layer for layer in graph.layers if layer.kind in ranges.layer_kinds and layer.name not in ranges.float_layers
+        layer
+        for layer in graph.layers
+        if (layer.kind in ranges.layer_kinds or (layer.kind == "depthwise" and layer.name in chained))
+        and layer.name not in ranges.float_layers
     ]
     if not chosen:
         raise ConfigError("no layer would be int8; build the model with --precision fp32 instead")
     return chosen
 
 
-def quantize_graph(graph: TypedGraph, ranges: Ranges) -> TypedGraph:
+def quantize_graph(graph: TypedGraph, ranges: Ranges, *, unsigned: bool = False) -> TypedGraph:
     """Quantise the chosen layers of a graph; equal ranges give equal graphs.
 
     Args:
         graph: The fp32 or fp16 deploy graph, which is not changed.
         ranges: Ranges of the same checkpoint, with the layers that stay in float.
+        unsigned: Whether activations behind ReLU and ReLU6 are uint8, as engines with `unsigned_int8` accept; False by
+            default.
 
     Raises:
         ConfigError: Float layer that is not in the graph.
@@ -73,7 +85,7 @@ def quantize_graph(graph: TypedGraph, ranges: Ranges) -> TypedGraph:
     """
     quantized = TypedGraph(graph.model.clone())
     model, places, weighted = quantized.model, Places(), list[ir.Node]()
-    for layer in chosen_layers(graph, ranges):
+    for layer in chosen_layers(graph, ranges, unsigned=unsigned):
         node = quantized.nodes[layer.name]
         for index in layer.inputs:
             _choose_input(places, node, index)
@@ -85,6 +97,8 @@ def quantize_graph(graph: TypedGraph, ranges: Ranges) -> TypedGraph:
         _insert_pair(model, node, index, source, ranges.magnitude(name_of(source)))
     dequantized = [_quantize_weight_of(model, node) for node in weighted]
     model.graph.insert_before(model.graph[0], dequantized)
+    if unsigned:
+        make_unsigned(model.graph)
     return TypedGraph(model)
 
 

@@ -18,6 +18,7 @@ from fer_edge.errors import BundleError, ConfigError, EngineError
 from fer_edge.export.add_engine import add_engine
 from fer_edge.graph import precision
 from fer_edge.graph.typed_graph import TypedGraph
+from fer_edge.shipped import shipped_file
 from tests.builder_double import BuilderBindings
 from tests.command import fer_edge
 from tests.cuda_double import Gpu
@@ -60,6 +61,12 @@ def test_bundle_stores_build_options_except_local_paths(tmp_path: Path, monkeypa
         manifest = add_engine(bundle, out, engine="tensorrt", options=local, allow_fallback=True).manifest
         assert manifest.engines[0].options == {"optimal_batches": [1, 8], "weights": "inside"}
     assert (tmp_path / "first.fer").read_bytes() == (tmp_path / "second.fer").read_bytes()
+
+
+def test_unsigned_graph_is_refused_by_an_engine_for_signed_ones(tmp_path: Path) -> None:
+    path = shipped_file("bundle", "edge-int8")
+    with pytest.raises(ConfigError, match=r"has uint8 activations, .*; tensorrt needs int8: build a bundle for it with"):
+        add_engine(path, tmp_path / "out.fer", engine="tensorrt", gpu_archs=("sm87",))
 
 
 def test_failed_build_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,7 @@ class OpenVINOEngine(Engine):
     name = "openvino"
     packages = (PACKAGE,)
     runs_graphs = True
+    unsigned_int8 = True
     tensor_reader = OpenVINOTensors
     triton = _TritonBackend("openvino", "model.onnx", ("cpu",))  # by default the backend expects model.xml
 
