@@ -64,13 +64,16 @@ class Batches:
     def _batch(self, indices: Tensor, epoch: int, step: int) -> Batch:
         """Draw the random numbers of the whole batch, then augment this process's part."""
         generator = self._generator(epoch, step)
-        changes = self.config.augmentation.draw(len(indices), generator).part(self.part)
+        drawn = self.config.augmentation.draw(len(indices), generator)
         targets = self.data.targets[indices]
         if self.config.targets == "probability":
             labels = torch.multinomial(targets, 1, generator=generator).squeeze(1)
             targets = torch.nn.functional.one_hot(labels, targets.shape[1]).float()
         if self.answers is not None:
             targets = torch.lerp(targets, self.answers[indices], self.config.distillation)
+        if drawn.smoothing is not None:
+            targets = torch.lerp(targets, targets.mean(0), drawn.smoothing[:, None])
+        changes = drawn.part(self.part)
         stored = self.data.images[indices[self.part]].float() / 255
         images = apply(stored, IMAGE_SIZE, changes)
         clean = images

@@ -10,6 +10,7 @@ from typing import Any
 from fer_edge._files import check_output
 from fer_edge._settings import convert
 from fer_edge.choices import SENTENCE_ENCODER
+from fer_edge.data.augment import Augmentation
 from fer_edge.data.degrade import Degradation
 from fer_edge.errors import ConfigError
 from fer_edge.training.files import RunFiles
@@ -36,6 +37,10 @@ def _has_text_head(recipe: Recipe, sources: Sources) -> bool:
     return sources.init is not None or recipe.model_config(2).text_head
 
 
+def _obscures(augmentation: Augmentation) -> bool:
+    return augmentation.cover > 0 or augmentation.degradation.share > 0
+
+
 _TOWER = _Requirement("text = frozen or fine-tuned", _has_tower)
 _TEXT_HEAD = _Requirement("a model with a text head", _has_text_head)
 _STEPS = _Requirement("schedule = step", lambda recipe, _: recipe.training.schedule == "step")
@@ -52,6 +57,10 @@ _REQUIREMENTS: dict[str, _Requirement] = {
     "distillation_view": _TEACHER,
     "augmentation.cover": _Requirement(
         "augmentation.erasing above 0", lambda recipe, _: recipe.training.augmentation.erasing > 0
+    ),
+    "augmentation.smoothing": _Requirement(
+        "augmentation.cover or augmentation.degradation.share above 0",
+        lambda recipe, _: _obscures(recipe.training.augmentation),
     ),
     **{
         f"augmentation.degradation.{field.name}": _DEGRADATION for field in fields(Degradation) if field.name != "share"

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from fer_edge.data.augment import COVERS, Augmentation, apply
-from fer_edge.data.degrade import LARGEST_SIDE, Degradation, Faults, blur, degrade, downscale, jpeg
+from fer_edge.data.degrade import LARGEST_SIDE, Degradation, Faults, blur, degrade, downscale, jpeg, lost_detail
 from tests.synthetic import smooth_frame
 
 
@@ -106,6 +106,26 @@ def test_changes_that_are_off_draw_no_random_numbers() -> None:
     assert not torch.equal(state, generator.get_state())
     assert torch.equal(changes.gain, more.gain) and torch.equal(changes.filling, more.filling)
     assert not torch.allclose(apply(images, 32, changes), apply(images, 32, more))
+
+
+def test_smoothing_grows_with_what_is_hidden() -> None:
+    settings = Augmentation(
+        erasing=1.0, cover=1.0, smoothing=0.2, degradation=Degradation(share=1.0, faults=0.5, side=12, blur=0.045)
+    )
+    changes = settings.draw(400, torch.Generator().manual_seed(0))
+    assert changes.smoothing is not None and changes.faults is not None
+    lower = (changes.erased == torch.tensor(COVERS[1])).all(1)
+    torch.testing.assert_close(changes.smoothing[lower], torch.full((int(lower.sum()),), 0.2))
+    eyes = (changes.erased == torch.tensor(COVERS[4])).all(1)
+    blurred = changes.faults.blur > 0.042
+    torch.testing.assert_close(changes.smoothing[eyes & blurred], torch.full((int((eyes & blurred).sum()),), 0.1))
+    assert (eyes & blurred).any() and changes.smoothing[eyes & ~blurred].min() == pytest.approx(0.06)
+    assert Augmentation(erasing=1.0, cover=1.0).draw(4, torch.Generator().manual_seed(0)).smoothing is None
+
+
+def test_lost_detail_of_small_and_blurred_images() -> None:
+    faults = no_faults(4, side=torch.tensor([112, 12, 16, 20]), blur=torch.tensor([2 / 48, 0, 0, 1 / 48]))
+    torch.testing.assert_close(lost_detail(faults), torch.tensor([0.5, 0.5, 0.25, 0.125]))
 
 
 def test_geometry_has_no_change_of_values() -> None:

@@ -38,6 +38,10 @@ def check(settings: dict[str, Any], sources: Sources = DATA) -> None:
             "augmentation.cover has no effect without augmentation.erasing above 0",
         ),
         (
+            {"augmentation.smoothing": 0.2},
+            "augmentation.smoothing has no effect without augmentation.cover or augmentation.degradation.share above 0",
+        ),
+        (
             {"training.augmentation.degradation.blur": 0.02},
             "augmentation.degradation.blur has no effect without augmentation.degradation.share above 0",
         ),
