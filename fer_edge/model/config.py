@@ -34,7 +34,7 @@ class StemConfig:
     kind: Literal["ir", "separable"] = "ir"
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
     input_width: Size = 64  # channels of the input layer
-    input_stride: Literal[1, 2] = 1  # stride of the input layer
+    input_stride: Literal[1, 2, 4] = 1  # stride of the input layer
     widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage
     units: tuple[Depth, ...] = (3, 4, 14)  # blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe

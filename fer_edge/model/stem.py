@@ -111,8 +111,9 @@ class Stem(nn.Module):
         super().__init__()
         self.grey = ToGrey() if config.color == "grey" else None
         channels = 1 if config.color == "grey" else 3
+        kernel = max(3, 2 * config.input_stride - 1)  # overlaps, so that no pixel is passed over
         self.input = nn.Sequential(
-            nn.Conv2d(channels, config.input_width, 3, config.input_stride, padding=1, bias=False),
+            nn.Conv2d(channels, config.input_width, kernel, config.input_stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(config.input_width),
             make_activation(config.activation, config.input_width) if config.kind == "ir" else nn.ReLU6(),
         )

@@ -1,7 +1,9 @@
 """Narrow copies of a trained model, as the start of a training.
 
 The channels of a separable stem that influence the next layer most are kept (channel pruning; compare Li et al., ICLR
-2017, arXiv 1608.08710). What has another shape in the narrow model, such as tokens of another grid, starts anew.
+2017, arXiv 1608.08710). A preset with fewer blocks keeps the first blocks of each stage; one with a larger stride of
+the input layer has fewer stages, and keeps the last ones. What has another shape in the narrow model, such as tokens of
+another grid, starts anew.
 """
 
 from __future__ import annotations
@@ -101,8 +103,11 @@ def narrow(
                 yield runner.normalise(pixels)
                 advance(len(pixels))
 
-        channels = choose_channels(runner.model, config, batches())
-        state = narrow_state(runner.model, channels)
+        blocks = copied_blocks(info.config, config)
+        channels = choose_channels(runner.model, config, blocks, batches())
+        state = narrow_state(runner.model, blocks, channels)
+        if config.stem.input_stride != info.config.stem.input_stride:
+            state = {name: tensor for name, tensor in state.items() if not name.startswith("stem.input.")}
         with torch.random.fork_rng():
             torch.manual_seed(0)  # of the tensors that start anew
             model = FERFormer(config)
@@ -125,7 +130,7 @@ def check_narrow(source: ModelConfig, config: ModelConfig) -> None:
     Raises:
         ConfigError: Stem of another form, or a model that is wider or deeper.
     """
-    for name in ("kind", "color", "input_width", "input_stride", "units"):
+    for name in ("kind", "color", "input_width"):
         before, after = getattr(source.stem, name), getattr(config.stem, name)
         if before != after:
             raise ConfigError(
@@ -133,30 +138,54 @@ def check_narrow(source: ModelConfig, config: ModelConfig) -> None:
             )
     if source.stem.kind != "separable":
         raise ConfigError(f"the stem of the checkpoint is {source.stem.kind!r}; expected 'separable'")
-    sizes = zip((*source.stem.widths, source.depth), (*config.stem.widths, config.depth), strict=True)
+    before, after = source.stem, config.stem
+    if before.map_size != after.map_size or before.input_stride > after.input_stride:
+        raise ConfigError(
+            f"the preset has a map of {after.map_size} and an input stride of {after.input_stride}, the checkpoint "
+            f"{before.map_size} and {before.input_stride}; expected the same map and no smaller stride"
+        )
+    stages = len(after.widths)
+    sizes = zip(
+        (*before.widths[-stages:], *before.units[-stages:], source.depth),
+        (*after.widths, *after.units, config.depth),
+        strict=True,
+    )
     if any(after > before for before, after in sizes):
         raise ConfigError(
-            f"the preset has widths {config.stem.widths} and depth {config.depth}, the checkpoint {source.stem.widths} "
-            f"and {source.depth}; expected a preset that is nowhere wider or deeper"
+            f"the preset has widths {after.widths}, units {after.units} and depth {config.depth}, the checkpoint "
+            f"{before.widths}, {before.units} and {source.depth}; expected a preset that is nowhere wider or deeper"
         )
 
 
-def choose_channels(model: FERFormer, config: ModelConfig, batches: Iterator[Tensor]) -> list[Tensor]:
+def copied_blocks(source: ModelConfig, config: ModelConfig) -> list[int]:
+    """Return the index, in the source's stem, of each block of the narrow model."""
+    first = len(source.stem.units) - len(config.stem.units)
+    blocks, start = list[int](), 0
+    for stage, units in enumerate(source.stem.units):
+        if stage >= first:
+            blocks += range(start, start + config.stem.units[stage - first])
+        start += units
+    return blocks
+
+
+def choose_channels(
+    model: FERFormer, config: ModelConfig, blocks: Sequence[int], batches: Iterator[Tensor]
+) -> list[Tensor]:
     """Choose the output channels of each block of the stem that influence the next layer most.
 
     Args:
         model: Model with a separable stem.
         config: Configuration of the narrow model.
+        blocks: Index, in the model's stem, of each block of the narrow model.
         batches: Normalised images, (N, 3, 112, 112) each.
 
     Returns:
-        Indices of the kept channels by block, ascending.
+        Indices of the kept channels by block of the narrow model, ascending.
     """
-    blocks = [block for block in model.stem.blocks if isinstance(block, SeparableBlock)]
     deviations = measure_deviations(model, batches)
     widths = [width for width, units in zip(config.stem.widths, config.stem.units, strict=True) for _ in range(units)]
-    weights = [reading_weights(block) for block in blocks[1:]] + [token_weights(model)]
-    influences = [deviation * weight for deviation, weight in zip(deviations, weights, strict=True)]
+    weights = [reading_weights(model.stem.blocks[index]) for index in blocks[1:]] + [token_weights(model)]
+    influences = [deviations[index] * weight for index, weight in zip(blocks, weights, strict=True)]
     return [
         influence.argsort(descending=True, stable=True)[:width].sort().values
         for influence, width in zip(influences, widths, strict=True)
@@ -178,8 +207,9 @@ def measure_deviations(model: FERFormer, batches: Iterator[Tensor]) -> list[Tens
 
 
 @torch.inference_mode()
-def reading_weights(block: SeparableBlock) -> Tensor:
-    """Return the factor by which a block's weights multiply each of its input channels, (width_in,)."""
+def reading_weights(block: nn.Module) -> Tensor:
+    """Return the factor by which a separable block's weights multiply each of its input channels, (width_in,)."""
+    assert isinstance(block, SeparableBlock)
     depthwise, norm, pointwise = block[0], block[1], block[3]
     assert isinstance(depthwise, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(pointwise, nn.Conv2d)
     assert norm.running_var is not None
@@ -195,22 +225,25 @@ def token_weights(model: FERFormer) -> Tensor:
     return torch.stack([weight.view(len(weight), -1, width).square().sum((0, 1)) for weight in weights]).sum(0).sqrt()
 
 
-def narrow_state(model: FERFormer, channels: Sequence[Tensor]) -> State:
-    """Return the weights of a model without the other channels of its stem.
+def narrow_state(model: FERFormer, blocks: Sequence[int], channels: Sequence[Tensor]) -> State:
+    """Return the weights of a model without the other blocks and channels of its stem.
 
     Args:
         model: Model with a separable stem.
+        blocks: Index, in the model's stem, of each block of the narrow model.
         channels: Kept output channels by block, as of `choose_channels`.
     """
-    state = dict(model.state_dict())
+    full = model.state_dict()
+    state = {name: tensor for name, tensor in full.items() if not name.startswith("stem.blocks.")}
     width_in = torch.arange(model.config.stem.input_width)
-    for index, width_out in enumerate(channels):
-        prefix = f"stem.blocks.{index}"
-        state[f"{prefix}.0.weight"] = state[f"{prefix}.0.weight"][width_in]
-        state[f"{prefix}.3.weight"] = state[f"{prefix}.3.weight"][width_out][:, width_in]
+    for index, (block, width_out) in enumerate(zip(blocks, channels, strict=True)):
+        source, prefix = f"stem.blocks.{block}", f"stem.blocks.{index}"
+        state[f"{prefix}.0.weight"] = full[f"{source}.0.weight"][width_in]
+        state[f"{prefix}.3.weight"] = full[f"{source}.3.weight"][width_out][:, width_in]
         for layer, width in ((1, width_in), (4, width_out)):
             for name in ("weight", "bias", "running_mean", "running_var"):
-                state[f"{prefix}.{layer}.{name}"] = state[f"{prefix}.{layer}.{name}"][width]
+                state[f"{prefix}.{layer}.{name}"] = full[f"{source}.{layer}.{name}"][width]
+            state[f"{prefix}.{layer}.num_batches_tracked"] = full[f"{source}.{layer}.num_batches_tracked"]
         width_in = width_out
     if model.tokens.position is not None:
         for name in ("tokens.position.weight", "tokens.position.bias"):

@@ -39,7 +39,7 @@ def write_metadata(path: Path, text: str) -> Path:
 
 
 def test_presets_are_complete() -> None:
-    assert shipped_names("preset") == ["edge", "edge-ir", "paper", "release", "teacher"]
+    assert shipped_names("preset") == ["edge", "edge-ir", "edge-tiny", "paper", "release", "teacher"]
     paper = preset("paper", classes=7)
     assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
     assert preset("release", classes=7).text_token == "class"

@@ -18,7 +18,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.model.checkpoint import CheckpointInfo, load_checkpoint
 from fer_edge.model.config import ModelConfig, StemConfig, preset
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.training.narrow import check_narrow, choose_channels, measure_norms, narrow_state
+from fer_edge.training.narrow import check_narrow, choose_channels, copied_blocks, measure_norms, narrow_state
 from tests.command import fer_edge
 from tests.tiny_model import checkpoint_of, settle, tiny_config
 
@@ -36,9 +36,10 @@ def images(count: int = 4) -> torch.Tensor:
 
 def narrowed(model: FERFormer, stem: StemConfig) -> tuple[FERFormer, list[torch.Tensor]]:
     config = replace(model.config, stem=stem)
-    channels = choose_channels(model, config, iter([images()]))
+    blocks = copied_blocks(model.config, config)
+    channels = choose_channels(model, config, blocks, iter([images()]))
     result = FERFormer(config).eval()
-    result.load_state_dict(narrow_state(model, channels))
+    result.load_state_dict(narrow_state(model, blocks, channels))
     return result, channels
 
 
@@ -60,6 +61,24 @@ def test_channels_that_nothing_reads_are_left_out_without_an_effect() -> None:
         torch.testing.assert_close(before, after)
 
 
+@torch.inference_mode()
+def test_first_blocks_of_each_stage_are_copied() -> None:
+    model = make_model(tiny_config(stem=STEM, grid=14, patches=(2, 7)))
+    measure_norms(model.stem, iter([images()]))
+    result, _ = narrowed(model, replace(STEM, units=(1, 1, 1)))
+    blocks = model.stem.blocks
+    x = model.stem.input(model.stem.grey(images()) if model.stem.grey is not None else images())
+    for index in (0, 1, 3):
+        x = blocks[index](x)
+    torch.testing.assert_close(result.stem(images()), x)
+
+
+def test_a_larger_stride_of_the_input_layer_leaves_out_the_first_stage() -> None:
+    stem = replace(STEM, input_stride=4, widths=(12, 16), units=(2, 1))
+    assert copied_blocks(tiny_config(stem=STEM), tiny_config(stem=stem)) == [1, 2, 3]
+    check_narrow(tiny_config(stem=STEM), tiny_config(stem=stem))
+
+
 def test_statistics_of_norms_are_those_of_the_images() -> None:
     model = make_model(tiny_config(stem=STEM, grid=14, patches=(2, 7)))
     measure_norms(model.stem, iter([images(8)]))
@@ -74,8 +93,15 @@ def test_statistics_of_norms_are_those_of_the_images() -> None:
 @pytest.mark.parametrize(
     ("stem", "message"),
     [
-        (replace(STEM, widths=(8, 13, 16)), r"widths \(8, 13, 16\) and depth 2.*nowhere wider or deeper"),
-        (replace(STEM, units=(1, 1, 1)), r"stem.units is \(1, 2, 1\) in the checkpoint and \(1, 1, 1\) in the preset"),
+        (replace(STEM, widths=(8, 13, 16)), r"widths \(8, 13, 16\), units \(1, 2, 1\) and depth 2.*nowhere wider or"),
+        (
+            replace(STEM, units=(1, 2, 2)),
+            r"units \(1, 2, 2\) and depth 2, the checkpoint \(8, 12, 16\), \(1, 2, 1\) and 2",
+        ),
+        (
+            replace(STEM, input_stride=4),
+            "a map of 7 and an input stride of 4, the checkpoint 14 and 2; expected the same map",
+        ),
         (replace(STEM, kind="ir", widths=(8, 12, 16)), "stem.kind is 'separable' in the checkpoint and 'ir'"),
     ],
 )
