@@ -56,7 +56,7 @@ _PLACES: dict[Kind, _Place] = {
     "preset": _Place("presets", ".toml"),
     "training recipe": _Place("recipes", ".toml"),
     "recipe": _Place("build_recipes", ".toml", "export"),
-    "ranges": _Place("ranges", ".json", "calibration", ("edge",)),
+    "ranges": _Place("ranges", ".json", "calibration", ("edge", "edge-tiny")),
     "calibration set": _Place("calibration_sets", ".json", "calibration", ("ferplus-512",)),
     "browser script": _Place("web/scripts", ".js", "web/src"),
     "licence": _Place("licences", "", ".", ("LICENSE",)),

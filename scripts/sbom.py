@@ -42,7 +42,11 @@ DATA = {
     "fer_edge/weights/edge.fer": ("edge, bundle", "fer_edge/weights/edge.fer"),
     "fer_edge/weights/edge-int8.fer": ("edge, bundle in int8", "fer_edge/weights/edge-int8.fer"),
     "fer_edge/weights/edge.safetensors": ("edge, checkpoint", "fer_edge/weights/edge.safetensors"),
+    "fer_edge/weights/edge-tiny.fer": ("edge-tiny, bundle", "fer_edge/weights/edge-tiny.fer"),
+    "fer_edge/weights/edge-tiny-int8.fer": ("edge-tiny, bundle in int8", "fer_edge/weights/edge-tiny-int8.fer"),
+    "fer_edge/weights/edge-tiny.safetensors": ("edge-tiny, checkpoint", "fer_edge/weights/edge-tiny.safetensors"),
     "fer_edge/ranges/edge.json": ("edge, activation ranges", "calibration/edge.json"),
+    "fer_edge/ranges/edge-tiny.json": ("edge-tiny, activation ranges", "calibration/edge-tiny.json"),
     "fer_edge/calibration_sets/ferplus-512.json": ("FERPlus, list of 512 images", "calibration/ferplus-512.json"),
 }
 MODELS = (".fer", ".safetensors")

@@ -46,7 +46,8 @@ def hashes(name: str) -> dict[str, Any]:
         "graphs": {
             "fp32": sha256(typed_graph(checkpoint, "fp32").to_bytes()),
             "fp16": sha256(typed_graph(checkpoint, "fp16", ranges).to_bytes()),
-            "int8": sha256(typed_graph(checkpoint, "int8", ranges).to_bytes()),
+            "int8": sha256(typed_graph(checkpoint, "int8", ranges, unsigned=True).to_bytes()),
+            "int8, signed": sha256(typed_graph(checkpoint, "int8", ranges).to_bytes()),
             "int8, float layers fp16": sha256(typed_graph(checkpoint, "int8", ranges, "fp16").to_bytes()),
         },
     }

@@ -30,8 +30,8 @@ HOOKS = PACKAGE / "_pyinstaller"
 
 
 def test_names_of_shipped_files() -> None:
-    assert shipped_names("checkpoint") == shipped_names("ranges") == ["edge"]
-    assert shipped_names("bundle") == ["edge", "edge-int8"]
+    assert shipped_names("checkpoint") == shipped_names("ranges") == ["edge", "edge-tiny"]
+    assert shipped_names("bundle") == ["edge", "edge-int8", "edge-tiny", "edge-tiny-int8"]
     assert shipped_names("calibration set") == ["ferplus-512"]
     assert shipped_names("mapping") == ["vmc-vrm0", "vmc-vrm1", "vrchat"]
     assert shipped_names("recipe") == sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
@@ -55,7 +55,9 @@ def test_paths_are_returned_unchanged() -> None:
         assert path_or_shipped("recipe", path) == Path(path)
     with pytest.raises(ConfigError, match=r"no recipe at rtx-fp61; .*; did you mean rtx-fp16\?"):
         path_or_shipped("recipe", "rtx-fp61")
-    with pytest.raises(ConfigError, match="no shipped ranges 'egde'; expected one of: edge; did you mean edge"):
+    with pytest.raises(
+        ConfigError, match="no shipped ranges 'egde'; expected one of: edge, edge-tiny; did you mean edge"
+    ):
         shipped_file("ranges", "egde")
 
 
@@ -77,8 +79,13 @@ def test_wheel_contains_every_shipped_file(wheel: Path) -> None:
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
         entries = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
     assert {f"fer_edge/build_recipes/{name}.toml" for name in shipped_names("recipe")} <= names
-    assert {"fer_edge/ranges/edge.json", "fer_edge/calibration_sets/ferplus-512.json"} <= names
+    assert {
+        "fer_edge/ranges/edge.json",
+        "fer_edge/ranges/edge-tiny.json",
+        "fer_edge/calibration_sets/ferplus-512.json",
+    } <= names
     assert {f"fer_edge/weights/{name}" for name in ("edge.fer", "edge-int8.fer", "edge.safetensors")} <= names
+    assert {f"fer_edge/weights/edge-tiny{suffix}" for suffix in (".fer", "-int8.fer", ".safetensors")} <= names
     assert {f"fer_edge/weights/faces/{name}" for name in ("detector.onnx", "landmarks.onnx", "LICENSE")} <= names
     assert {"fer_edge/web/page/index.html", "fer_edge/web/scripts/index.js", "fer_edge/licences/LICENSE"} <= names
     assert "fer_edge/_pyinstaller/hook-fer_edge.py" in names
