@@ -13,7 +13,7 @@ from fer_edge.bundle import MODEL, Bundle, Manifest, write_bundle
 from fer_edge.choices import Precision
 from fer_edge.engines.base import BuildRequest, ExecutedOperator
 from fer_edge.engines.registry import get_engine
-from fer_edge.errors import BundleError
+from fer_edge.errors import BundleError, ConfigError
 from fer_edge.export.build import BuildProgress, BuildResult, check_options, entry_and_files, member_names
 from fer_edge.shipped import path_or_shipped
 

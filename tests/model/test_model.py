@@ -43,7 +43,7 @@ def test_presets_are_complete() -> None:
     paper = preset("paper", classes=7)
     assert (paper.patches, paper.depth, paper.dim, paper.heads, paper.patch_tokens) == ((2, 4, 6, 12), 16, 256, 4, 50)
     assert preset("release", classes=7).text_token == "class"
-    with pytest.raises(ConfigError, match="no shipped preset 'huge'; expected one of: edge, edge-ir, paper"):
+    with pytest.raises(ConfigError, match="no shipped preset 'huge'; expected one of: edge, edge-ir, edge-tiny, paper"):
         preset("huge", classes=7)
 
 

@@ -5,6 +5,8 @@ import { MIN_SCORE } from "./quality.js";
 
 // With this lead and the default filter, still faces keep their labels for a minute.
 export const HYSTERESIS = 0.2;
+const NOISE_FACTOR = 12; // relative increase of this lead per unit of the noise's standard deviation
+const NOISE_CUTOFF = 0.5; // cut-off frequency of the noise's variance in Hz
 const MARGIN = 0.05; // change of the bound for certain labels, so that certainty does not flicker
 
 /**
@@ -58,10 +60,13 @@ export class Smoother {
   #last;
   #smooth;
   #speeds;
+  #changes;
+  #noise; // variance of each probability: minus the covariance of two changes in succession
 
   /**
    * @param {OneEuro | null} settings Settings of the filter; null: no smoothing.
-   * @param {number} hysteresis Lead of another label's probability that changes the label, 0 to 1.
+   * @param {number} hysteresis Lead of another label's probability that changes the label, 0 to 1; it grows with
+   *   the noise of the probabilities.
    * @param {number} count Number of labels.
    */
   constructor(settings, hysteresis, count) {
@@ -70,6 +75,8 @@ export class Smoother {
     this.#last = new Float64Array(count);
     this.#smooth = new Float64Array(count);
     this.#speeds = new Float64Array(count);
+    this.#changes = new Float64Array(count);
+    this.#noise = new Float64Array(count);
   }
 
   /** Start again with the next frame, as after a gap. */
@@ -86,7 +93,8 @@ export class Smoother {
    */
   update(scores, time) {
     const [last, smooth, speeds] = [this.#last, this.#smooth, this.#speeds];
-    if (this.label < 0) speeds.fill(0);
+    if (this.label < 0) for (const values of [speeds, this.#changes, this.#noise]) values.fill(0);
+    else this.#measureNoise(scores, time - this.#time);
     if (this.label < 0 || this.#settings === null) {
       smooth.set(scores);
     } else {
@@ -106,11 +114,25 @@ export class Smoother {
     return smooth;
   }
 
+  /**
+   * @param {readonly number[]} scores
+   * @param {number} seconds Time since the last frame.
+   */
+  #measureNoise(scores, seconds) {
+    const weight = weightOf(NOISE_CUTOFF, seconds);
+    for (let index = 0; index < scores.length; index++) {
+      const change = scores[index] - this.#last[index];
+      this.#noise[index] += weight * (-change * this.#changes[index] - this.#noise[index]);
+      this.#changes[index] = change;
+    }
+  }
+
   /** @param {number} time */
   #chooseLabel(time) {
     const scores = this.#smooth;
     const best = scores.indexOf(Math.max(...scores));
-    if (this.label < 0 || (best !== this.label && scores[best] >= scores[this.label] + this.#hysteresis)) {
+    const lead = this.#hysteresis * (1 + NOISE_FACTOR * Math.sqrt(Math.max(...this.#noise, 0)));
+    if (this.label < 0 || (best !== this.label && scores[best] >= scores[this.label] + lead)) {
       [this.label, this.since, this.minScore] = [best, time, MIN_SCORE];
     } else {
       this.minScore = MIN_SCORE + (this.#isCertain ? -MARGIN : MARGIN);
