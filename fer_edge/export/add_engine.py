@@ -44,7 +44,7 @@ def add_engine(
         progress: Callback that receives the phase of the build, its finished steps and all of its steps.
 
     Raises:
-        ConfigError: Options of another engine, unknown options, or an int8 graph whose types the engine does not accept.
+        ConfigError: Options of another engine, unknown options, or an int8 graph of other types than the engine needs.
         BundleError: Bundle whose model another process replaced during the build; nothing is written.
         FerEdgeError: Engine that cannot be built; nothing is written.
     """
@@ -72,8 +72,8 @@ def add_engine(
 def _check_types(bundle: Bundle, engine: str) -> None:
     if "uint8" in bundle.manifest.operators.get("QuantizeLinear", {}) and not get_engine(engine).unsigned_int8:
         raise ConfigError(
-            f"{bundle.path} has uint8 activations, for engines on CPUs; {engine} needs int8: build a bundle for it with "
-            f"fer-edge build-engine --precision int8 --engine {engine}"
+            f"{bundle.path} has uint8 activations, for engines on CPUs; {engine} needs int8: build a bundle for it "
+            f"with fer-edge build-engine --precision int8 --engine {engine}"
         )
 
 

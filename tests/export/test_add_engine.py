@@ -65,7 +65,7 @@ def test_bundle_stores_build_options_except_local_paths(tmp_path: Path, monkeypa
 
 def test_unsigned_graph_is_refused_by_an_engine_for_signed_ones(tmp_path: Path) -> None:
     path = shipped_file("bundle", "edge-int8")
-    with pytest.raises(ConfigError, match=r"has uint8 activations, .*; tensorrt needs int8: build a bundle for it with"):
+    with pytest.raises(ConfigError, match=r"has uint8 activations, .*; tensorrt needs int8: build a bundle for it"):
         add_engine(path, tmp_path / "out.fer", engine="tensorrt", gpu_archs=("sm87",))
 
 
