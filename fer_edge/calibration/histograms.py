@@ -18,9 +18,8 @@ from fer_edge.choices import TENSOR_ENGINE, CalibrationMethod, LayerKind
 from fer_edge.engines.base import Images
 from fer_edge.errors import NonFiniteError
 from fer_edge.evaluation.tensors import tensor_reader
-from fer_edge.graph.ranges import DEFAULT_KINDS, Range, Ranges
+from fer_edge.graph.ranges import DEFAULT_KINDS, LEVELS, Range, Ranges
 from fer_edge.graph.typed_graph import TypedGraph, name_of
-from fer_edge.graph.unsigned import LEVELS
 from fer_edge.progress import Advance, ignore
 
 BINS = 4096  # of a histogram of magnitudes, from 0 to the peak

@@ -11,7 +11,7 @@ import fer_edge
 from fer_edge._files import as_path
 from fer_edge.bundle import MODEL, Bundle, Manifest, write_bundle
 from fer_edge.choices import Precision
-from fer_edge.engines.base import BuildRequest, ExecutedOperator
+from fer_edge.engines.base import BuildRequest, Engine, ExecutedOperator
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import BundleError, ConfigError
 from fer_edge.export.build import BuildProgress, BuildResult, check_options, entry_and_files, member_names
@@ -54,8 +54,9 @@ def add_engine(
     model, values = opened.read(MODEL), (options or {}).get(engine, {})
     precision = cast(Precision, opened.manifest.precision)  # checked when the bundle was opened
     request = BuildRequest(precision, tuple(gpu_archs), opened.manifest.max_batch, values, progress)
-    _check_types(opened, engine)
-    built = get_engine(engine).build(model, request)
+    builder = get_engine(engine)
+    _check_types(opened, builder)
+    built = builder.build(model, request)
     proof = _prove(engine, model, built.operators, allow_fallback)
     opened = _reopen(opened)
     manifest = opened.manifest
@@ -69,11 +70,16 @@ def add_engine(
     return BuildResult(target, Bundle.open(target).manifest, (engine,), target.stat().st_size)
 
 
-def _check_types(bundle: Bundle, engine: str) -> None:
-    if "uint8" in bundle.manifest.operators.get("QuantizeLinear", {}) and not get_engine(engine).unsigned_int8:
+def _check_types(bundle: Bundle, engine: Engine) -> None:
+    """Check that an engine accepts the types of a bundle's int8 graph.
+
+    Raises:
+        ConfigError: uint8 activations, and an engine that needs int8.
+    """
+    if "uint8" in bundle.manifest.operators.get("QuantizeLinear", {}) and not engine.unsigned_int8:
         raise ConfigError(
-            f"{bundle.path} has uint8 activations, for engines on CPUs; {engine} needs int8: build a bundle for it "
-            f"with fer-edge build-engine --precision int8 --engine {engine}"
+            f"{bundle.path} has uint8 activations, for engines on CPUs; {engine.name} needs int8: build a bundle for "
+            f"it with fer-edge build-engine --precision int8 --engine {engine.name}"
         )
 
 

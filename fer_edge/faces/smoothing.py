@@ -50,8 +50,8 @@ class Smoother:
     Args:
         settings: Settings of the filter; None: no smoothing.
         hysteresis: Lead of another label's probability that changes the label, 0 to 1. It grows with the noise of the
-            probabilities, whose variance is minus the covariance of two changes in succession (Roll, Journal of Finance
-            1984): a new expression changes them once, noise there and back.
+            probabilities. The variance of noise is minus the covariance of two successive changes (Roll, Journal of
+            Finance 1984); a new expression changes the probabilities once, which leaves this covariance at 0.
 
     Attributes:
         label: Index of the label; -1 before the first frame.

@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from fer_edge.engines.base import HALF_SCALES
 from fer_edge.errors import ConfigError
-from fer_edge.graph.ranges import Ranges
+from fer_edge.graph.ranges import LEVELS, Ranges
 from fer_edge.graph.typed_graph import (
     Layer,
     TypedGraph,
@@ -35,7 +35,7 @@ from fer_edge.graph.typed_graph import (
     name_of,
     origin,
 )
-from fer_edge.graph.unsigned import LEVELS, is_activation, make_unsigned
+from fer_edge.graph.unsigned import is_activation, make_unsigned
 
 MIN_MAGNITUDE = 1e-12  # gives channels and tensors of zeros a valid scale
 HALF_SCALES_OPSET = 19  # first opset that allows float16 scales

@@ -16,6 +16,7 @@ from fer_edge.errors import ConfigError, DataError, NonFiniteError
 
 FORMAT_VERSION = 1
 MAX_BYTES = 16 << 20
+LEVELS = 127  # positive int8 levels
 DEFAULT_KINDS: tuple[LayerKind, ...] = ("conv", "linear")
 
 

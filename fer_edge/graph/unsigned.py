@@ -1,11 +1,11 @@
 """Unsigned activations in the int8 graph: ReLU and ReLU6 as the saturation of uint8.
 
-The smallest value of uint8 with zero point 0 is 0, and its largest one is the range's bound. So a quantiser of that
-type does what the activation does, the activation is left out, and the values have twice as many levels. ONNX Runtime
-then runs a chain of convolutions without any operator between them. TensorRT accepts signed activations only.
+A quantiser to uint8 with zero point 0 saturates at 0 and at the largest value of the range, as the activation does. It
+replaces the activation, and the values have twice as many levels. ONNX Runtime then runs a chain of convolutions
+without operators between them. TensorRT accepts signed activations only.
 
-A float convolution between two such quantisers keeps its activation: otherwise ONNX Runtime would quantise its weights
-too, with one scale for all channels.
+A float convolution between two such quantisers keeps its activation. Without it, ONNX Runtime would quantise the
+weights of this convolution, with one scale for all channels.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from fer_edge.graph.ranges import LEVELS
 from fer_edge.graph.typed_graph import add_constant, array_of, input_of, name_of
 
-LEVELS = 127  # positive int8 levels
 UNSIGNED_LEVELS = 255  # positive uint8 levels
 
 
@@ -25,7 +25,7 @@ def is_activation(node: ir.Node) -> bool:
 
 
 def make_unsigned(graph: ir.Graph) -> None:
-    """Replace the signed pairs behind each ReLU and ReLU6 of an int8 graph by one in uint8, and leave these out."""
+    """Replace each ReLU and ReLU6 of an int8 graph, and the signed pairs at its input and output, by a uint8 pair."""
     for node in list(graph):
         largest = _largest(node)
         if largest is not None and not _is_float_between_pairs(input_of(node, 0).producer()):
@@ -46,7 +46,7 @@ def _largest(node: ir.Node) -> float | None:
 
 
 def _replace(graph: ir.Graph, activation: ir.Node, largest: float) -> None:
-    """Replace an activation's quantisers, and the activation too if nothing else reads it, by one in uint8."""
+    """Replace the signed pairs of an activation by a uint8 pair; remove the activation if it has no other consumer."""
     value, output = input_of(activation, 0), activation.outputs[0]
     before = _pair_of(value)
     quantizers = [user for user in output.consumers() if user.op_type == "QuantizeLinear"]
@@ -73,7 +73,7 @@ def _replace(graph: ir.Graph, activation: ir.Node, largest: float) -> None:
         (old,) = quantizer.outputs[0].consumers()
         ir.convenience.replace_all_uses_with(old.outputs[0], dequantized)
         removed += [old, quantizer]
-    if before is not None:  # the value is int8 already, so that all readers take the same
+    if before is not None:  # the value was quantised for every consumer
         ir.convenience.replace_all_uses_with(output, dequantized)
     graph.remove(removed, safe=True)
     if not output.uses():
@@ -92,7 +92,7 @@ def _is_float_between_pairs(node: ir.Node | None) -> bool:
 
 
 def _pair_of(value: ir.Value) -> ir.Node | None:
-    """Return the quantiser of the pair that a value comes from, unless it is that of a constant or is shared."""
+    """Return the quantiser of the pair that makes a value; None without a pair, or if the pair has other consumers."""
     node = value.producer()
     if node is None or node.op_type != "DequantizeLinear" or len(value.uses()) != 1:
         return None

@@ -111,7 +111,7 @@ class Stem(nn.Module):
         super().__init__()
         self.grey = ToGrey() if config.color == "grey" else None
         channels = 1 if config.color == "grey" else 3
-        kernel = max(3, 2 * config.input_stride - 1)  # overlaps, so that no pixel is passed over
+        kernel = max(3, 2 * config.input_stride - 1)  # wider than the stride, so that every pixel is read
         self.input = nn.Sequential(
             nn.Conv2d(channels, config.input_width, kernel, config.input_stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(config.input_width),

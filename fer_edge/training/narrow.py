@@ -130,15 +130,15 @@ def check_narrow(source: ModelConfig, config: ModelConfig) -> None:
     Raises:
         ConfigError: Stem of another form, or a model that is wider or deeper.
     """
-    for name in ("kind", "color", "input_width"):
-        before, after = getattr(source.stem, name), getattr(config.stem, name)
-        if before != after:
-            raise ConfigError(
-                f"stem.{name} is {before!r} in the checkpoint and {after!r} in the preset; expected equal"
-            )
-    if source.stem.kind != "separable":
-        raise ConfigError(f"the stem of the checkpoint is {source.stem.kind!r}; expected 'separable'")
     before, after = source.stem, config.stem
+    for name in ("kind", "color", "input_width"):
+        values = getattr(before, name), getattr(after, name)
+        if values[0] != values[1]:
+            raise ConfigError(
+                f"stem.{name} is {values[0]!r} in the checkpoint and {values[1]!r} in the preset; expected equal"
+            )
+    if before.kind != "separable":
+        raise ConfigError(f"the stem of the checkpoint is {before.kind!r}; expected 'separable'")
     if before.map_size != after.map_size or before.input_stride > after.input_stride:
         raise ConfigError(
             f"the preset has a map of {after.map_size} and an input stride of {after.input_stride}, the checkpoint "
@@ -150,7 +150,7 @@ def check_narrow(source: ModelConfig, config: ModelConfig) -> None:
         (*after.widths, *after.units, config.depth),
         strict=True,
     )
-    if any(after > before for before, after in sizes):
+    if any(narrow_size > size for size, narrow_size in sizes):
         raise ConfigError(
             f"the preset has widths {after.widths}, units {after.units} and depth {config.depth}, the checkpoint "
             f"{before.widths}, {before.units} and {source.depth}; expected a preset that is nowhere wider or deeper"
