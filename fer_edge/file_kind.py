@@ -197,9 +197,10 @@ def _describe_safetensors(file: BinaryIO, head: bytes) -> str:
         return "a safetensors file"
     try:
         file.seek(8)
-        header = json.loads(file.read(size))
-        metadata = header.get("__metadata__") or {}
-    except (OSError, ValueError, RecursionError, AttributeError):
+        metadata = json.loads(file.read(size)).get("__metadata__", {})
+    except (OSError, ValueError, RecursionError):
+        return "a damaged safetensors file"
+    if not isinstance(metadata, dict):
         return "a damaged safetensors file"
     if "fer_edge" in metadata:
         return "a fer-edge checkpoint"

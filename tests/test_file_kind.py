@@ -12,7 +12,7 @@ from fer_edge.file_kind import PICTURES, describe_file, describe_stream
 from tests.tiny import tiny_bundle
 
 
-def safetensors(metadata: dict[str, str]) -> bytes:
+def safetensors(metadata: object) -> bytes:
     header = json.dumps({"__metadata__": metadata}).encode()
     return len(header).to_bytes(8, "little") + header
 
@@ -46,6 +46,8 @@ CONTENTS = {
     safetensors({"fer_edge": "{}"}): "a fer-edge checkpoint",
     safetensors({"fer_edge_text": "{}"}): "a file of text features",
     safetensors({}): "a safetensors file made by another program",
+    safetensors(99999999999999999999): "a damaged safetensors file",
+    safetensors("fer_edge"): "a damaged safetensors file",
     b'{"format": 1}': "a JSON file",
     b"path label 1\n": "a text file",
     b"\xfe\x01\x02\x00\xff": "a file of an unknown kind",
