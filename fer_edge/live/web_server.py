@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import threading
 import time
@@ -15,6 +17,7 @@ from fer_edge.errors import EngineError, FerEdgeError
 
 LOOPBACK_NAMES = {"127.0.0.1", "localhost", "[::1]"}  # others in a request come from a foreign site
 START_SECONDS, FINISH_SECONDS = 10.0, 1.0
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # of `accept`, which asyncio repeats each second
 
 
 class WebServer:
@@ -24,18 +27,26 @@ class WebServer:
         make_application: Function that returns the application, once the packages are known to be installed.
         purpose: What the server is for, in messages and as the name of the thread: "live page".
         extra: Extra of fer-edge that installs the packages, "live" by default.
+        note: Function that receives a line if connections cannot be accepted, once; None: no line.
         settings: Settings of uvicorn that differ from those of a page.
 
     Raises:
         EngineUnavailableError: The extra is not installed.
     """
 
-    def __init__(self, make_application: Callable[[], Any], purpose: str, extra: str = "live", **settings: Any) -> None:
+    def __init__(
+        self,
+        make_application: Callable[[], Any],
+        purpose: str,
+        extra: str = "live",
+        note: Callable[[str], object] | None = None,
+        **settings: Any,
+    ) -> None:
         for module in ("starlette", "websockets"):
             require(module, extra, f"the {purpose}")
         self._uvicorn = require("uvicorn", extra, f"the {purpose}")
         self._application, self._purpose = make_application(), purpose
-        self._settings = settings
+        self._note, self._settings = note, settings
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -84,10 +95,23 @@ class WebServer:
     def _run(self, listener: socket.socket) -> None:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
+            self._loop.set_exception_handler(self._handle_error)
             await self._server.serve(sockets=[listener])
 
         with listener:
             asyncio.run(serve())
+
+    def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an exception outside of requests; asyncio itself prints a traceback for each of them.
+
+        An error of the operating system ends one connection, for example one whose client has left before `accept`.
+        """
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+        elif error.errno in EXHAUSTED and self._note is not None:
+            self._note(f"the {self._purpose} cannot accept connections for now: {os.strerror(error.errno)}")
+            self._note = None
 
     @property
     def connections(self) -> list[Any]:

@@ -87,6 +87,7 @@ class FaceServer:
             self._application,
             "server",
             "serve",
+            note,
             http="h11",
             ws_max_size=limits.max_bytes,
             limit_concurrency=MAX_CONNECTIONS,

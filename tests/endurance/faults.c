@@ -77,7 +77,10 @@ static int random_error(int kind, uint64_t number) {
 
 /* Return the error of this call: 0 none, -1 half of the bytes. */
 static int fault(int kind, const char *call, int fd, const char *path) {
-    if (!atomic_load(&armed) || !(kind & setting.kinds)) return 0;
+    if (!atomic_load(&armed)) return 0;
+    /* `read` and `write` transfer the bytes of sockets too. */
+    int as_socket = kind == READ ? RECEIVE : kind == WRITE ? SEND : 0;
+    if (!((kind | as_socket) & setting.kinds)) return 0;
     char target[512];
     if (!path || path[0] != '/') { /* a relative path belongs to the folder of its descriptor */
         char link[48];
@@ -93,7 +96,7 @@ static int fault(int kind, const char *call, int fd, const char *path) {
         socklen_t length = sizeof domain;
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) || (domain != AF_INET && domain != AF_INET6)) return 0;
     }
-    if (is_socket && (kind & (READ | WRITE))) kind = kind == READ ? RECEIVE : SEND;
+    if (is_socket && as_socket) kind = as_socket;
     if (!(kind & setting.kinds) || (!is_socket && strncmp(path, setting.folder, setting.length))) return 0;
     long number = 1 + atomic_fetch_add(&setting.counts->calls, 1);
     int error = setting.mode == SHORT ? -1 : setting.error;

@@ -75,6 +75,10 @@ PERMISSION = Fault("EACCES", Calls.OPEN | Calls.CREATE | Calls.NAME, errno.EACCE
 HALF = Fault("half of the bytes", Calls.READ | Calls.WRITE, 0, SHORT)
 FAULTS_AT_RANDOM = Fault("at random", FILES & ~Calls.STAT | SOCKETS, 0, RANDOM)
 FILE_FAULTS = (FULL_DISK, INPUT_OUTPUT, PERMISSION, HALF)
+RESET = Fault("ECONNRESET", SOCKETS, errno.ECONNRESET)
+TIMED_OUT = Fault("ETIMEDOUT", SOCKETS, errno.ETIMEDOUT)
+HALF_OF_MESSAGE = Fault("half of the bytes", Calls.SEND | Calls.RECEIVE, 0, SHORT)
+SOCKET_FAULTS = (RESET, TIMED_OUT, HALF_OF_MESSAGE)
 
 
 def compiler() -> str | None:

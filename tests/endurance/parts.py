@@ -23,7 +23,6 @@ from fer_edge.bundle import Bundle
 from fer_edge.errors import FerEdgeError
 from fer_edge.live.outputs import make_output
 from fer_edge.live.session import LiveSession
-from tests.endurance.faults import FILE_FAULTS
 from tests.endurance.recognizers import Frame, random_layout
 from tests.endurance.tally import Tally
 from tests.video.clips import HttpCamera, write_clip
@@ -231,10 +230,10 @@ class Sweeps:
         from tests.endurance.sweep import Sweep
 
         scenario = self.random.choice(self.scenarios)
-        fault = self.random.choice(FILE_FAULTS)
+        fault = self.random.choice(scenario.faults)
         if scenario.name not in self.prepared:
             work = Sweep(scenario, self.folder / scenario.name)
-            counted = {kind.name: work.run(kind, NEVER)[1].calls for kind in FILE_FAULTS}
+            counted = {kind.name: work.run(kind, NEVER)[1].calls for kind in scenario.faults}
             self.prepared[scenario.name] = work, counted
         work, counted = self.prepared[scenario.name]
         if not counted[fault.name]:

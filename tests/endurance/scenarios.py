@@ -1,4 +1,4 @@
-"""Scenarios of the sweep: what reads and writes files, on tiny models."""
+"""All scenarios of the sweep, and those that read and write files, on tiny models."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import csv
 import importlib
 import io
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import skimage.data
 import torch
 from PIL import Image
 
 from fer_edge.bundle import Bundle, write_bundle
-from fer_edge.cli import entry
+from tests.endurance.scenario import Scenario, calling, command
+from tests.endurance.socket_scenarios import SOCKET_SCENARIOS
 from tests.signatures import write_pair
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 from tests.tiny_model import tiny_checkpoint
@@ -34,51 +31,6 @@ for name in (
     "av",
 ):
     importlib.import_module(name)
-
-
-def _nothing(path: Path) -> bool:
-    return False
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """Use of files, whose calls fail in turns.
-
-    Attributes:
-        name: Name.
-        prepare: Function that writes the inputs and the old outputs into a folder.
-        run: Function that runs in a copy of this folder, and returns the exit status.
-        written: Relative paths of the outputs; each is complete after a success, and as before after a failure.
-        check: Function that raises an error if the outputs of a success are incomplete.
-        may_remain: Function that returns True for an output that may remain after a failure.
-    """
-
-    name: str
-    prepare: Callable[[Path], object]
-    run: Callable[[Path], int]
-    written: frozenset[str] = frozenset()
-    check: Callable[[Path], object] = lambda folder: None
-    may_remain: Callable[[Path], bool] = _nothing
-
-
-def command(*arguments: object) -> int:
-    """Run a command of fer-edge in this process, and return its exit status."""
-    sys.argv = ["fer-edge", *map(str, arguments)]
-    return entry.run_command()
-
-
-def calling(function: Callable[[Path], object]) -> Callable[[Path], int]:
-    """Return a use of the Python API in a folder; its error is printed as one of a command."""
-
-    def use(folder: Path) -> int:
-        def run(arguments: list[str]) -> int:
-            function(folder)
-            return 0
-
-        with mock.patch("fer_edge.cli.main.run", run):
-            return entry.run_command()
-
-    return use
 
 
 def _face() -> Image.Image:
@@ -363,5 +315,6 @@ SCENARIOS = {
             frozenset(SHARD),
             _check_shard,
         ),
+        *SOCKET_SCENARIOS,
     )
 }

@@ -22,15 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.endurance.faults import (
-    FILE_FAULTS,
-    Counts,
-    Fault,
-    arm,
-    build_library,
-    read_counts,
-)
-from tests.endurance.scenarios import SCENARIOS, Scenario
+from tests.endurance.faults import Counts, Fault, arm, build_library, read_counts
+from tests.endurance.scenario import Scenario
+from tests.endurance.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 300.0  # of one run; a longer one is a failure
@@ -217,7 +211,7 @@ def sweep_all(names: Sequence[str], folder: Path, step: int, tell: Callable[[Run
     for name in names:
         scenario = SCENARIOS[name]
         work = Sweep(scenario, folder / name)
-        for fault in FILE_FAULTS:
+        for fault in scenario.faults:
             for run in work.sweep(fault, step):
                 runs.append(run)
                 tell(run)

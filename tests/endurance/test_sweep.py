@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.endurance.faults import FULL_DISK, HALF, Calls, Fault, build_library, compiler, read_counts
+from tests.endurance.faults import FULL_DISK, HALF, SHORT, Calls, Fault, build_library, compiler, read_counts
+from tests.endurance.socket_scenarios import SOCKET_SCENARIOS
 from tests.endurance.sweep import run_sweep
 
 Run = Callable[[str, Fault, int], str]
@@ -72,6 +73,16 @@ def test_files_elsewhere_have_no_faults(run: Run, tmp_path: Path) -> None:
     assert read_counts(tmp_path / "counts").calls == 0
 
 
+def test_write_to_a_socket_sends(run: Run) -> None:
+    code = """
+import os, socket
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+print(os.write(client.fileno(), bytes(100)), client.send(bytes(100)))
+"""
+    assert run(code, Fault("half", Calls.SEND, 0, SHORT), 1) == "50 100"
+
+
 def test_connections_are_reset_and_pairs_of_sockets_are_not(run: Run) -> None:
     code = """
 import socket
@@ -96,3 +107,17 @@ def test_no_fault_breaks_a_promise() -> None:
     assert [line["scenario"] for line in lines] == names
     for line in lines:
         assert line["runs"] >= 30 and {"EIO", "EACCES", "half of the bytes"} <= line["faults"].keys()
+
+
+@pytest.mark.slow  # a process that imports PyTorch, and runs 50 times
+def test_no_fault_of_a_socket_breaks_a_promise() -> None:
+    if compiler() is None:
+        pytest.skip("needs Linux and a C compiler")
+    names = [scenario.name for scenario in SOCKET_SCENARIOS]
+    finished = run_sweep(names, 1, capture_output=True)
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [line for line in lines if "problem" in line] == [] and finished.returncode == 0, finished.stderr
+    assert [line["scenario"] for line in lines] == names
+    for line in lines:
+        assert {"ECONNRESET", "ETIMEDOUT", "half of the bytes"} == line["faults"].keys()
+        assert min(line["faults"].values()) >= 3

@@ -78,7 +78,7 @@ class StreamServer(Output):
         self._latest: Update | None = None
         self._clients: set[_Client] = set()
         self._closing = asyncio.Event()
-        self._server = WebServer(self._application, f"stream {address.name}")
+        self._server = WebServer(self._application, f"stream {address.name}", note=note)
 
     def open(self, title: str) -> None:
         """Start the server.
