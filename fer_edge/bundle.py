@@ -323,13 +323,18 @@ class Bundle:
             )
 
 
-def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]) -> None:
+def write_bundle(
+    path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]
+) -> tuple[Manifest, int]:
     """Write a bundle, completely or not at all. Equal contents give equal bytes.
 
     Args:
         path: File to write (`.fer`).
         manifest: Its manifest; `files` is filled in here.
         members: Content by member name, including `model.onnx`.
+
+    Returns:
+        The manifest as `Bundle.open` reads it, and the size of the bundle in bytes.
 
     Raises:
         BundleError: Missing `model.onnx`, unsafe member name, or manifest that `Bundle.open` would refuse.
@@ -342,11 +347,14 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         check_name(name, file)
     files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(members.items())}
     content = _to_json(replace(manifest, files=files), file)
-    with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in [(MANIFEST, content), *sorted(members.items())]:
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, data)
+    with atomic_path(file) as temporary:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, data in [(MANIFEST, content), *sorted(members.items())]:
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, data)
+        size = temporary.stat().st_size  # here, since a failure after this block would leave a changed output
+    return parse_manifest(content, file), size
 
 
 def _to_json(manifest: Manifest, path: Path) -> bytes:

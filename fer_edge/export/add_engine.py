@@ -66,8 +66,9 @@ def add_engine(
     members = {member: opened.read(member) for member in manifest.files if member not in removed}
     entry, files = entry_and_files(engine, built, values, proof)
     tools = {**manifest.created_with, f"fer_edge ({engine})": fer_edge.__version__}
-    write_bundle(target, replace(manifest, engines=(entry, *others), created_with=tools), {**members, **files})
-    return BuildResult(target, Bundle.open(target).manifest, (engine,), target.stat().st_size)
+    manifest = replace(manifest, engines=(entry, *others), created_with=tools)
+    written, size = write_bundle(target, manifest, {**members, **files})
+    return BuildResult(target, written, (engine,), size)
 
 
 def _check_types(bundle: Bundle, engine: Engine) -> None:

@@ -153,8 +153,8 @@ def build(
         _manifest(name, loaded, digest, graph, actual, max_batch, tuple(entries)),
         provenance=provenance_of(activation_ranges, recipe),
     )
-    write_bundle(target, manifest, members)
-    return BuildResult(target, manifest, tuple(engines), target.stat().st_size)
+    written, size = write_bundle(target, manifest, members)
+    return BuildResult(target, written, tuple(engines), size)
 
 
 def typed_graph(

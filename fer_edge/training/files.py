@@ -53,7 +53,7 @@ class RunFiles:
                 self._write_next(best)
                 digest = file_sha256(self._next)
             write_state(self.last, {**state, "best_sha256": digest})
-        except FerEdgeError:
+        except (FerEdgeError, OSError):  # OSError: the new checkpoint cannot be read back
             if best is not None and not self.last.exists() and self._next.exists():
                 self._promote()
             with suppress(OSError):

@@ -12,6 +12,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from fer_edge._files import file_sha256
 from fer_edge.bundle import Bundle, write_bundle
 from tests.endurance.scenario import Scenario, calling, command
 from tests.endurance.socket_scenarios import SOCKET_SCENARIOS
@@ -20,6 +21,7 @@ from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
 from tests.tiny_model import tiny_checkpoint
 
 OLD = b"content before the run\n"
+NEXT = ".best.next.safetensors"  # new checkpoint, until the resume point is written
 
 # All that a scenario would import late: forked runs find it loaded.
 for name in (
@@ -119,10 +121,19 @@ def _check_training(folder: Path, epoch: tuple[int, ...] = (2,)) -> None:
     state = files.load()
     assert state["epoch"] in epoch
     files.check_pair(state)
+    assert not (folder / NEXT).exists()
 
 
 def _training_may_remain(path: Path) -> bool:
-    """Return True for a pair that is complete, of the old or of the new epoch."""
+    """Return True for a pair that is complete, of the old or of the new epoch.
+
+    A new checkpoint that could not get its name belongs to the resume point; the next run renames it.
+    """
+    from fer_edge.training.files import RunFiles
+
+    state = RunFiles(path.parent).load()
+    if path.name == NEXT and file_sha256(path) != state["best_sha256"]:
+        return False
     _check_training(path.parent, (1, 2))
     return True
 
@@ -293,7 +304,7 @@ SCENARIOS = {
             "save training",
             _prepare_training,
             calling(_save_training),
-            frozenset({"best.safetensors", "last.pt"}),
+            frozenset({"best.safetensors", "last.pt", NEXT}),
             _check_training,
             _training_may_remain,
         ),

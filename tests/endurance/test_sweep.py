@@ -96,11 +96,19 @@ for pair in (socket.socketpair(), (socket.socket(), None)):
     assert run(code, Fault("reset", calls, errno.ECONNRESET), 1) == f"1 {errno.ECONNRESET}"
 
 
-@pytest.mark.slow  # a process that imports PyTorch, and runs 200 times
+@pytest.mark.slow  # a process that imports PyTorch, and runs 400 times
 def test_no_fault_breaks_a_promise() -> None:
     if compiler() is None:
         pytest.skip("needs Linux and a C compiler")
-    names = ["write bundle", "copy checkpoint", "open bundle", "sign bundle", "write report"]
+    names = [
+        "write bundle",
+        "add engine",
+        "copy checkpoint",
+        "open bundle",
+        "sign bundle",
+        "save training",
+        "write report",
+    ]
     finished = run_sweep(names, 1, capture_output=True)
     lines = [json.loads(line) for line in finished.stdout.splitlines()]
     assert [line for line in lines if "problem" in line] == [] and finished.returncode == 0, finished.stderr
