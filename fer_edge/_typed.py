@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+# Errors of `msgspec.json.decode` and `decode_json` for content of any kind.
+JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a forked process gets a lock that is free
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

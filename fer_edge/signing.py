@@ -285,7 +285,7 @@ def _decode(content: bytes, kind: type[T], path: Path) -> T:
     """
     try:
         return _typed.decode_json(content, kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _typed.JSON_ERRORS as error:
         raise SignatureError(
             f"{path} is not the signature of one file by a key in the format of OpenSSF model signing: "
             f"{one_line(str(error))}; fetch it again"

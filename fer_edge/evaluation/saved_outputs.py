@@ -149,7 +149,7 @@ def read_outputs(path: Path) -> SavedOutputs:
         raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB; save fewer images, or only the model's outputs")
     try:
         results = _typed.decode_json(data, _RunResults)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except _typed.JSON_ERRORS as error:
         raise DataError(f"{path} is not a Polygraphy file of outputs (RunResults): {error}") from error
     if len(results.lst) != 1:
         names = ", ".join(name for name, _ in results.lst) or "none"

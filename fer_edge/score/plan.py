@@ -14,6 +14,7 @@ import numpy as np
 from fer_edge._files import SHOWN_HASH, atomic_path, file_sha256
 from fer_edge._require import require
 from fer_edge._settings import convert
+from fer_edge._typed import JSON_ERRORS
 from fer_edge.choices import Detail
 from fer_edge.errors import ConfigError, DataError
 from fer_edge.score.columns import EXTRA
@@ -162,7 +163,7 @@ def read_plan(folder: Path) -> Plan:
         if table.schema.names != [*TYPES] or not table.num_rows:
             raise KeyError("columns")
         return Plan(convert(data, Settings, "the plan", DataError), file_sha256(path), table)
-    except (arrow.ArrowException, OSError, KeyError, msgspec.DecodeError) as error:
+    except (arrow.ArrowException, OSError, KeyError, *JSON_ERRORS) as error:
         raise DataError(f"{path} is missing or damaged ({error}); score into another folder") from error
 
 

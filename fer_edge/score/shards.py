@@ -14,6 +14,7 @@ import msgspec
 from fer_edge._files import atomic_path
 from fer_edge._require import require
 from fer_edge._settings import convert
+from fer_edge._typed import JSON_ERRORS
 from fer_edge.errors import DataError, FerEdgeError
 from fer_edge.quality import FaceQuality
 from fer_edge.rows import ParquetTable, Row, column_types, rows_of, write_table
@@ -138,7 +139,7 @@ def read_summary(folder: Path, shard: int, plan: str) -> Summary | None:
         metadata = parquet.read_metadata(shard_path(folder, shard))
         data = msgspec.json.decode((metadata.metadata or {})[KEY.encode()])
         summary: Summary = convert(data, Summary, "the summary", DataError)
-    except (arrow.ArrowException, OSError, KeyError, msgspec.DecodeError, DataError):
+    except (arrow.ArrowException, OSError, KeyError, DataError, *JSON_ERRORS):
         return None
     return summary if summary.plan == plan and summary.faces == metadata.num_rows else None
 

@@ -204,12 +204,13 @@ def _check_recordings(folder: Path) -> None:
     from mcap.reader import make_reader
     from pyarrow import parquet
 
-    assert len([json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]) == 3
+    frames = len([json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()])
+    assert frames in (2, 3)  # a photograph that cannot be read is reported and left out
     assert len(list(csv.reader(io.StringIO((folder / "out.csv").read_text())))) > 1
     assert parquet.read_table(folder / "out.parquet").num_rows >= 1
     with (folder / "out.mcap").open("rb") as file:
         summary = make_reader(file).get_summary()
-        assert summary is not None and summary.statistics is not None and summary.statistics.message_count >= 3
+        assert summary is not None and summary.statistics is not None and summary.statistics.message_count >= frames
 
 
 def _recording_may_remain(path: Path) -> bool:
@@ -251,6 +252,13 @@ def _score_shard(folder: Path) -> None:
     with Scorer(scores, folder / "tiny.fer", 1, False) as scorer:
         summary = scorer.score(0)
     write_damaged(scores, summary.damaged)
+
+
+def _shard_may_remain(path: Path) -> bool:
+    """Return True for a complete shard; the list of damaged inputs is written after it."""
+    from pyarrow import parquet
+
+    return path.suffix == ".parquet" and bool(parquet.read_table(path).num_rows == 3)
 
 
 def _check_shard(folder: Path) -> None:
@@ -325,6 +333,7 @@ SCENARIOS = {
             calling(_score_shard),
             frozenset(SHARD),
             _check_shard,
+            _shard_may_remain,
         ),
         *SOCKET_SCENARIOS,
     )

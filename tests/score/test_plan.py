@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow
+import pyarrow.ipc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError, DataError
 from fer_edge.score.items import VIDEO_BYTES, Item
-from fer_edge.score.plan import NAME, Settings, divide, open_plan, read_plan
+from fer_edge.score.plan import KEY, NAME, Settings, divide, open_plan, read_plan
 
 SETTINGS = Settings("0" * 64, "tiny", "onnxruntime", ("a", "b"), True, "normal", 1000, 4)
 ITEMS = [
@@ -81,13 +83,21 @@ def test_other_settings_and_inputs_are_refused(tmp_path: Path) -> None:
         open_plan(tmp_path, SETTINGS, [Item("image", "/A.png"), *ITEMS[1:]])
 
 
+def plan_with_settings(settings: bytes) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    schema = pyarrow.schema([("source", pyarrow.string())], metadata={KEY: settings})
+    with pyarrow.ipc.new_file(sink, schema) as file:
+        file.write_table(pyarrow.table({"source": ["a.png"]}, schema=schema))
+    return bytes(sink.getvalue())
+
+
 def test_damaged_plan_and_foreign_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"_plan\.arrow is missing or damaged"):
         read_plan(tmp_path)
     (tmp_path / "part-000000.parquet").touch()
     with pytest.raises(ConfigError, match=r"has Parquet files but no _plan\.arrow"):
         open_plan(tmp_path, SETTINGS, ITEMS)
-    for content in (b"", b"text", b"ARROW1" + bytes(200)):
+    for content in (b"", b"text", b"ARROW1" + bytes(200), plan_with_settings(b'{"model": "\xed"}')):
         (tmp_path / NAME).write_bytes(content)
         with pytest.raises(DataError, match="is missing or damaged"):
             read_plan(tmp_path)
