@@ -28,7 +28,11 @@ time.sleep(2.5)  # asyncio tries again after a second
 for client in clients:
     client.close()
 print(urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).status)
-server.stop()
+clients = [socket.socket() for _ in range(4)]
+for client in clients:
+    client.connect(("127.0.0.1", port))
+time.sleep(0.9)
+server.stop()  # while a second attempt is due
 """
 
 
