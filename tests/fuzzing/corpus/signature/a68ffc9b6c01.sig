@@ -1,0 +1,1 @@
+{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"eb18a47343e059fb5fb7e78ddf41fbc46f255be867c75b0a439ecfea6f88b8c1"},"tlogEntries":[]},"dsseEnvelope":{"payload":"IC==","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"C"}]}}
