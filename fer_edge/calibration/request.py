@@ -29,6 +29,7 @@ class CalibrationRequest:
     seed: Annotated[int, Meta(ge=0)] | None
     method: CalibrationMethod
     layer_kinds: tuple[LayerKind, ...]
+    float_layers: tuple[str, ...]
     layout: LayoutName
     max_drop: NonNegative | None
     split: Split | None

@@ -23,7 +23,7 @@ from fer_edge.engines.base import RunOptions
 from fer_edge.engines.registry import get_engine
 from fer_edge.errors import EngineError
 from fer_edge.evaluation.pictures import picture_file
-from fer_edge.graph.qdq import chosen_layers
+from fer_edge.graph.qdq import check_layers, chosen_layers
 from fer_edge.graph.ranges import Ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.progress import Progress
@@ -169,14 +169,17 @@ def calibrate_graph(
         progress: Progress of each step.
 
     Raises:
+        ConfigError: Unknown layer in `float_layers`.
         DataError: Missing or unlabelled images for the search.
         EngineError: Budget that no choice of float layers meets.
         NonFiniteError: NaN or infinity in the model's activations or outputs.
         FerEdgeError: File that cannot be written.
     """
+    check_layers(model.graph, request.float_layers)
     scored = None if request.max_drop is None else _scored_images(model, request)
     with progress("measuring ranges", len(images.set) * passes(request.method)) as advance:
         ranges = measure(model.graph, model.checkpoint, images, request.method, request.layer_kinds, advance)
+    ranges = ranges.with_float_layers(request.float_layers)
     search = None
     if scored is not None and request.max_drop is not None:
         ranges, search = _search(model.graph, ranges, scored, request, progress)

@@ -29,6 +29,15 @@ def calibrate(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random choices; default: 0.")] = None,
     method: options.CalibrationMethod = "moving-average",
     layer_kind: options.LayerKinds = None,
+    float_layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--float-layer",
+            metavar="NAME",
+            help="Layer to leave in float, besides those that a search marks; repeat for several. The tables of a "
+            "search name the layers.",
+        ),
+    ] = None,
     layout: options.Layout = "auto",
     max_drop: Annotated[
         float | None,
@@ -77,6 +86,7 @@ def calibrate(
         count=count,
         seed=seed,
         method=method,
+        float_layers=float_layer or (),
         layout=layout,
         max_drop=max_drop,
         split=split,

@@ -31,6 +31,7 @@ def calibrate(
     seed: int | None = None,
     method: CalibrationMethod = "moving-average",
     layer_kinds: Sequence[LayerKind] = ("conv", "linear"),
+    float_layers: Sequence[str] = (),
     layout: LayoutName = "auto",
     max_drop: float | None = None,
     split: Split | None = None,
@@ -57,6 +58,7 @@ def calibrate(
         seed: Seed for choosing the images, 0 by default.
         method: Method that chooses ranges from activations.
         layer_kinds: Kinds of layers to quantise.
+        float_layers: Names of layers of these kinds that stay in float, besides those that a search marks.
         layout: Layout of the data set; "auto" detects all but "rafdb-original".
         max_drop: Largest drop of accuracy, in points; None: no search.
         split: Split that accuracy is measured on, valid by default.
@@ -89,6 +91,7 @@ def calibrate(
         seed=seed,
         method=method,
         layer_kinds=tuple(layer_kinds),
+        float_layers=tuple(float_layers),
         layout=layout,
         max_drop=max_drop,
         split=split,

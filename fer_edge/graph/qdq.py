@@ -19,6 +19,8 @@ with one consumer. The other engines accept both forms.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -42,6 +44,23 @@ HALF_SCALES_OPSET = 19  # first opset that allows float16 scales
 Places = dict[tuple[ir.Node, int], ir.Value]  # node and input position -> value whose range is used
 
 
+def check_layers(graph: TypedGraph, names: Iterable[str]) -> None:
+    """Check that a graph has some layers.
+
+    Args:
+        graph: The float deploy graph.
+        names: Names of the layers.
+
+    Raises:
+        ConfigError: Unknown layer.
+    """
+    unknown = sorted({*names} - {layer.name for layer in graph.layers})
+    if unknown:
+        raise ConfigError(
+            f"no layer {unknown[0]} in the graph; expected float_layers to name some of its {len(graph.layers)} layers"
+        )
+
+
 def chosen_layers(graph: TypedGraph, ranges: Ranges, *, unsigned: bool = False) -> list[Layer]:
     """Return the layers to quantise.
 
@@ -53,11 +72,7 @@ def chosen_layers(graph: TypedGraph, ranges: Ranges, *, unsigned: bool = False) 
     Raises:
         ConfigError: Unknown layer in `ranges.float_layers`, or no layer to quantise.
     """
-    unknown = sorted(set(ranges.float_layers) - {layer.name for layer in graph.layers})
-    if unknown:
-        raise ConfigError(
-            f"no layer {unknown[0]} in the graph; expected float_layers to name some of its {len(graph.layers)} layers"
-        )
+    check_layers(graph, ranges.float_layers)
     chained = {name for name, node in graph.nodes.items() if unsigned and any(map(is_activation, node.successors()))}
     chosen = [
         layer

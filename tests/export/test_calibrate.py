@@ -54,6 +54,16 @@ def test_call_without_budget_measures_ranges_only(tiny_calibration: TinyCalibrat
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
+def test_named_layers_stay_in_float(tiny_calibration: TinyCalibration) -> None:
+    tiny = tiny_calibration
+    result = calibrate(
+        tiny.checkpoint, tiny.data, calibration_set=tiny.calibration_set, float_layers=["stem.input/Conv"]
+    )
+    assert result.ranges == read_ranges(tiny.ranges).with_float_layers(["stem.input/Conv"])
+    with pytest.raises(ConfigError, match=r"no layer stem in the graph; expected float_layers to name some of its"):
+        calibrate(tiny.checkpoint, tiny.data, calibration_set=tiny.calibration_set, float_layers=["stem"])
+
+
 def test_invalid_arguments_are_refused_by_name(tiny_calibration: TinyCalibration, tmp_path: Path) -> None:
     tiny = tiny_calibration
     with pytest.raises(ConfigError, match="method is 'best'; expected one of: minmax, moving-average"):
