@@ -13,11 +13,11 @@ from fer_edge.faces.face import Face
 from fer_edge.faces.mesh import MIN_PRESENCE
 
 # Score below which a label is not certain. It holds for every model with calibrated probabilities (`fer-edge checkpoint
-# fit-temperature`). Of FERPlus's validation split, 92.6 % have at least this score; 91.6 % of their labels are right,
-# and 54 % of the others. `benchmarks/certainty.py` measures it.
+# fit-temperature`). Of FERPlus's validation split, 92.1 % have at least this score; 92.0 % of their labels are right,
+# and 51 % of the others. `benchmarks/certainty.py` measures it.
 MIN_SCORE = 0.58
-# Pixels of the smaller side of a face. Accuracy on FERPlus's validation split in int8: 88.5 % at 48 pixels, 84.5 % at
-# 24, 78.1 % at 16 and 71.6 % at 12.
+# Pixels of the smaller side of a face. Accuracy on FERPlus's validation split in int8: 88.9 % at 48 pixels, 84.3 % at
+# 24, 78.7 % at 16 and 72.4 % at 12.
 MIN_FACE = 24
 # Standard deviation of luma in levels of 255. Minimum of FERPlus's validation split: 14.9; of a quarter of its training
 # split: 14.4.
@@ -28,7 +28,7 @@ MIN_CONTRAST = 10.0
 MAX_NOISE = 1.4
 # Mean square of second differences divided by the variance. Minimum of FERPlus's validation split: 0.031; of an eighth
 # of its training split: 0.023. If its images of 48 pixels are blurred by a Gaussian of 1 pixel, the median is 0.024 and
-# accuracy is 85 %; of 2 pixels, accuracy is 76 %.
+# accuracy is 86 %; of 2 pixels, accuracy is 77 %.
 MIN_SHARPNESS = 0.015
 MIN_SHARE = 0.5  # share of the box inside the frame
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -29,7 +29,7 @@ COVERS = (
 )
 # Label smoothing for each of these parts, relative to the lower half. Without it, a model is more confident than
 # accurate there; the ratios are those of the calibration error on FERPlus's validation images.
-COVER_SMOOTHING = (0.45, 1.0, 0.35, 0.35, 0.3, 0.6, 0.5)
+COVER_SMOOTHING = (0.45, 1.0, 0.35, 0.35, 0.3, 0.85, 0.5)
 
 
 class Changes(NamedTuple):
