@@ -14,8 +14,8 @@ from fer_edge.quality import MIN_SCORE
 Scores = npt.NDArray[np.float64]  # probability of each label
 # With this lead and the default filter, still faces keep their labels for a minute: benchmarks/smoothing.py.
 HYSTERESIS = 0.2
-NOISE_FACTOR = 12.0  # relative increase of this lead per unit of the noise's standard deviation
-NOISE_CUTOFF = 0.5  # cut-off frequency of the noise's variance in Hz
+NOISE_FACTOR = 15.0  # relative increase of this lead per unit of the noise's standard deviation
+NOISE_CUTOFF = 0.3  # cut-off frequency of the noise's variance in Hz
 MARGIN = 0.05  # change of the bound for certain labels, so that certainty does not flicker
 
 

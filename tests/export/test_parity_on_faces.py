@@ -25,6 +25,7 @@ from fer_edge.evaluation.parity import GATES, compare
 from fer_edge.export.onnx_graph import onnx_from_checkpoint
 from fer_edge.graph.precision import prove_precision, typed_precision
 from fer_edge.graph.qdq import quantize_graph
+from fer_edge.graph.ranges import read_ranges
 from fer_edge.graph.typed_graph import TypedGraph
 from fer_edge.labels import FERPLUS, RAFDB
 from fer_edge.model.checkpoint import Checkpoint, load_checkpoint
@@ -35,6 +36,7 @@ from fer_edge.model.release import load_release
 from fer_edge.model.runner import PyTorchRunner
 from fer_edge.model.stem import IRBlock
 from fer_edge.model.text import TextFeatures, replace_text_features
+from tests.shipped import ranges_file
 from tests.synthetic import smooth_frame
 from tests.tiny_model import checkpoint_of, settle
 
@@ -147,7 +149,7 @@ def check_build(graph: TypedGraph, precision: Precision, record_property: Callab
     assert proof.fallbacks == () and proof.macs[precision] == round(
         typed / sum(layer.macs for layer in graph.layers), 4
     )
-    assert proof.macs[precision] > 0.96, "depthwise convolutions and attention stay in float"
+    assert proof.macs[precision] > 0.94, "all layers but depthwise convolutions, attention and the float layers"
 
 
 @pytest.mark.slow
@@ -182,6 +184,8 @@ def test_tensorrt_rtx_builds_int8_that_passes_parity_on_cpus(
     images = choose_images(read_split(ferplus, "train"), ferplus, CALIBRATION_IMAGES)
     # Random weights give no outliers, so clipping would only lose accuracy.
     ranges = measure(graphs.float(name, "fp32"), "of no file", images, "minmax")
+    if name == "edge":
+        ranges = ranges.with_float_layers(read_ranges(ranges_file(name)).float_layers)
     faces = image_set(ferplus, FERPLUS.labels).limit(INT8_IMAGES)
     precisions = get_args(FloatPrecision) if name == "edge" else ("fp16",)  # that of RTX; each takes `paper` a minute
     for float_precision in precisions:

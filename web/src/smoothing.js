@@ -5,8 +5,8 @@ import { MIN_SCORE } from "./quality.js";
 
 // With this lead and the default filter, still faces keep their labels for a minute.
 export const HYSTERESIS = 0.2;
-const NOISE_FACTOR = 12; // relative increase of this lead per unit of the noise's standard deviation
-const NOISE_CUTOFF = 0.5; // cut-off frequency of the noise's variance in Hz
+const NOISE_FACTOR = 15; // relative increase of this lead per unit of the noise's standard deviation
+const NOISE_CUTOFF = 0.3; // cut-off frequency of the noise's variance in Hz
 const MARGIN = 0.05; // change of the bound for certain labels, so that certainty does not flicker
 
 /**
