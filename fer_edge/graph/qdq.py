@@ -45,7 +45,7 @@ Places = dict[tuple[ir.Node, int], ir.Value]  # node and input position -> value
 
 
 def check_layers(graph: TypedGraph, names: Iterable[str]) -> None:
-    """Check that a graph has some layers.
+    """Check that a graph contains the named layers.
 
     Args:
         graph: The float deploy graph.

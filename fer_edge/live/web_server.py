@@ -108,7 +108,7 @@ class WebServer:
         """
         error = context.get("exception")
         if not isinstance(error, OSError):
-            if not self._server.should_exit:  # then asyncio accepts from a closed listener, after an exhausted resource
+            if not self._server.should_exit:  # at the end, asyncio may retry `accept` on the closed listener
                 loop.default_exception_handler(context)
         elif error.errno in EXHAUSTED and self._note is not None:
             self._note(f"the {self._purpose} cannot accept connections for now: {os.strerror(error.errno)}")
