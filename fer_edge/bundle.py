@@ -346,7 +346,7 @@ def write_bundle(
     for name in members:
         check_name(name, file)
     files = {name: {"sha256": sha256(data), "size": len(data)} for name, data in sorted(members.items())}
-    content = _to_json(replace(manifest, files=files), file)
+    content, written = _encode(replace(manifest, files=files), file)
     with atomic_path(file) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, data in [(MANIFEST, content), *sorted(members.items())]:
@@ -354,14 +354,13 @@ def write_bundle(
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, data)
         size = temporary.stat().st_size  # here, since a failure after this block would leave a changed output
-    return parse_manifest(content, file), size
+    return written, size
 
 
-def _to_json(manifest: Manifest, path: Path) -> bytes:
-    """Return the manifest as JSON that `parse_manifest` accepts."""
+def _encode(manifest: Manifest, path: Path) -> tuple[bytes, Manifest]:
+    """Return the manifest as JSON, and as `parse_manifest` reads it."""
     try:
         content = manifest.to_json().encode()
-        parse_manifest(content, path)
+        return content, parse_manifest(content, path)
     except (TypeError, ValueError, BundleDamagedError, BundleVersionError) as error:
         raise BundleError(f"not written, since it could not be opened again: {error}") from error
-    return content

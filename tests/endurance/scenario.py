@@ -1,4 +1,4 @@
-"""Scenario of the sweep, and its ways to run a command or a function of the Python API."""
+"""Scenario of the sweep, its inputs, and its ways to run a command or a function of the Python API."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import skimage.data
+from PIL import Image
+
 from fer_edge.cli import entry
 from tests.endurance.faults import FILE_FAULTS, Fault
+from tests.tiny import tiny_bundle
 
 
 def _nothing(path: Path) -> bool:
@@ -57,3 +61,21 @@ def calling(function: Callable[[Path], object]) -> Callable[[Path], int]:
             return entry.run_command()
 
     return use
+
+
+def _face() -> Image.Image:
+    return Image.fromarray(skimage.data.astronaut()).crop((165, 70, 285, 190))
+
+
+def bundle_and_photo(folder: Path) -> None:
+    """Write a bundle, and a photograph of a face."""
+    tiny_bundle(folder / "tiny.fer")
+    _face().save(folder / "face.png")
+
+
+def bundle_and_photos(folder: Path) -> None:
+    """Write a bundle, and a folder of three photographs."""
+    tiny_bundle(folder / "tiny.fer")
+    (folder / "photos").mkdir()
+    for number in range(3):
+        _face().rotate(5 * number).save(folder / "photos" / f"{number}.png")

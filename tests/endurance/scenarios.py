@@ -8,13 +8,12 @@ import io
 import json
 from pathlib import Path
 
-import skimage.data
 import torch
 from PIL import Image
 
 from fer_edge._files import file_sha256
 from fer_edge.bundle import Bundle, write_bundle
-from tests.endurance.scenario import Scenario, calling, command
+from tests.endurance.scenario import Scenario, bundle_and_photo, bundle_and_photos, calling, command
 from tests.endurance.socket_scenarios import SOCKET_SCENARIOS
 from tests.signatures import write_pair
 from tests.tiny import tiny_bundle, tiny_manifest, tiny_onnx
@@ -33,15 +32,6 @@ for name in (
     "av",
 ):
     importlib.import_module(name)
-
-
-def _face() -> Image.Image:
-    return Image.fromarray(skimage.data.astronaut()).crop((165, 70, 285, 190))
-
-
-def _bundle_and_photo(folder: Path) -> None:
-    tiny_bundle(folder / "tiny.fer")
-    _face().save(folder / "face.png")
 
 
 def _old(folder: Path, *names: str) -> None:
@@ -167,7 +157,7 @@ def _predict_and_save(folder: Path) -> int:
 
 
 def _prepare_copies(folder: Path) -> None:
-    _bundle_and_photo(folder)
+    bundle_and_photo(folder)
     (folder / "copies").mkdir()
 
 
@@ -177,15 +167,8 @@ def _check_copies(folder: Path) -> None:
         image.load()
 
 
-def _prepare_photos(folder: Path) -> None:
-    tiny_bundle(folder / "tiny.fer")
-    (folder / "photos").mkdir()
-    for number in range(3):
-        _face().rotate(5 * number).save(folder / "photos" / f"{number}.png")
-
-
 def _prepare_recording(folder: Path) -> None:
-    _prepare_photos(folder)
+    bundle_and_photos(folder)
     _old(folder, *RECORDINGS)
 
 
@@ -231,7 +214,7 @@ def _recording_may_remain(path: Path) -> bool:
 def _prepare_shard(folder: Path) -> None:
     from fer_edge.score.run import score
 
-    _prepare_photos(folder)
+    bundle_and_photos(folder)
     (folder / "photos" / "damaged.png").write_bytes(b"no image")
     result = score(
         folder / "photos", folder / "scores", bundle=folder / "tiny.fer", crop=True, workers=1, engine="onnxruntime"
@@ -271,7 +254,7 @@ def _check_shard(folder: Path) -> None:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("open bundle", _bundle_and_photo, lambda folder: command("inspect", folder / "tiny.fer", "--json")),
+        Scenario("open bundle", bundle_and_photo, lambda folder: command("inspect", folder / "tiny.fer", "--json")),
         Scenario(
             "predict",
             _prepare_copies,

@@ -10,15 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import skimage.data
-from PIL import Image
-
 from fer_edge.serve import FaceServer, ServeOptions
 from tests.endurance.faults import SOCKET_FAULTS
-from tests.endurance.scenario import Scenario, command
-from tests.tiny import tiny_bundle
-
-PHOTOS = 3
+from tests.endurance.scenario import Scenario, bundle_and_photo, bundle_and_photos, command
 
 # One fault may end one connection; the request after it has to be answered.
 CLIENT = """
@@ -65,24 +59,12 @@ def _peer(code: str, *arguments: object) -> tuple[Sequence[str], dict[str, str]]
     return [sys.executable, "-S", "-c", code, *map(str, arguments)], environment
 
 
-def _prepare_server(folder: Path) -> None:
-    tiny_bundle(folder / "tiny.fer")
-    Image.fromarray(skimage.data.astronaut()).crop((165, 70, 285, 190)).save(folder / "face.png")
-
-
 def _serve(folder: Path) -> int:
     options = ServeOptions(port=0, workers=1)
     with FaceServer(folder / "tiny.fer", engine="onnxruntime", options=options) as server:
         arguments, environment = _peer(CLIENT, server.url.rpartition(":")[2].strip("/"), folder / "face.png")
         finished = subprocess.run(arguments, env=environment, check=False)
     return 70 if finished.returncode else 0
-
-
-def _prepare_live(folder: Path) -> None:
-    tiny_bundle(folder / "tiny.fer")
-    (folder / "photos").mkdir()
-    for number in range(PHOTOS):
-        Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / f"{number}.png")
 
 
 @contextmanager
@@ -107,10 +89,10 @@ def _send(folder: Path) -> int:
 
 
 def _check_sent(folder: Path) -> None:
-    assert len([json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]) == PHOTOS
+    assert len([json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]) == 3
 
 
 SOCKET_SCENARIOS = (
-    Scenario("serve", _prepare_server, _serve, faults=SOCKET_FAULTS),
-    Scenario("send", _prepare_live, _send, frozenset({"out.jsonl"}), _check_sent, faults=SOCKET_FAULTS),
+    Scenario("serve", bundle_and_photo, _serve, faults=SOCKET_FAULTS),
+    Scenario("send", bundle_and_photos, _send, frozenset({"out.jsonl"}), _check_sent, faults=SOCKET_FAULTS),
 )

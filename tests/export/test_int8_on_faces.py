@@ -104,7 +104,7 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(name: str, engine: str, un
 def test_fp16_keeps_the_accuracy_of_the_shipped_model(name: str, ferplus: Path) -> None:
     """ONNX Runtime computes in float32, and rounds to float16 between operators."""
     score = scorer(name, "onnxruntime", ferplus)(typed_graph(checkpoint(name), "fp16", read_ranges(ranges_file(name))))
-    assert score.agreement >= 99.9 and score.divergence <= 1e-5, score  # so at most 3 labels change, of near ties
+    assert score.drop <= 0.07 and score.agreement >= 99.9 and score.divergence <= 1e-5, score
 
 
 @pytest.mark.data
