@@ -35,6 +35,8 @@ class StemConfig:
     color: Literal["rgb", "grey"] = "rgb"  # "grey": the stem sees luma only, so colour casts cannot matter
     input_width: Size = 64  # channels of the input layer
     input_stride: Literal[1, 2, 4] = 1  # stride of the input layer
+    # Side of the input layer's kernel, at least the stride, so that every pixel is read; None: see `kernel`.
+    input_kernel: Literal[3, 5, 7] | None = None
     widths: tuple[Size, ...] = (64, 128, 256)  # channels of each stage
     units: tuple[Depth, ...] = (3, 4, 14)  # blocks of each stage
     pre_norm: bool = True  # a batch norm before the first convolution of each block, as in face.evoLVe
@@ -49,6 +51,16 @@ class StemConfig:
                 f"stem.widths has {len(self.widths)} stages and stem.units {len(self.units)}; "
                 f"expected the same number, at least one and at most {_STAGES}"
             )
+        if self.kernel < self.input_stride:
+            raise ConfigError(
+                f"stem.input_kernel is {self.kernel} and stem.input_stride {self.input_stride}; expected a kernel of "
+                "at least the stride, so that every pixel is read"
+            )
+
+    @property
+    def kernel(self) -> int:
+        """Side of the input layer's kernel, in pixels; by default twice the stride - 1, and at least 3."""
+        return self.input_kernel or max(3, 2 * self.input_stride - 1)
 
     @property
     def map_size(self) -> int:

@@ -111,9 +111,9 @@ class Stem(nn.Module):
         super().__init__()
         self.grey = ToGrey() if config.color == "grey" else None
         channels = 1 if config.color == "grey" else 3
-        kernel = max(3, 2 * config.input_stride - 1)  # wider than the stride, so that every pixel is read
+        stride, padding = config.input_stride, config.kernel // 2
         self.input = nn.Sequential(
-            nn.Conv2d(channels, config.input_width, kernel, config.input_stride, padding=kernel // 2, bias=False),
+            nn.Conv2d(channels, config.input_width, config.kernel, stride, padding, bias=False),
             nn.BatchNorm2d(config.input_width),
             make_activation(config.activation, config.input_width) if config.kind == "ir" else nn.ReLU6(),
         )

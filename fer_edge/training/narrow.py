@@ -3,7 +3,7 @@
 The channels of a separable stem that influence the next layer most are kept (channel pruning; compare Li et al., ICLR
 2017, arXiv 1608.08710). A preset with fewer blocks keeps the first blocks of each stage; one with a larger stride of
 the input layer has fewer stages, and keeps the last ones. What has another shape in the narrow model, such as tokens of
-another grid, starts anew.
+another grid or an input layer with another kernel, starts anew.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def narrow(
         blocks = copied_blocks(info.config, config)
         channels = choose_channels(runner.model, config, blocks, batches())
         state = narrow_state(runner.model, blocks, channels)
-        if config.stem.input_stride != info.config.stem.input_stride:
+        if any(getattr(config.stem, name) != getattr(info.config.stem, name) for name in ("input_stride", "kernel")):
             state = {name: tensor for name, tensor in state.items() if not name.startswith("stem.input.")}
         with torch.random.fork_rng():
             torch.manual_seed(0)  # of the tensors that start anew

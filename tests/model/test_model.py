@@ -113,6 +113,10 @@ def test_invalid_configurations_are_refused(changes: dict[str, Any], message: st
         ({"classes": 3, "stem": {"color": "blue"}}, r"stem\.color is 'blue'; expected one of: rgb, grey"),
         ({"classes": 3, "stem": {"input_stride": True}}, r"stem\.input_stride is True; expected one of: 1, 2"),
         ({"classes": 3, "stem": {"units": [3, 4]}}, "3 stages and stem.units 2; expected the same number"),
+        (
+            {"classes": 3, "stem": {"input_stride": 4, "input_kernel": 3}},
+            r"stem\.input_kernel is 3 and stem\.input_stride 4; expected a kernel of at least the stride",
+        ),
         ({"classes": 3, "stem": 5}, r"model\.stem is 5; expected a table"),
         ([], r"model is \[\]; expected a table"),
     ],

@@ -113,7 +113,7 @@ def test_other_forms_are_refused(stem: StemConfig, message: str) -> None:
 def test_command(tmp_path: Path) -> None:
     edge = preset("edge", classes=8)
     widths = tuple(width + 4 for width in edge.stem.widths)
-    config = replace(edge, stem=replace(edge.stem, widths=widths), grid=7, patches=(1, 7), depth=2)
+    config = replace(edge, stem=replace(edge.stem, widths=widths, input_kernel=5), grid=7, patches=(1, 7), depth=2)
     checkpoint, out = tmp_path / "wide.safetensors", tmp_path / "start.safetensors"
     checkpoint_of(make_model(config)).save(checkpoint)
     folder = tmp_path / "train" / "happiness"
@@ -126,7 +126,9 @@ def test_command(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout)
     assert values["images"] == 2 and values["parameters_after"] < values["parameters_before"]
-    assert {name.split(".")[0] for name in values["new_tensors"]} == {"tokens"}
+    assert {name.split(".")[0] for name in values["new_tensors"]} == {"stem", "tokens"}
+    assert {name for name in values["new_tensors"] if name.startswith("stem.input.0.")} == {"stem.input.0.weight"}
+    assert "stem.input.1.running_var" in values["new_tensors"]  # statistics of the layer with another kernel
     info: CheckpointInfo = load_checkpoint(out).info
     assert info.config == edge and info.provenance["init"] == load_checkpoint(checkpoint).fingerprint()
     refused = fer_edge("checkpoint", "narrow", out, tmp_path, "-o", checkpoint, "--preset", "teacher")
