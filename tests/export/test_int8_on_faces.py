@@ -93,9 +93,10 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(name: str, engine: str, un
     assert score.drop <= 0.3 and score.agreement >= least, score
     proof = prove_precision(model, get_engine(engine).build(model.to_bytes(), BuildRequest()).operators)
     layers = chosen_layers(onnx_from_checkpoint(checkpoint(name)), ranges, unsigned=unsigned)
-    chosen = sum(layer.macs for layer in layers)
-    assert proof.fallbacks == () and proof.macs["int8"] == round(chosen / sum(layer.macs for layer in model.layers), 4)
-    assert proof.macs["int8"] > 0.94, "all layers but depthwise convolutions, attention and the float layers"
+    chosen, total = sum(layer.macs for layer in layers), sum(layer.macs for layer in model.layers)
+    assert proof.fallbacks == () and proof.macs["int8"] == round(chosen / total, 4)
+    named = sum(layer.macs for layer in model.layers if layer.name in ranges.float_layers)
+    assert proof.macs["int8"] + named / total > 0.96, "depthwise convolutions and attention stay in float"
 
 
 @pytest.mark.data
@@ -104,7 +105,7 @@ def test_int8_keeps_the_accuracy_of_the_shipped_model(name: str, engine: str, un
 def test_fp16_keeps_the_accuracy_of_the_shipped_model(name: str, ferplus: Path) -> None:
     """ONNX Runtime computes in float32, and rounds to float16 between operators."""
     score = scorer(name, "onnxruntime", ferplus)(typed_graph(checkpoint(name), "fp16", read_ranges(ranges_file(name))))
-    assert score.drop <= 0.07 and score.agreement >= 99.9 and score.divergence <= 1e-5, score
+    assert score.drop <= 0.05 and score.agreement >= 99.9 and score.divergence <= 1e-5, score
 
 
 @pytest.mark.data
