@@ -16,6 +16,7 @@ from fer_edge.benchmark.rows import rows_from_report
 from fer_edge.benchmark.scenario import Stamps
 from fer_edge.benchmark.scenarios.on_device import DeviceBatch, OnDevice
 from fer_edge.benchmark.scenarios.single_stream import summarise_single_stream
+from fer_edge.benchmark.statistics import Estimate
 from fer_edge.evaluation.parity import GATES, ParityReport, Stage
 from fer_edge.hardware.gpu_state import GpuState, Spread
 from tests.browser import COLOR_SCHEMES, show
@@ -121,9 +122,10 @@ def test_page_names_rates_that_do_not_keep_up(report: BenchReport) -> None:
 
 
 def test_page_has_intervals_beside_values(report: BenchReport) -> None:
-    p50 = report.single_stream.latency.p50
-    page = page_with(report, "single-stream", report.single_stream)
-    assert f'<td>{p50.value:.3f} <small class="faint">{p50.low:.3f} to {p50.high:.3f}</small></td>' in page
+    latency = replace(report.single_stream.latency, p50=Estimate(1.25, 1.1, 1.5), p90=Estimate(2.5, 2.1, None))
+    page = page_with(report, "single-stream", replace(report.single_stream, latency=latency))
+    assert '<td>1.250 <small class="faint">1.100 to 1.500</small></td>' in page
+    assert '<td>2.500 <small class="faint">from 2.100</small></td>' in page
 
 
 @pytest.mark.parametrize(("passed", "verdict"), [(True, "passed."), (False, "<strong>FAILED.</strong>")])

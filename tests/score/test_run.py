@@ -171,12 +171,15 @@ def test_folder_in_use_and_missing_bundle_are_refused(archive: Path, bundle: Pat
 def test_killed_at_random_moments(archive: Path, bundle: Path, tmp_path: Path, victim: str) -> None:
     """Kill driver, worker or all of them several times, then finish: each image has one row."""
     arguments = [sys.executable, "-m", "fer_edge", "score", archive, "-o", tmp_path, "--bundle", bundle, "--crop"]
-    arguments += ["--engine", "onnxruntime", "--shard", "7", "--workers", "2"]
+    arguments += ["--engine", "onnxruntime", "--shard", "3", "--workers", "2"]
     moments = random.Random(victim)
-    for _ in range(4):
+    for attempt in range(4):
         process = subprocess.Popen([*map(str, arguments)], start_new_session=True, stdout=subprocess.DEVNULL)
         _wait_for_shard(tmp_path, process, moments.randint(1, 6))
         time.sleep(moments.random() / 20)
+        if process.poll() is not None:  # a fast machine completes a later run before its moment
+            assert attempt > 0 and process.returncode == 0
+            break
         if victim == "everything":
             os.killpg(process.pid, signal.SIGKILL)
         elif victim == "driver":
