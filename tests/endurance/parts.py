@@ -26,6 +26,7 @@ from fer_edge.live.session import LiveSession
 from tests.endurance.recognizers import Frame, random_layout
 from tests.endurance.tally import Tally
 from tests.video.clips import HttpCamera, write_clip
+from tests.video.rtsp import RtspCamera
 
 if TYPE_CHECKING:
     from tests.endurance.sweep import Sweep
@@ -130,19 +131,24 @@ class Live:
     def round(self) -> None:
         """Run one session; a fault that hits a socket of this suite ends the round."""
         with suppress(OSError), ExitStack() as stack:
-            kind = self.random.choice(("folder", "file", "stream"))
-            if kind == "stream":
-                camera = stack.enter_context(HttpCamera(self.frames, rate=20).running())
-                source = camera.url
-                stack.enter_context(self._dropping(camera))
+            kind = self.random.choice(("photos", "clip.mp4", "http", "rtsp"))
+            is_file = kind in ("photos", "clip.mp4")
+            if is_file:
+                source = str(self.sources / kind)
             else:
-                source = str(self.sources / ("photos" if kind == "folder" else "clip.mp4"))
+                camera = self._camera(kind)
+                stack.enter_context(camera.running())
+                source = camera.url
+                stack.enter_context(self._dropping(camera.plugged))
             receiver = stack.enter_context(Receiver(self.random.randrange(1 << 30)).running())
             targets = self._targets(receiver.port)
             with suppress(FerEdgeError):  # of a source or output that a fault has hit
-                self._run(source, targets, is_file=kind != "stream")
+                self._run(source, targets, is_file)
                 return
             self.tally.add(refused=1)
+
+    def _camera(self, kind: str) -> HttpCamera | RtspCamera:
+        return HttpCamera(self.frames, rate=20) if kind == "http" else RtspCamera(self.frames)
 
     def _targets(self, port: int) -> list[str]:
         targets = ["osc://127.0.0.1:9?app=vrchat", "ws://127.0.0.1:0", "http://127.0.0.1:0"]
@@ -165,16 +171,16 @@ class Live:
             self.tally.fail(f"a live session raised {type(error).__name__}: {error}")
 
     @contextmanager
-    def _dropping(self, camera: HttpCamera) -> Iterator[None]:
+    def _dropping(self, plugged: threading.Event) -> Iterator[None]:
         """Unplug and plug a camera in a thread."""
         end = threading.Event()
 
         def drop() -> None:
             while not end.wait(self.random.uniform(0.2, 1)):
-                if camera.plugged.is_set():
-                    camera.plugged.clear()
+                if plugged.is_set():
+                    plugged.clear()
                 else:
-                    camera.plugged.set()
+                    plugged.set()
 
         thread = threading.Thread(target=drop)
         thread.start()

@@ -206,11 +206,11 @@ COLUMNS = ("part", "frames", "faults survived", "MB/hour", "files", "threads")
 def tables(parts: Sequence[Part], hours: float) -> list[Table]:
     """Return the table of all parts, and the table of failures if there are any."""
     title = f"{hours:.2f} hours; files and threads: first, last"
-    found = [Table(title, COLUMNS, tuple(row(part) for part in parts))]
+    results = [Table(title, COLUMNS, tuple(row(part) for part in parts))]
     failures = [
         (part.record.name, str(count), reason) for part in parts for reason, count in part.failures().most_common(20)
     ]
-    return found + ([Table("failures", ("part", "count", "reason"), tuple(failures))] if failures else [])
+    return results + ([Table("failures", ("part", "count", "reason"), tuple(failures))] if failures else [])
 
 
 def report(parts: Sequence[Part], hours: float, options: argparse.Namespace) -> dict[str, Any]:
