@@ -60,6 +60,7 @@ class TrainingConfig:
     devices: Processes = 1  # processes on each node
     nodes: Processes = 1
     amp: bool = False  # bfloat16 autocast: faster where the CPU has AVX-512 BF16 or AMX
+    int8: bool = False  # round weights and activations as int8 does, so that it changes fewer labels
     compile: bool = False  # torch.compile: faster, needs a C++ compiler
     save_minutes: NonNegative = 5.0  # minutes between resume points inside an epoch
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0

@@ -80,7 +80,8 @@ def initial_module(
             info = replace(info, text_source="learned", templates=())
         elif text is not None:
             info = replace(info, text_source=f"{info.text_source}{FINE_TUNED}")
-    return TrainingModule(checkpoint.model.train(), text if head is not None else None), info
+    module = TrainingModule(checkpoint.model.train(), text if head is not None else None, int8=config.int8)
+    return module, info
 
 
 def with_labels(

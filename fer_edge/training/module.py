@@ -6,24 +6,39 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fer_edge._files import sha256
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.text import PromptFeatures
+from fer_edge.training.int8 import round_inputs, rounded_weights
 
 
 class TrainingModule(nn.Module):
-    """A FER-former, with text features that may come from a trainable text tower."""
+    """A FER-former, with text features that may come from a trainable text tower.
 
-    def __init__(self, model: FERFormer, text: PromptFeatures | None = None) -> None:
+    Args:
+        model: Model to train.
+        text: Text tower; by default the text features are those of the model.
+        int8: Whether weights and activations are rounded as in int8, in training mode.
+    """
+
+    def __init__(self, model: FERFormer, text: PromptFeatures | None = None, *, int8: bool = False) -> None:
         super().__init__()
         self.model = model
         self.text = text
+        self.int8 = int8
+        if int8:
+            round_inputs(model)
 
     def forward(self, images: Tensor) -> Output:
         """Return the logits of normalised images (N, 3, 112, 112)."""
-        return self.model(images, None if self.text is None else self.text())
+        inputs = images, None if self.text is None else self.text()
+        if self.int8 and self.training:
+            output: Output = functional_call(self.model, rounded_weights(self.model), inputs)
+            return output
+        return self.model(*inputs)
 
     @torch.no_grad()
     def inference_model(self) -> FERFormer:
