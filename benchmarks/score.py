@@ -1,11 +1,15 @@
 """Measure the overhead of `fer-edge score` against a plain loop on the same face crops.
 
     python benchmarks/score.py FACES [--count 4096] [--workers 1]
+    PYTHONPATH=. build/ray/bin/python benchmarks/score.py FACES --ray  # scripts/test-ray makes build/ray
 
-FACES is a folder of face crops. Both read, decode and recognise in batches of 32 with one thread, and write Parquet;
-the loop does it in one process without plan, shards, supervision and quality. Prints seconds, CPU seconds of all
-processes, and milliseconds of CPU per image. Each is measured for a quarter of the images too: the difference of the
-two, divided by that of their images, is the cost of an image without the start.
+FACES is a folder of face crops. All read, decode and recognise in batches of 32 with one thread, and write Parquet; the
+loop does it in one process without plan, shards, supervision and quality. `--ray` adds a run on a local Ray cluster,
+which is started before, with one CPU for each worker and one for Ray itself.
+
+Prints seconds, and CPU seconds of all processes except those of Ray, which are not children of this one. Each is
+measured for a quarter of the images too: the difference of the two, divided by that of their images, is the cost of an
+image without the start.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +35,7 @@ from fer_edge.score.run import score
 from fer_edge.walk import find_images
 
 BATCH = 32
+STORE = 80 << 20  # bytes of Ray's object store, the least that it accepts
 
 
 def plain_loop(paths: Sequence[Path], out: Path) -> None:
@@ -64,6 +71,34 @@ def measure(work: Callable[..., object], *arguments: object, **options: object) 
         return time.perf_counter() - started, cpu_seconds() - cpu, parquet.read_table(folder).num_rows
 
 
+@contextmanager
+def ray_cluster(cpus: int) -> Iterator[str]:
+    """Start a Ray cluster on this machine; yield its address."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    settings = {"num_cpus": cpus, "object_store_memory": STORE, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=settings)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def compare(name: str, work: Callable[..., object], paths: Sequence[Path], counts_cpu: bool = True) -> None:
+    """Measure some work on a quarter of the images and on all of them, and print a line for each."""
+    images, seconds, cpu = [0.0] * 2, [0.0] * 2, [float("nan")] * 2
+    for run, part in enumerate((paths[: max(len(paths) // 4, 1)], paths)):
+        seconds[run], used, images[run] = measure(work, part)
+        assert images[run] == len(part)
+        if counts_cpu:
+            cpu[run] = used
+        more = max(images[1] - images[0], 0) or float("nan")
+        per_image = [1e3 * (total[1] - total[0]) / more for total in (seconds, cpu)]
+        print(f"{name:16} {images[run]:6} {seconds[run]:8.1f} {cpu[run]:6.1f}", end="")
+        print(f" {per_image[0]:10.3f} {per_image[1]:14.3f}" if run else "", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,22 +106,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=4096, help="number of images; default: 4096")
     parser.add_argument("--workers", type=int, default=1, help="number of worker processes; default: 1")
     parser.add_argument("--shard", type=int, default=1024, help="images of a shard; default: 1024")
+    parser.add_argument("--ray", action="store_true", help="also measure a run on a local Ray cluster")
     options = parser.parse_args(arguments)
     paths = find_images(options.faces).paths[: options.count]
     print(f"{os.cpu_count()} CPUs, {options.workers} workers, {options.shard} images a shard")
-    print(f"{'':16} images  seconds  CPU s  CPU ms/image  without start")
-    for name in ("plain loop", "fer-edge score"):
-        results = []
-        for images in (paths[: max(len(paths) // 4, 1)], paths):
-            if name == "plain loop":
-                seconds, cpu, rows = measure(plain_loop, images)
-            else:
-                seconds, cpu, rows = measure(score, images, crop=True, workers=options.workers, shard=options.shard)
-            assert rows == len(images)
-            results.append((len(images), cpu))
-            first, last = results[0], results[-1]
-            marginal = 1e3 * (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else float("nan")
-            print(f"{name:16} {rows:6} {seconds:8.1f} {cpu:6.1f} {1e3 * cpu / rows:13.2f} {marginal:14.2f}", flush=True)
+    print(f"{'':37} without the start:")
+    print(f"{'':16} images  seconds  CPU s   ms/image   CPU ms/image")
+    scoring = partial(score, crop=True, workers=options.workers, shard=options.shard)
+    compare("plain loop", plain_loop, paths)
+    compare("fer-edge score", scoring, paths)
+    if options.ray:
+        with ray_cluster(options.workers + 1) as address:
+            compare("on Ray", partial(scoring, ray=address), paths, counts_cpu=False)
 
 
 if __name__ == "__main__":
