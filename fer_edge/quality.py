@@ -13,11 +13,11 @@ from fer_edge.faces.face import Face
 from fer_edge.faces.mesh import MIN_PRESENCE
 
 # Score below which a label is not certain. It holds for every model with calibrated probabilities (`fer-edge checkpoint
-# fit-temperature`). Of FERPlus's validation split, 92.9 % have at least this score; 92.0 % of their labels are right,
-# and 53 % of the others. `benchmarks/certainty.py` measures it.
+# fit-temperature`). Of FERPlus's validation split, 93.2 % have at least this score; 92.1 % of their labels are right,
+# and 57 % of the others. `benchmarks/certainty.py` measures it.
 MIN_SCORE = 0.58
-# Pixels of the smaller side of a face. Accuracy on FERPlus's validation split in int8: 89.2 % at 48 pixels, 86.6 % at
-# 24, 82.9 % at 16 and 76.1 % at 12.
+# Pixels of the smaller side of a face. Accuracy on FERPlus's validation split in int8: 89.5 % at 48 pixels, 86.6 % at
+# 24, 82.5 % at 16 and 76.4 % at 12.
 MIN_FACE = 24
 # Standard deviation of luma in levels of 255. Minimum of FERPlus's validation split: 14.9; of a quarter of its training
 # split: 14.4.

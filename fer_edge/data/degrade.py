@@ -92,12 +92,12 @@ class Degradation:
 def lost_detail(faults: Faults) -> Tensor:
     """Return the label smoothing for blur and low resolution, (N,), on the scale of `augment.COVER_SMOOTHING`.
 
-    It is 0.5, the largest, for a side of 12 pixels or a Gaussian of 2 of 48 pixels.
+    It is 0.46, the largest, for a side of 12 pixels or a Gaussian of 2 of 48 pixels.
     """
     small = (20 - faults.side) / 8
     blurred = (faults.blur * 48 / 2).square()
     moved = 0.6 * (faults.motion * 48 / 7).square()
-    return 0.5 * torch.stack([small, blurred, moved]).amax(0).clamp(0, 1)
+    return 0.46 * torch.stack([small, blurred, moved]).amax(0).clamp(0, 1)
 
 
 def degrade(images: Tensor, faults: Faults) -> Tensor:

@@ -119,7 +119,7 @@ def test_missing_and_invalid_recipes_are_refused(tmp_path: Any) -> None:
 
 def test_the_documentation_lists_every_setting_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| `([a-z_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
     values = asdict(TrainingConfig())
     augmentation = {f"augmentation.{name}": value for name, value in values.pop("augmentation").items()}
     faults = augmentation.pop("augmentation.degradation")
