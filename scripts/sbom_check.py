@@ -28,7 +28,7 @@ def differences(document: Mapping[str, Any]) -> list[str]:
         document: SBOM as plain data.
     """
     expected = dict(_packages(document["components"]))
-    present = {_normalised(found.name): found.version for found in distributions() if found.metadata["Name"]}
+    present = {_normalised(package.name): package.version for package in distributions() if package.metadata["Name"]}
     lines = [
         f"{name}: {present.get(name, 'missing')}; the SBOM has {expected.get(name, 'no such package')}"
         for name in sorted({*expected, *present})

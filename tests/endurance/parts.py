@@ -232,7 +232,7 @@ class Sweeps:
         self.prepared: dict[str, tuple[Sweep, dict[str, int]]] = {}
 
     def round(self) -> None:
-        """Let one call of one scenario fail, for some kind of fault, and check its promises."""
+        """Let one call of one scenario fail, for some kind of fault, and check the properties that must hold."""
         from tests.endurance.sweep import Sweep
 
         scenario = self.random.choice(self.scenarios)

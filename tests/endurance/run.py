@@ -53,7 +53,7 @@ class Record:
         refused: Their calls that ended with an error of fer-edge.
         faults: Faults that were injected into them.
         starts: Processes.
-        failures: Broken promises of all processes.
+        failures: Violated properties of all processes.
         samples: Seconds, MB, open files and threads of the last process, between rounds.
     """
 

@@ -40,7 +40,7 @@ class Run:
         number: Number of the call that failed.
         call: Name of the call, and its file.
         status: Exit status; negative for a signal.
-        problem: Broken promise; empty if there is none.
+        problem: Violated property; empty if there is none.
         text: Error output.
     """
 
@@ -87,7 +87,7 @@ class Sweep:
         return status
 
     def run(self, fault: Fault, number: int) -> tuple[Run, Counts]:
-        """Run the scenario with one fault, and check what it has promised."""
+        """Run the scenario with one fault, and check the properties that must hold."""
         self._restore()
         before = _contents(self._work)
         counts = self._folder / "counts"
@@ -134,7 +134,7 @@ class Sweep:
         return -signal.SIGALRM
 
     def _problem(self, status: int, text: str, seen: Counts, before: dict[str, bytes]) -> str:
-        """Return the promise that a run has broken; empty if it has kept all."""
+        """Return the property that a run violates; empty if all hold."""
         if status == -signal.SIGALRM:
             return "the run did not end"
         if status not in (0, 1, 2):
@@ -205,7 +205,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def sweep_all(names: Sequence[str], folder: Path, step: int, tell: Callable[[Run], None]) -> list[Run]:
+def sweep_all(names: Sequence[str], folder: Path, step: int, on_run: Callable[[Run], None]) -> list[Run]:
     """Sweep scenarios, and return all runs."""
     runs: list[Run] = []
     for name in names:
@@ -214,7 +214,7 @@ def sweep_all(names: Sequence[str], folder: Path, step: int, tell: Callable[[Run
         for fault in scenario.faults:
             for run in work.sweep(fault, step):
                 runs.append(run)
-                tell(run)
+                on_run(run)
     return runs
 
 
@@ -227,7 +227,7 @@ def run_sweep(names: Sequence[str], step: int, **options: Any) -> subprocess.Com
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Sweep scenarios; print each broken promise as a line of JSON, and the counts at the end."""
+    """Sweep scenarios; print each violated property as a line of JSON, and the counts at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*SCENARIOS, []], help="scenarios, default all")
     parser.add_argument("--step", type=int, default=1, help="distance of the calls that fail, default 1")
@@ -235,12 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.environ.get("LD_PRELOAD") is None:
         return run_sweep(options.names, options.step).returncode
 
-    def tell(run: Run) -> None:
+    def print_violation(run: Run) -> None:
         if run.problem:
             print(json.dumps(asdict(run)), flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        runs = sweep_all(options.names or list(SCENARIOS), Path(folder), options.step, tell)
+        runs = sweep_all(options.names or list(SCENARIOS), Path(folder), options.step, print_violation)
     for name in options.names or SCENARIOS:
         own = [run for run in runs if run.scenario == name]
         counts = {fault: sum(run.fault == fault for run in own) for fault in dict.fromkeys(run.fault for run in own)}

@@ -20,7 +20,7 @@ class Tally:
         refused: Calls that ended with an error of fer-edge.
         faults: Faults that were injected by the part itself.
         rounds: Rounds.
-        failures: Broken promises, and how often.
+        failures: Violated properties, and how often.
         process: Process whose memory counts; 0 for the part's own.
         usage: Memory in MB, open files and threads of this process after the last round; None before.
     """

@@ -1,4 +1,4 @@
-"""Sweep of faults: the library hits the calls that are counted, and a broken promise is found."""
+"""Sweep of faults: the library hits the calls that are counted, and a violated property is found."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ for pair in (socket.socketpair(), (socket.socket(), None)):
 
 
 @pytest.mark.slow  # a process that imports PyTorch, and runs 400 times
-def test_no_fault_breaks_a_promise() -> None:
+def test_all_properties_hold_after_a_fault() -> None:
     if compiler() is None:
         pytest.skip("needs Linux and a C compiler")
     names = [
@@ -118,7 +118,7 @@ def test_no_fault_breaks_a_promise() -> None:
 
 
 @pytest.mark.slow  # a process that imports PyTorch, and runs 50 times
-def test_no_fault_of_a_socket_breaks_a_promise() -> None:
+def test_all_properties_hold_after_a_fault_of_a_socket() -> None:
     if compiler() is None:
         pytest.skip("needs Linux and a C compiler")
     names = [scenario.name for scenario in SOCKET_SCENARIOS]
