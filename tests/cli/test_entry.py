@@ -94,6 +94,23 @@ def test_ignored_signal_stays_ignored() -> None:
     assert (result.returncode, result.stdout) == (0, "alive\n")
 
 
+@pytest.mark.parametrize(
+    ("environment", "spins"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_waiting_threads_release_their_core_by_default(environment: dict[str, str], spins: str | None) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    result = subprocess.run(
+        with_doctor("import os; print(os.environ.get('GOMP_SPINCOUNT'))"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=inherited | environment,
+    )
+    assert (result.returncode, result.stdout) == (0, f"{spins}\n")
+
+
 @POSIX
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["doctor", "--json"], ["predict", "nothere.png"]])
 def test_closed_stdout_is_an_error_before_any_work(arguments: list[str]) -> None:
