@@ -16,22 +16,22 @@ LARGEST = 127  # of symmetric int8, the coarsest form that an engine uses
 FLOAT_PARTS = ("label_head", "text_head")  # layers that int8 graphs leave in float
 
 
-def rounded(values: Tensor, step: Tensor) -> Tensor:
+def round_to_step(values: Tensor, step: Tensor) -> Tensor:
     """Round to multiples of a step; gradients pass through unchanged."""
     return values + ((values / step).round() * step - values).detach()
 
 
-def rounded_weights(model: FERFormer) -> dict[str, Tensor]:
+def round_weights(model: FERFormer) -> dict[str, Tensor]:
     """Return the rounded weights of a model's int8 layers by name, with a step for each output channel."""
     weights = {}
     for name, layer in int8_layers(model).items():
         largest = layer.weight.detach().abs().flatten(1).amax(1)  # (out,)
-        weights[f"{name}.weight"] = rounded(layer.weight, _step(largest).view(-1, *[1] * (layer.weight.ndim - 1)))
+        weights[f"{name}.weight"] = round_to_step(layer.weight, _step(largest).view(-1, *[1] * (layer.weight.ndim - 1)))
     return weights
 
 
 def round_inputs(model: FERFormer) -> None:
-    """Let a model's int8 layers round their inputs in training mode, with a step for each batch."""
+    """Register hooks that round the inputs of a model's int8 layers in training mode, with a step for each batch."""
     for layer in int8_layers(model).values():
         layer.register_forward_pre_hook(_round_input)
 
@@ -49,7 +49,7 @@ def _round_input(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] |
     if not layer.training:
         return None
     values: Tensor = inputs[0]
-    return rounded(values, _step(values.detach().abs().amax())), *inputs[1:]
+    return round_to_step(values, _step(values.detach().abs().amax())), *inputs[1:]
 
 
 def _step(largest: Tensor) -> Tensor:

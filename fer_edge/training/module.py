@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from fer_edge._files import sha256
 from fer_edge.model.ferformer import FERFormer, Output
 from fer_edge.model.text import PromptFeatures
-from fer_edge.training.int8 import round_inputs, rounded_weights
+from fer_edge.training.int8 import round_inputs, round_weights
 
 
 class TrainingModule(nn.Module):
@@ -36,7 +36,7 @@ class TrainingModule(nn.Module):
         """Return the logits of normalised images (N, 3, 112, 112)."""
         inputs = images, None if self.text is None else self.text()
         if self.int8 and self.training:
-            output: Output = functional_call(self.model, rounded_weights(self.model), inputs)
+            output: Output = functional_call(self.model, round_weights(self.model), inputs)
             return output
         return self.model(*inputs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fer_edge.model.ferformer import FERFormer
-from fer_edge.training.int8 import int8_layers, rounded_weights
+from fer_edge.training.int8 import int8_layers, round_weights
 from fer_edge.training.module import TrainingModule
 from tests.tiny_model import tiny_config
 
@@ -17,7 +17,7 @@ def model() -> FERFormer:
 
 def test_weights_are_multiples_of_the_step_of_their_output_channel() -> None:
     network = model()
-    weights = rounded_weights(network)
+    weights = round_weights(network)
     assert set(weights) == {f"{name}.weight" for name in int8_layers(network)}
     for name, weight in weights.items():
         before = network.get_parameter(name).detach().flatten(1)
@@ -52,4 +52,4 @@ def test_layer_of_zeros_stays_zero() -> None:
     network = model()
     name, layer = next(iter(int8_layers(network).items()))
     torch.nn.init.zeros_(layer.weight)
-    assert not rounded_weights(network)[f"{name}.weight"].any()
+    assert not round_weights(network)[f"{name}.weight"].any()
