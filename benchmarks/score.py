@@ -3,9 +3,9 @@
     python benchmarks/score.py FACES [--count 4096] [--workers 1]
     PYTHONPATH=. build/ray/bin/python benchmarks/score.py FACES --ray  # scripts/test-ray makes build/ray
 
-FACES is a folder of face crops. All read, decode and recognise in batches of 32 with one thread, and write Parquet; the
-loop does it in one process without plan, shards, supervision and quality. `--ray` adds a run on a local Ray cluster,
-which is started before, with one CPU for each worker and one for Ray itself.
+FACES is a folder of face crops. Each run reads, decodes and recognises in batches of 32 with one thread, and writes
+Parquet; the loop does it in one process without plan, shards, supervision and quality. `--ray` adds a run on a local
+Ray cluster, which is started before, with one CPU for each worker and one for Ray itself.
 
 Prints seconds, and CPU seconds of all processes except those of Ray, which are not children of this one. Each is
 measured for a quarter of the images too: the difference of the two, divided by that of their images, is the cost of an
