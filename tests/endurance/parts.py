@@ -113,6 +113,13 @@ class Receiver:
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def free_port() -> int:
+    """Return a port of the loopback address that is free at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 class Live:
     """Live sessions on sources that drop and return, with outputs whose receivers die."""
 
@@ -151,8 +158,8 @@ class Live:
         return HttpCamera(self.frames, rate=20) if kind == "http" else RtspCamera(self.frames)
 
     def _targets(self, port: int) -> list[str]:
-        targets = ["osc://127.0.0.1:9?app=vrchat", "ws://127.0.0.1:0", "http://127.0.0.1:0"]
-        targets.append(f"webhook+http://127.0.0.1:{port}/hook")
+        targets = ["osc://127.0.0.1:9?app=vrchat", f"webhook+http://127.0.0.1:{port}/hook"]
+        targets += [f"{scheme}://127.0.0.1:{free_port()}" for scheme in ("ws", "http")]
         targets += [str(self.folder / f"out.{suffix}") for suffix in ("jsonl", "csv", "parquet", "mcap")]
         return self.random.sample(targets, self.random.randint(1, 3))
 

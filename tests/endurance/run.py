@@ -157,6 +157,8 @@ class Part:
             reason = "the process did not end"
         self._status = read_status(self._folder) or self._status
         self._add_status()
+        if not self.record.frames and not reason:
+            reason = f"no frame was processed; {self.record.refused} calls were refused"
         if reason:
             self.record.failures[reason] += 1
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -52,6 +54,13 @@ def test_process_that_dies_is_a_failure_and_starts_again(tmp_path: Path, options
     assert part.record.starts == 3
     titles = [table.title for table in tables([part], 0.5)]
     assert titles == ["0.50 hours; files and threads: first, last", "failures"]
+
+
+def test_part_without_a_frame_is_a_failure(tmp_path: Path, options: Namespace) -> None:
+    part = DeadPart("sweep", tmp_path, options)
+    part._process = subprocess.Popen([sys.executable, "-c", ""])
+    part.join(60)
+    assert dict(part.failures()) == {"no frame was processed; 0 calls were refused": 1}
 
 
 def test_process_without_progress_is_killed(
