@@ -35,7 +35,6 @@ from fer_edge.score.run import score
 from fer_edge.walk import find_images
 
 BATCH = 32
-STORE = 80 << 20  # bytes of Ray's object store, the least that it accepts
 
 
 def plain_loop(paths: Sequence[Path], out: Path) -> None:
@@ -74,11 +73,9 @@ def measure(work: Callable[..., object], *arguments: object, **options: object) 
 @contextmanager
 def ray_cluster(cpus: int) -> Iterator[str]:
     """Start a Ray cluster on this machine; yield its address."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
+    from benchmarks.score_on_ray import start_cluster
 
-    settings = {"num_cpus": cpus, "object_store_memory": STORE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=settings)
+    cluster = start_cluster(cpus)
     try:
         yield cluster.address
     finally:

@@ -27,7 +27,8 @@ from pyarrow import parquet
 from fer_edge.score.run import ScoreResult, score
 from fer_edge.walk import find_images
 
-STORE = 80 << 20  # bytes of a node's object store, the least that Ray accepts
+# Settings of each node; the object store, in bytes, is the smallest that Ray accepts.
+NODE: dict[str, Any] = {"object_store_memory": 80 << 20, "include_dashboard": False}
 
 
 def write_archive(path: Path, faces: Sequence[Path], count: int) -> Path:
@@ -36,6 +37,13 @@ def write_archive(path: Path, faces: Sequence[Path], count: int) -> Path:
         for index in range(count):
             archive.add(faces[index % len(faces)], f"{index:07}.png")
     return path
+
+
+def start_cluster(cpus: int) -> Any:
+    """Start a Ray cluster of one node on this machine, and return it."""
+    from ray.cluster_utils import Cluster
+
+    return Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, **NODE})
 
 
 def kill_in_the_middle(cluster: Any, node: Any, out: Path, shards: int) -> None:
@@ -55,8 +63,6 @@ def report(name: str, result: ScoreResult, out: Path, count: int) -> None:
 
 def main() -> None:
     """Run, and print the results."""
-    from ray.cluster_utils import Cluster
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path, help="folder of face crops")
     parser.add_argument("--count", type=int, default=200_000, help="number of images; default: 200000")
@@ -70,12 +76,8 @@ def main() -> None:
             out = folder / "processes"
             result = score(archive, out, crop=True, shard=options.shard, workers=options.workers)
             report(f"{options.workers} worker processes", result, out, options.count)
-        nodes: dict[str, Any] = {
-            "object_store_memory": STORE,
-            "include_dashboard": False,
-        }
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **nodes})
-        victim, _ = (cluster.add_node(num_cpus=1, **nodes) for _ in range(2))
+        cluster = start_cluster(1)
+        victim, _ = (cluster.add_node(num_cpus=1, **NODE) for _ in range(2))
         out, shards = folder / "cluster", -(-options.count // options.shard)
         threading.Thread(target=kill_in_the_middle, args=(cluster, victim, out, shards), daemon=True).start()
         result = score(archive, out, crop=True, shard=options.shard, ray=cluster.address)

@@ -25,6 +25,7 @@ from fer_edge.live.outputs import make_output
 from fer_edge.live.session import LiveSession
 from tests.endurance.recognizers import Frame, random_layout
 from tests.endurance.tally import Tally
+from tests.live.outputs.receivers import free_port
 from tests.video.clips import HttpCamera, write_clip
 from tests.video.rtsp import RtspCamera
 
@@ -113,13 +114,6 @@ class Receiver:
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that is free at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 class Live:
     """Live sessions on sources that drop and return, with outputs whose receivers die."""
 
@@ -159,7 +153,7 @@ class Live:
 
     def _targets(self, port: int) -> list[str]:
         targets = ["osc://127.0.0.1:9?app=vrchat", f"webhook+http://127.0.0.1:{port}/hook"]
-        targets += [f"{scheme}://127.0.0.1:{free_port()}" for scheme in ("ws", "http")]
+        targets += [f"{scheme}://127.0.0.1:{free_port(socket.SOCK_STREAM)}" for scheme in ("ws", "http")]
         targets += [str(self.folder / f"out.{suffix}") for suffix in ("jsonl", "csv", "parquet", "mcap")]
         return self.random.sample(targets, self.random.randint(1, 3))
 

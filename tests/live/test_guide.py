@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from fer_edge import ExpressionTracker
 from fer_edge.live.outputs import make_output
 from fer_edge.live.outputs.stream import StreamServer
-from tests.live.outputs.test_stream import free_port
+from tests.live.outputs.receivers import free_port
 from tests.live.outputs.updates import LABELS, framed, person
 from tests.video.clips import Frame, wait_until, write_clip
 
@@ -39,7 +40,7 @@ def test_script_prints_the_expressions_of_a_clip(
 
 def test_client_prints_documents(capsys: pytest.CaptureFixture[str]) -> None:
     (script,) = re.findall(r"```python\n(from websockets.*?)```", GUIDE.read_text(), re.S)
-    address = f"ws://127.0.0.1:{free_port()}"
+    address = f"ws://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     output = make_output(address, LABELS, print)
     output.open("a camera")
     output.send(framed(7, person(1, "happiness")))

@@ -80,8 +80,9 @@ def parse(line: str) -> Message:
     return Message(address, types, tuple(READ[kind](text) for kind, text in zip(types, rest[1:], strict=True)))
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """Return a port of the loopback address that no program uses at the moment."""
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 

@@ -17,15 +17,10 @@ from websockets.sync.client import ClientConnection, connect
 from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.live.outputs import make_output, stream
 from fer_edge.live.outputs.stream import StreamServer
+from tests.live.outputs.receivers import free_port
 from tests.live.outputs.updates import LABELS, framed, person
 from tests.result_document import check_document
 from tests.video.clips import wait_until
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -42,7 +37,7 @@ def serving(target: str, notes: list[str] | None = None) -> Iterator[StreamServe
 @pytest.fixture
 def server() -> Iterator[tuple[StreamServer, str]]:
     """Return a server and its address without the scheme."""
-    place = f"127.0.0.1:{free_port()}"
+    place = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     with serving(f"ws://{place}") as output:
         yield output, place
 
@@ -124,7 +119,7 @@ def test_slow_client_gets_the_newest_document(server: tuple[StreamServer, str]) 
 
 
 def test_rate_is_limited() -> None:
-    place = f"127.0.0.1:{free_port()}"
+    place = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     with serving(f"ws://{place}?rate=0.5") as output, client(place) as connection:
         output.send(framed(0))
         assert receive(connection)["frame"] == 0
@@ -136,7 +131,7 @@ def test_rate_is_limited() -> None:
 
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_last_document_is_sent_at_the_end(scheme: str) -> None:
-    place = f"127.0.0.1:{free_port()}"
+    place = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     with (
         serving(f"{scheme}://{place}") as output,
         client(place) as connection,
@@ -181,7 +176,7 @@ def test_pages_of_other_sites_are_refused(server: tuple[StreamServer, str]) -> N
 
 
 def test_token_is_needed_if_there_is_one() -> None:
-    place = f"127.0.0.1:{free_port()}"
+    place = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     with serving(f"http://{place}?token=correct-horse") as output:
         output.send(framed(0))
         for query, headers in (("", {}), ("?token=wrong-horse", {}), ("", {"Authorization": "Bearer wrong-horse"})):
@@ -198,7 +193,7 @@ def test_token_is_needed_if_there_is_one() -> None:
 
 def test_other_addresses_have_a_token() -> None:
     notes: list[str] = []
-    port = free_port()
+    port = free_port(socket.SOCK_STREAM)
     with serving(f"ws://0.0.0.0:{port}", notes) as output:
         output.send(framed(0))
         (note,) = notes
